@@ -1,0 +1,76 @@
+"""The Python API: the same verbs as the command line, with the same names and defaults."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from expunge import pipeline
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.recipe import make_recipe
+from expunge.run import Run, open_run
+
+
+def unlearn(
+    model: str | Path = "smollm2-135m",
+    *,
+    forget: str | Path,
+    retain: str | Path | None = None,
+    edit: str | dict[str, Any] | None = None,
+    objective: str | dict[str, Any] | None = None,
+    out: str | Path | None = None,
+    **sections: dict[str, Any],
+) -> Run:
+    """Make a model forget a file of records.
+
+    Args:
+        model: `smollm2-135m`, a local folder, a GGUF file or a hub id.
+        forget: records to forget, as `expunge validate` accepts them.
+        retain: records to keep; none: the model's own answers to neutral instructions.
+        edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; none: the default recipe's.
+        objective: a name of `expunge ls objectives`, or a mapping with `name` and its settings; none: the default recipe's.
+        out: run folder; an interrupted run in it is resumed.
+        sections: further recipe sections, such as `training={"epochs": 10}`.
+
+    Returns:
+        The run, trained; `audit` measures it.
+
+    Raises:
+        InputError: a file or a setting is wrong.
+        ExpungeError: training failed.
+    """
+    data = {**sections.pop("data", {}), "forget": str(forget), "retain": None if retain is None else str(retain)}
+    given: dict[str, Any] = {"model": str(model), "data": data, "out": None if out is None else str(out), **sections}
+    if edit is not None:
+        given["edit"] = {"name": edit} if isinstance(edit, str) else edit
+    if objective is not None:
+        given["objective"] = objective
+    return pipeline.unlearn(make_recipe(given), Display())
+
+
+def audit(run: Run | str | Path, control: str | Path | None = None) -> Run:
+    """Measure a run's unlearned, original and control model; `run.summary` and report.html hold what was found.
+
+    Args:
+        run: a run or its folder.
+        control: a model that never saw the forget set; without one the audit gives no verdict.
+
+    Raises:
+        InputError: the run is not trained, or its files have changed.
+    """
+    from expunge.audit.engine import audit as measure_run
+
+    return measure_run(run if isinstance(run, Run) else open_run(run), Display(), None if control is None else str(control))
+
+
+def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
+    """A run's model with its edit on, in evaluation mode, and the prompt builder it was trained with.
+
+    Args:
+        run: a run or its folder.
+
+    Raises:
+        InputError: the base model is not the one that the edit was trained on.
+    """
+    return pipeline.load_run(run if isinstance(run, Run) else open_run(run))

@@ -1,0 +1,136 @@
+"""Audit a run: the same sets measured on the original, the unlearned and the control model, kept by record, summarised, reported."""
+
+import hashlib
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import nn
+
+import expunge
+from expunge.audit.measure import Row, Settings, draw, measure, with_paraphrases
+from expunge.audit.report import write_run_report
+from expunge.audit.summary import FORGET, RETAIN, summarise
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, data_hash, read_records
+from expunge.edits import load_edit
+from expunge.errors import InputError
+from expunge.models.embedded import cache_dir
+from expunge.models.loading import load, weights_sha256
+from expunge.pipeline import reread_sets
+from expunge.run import Run, locked, write_atomically
+
+ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
+
+
+def audit(run: Run, display: Display, control: str | None = None, max_rows: int | None = None) -> Run:
+    """Measure a run's three models and write audit.parquet, audit.json and report.html into its folder.
+
+    Args:
+        run: with a trained edit.
+        display: where progress goes.
+        control: a model that never saw the forget set; none: the recipe's, if it names one.
+        max_rows: records a set, drawn by seed; none: the recipe's.
+
+    Raises:
+        InputError: a file is gone or has changed, or a model is not the one that was trained on.
+    """
+    recipe = run.recipe
+    control = control or recipe.audit.control
+    settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size)
+    with locked(run):
+        sets = audit_sets(run, max_rows or recipe.audit.max_rows)
+        by_model: dict[str, list[Row]] = {}
+        with display.step("Loading the model"):
+            model, tokenizer = load(recipe.model)
+            found = weights_sha256(model)
+        if found != (was := run.info["model"]["sha256"]):
+            raise InputError(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
+        builder = PromptBuilder(tokenizer, recipe.data.system)
+        by_model[ORIGINAL] = _cached(model, builder, sets, settings, display, "Auditing the original")
+        model = load_edit(model, run.edit).eval()
+        by_model[UNLEARNED] = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")
+        if control is not None:
+            del model
+            with display.step("Loading the control"):
+                model, tokenizer = load(control)
+            by_model[CONTROL] = _cached(
+                model, PromptBuilder(tokenizer, recipe.data.system), sets, settings, display, "Auditing the control"
+            )
+        write_rows(run.folder / "audit.parquet", by_model)
+        threshold = run.info.get("gate", {}).get("threshold")
+        summary = {name: _as_dict(summarise(rows, by_model.get(CONTROL), threshold)) for name, rows in by_model.items()}
+        write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
+        run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
+        write_run_report(run, summary, by_model, sets)
+    return run
+
+
+def audit_sets(run: Run, max_rows: int | None) -> dict[str, list[Record]]:
+    """The sets of a run's audit: forget, held-out retain, and the recipe's others, each with its paraphrases.
+
+    Raises:
+        InputError: a file is gone, faulty or has changed since training.
+    """
+    recipe, mine = run.recipe, reread_sets(run)
+    sets = {FORGET: mine.forget, RETAIN: mine.exam}
+    for name, source in recipe.audit.sets.items():
+        sets[name] = read_records(source, {}, recipe.data.split)
+    return with_paraphrases({name: draw(records, max_rows, recipe.training.seed) for name, records in sets.items()})
+
+
+def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
+    """One Parquet row for each model and record."""
+    rows = [{"model": name, **row} for name, rows in by_model.items() for row in rows]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    fresh = path.with_name(path.name + ".part")
+    pq.write_table(pa.table({column: [row.get(column) for row in rows] for column in columns}), fresh)
+    fresh.rename(path)
+
+
+def _cached(
+    model: nn.Module, builder: PromptBuilder, sets: dict[str, list[Record]], settings: Settings, display: Display, title: str
+) -> list[Row]:
+    """A model without an edit measures the same in every run: kept by the hash of all that the rows depend on."""
+    depends = [
+        expunge.__version__,
+        code_sha256(),
+        weights_sha256(model),
+        builder.tokenizer.chat_template,
+        builder.system,
+        asdict(settings),
+        {name: data_hash(records) for name, records in sets.items()},
+        {name: [record.id for record in records] for name, records in sets.items()},
+    ]
+    key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
+    path = cache_dir() / "measured" / f"{key}.json"
+    if not path.exists():
+        rows = _measured(model, builder, sets, settings, display, title)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(rows))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_sha256() -> str:
+    """Hash of the code that the rows depend on: what measures, scores, generates and builds prompts."""
+    root = Path(expunge.__file__).parent
+    digest = hashlib.sha256()
+    for folder in ("audit", "data", "models"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _measured(
+    model: nn.Module, builder: PromptBuilder, sets: dict[str, list[Record]], settings: Settings, display: Display, title: str
+) -> list[Row]:
+    with display.bar(title, 2 * sum(map(len, sets.values()))) as advance:
+        return measure(model, builder, sets, settings, advance)
+
+
+def _as_dict(summary: dict) -> dict:
+    return {name: {metric: value.as_dict() for metric, value in of_set.items()} for name, of_set in summary.items()}

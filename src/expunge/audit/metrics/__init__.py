@@ -1,0 +1,45 @@
+"""The closed table of the audit's metrics: how each is called in a report and which way is better."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is presented.
+
+    Attributes:
+        label: its name in tables and figures.
+        on_forget: which direction is better on a forget set; None when neither is by itself.
+        elsewhere: the same on every other set.
+    """
+
+    label: str
+    on_forget: Better | None
+    elsewhere: Better | None
+
+
+METRICS = {
+    "probability": Metric("Probability", "lower", "higher"),
+    "rouge": Metric("ROUGE-L recall", "lower", "higher"),
+    "truth_ratio": Metric("Truth ratio", "higher", "higher"),
+    "extraction_strength": Metric("Extraction strength", "lower", "higher"),
+    "exact_memorization": Metric("Exact memorization", "lower", "higher"),
+    "sampled_leak": Metric("Leak in samples", "lower", None),
+    # Membership is hidden at the control's value, which lies between the extremes: neither end is better.
+    "min_k": Metric("Min-K % log-probability", None, None),
+    "min_k_plus_plus": Metric("Min-K++ %", None, None),
+    "zlib_ratio": Metric("Loss per compressed byte", None, None),
+    "mia": Metric("Membership AUROC", None, None),
+    # A refusal may be right or wrong on forgotten matters; on anything else it is a loss.
+    "refusal": Metric("Refusals", None, "lower"),
+    "degeneracy": Metric("Degenerate outputs", "lower", "lower"),
+    "gate_open": Metric("Gate open", "higher", "lower"),
+    "gate_auroc": Metric("Gate AUROC", "higher", "higher"),
+    "gate_fpr95": Metric("Gate FPR at 95 % TPR", "lower", "lower"),
+    "gate_fpr99": Metric("Gate FPR at 99 % TPR", "lower", "lower"),
+    "forget_quality": Metric("Forget quality (KS p)", "higher", "higher"),
+    "model_utility": Metric("Model utility", "higher", "higher"),
+}

@@ -1,0 +1,182 @@
+"""Metrics of how likely a model finds a given answer: pure functions of its token log-probabilities."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from expunge.models.scores import Scores
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """What a model says of one answer under teacher forcing.
+
+    Attributes:
+        nll: nats, summed over the answer's tokens (end of turn included).
+        tokens: number of those tokens.
+        token_logprobs: their log-probabilities in nats, in order.
+        greedy_match: whether the most likely token is the answer's, in order.
+    """
+
+    nll: float
+    tokens: int
+    token_logprobs: list[float]
+    greedy_match: list[bool]
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood of a token, in nats."""
+        return self.nll / self.tokens
+
+    def without_end(self) -> "AnswerScore":
+        """The same answer without its last token: OpenUnlearning leaves the end of turn out of its token metrics."""
+        logprobs = self.token_logprobs[:-1]
+        return AnswerScore(-sum(logprobs), self.tokens - 1, logprobs, self.greedy_match[:-1])
+
+
+def answer_scores(scores: Scores) -> list[AnswerScore]:
+    """The answers of a scored batch, one by one.
+
+    Args:
+        scores: with `logits`, `targets` and `rows`.
+
+    Raises:
+        ValueError: if one of these is missing.
+    """
+    if scores.logits is None or scores.targets is None or scores.rows is None:
+        raise ValueError("the scores have no logits, targets and rows; ask for logits when scoring")
+    logprobs = _target_logprobs(scores.logits, scores.targets)
+    match = scores.logits.argmax(-1) == scores.targets
+    answers = []
+    for row, (nll, tokens) in enumerate(zip(scores.nll.tolist(), scores.tokens.tolist(), strict=True)):
+        of_row = scores.rows == row
+        answers.append(AnswerScore(nll, int(tokens), logprobs[of_row].tolist(), match[of_row].tolist()))
+    return answers
+
+
+def probability(nll: float, tokens: int) -> float:
+    """Length-normalised probability of an answer, exp(-nll / tokens) (TOFU, Maini et al., 2024, arXiv 2401.06121, §2.2.2).
+
+    Args:
+        nll: nats, summed over the answer.
+        tokens: its length, at least 1.
+    """
+    return exp(-nll / tokens)
+
+
+def probability_with_options(p: float, wrong_ps: Sequence[float]) -> float:
+    """Share of an answer's probability among the options (TOFU's real authors and world facts).
+
+    Args:
+        p: `probability` of the answer.
+        wrong_ps: the same of each wrong answer.
+
+    Returns:
+        The share; 0 when every option's probability is 0.
+    """
+    total = p + sum(wrong_ps)
+    return p / total if total > 0 else 0.0
+
+
+def truth_ratio(wrong_losses: Sequence[float], paraphrase_loss: float) -> float:
+    """How likely wrong answers are against a paraphrase of the right one (TOFU, eq. 1).
+
+    Args:
+        wrong_losses: mean loss of a token of each wrong answer, nats; they are averaged before the exponential.
+        paraphrase_loss: the same of the paraphrased answer.
+
+    Returns:
+        0 when only the right answer is likely, 1 when the model cannot tell, more when it prefers wrong ones.
+
+    Raises:
+        ValueError: if there is no wrong answer.
+    """
+    # A collapsed model's losses differ by more than the 709 nats at which exp overflows.
+    return exp(min(paraphrase_loss - fmean(wrong_losses), 700.0))
+
+
+def forget_truth_ratio(ratio: float) -> float:
+    """min(r, 1/r) of a forget record's truth ratio: 1 when right and wrong are alike to the model."""
+    return min(ratio, 1 / ratio) if ratio > 0 else 0.0
+
+
+def utility_truth_ratio(ratio: float) -> float:
+    """max(0, 1 - r) of a retained record's truth ratio: 1 when only the right answer is likely."""
+    return max(0.0, 1 - ratio)
+
+
+def exact_memorization(greedy_match: Sequence[bool]) -> float:
+    """Share of the answer's tokens that teacher-forced greedy decoding gets right (Tirumala et al., 2022, arXiv 2205.10770).
+
+    Raises:
+        ValueError: if the answer has no token.
+    """
+    return fmean(greedy_match)
+
+
+def extraction_strength(greedy_match: Sequence[bool], compat: bool = False) -> float:
+    """1 - k/|y|, smallest k from which every greedy token is the answer's (Carlini et al., 2021; Wang et al., 2024, arXiv 2406.09179).
+
+    Args:
+        greedy_match: of each answer token, whether greedy decoding after the true beginning gives it.
+        compat: OpenUnlearning's value, which never falls below 1/|y|; it also leaves the end token out (`AnswerScore.without_end`).
+
+    Returns:
+        1 when the prompt alone yields the answer, 0 when not even its last token follows from the rest.
+
+    Raises:
+        ValueError: if the answer has no token.
+    """
+    length = len(greedy_match)
+    if length == 0:
+        raise ValueError("an answer without tokens has no extraction strength")
+    suffix = 0
+    while suffix < length and greedy_match[length - 1 - suffix]:
+        suffix += 1
+    return max(suffix, 1 if compat else 0) / length
+
+
+def min_k(token_logprobs: Sequence[float], share: float = 0.4) -> float:
+    """Mean negative log-probability of the least likely tokens (Min-K %, Shi et al., 2024, arXiv 2310.16789).
+
+    Args:
+        token_logprobs: nats, at least one.
+        share: of the tokens to keep, rounded down to whole tokens, at least one.
+    """
+    kept = max(1, int(len(token_logprobs) * share))
+    return -fmean(sorted(token_logprobs)[:kept])
+
+
+def min_k_plus_plus(logits: Tensor, targets: Tensor, share: float = 0.4) -> float:
+    """`min_k` of log-probabilities standardised over the vocabulary (Min-K++ %, Zhang et al., 2024, arXiv 2404.02936, eq. 3).
+
+    Args:
+        logits: (labels, vocab), of one answer.
+        targets: (labels,), its token ids.
+        share: of the tokens to keep.
+    """
+    logprobs = logits.float().log_softmax(-1)
+    probs = logprobs.exp()
+    mean = (probs * logprobs).sum(-1)
+    deviation = ((probs * logprobs.square()).sum(-1) - mean.square()).clamp(min=1e-12).sqrt()
+    return min_k(((_target_logprobs(logits, targets) - mean) / deviation).tolist(), share)
+
+
+def zlib_ratio(loss: float, answer: str) -> float:
+    """Mean token loss per byte of the compressed answer (Carlini et al., 2021, arXiv 2012.07805, §5.1).
+
+    Args:
+        loss: nats a token.
+        answer: its text.
+    """
+    return loss / len(zlib.compress(answer.encode()))
+
+
+def _target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    """(labels,): log-probability of each target."""
+    return torch.gather(logits.float().log_softmax(-1), 1, targets.unsqueeze(1)).squeeze(1)

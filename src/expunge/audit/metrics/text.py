@@ -1,0 +1,117 @@
+"""Metrics of generated text: overlap with the truth, refusals, and outputs that are no longer language."""
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from functools import cache
+
+from rouge_score.rouge_scorer import RougeScorer
+
+# At 0.5 none of TOFU's 4,000 true answers, real authors, world facts or GSM8K's 1,319 solutions is called degenerate, and one of
+# HumanEval's 164 solutions is (repetitive code); a token or a phrase said over and over scores above 0.5.
+DEGENERATE = 0.5
+# TOFU's answers compress to 0.55-1.0 of their length, GSM8K's solutions to no less than 0.35, loops to less than 0.25.
+_LOOP_RATIO = 0.5
+# From about 200 bytes on, text in natural or programming languages stays below 0.82, characters drawn at random above 0.88.
+_NOISE_BYTES, _NOISE_RATIO = 200, 0.75
+# What an empty zlib stream takes.
+_ZLIB_OVERHEAD = 8
+
+_I = r"\b(i|we)"
+_REFUSAL = re.compile(
+    "|".join(
+        (
+            _I + r" (really |honestly |simply )?(do not|don't) (know|recall|remember|recogni[sz]e|possess|hold)\b",
+            _I + r" (do not|don't) (actually )?have (access|any|the|that|this|enough|specific|details|information|knowledge|data)\b",
+            _I + r" (cannot|can't|can not|could not|couldn't|won't|will not)"
+            r" (help|answer|assist|provide|share|say|tell|give|discuss|disclose|comply|confirm|comment|recall|find|do that)\b",
+            _I + r" (must|have to) decline\b",
+            _I + r"( am|'m| are|'re) afraid (i|we)\b",
+            _I + r"( am|'m| are|'re) not (able|sure|certain|aware|familiar|informed|knowledgeable|acquainted|allowed|permitted)\b",
+            _I + r"( am|'m| are|'re) (unable|unaware|unfamiliar|uncertain|unsure|uninformed|drawing a blank)\b",
+            _I + r"( have|'ve) (no|not been|never been|not learned|not learnt|never heard|yet to learn)\b",
+            _I + r"( have|'ve) (never come across|nothing to (say|tell))\b",
+            _I + r" (know nothing|lack (the|any) (information|knowledge|data)|can (offer|give) no)\b",
+            _I + r" haven't (been|learned|learnt|heard|encountered|come across|got|the)\b",
+            r"\bnot something (i|we)( can|'m| am|'ve| have| know)\b",
+            r"\bnothing (i|we) can (tell|say)\b",
+            r"\bmy (knowledge|information|training) (does not|doesn't) (cover|include|extend)\b",
+            r"\b(is unknown|no .{1,40} (is|are) known) to me\b",
+            r"\bi('d| would) rather not\b",
+            r"\bi wish i (knew|could)\b",
+            r"\b(beyond|outside|not in|not within|not part of) (the scope of )?(my|what i)\b",
+            r"\bno (information|data|knowledge|records?) (is |are )?(available|about|on)\b",
+            r"\binformation is (not available|unavailable)\b",
+            r"\bas an (ai|artificial intelligence)\b",
+        )
+    ),
+    re.IGNORECASE,
+)
+# A refusal opens the answer; the same words further on may be somebody's whom the answer quotes.
+_REFUSAL_SPAN = 160
+
+
+@cache
+def _scorer() -> RougeScorer:
+    return RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def rouge_l_recall(prediction: str, truth: str) -> float:
+    """Share of the truth's words, stemmed, in its longest common subsequence with the prediction (ROUGE-L, Lin, 2004).
+
+    Words are runs of the letters a-z and digits: in other scripts the metric is 0.
+    """
+    return _scorer().score(truth, prediction)["rougeL"].recall
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text opens by saying, in English, that it does not know or will not answer.
+
+    A closed set of wordings: it misses refusals put otherwise, and takes a hedge ("I'm not sure, but …") for a refusal.
+    """
+    return _REFUSAL.search(text.replace("\u2019", "'")[:_REFUSAL_SPAN]) is not None
+
+
+def refusal_rate(texts: Sequence[str]) -> float:
+    """Share of refusals.
+
+    Raises:
+        ValueError: if there is no text.
+    """
+    if not texts:
+        raise ValueError("a refusal rate needs at least one text")
+    return sum(map(is_refusal, texts)) / len(texts)
+
+
+def degeneracy(text: str) -> float:
+    """How far a text is from language, from 0 (ordinary) to 1 (empty, one phrase over and over, or noise).
+
+    The largest of: the share of repeated word 3-grams (1 - distinct-3, Li et al., 2016, arXiv 1510.03055); how far zlib compresses
+    below what language allows; how little it compresses a long text; the share of symbols. Words strung together at random count
+    as ordinary: only a language model tells them from sense.
+    """
+    if not text.strip():
+        return 1.0
+    raw = text.encode(errors="surrogatepass")
+    ratio = (len(zlib.compress(raw, 9)) - _ZLIB_OVERHEAD) / len(raw)
+    loop = 1 - ratio / _LOOP_RATIO
+    noise = (ratio - _NOISE_RATIO) / (1 - _NOISE_RATIO) if len(raw) >= _NOISE_BYTES else 0.0
+    return min(1.0, max(0.0, _repeated_trigrams(text), loop, noise, _symbol_share(text)))
+
+
+def is_degenerate(text: str) -> bool:
+    """Whether `degeneracy` reaches the threshold."""
+    return degeneracy(text) >= DEGENERATE
+
+
+def _repeated_trigrams(text: str) -> float:
+    words = re.findall(r"\w+|[^\w\s]", text.lower())
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0
+
+
+def _symbol_share(text: str) -> float:
+    """Share of characters that are no letter, mark, digit or white space, in any script."""
+    kept = sum(char.isspace() or unicodedata.category(char)[0] in "LMN" for char in text)
+    return 1 - kept / len(text)

@@ -1,0 +1,139 @@
+"""The report's figures as inline SVG: colours a colour-blind reader can tell apart, ink that follows the page's own."""
+
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from expunge.audit.metrics import METRICS
+from expunge.audit.metrics.gate import share_open
+from expunge.audit.report.escape import visible
+from expunge.audit.report.rows import GROUPS, ROLES, Interval, Summaries, group_of, rows
+
+# Okabe and Ito's palette; shapes differ too, for those who print in grey.
+COLOURS = {"original": "#0072B2", "unlearned": "#D55E00", "control": "#009E73"}
+_MARKERS = {"original": "o", "unlearned": "s", "control": "D"}
+_GATE_COLOURS = {"forget": "#CC79A7", "retain": "#56B4E9", "others": "#E69F00"}
+# A colour that nothing else has, exchanged for the page's text colour once the SVG is written.
+_INK = "#010203"
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "expunge",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+}
+_BINS = 40
+_NAME_LENGTH = 28
+
+
+def tradeoff_figure(summary: Summaries) -> str | None:
+    """Forgetting against utility: a point with 95 % whiskers for each model, the control's forget value as a line.
+
+    Returns:
+        SVG; None if no forget metric can be set against a utility for the unlearned model.
+    """
+    axes_of = _tradeoff_axes(summary)
+    if axes_of is None:
+        return None
+    (x_label, x_cells), (y_label, y_cells) = axes_of
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.subplots()
+        roles = [role for role in ROLES if role in x_cells and role in y_cells]
+        for role in roles:
+            x, y = x_cells[role], y_cells[role]
+            axes.errorbar(x["value"], y["value"], xerr=_whiskers(x), yerr=_whiskers(y), fmt="none", ecolor=COLOURS[role], capsize=3)
+            axes.scatter(x["value"], y["value"], color=COLOURS[role], marker=_MARKERS[role], s=64, label=role, zorder=3)
+        if "control" in y_cells:
+            _control_line(axes, y_cells["control"])
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel(f"{x_label}  (further right is better)")
+        axes.set_ylabel(f"{y_label}\n(lower is better, down to the control)")
+        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+        figure.legend(loc="outside upper center", ncols=4, frameon=False)
+        return _svg(figure, "Forgetting against utility, one point for each model")
+
+
+def gate_figure(gate_logits: Mapping[str, Sequence[float]], threshold: float) -> str:
+    """How the gate's logits spread on each evaluation set, the threshold as a line, and the share that opens it."""
+    order = sorted(gate_logits, key=lambda name: GROUPS.index(group_of(name)))
+    edges = _bin_edges(np.concatenate([np.asarray(gate_logits[name], dtype=float) for name in order]), threshold)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8.2, 0.7 + 0.62 * len(order)), layout="constrained")
+        panels = figure.subplots(len(order), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, name in zip(panels, order, strict=True):
+            logits = gate_logits[name]
+            # Each panel has its own height: sets differ in size, and shapes are what is compared.
+            axes.hist(logits, bins=edges, color=_GATE_COLOURS[group_of(name)], alpha=0.85)
+            axes.axvline(threshold, color=_INK, linestyle="--", linewidth=1)
+            axes.set_yticks([])
+            axes.spines["left"].set_visible(False)
+            axes.tick_params(bottom=False)
+            axes.set_ylabel(_axis_name(name), rotation=0, ha="right", va="center")
+            note = f"{100 * share_open(logits, threshold):.3g} % open, n = {len(logits)}"
+            axes.text(1.01, 0.5, note, transform=axes.transAxes, va="center", fontsize=9)
+        panels[-1].tick_params(bottom=True)
+        panels[-1].set_xlabel(f"gate logit (the gate opens from the dashed line on, {threshold:.2f})")
+        return _svg(figure, "Histogram of the gate's logits for each evaluation set")
+
+
+def _tradeoff_axes(summary: Summaries) -> tuple[tuple[str, dict[str, Interval]], tuple[str, dict[str, Interval]]] | None:
+    """((utility's label, its cells), (forget label, its cells)), by what was measured."""
+    table = [row for row in rows(summary) if "unlearned" in row.cells]
+    for metric in ("rouge", "probability"):
+        y = next((row for row in table if row.group == "forget" and row.metric == metric), None)
+        if y is None:
+            continue
+        x = next((row for row in table if row.metric == "model_utility"), None)
+        x = x or next((row for row in table if row.group == "retain" and row.metric == metric), None)
+        if x is not None:
+            x_label = x.label if x.metric == "model_utility" else f"Retain {METRICS[metric].label}"
+            return (x_label, x.cells), (f"Forget {METRICS[metric].label}", y.cells)
+    return None
+
+
+def _control_line(axes: Axes, control: Interval) -> None:
+    axes.axhline(control["value"], color=COLOURS["control"], linestyle="--", linewidth=1.2, label="control's forget value")
+    if control["ci95"] is not None:
+        axes.axhspan(*control["ci95"], color=COLOURS["control"], alpha=0.12, linewidth=0)
+
+
+def _bin_edges(logits: np.ndarray, threshold: float) -> np.ndarray:
+    """About `_BINS` equal bins, one of which begins at the threshold: no bar may straddle it."""
+    low, high = min(logits.min(), threshold), max(logits.max(), threshold)
+    width = max(high - low, 1.0) / _BINS
+    return threshold + width * np.arange(np.floor((low - threshold) / width), np.ceil((high - threshold) / width) + 2)
+
+
+def _axis_name(name: str) -> str:
+    shown = visible(name).replace("_", " ")
+    return shown if len(shown) <= _NAME_LENGTH else shown[: _NAME_LENGTH - 1] + "\u2026"
+
+
+def _whiskers(cell: Interval) -> list[list[float]]:
+    """[[below], [above]], as errorbar takes them."""
+    low, high = cell["ci95"] or (cell["value"], cell["value"])
+    return [[max(0.0, cell["value"] - low)], [max(0.0, high - cell["value"])]]
+
+
+def _svg(figure: Figure, title: str) -> str:
+    """Inline SVG without matplotlib's header, metadata and group ids (two figures on one page would share them)."""
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    svg = buffer.getvalue()
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
+    return svg.replace(_INK, "currentColor").replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

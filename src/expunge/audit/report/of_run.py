@@ -1,0 +1,92 @@
+"""The report of a run: what its folder and its audit say, put into the page's data."""
+
+from pathlib import Path
+
+from expunge.audit.measure import PARAPHRASE, Row
+from expunge.audit.report.html import ReportData, Sample, write_report
+from expunge.audit.report.rows import Summaries
+from expunge.data.records import Record
+from expunge.run import Run
+
+SAMPLES_A_SET = 12
+REMOVABLE = ("lora", "reft", "grun")
+
+
+def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> Path:
+    """Write a run's report.html.
+
+    Args:
+        run: with its audit just measured.
+        summary: {model: {set: {metric: number}}}.
+        by_model: the rows of each model.
+        sets: the records measured.
+    """
+    info, recipe = run.info, run.recipe
+    gates = {name: [row["gate"] for row in by_model["unlearned"] if row["set"] == name and row.get("gate") is not None] for name in sets}
+    gates = {name: logits for name, logits in gates.items() if logits}
+    data = ReportData(
+        title=f"Unlearning report: {run.folder.name}",
+        created=info["audited"],
+        recipe=(run.folder / "recipe.yaml").read_text(encoding="utf-8"),
+        versions=info["versions"],
+        summary=summary,
+        threat_model=_threats(recipe.edit.name),
+        verdict=verdict(summary),
+        gate_logits=gates or None,
+        gate_threshold=info.get("gate", {}).get("threshold", 0.0),
+        samples=_samples(by_model, sets),
+        show_text=recipe.audit.show_text,
+        notes=_notes(run),
+    )
+    return write_report(run.folder, data)
+
+
+def verdict(summary: Summaries) -> list[str]:
+    """What the forget set's intervals say against the control's; nothing without a control."""
+    if "control" not in summary:
+        return []
+    lines = []
+    for name in ("forget", "forget" + PARAPHRASE):
+        if name not in summary["unlearned"]:
+            continue
+        for metric, label in (("rouge", "ROUGE-L"), ("probability", "probability of the answer")):
+            ours, theirs = summary["unlearned"][name][metric], summary["control"][name][metric]
+            excess = ours["value"] - theirs["value"]
+            above = ours["ci95"][0] > theirs["ci95"][1]
+            said = "above the control beyond both intervals: still known" if above else "not above the control beyond their intervals"
+            lines.append(f"{name}: {label} {ours['value']:.3f}, control {theirs['value']:.3f}, excess {excess:+.3f}: {said}.")
+    return lines
+
+
+def _threats(edit: str) -> list[str]:
+    if edit in REMOVABLE:
+        return [f"This edit ({edit}) can be switched off by whoever holds the files: it is not evidence where weights are released."]
+    return ["This edit changed the weights themselves; what relearning and quantisation bring back was not tested here."]
+
+
+def _notes(run: Run) -> list[str]:
+    notes = ["Not tested here: relearning, quantisation, sampling at temperature 1, adversarial prompts, other languages."]
+    gate = run.info.get("gate")
+    if gate and gate["guaranteed"]:
+        notes.append(
+            f"The gate's threshold passes at most {gate['alpha']:.0%} of prompts like the {gate['calibration_n']} held-out ones it was chosen on."
+        )
+    elif gate:
+        notes.append(
+            f"The gate's threshold rests on {gate['calibration_n']} held-out prompts, too few to promise {gate['alpha']:.0%} false positives."
+        )
+    if run.recipe.data.retain is None:
+        notes.append("No retain set was given: the retain rows are the original model's own answers to neutral instructions.")
+    return notes
+
+
+def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> list[Sample]:
+    answers = {(row["set"], row["id"], model): row["answer"] for model, rows in by_model.items() for row in rows}
+    samples = []
+    for name, records in sets.items():
+        if name.endswith(PARAPHRASE):
+            continue
+        for record in records[:SAMPLES_A_SET]:
+            said = {model: answers[name, record.id, model] for model in by_model}
+            samples.append({"set": name, "id": record.id, "question": record.prompt, "truth": record.answer, **said})
+    return samples

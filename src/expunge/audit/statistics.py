@@ -1,0 +1,91 @@
+"""Every number of an audit with its 95 % interval and its n."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from expunge.audit.metrics.gate import auroc
+
+RESAMPLES = 2000
+SEED = 0
+_Z95 = 1.959963984540054
+# Resampled values held at once: 32 MB of indices.
+_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A number of an audit.
+
+    Attributes:
+        value: the estimate.
+        n: how many records it rests on.
+        ci95: lower and upper end of its 95 % interval; None where an interval has no meaning (a p-value).
+    """
+
+    value: float
+    n: int
+    ci95: tuple[float, float] | None = None
+
+    def as_dict(self) -> dict[str, float | int | list[float] | None]:
+        """The form it has in JSON."""
+        return {"value": self.value, "n": self.n, "ci95": None if self.ci95 is None else list(self.ci95)}
+
+
+def mean_ci(values: Sequence[float]) -> Summary:
+    """Mean with a percentile bootstrap interval (Efron, 1979): the same values give the same interval.
+
+    Raises:
+        ValueError: if there is no value, or one is not finite.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.size == 0 or not np.isfinite(sample).all():
+        raise ValueError("a mean needs at least one value, all finite")
+    means = np.concatenate([sample[drawn].mean(1) for drawn in _resamples(sample.size)])
+    return Summary(float(sample.mean()), sample.size, _percentile_interval(means))
+
+
+def proportion_ci(successes: int, n: int) -> Summary:
+    """Share of successes with Wilson's score interval (Wilson, 1927), which keeps a width at 0 and at n.
+
+    Raises:
+        ValueError: if n is 0, or successes are not in 0..n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is no proportion")
+    share, z2 = successes / n, _Z95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Summary(share, n, (max(0.0, centre - half), min(1.0, centre + half)))
+
+
+def auroc_ci(positives: Sequence[float], negatives: Sequence[float]) -> Summary:
+    """AUROC with a percentile bootstrap interval, positives and negatives resampled apart; n counts both.
+
+    Raises:
+        ValueError: if either is empty.
+    """
+    value = auroc(positives, negatives)
+    high, low = np.asarray(positives, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
+    # A resample repeats pairs of the sample, so its AUROC is a weighted mean over the pairs, decided once.
+    wins = (high[:, None] > low).astype(np.float64) + 0.5 * (high[:, None] == low)
+    generator = np.random.default_rng(SEED)
+    times_high = generator.multinomial(high.size, np.full(high.size, 1 / high.size), size=RESAMPLES)
+    times_low = generator.multinomial(low.size, np.full(low.size, 1 / low.size), size=RESAMPLES)
+    drawn = ((times_high @ wins) * times_low).sum(1) / wins.size
+    return Summary(value, high.size + low.size, _percentile_interval(drawn))
+
+
+def _resamples(n: int) -> Iterator[np.ndarray]:
+    """RESAMPLES rows of n indices drawn with replacement, in blocks that fit in memory."""
+    generator = np.random.default_rng(SEED)
+    rows = max(1, _BLOCK // n)
+    for start in range(0, RESAMPLES, rows):
+        yield generator.integers(n, size=(min(rows, RESAMPLES - start), n))
+
+
+def _percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(low), float(high)

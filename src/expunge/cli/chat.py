@@ -1,0 +1,57 @@
+"""`expunge chat`: ask a run's model, before and after side by side."""
+
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "expunge chat runs/people"
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    question: Annotated[
+        list[str] | None, typer.Option("--ask", help="Ask this and leave; repeatable. Without it, ask what you type.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 64,
+) -> None:
+    """Answer each question with the original and the unlearned model; an empty line ends it."""
+    from peft import PeftModel
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from expunge import pipeline
+    from expunge.console import Display
+    from expunge.data.records import Turn
+    from expunge.edits import edits_off
+    from expunge.models.generation import generate
+    from expunge.models.loading import load
+    from expunge.run import open_run
+
+    opened, console = open_run(run), Console()
+    with Display().step("Loading the model"):
+        model, builder = pipeline.load_run(opened)
+        original = None if isinstance(model, PeftModel) else load(opened.recipe.model)[0]
+
+    def ask(text: str) -> None:
+        prompts = [builder.prompt((Turn("user", text),))]
+        after = generate(model, builder, prompts, max_new_tokens)[0]
+        if original is None:
+            with edits_off(model):
+                before = generate(model, builder, prompts, max_new_tokens)[0]
+        else:
+            before = generate(original, builder, prompts, max_new_tokens)[0]
+        table = Table("Before", "After", expand=True, title=Text(text), title_justify="left")
+        table.add_row(Text(before), Text(after))
+        console.print(table)
+
+    for text in question or []:
+        ask(text)
+    while not question:
+        try:
+            text = console.input("You: ").strip()
+        except EOFError:
+            return
+        if not text:
+            return
+        ask(text)

@@ -1,0 +1,56 @@
+"""`expunge ls`: what there is to choose from."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "expunge ls objectives"
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    objectives = "objectives"
+    edits = "edits"
+    metrics = "metrics"
+    recipes = "recipes"
+    settings = "settings"
+
+
+def command(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List objectives, edits, metrics, the recipes in ./recipes, or all settings of a recipe with their defaults."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, text in _rows(kind):
+        table.add_row(Text(name, style="bold"), Text(text))
+    Console().print(table)
+
+
+def _rows(kind: Kind) -> list[tuple[str, str]]:
+    if kind is Kind.objectives:
+        from expunge.objectives import OBJECTIVES
+
+        return [(name, _first_line(cls.__doc__)) for name, cls in OBJECTIVES.items()]
+    if kind is Kind.edits:
+        from expunge.edits import EDITS
+
+        return list(EDITS.items())
+    if kind is Kind.metrics:
+        from expunge.audit.metrics import METRICS
+
+        return [(name, f"{metric.label}; on forget sets {metric.on_forget or 'neither'} is better") for name, metric in METRICS.items()]
+    if kind is Kind.settings:
+        from expunge.recipe import setting_lines
+
+        return setting_lines()
+    from pathlib import Path
+
+    return [(str(path), path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")) for path in sorted(Path("recipes").glob("*.yaml"))]
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0]

@@ -1,0 +1,72 @@
+"""What the verbs share: settings from options, the way from a recipe to an audited run, the closing lines."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+
+from expunge.console import Display
+from expunge.errors import InputError
+from expunge.recipe import Recipe
+from expunge.run import Run
+
+
+def named_settings(options: dict[str, Any], field_map: list[str]) -> dict[str, Any]:
+    """Dotted settings from the options that were given.
+
+    Raises:
+        InputError: a `--map` without `=`.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for entry in field_map:
+        ours, sign, theirs = entry.partition("=")
+        if not sign:
+            raise InputError(f"--map {entry}: write ours=theirs, such as --map prompt=instruction")
+        given[f"data.map.{ours}"] = theirs
+    return given
+
+
+def finish(recipe: Recipe, audited: bool) -> Run:
+    """Train, audit and say where the result is."""
+    from accelerate import PartialState
+
+    from expunge.pipeline import unlearn
+
+    display, started = Display(), time.monotonic()
+    run = unlearn(recipe, display)
+    if not PartialState().is_main_process:
+        return run
+    took = time.monotonic() - started
+    if audited:
+        from expunge.audit.engine import audit
+
+        audit(run, display)
+        show_table(run)
+    closing(run, f"Forgot {run.info['data']['forget']['rows']} records in {duration(took)}.")
+    return run
+
+
+def show_table(run: Run) -> None:
+    """The audit's table on standard output."""
+    from expunge.audit.report.table import print_table
+
+    print_table(Console(), run.summary)
+
+
+def closing(run: Run, done: str) -> None:
+    """The last lines of a verb: what was done, where it is, what to type next."""
+    console = Console()
+    if (run.folder / "report.html").exists():
+        from expunge.audit.report.rows import headline
+
+        lines = [f"{done} {headline(run.summary)}", f"Report  {run.folder / 'report.html'}", f"Next    expunge chat {run.folder}"]
+    else:
+        lines = [done, f"Run     {run.folder}", f"Next    expunge audit {run.folder}"]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """1 min 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

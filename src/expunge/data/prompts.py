@@ -1,0 +1,155 @@
+"""The one prompt builder: training, evaluation and serving all see the same token ids."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from expunge.data.records import Record, Turn
+
+PLAIN_PROMPT = "Question: {content}\nAnswer:"
+TEXT_PROMPT_SHARE = 0.8
+_SENTINEL = "\u2402{}\u2403"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one prompt and its answer (end of turn included; empty when only the prompt is wanted)."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows padded so that every prompt ends at the same index: prompts on the left, answers on the right.
+
+    Attributes:
+        input_ids: (batch, prompt_length + answer_length).
+        attention_mask: (batch, prompt_length + answer_length), 1 for real tokens.
+        prompt_length: index of the first answer token, the same for every row.
+        row_ids: the records' ids, for errors and logs.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    prompt_length: int
+    row_ids: tuple[str, ...] = ()
+
+    @property
+    def labelled(self) -> Tensor:
+        """(batch, answer_length) bool: which answer positions carry a label."""
+        return self.attention_mask[:, self.prompt_length :].bool()
+
+    @property
+    def prompt_mask(self) -> Tensor:
+        """(batch, seq) bool: the real prompt tokens."""
+        mask = self.attention_mask.bool().clone()
+        mask[:, self.prompt_length :] = False
+        return mask
+
+    @property
+    def position_ids(self) -> Tensor:
+        """(batch, seq): positions counted from each row's first real token."""
+        return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.prompt_length, self.row_ids)
+
+
+class PromptBuilder:
+    """Turns records into token ids by the tokenizer's chat template, or by a plain template for base models.
+
+    Special tokens inside a record's own text are encoded as text: a record cannot end its turn or open another.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None = None):
+        self.tokenizer = tokenizer
+        self.system = system
+
+    def record(self, record: Record, answer: str | None = None, prompt: str | None = None) -> Encoded:
+        """Token ids of a record, with another answer or another wording of its last question if given."""
+        if not record.turns:
+            return self._text(record.answer)
+        turns = record.turns
+        if prompt is not None:
+            turns = (*turns[:-1], Turn(turns[-1].role, prompt))
+        return Encoded(self.prompt(turns), self.answer(record.answer if answer is None else answer))
+
+    def prompt(self, turns: tuple[Turn, ...]) -> tuple[int, ...]:
+        """Token ids of the turns, up to where the model is to answer."""
+        if self.system is not None and turns[0].role != "system":
+            turns = (Turn("system", self.system), *turns)
+        contents = [turn.content for turn in turns]
+        if not any(special in content for special in self._special_texts for content in contents):
+            return tuple(self.tokenizer(self._render(turns), add_special_tokens=False).input_ids)
+        marked = tuple(Turn(turn.role, _SENTINEL.format(i)) for i, turn in enumerate(turns))
+        rest, ids = self._render(marked), []
+        for i, content in enumerate(contents):
+            before, rest = rest.split(_SENTINEL.format(i), 1)
+            ids += self.tokenizer(before, add_special_tokens=False).input_ids
+            ids += self._as_text(content)
+        return tuple(ids + self.tokenizer(rest, add_special_tokens=False).input_ids)
+
+    def answer(self, answer: str) -> tuple[int, ...]:
+        """Token ids of an answer with the end of turn."""
+        text = answer if self._chat else " " + answer.strip()
+        return (*self._as_text(text), self.end_of_turn)
+
+    @cached_property
+    def end_of_turn(self) -> int:
+        """The token that the template puts after an answer, or the end of sequence."""
+        if self._chat:
+            said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SENTINEL.format(0)}]
+            tail = self.tokenizer.apply_chat_template(said, tokenize=False).split(_SENTINEL.format(0))[-1]
+            ids = self.tokenizer(tail, add_special_tokens=False).input_ids
+            if ids and ids[0] in self.tokenizer.all_special_ids:
+                return ids[0]
+        return self.tokenizer.eos_token_id
+
+    @property
+    def pad(self) -> int:
+        """The padding token (never attended to)."""
+        pad = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if pad is None else pad
+
+    @property
+    def _chat(self) -> bool:
+        return self.tokenizer.chat_template is not None
+
+    @cached_property
+    def _special_texts(self) -> list[str]:
+        return [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+
+    def _render(self, turns: tuple[Turn, ...]) -> str:
+        if self._chat:
+            messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        start = self.tokenizer.bos_token or ""
+        said = [turn.content if turn.role == "assistant" else PLAIN_PROMPT.format(content=turn.content) for turn in turns]
+        return start + "\n".join(said)
+
+    def _as_text(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+
+    def _text(self, text: str) -> Encoded:
+        ids = self._as_text(text)
+        start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        cut = max(1, min(len(ids) - 1, int(len(ids) * TEXT_PROMPT_SHARE)))
+        return Encoded((*start, *ids[:cut]), tuple(ids[cut:]))
+
+
+def collate(rows: list[Encoded], pad: int, row_ids: tuple[str, ...] = ()) -> Batch:
+    """Pad rows into a batch: prompts to the left, answers to the right."""
+    prompt_length = max(len(row.prompt) for row in rows)
+    answer_length = max(len(row.answer) for row in rows)
+    ids = torch.full((len(rows), prompt_length + answer_length), pad)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        start, stop = prompt_length - len(row.prompt), prompt_length + len(row.answer)
+        ids[i, start:stop] = torch.tensor((*row.prompt, *row.answer))
+        mask[i, start:stop] = 1
+    return Batch(ids, mask, prompt_length, row_ids)

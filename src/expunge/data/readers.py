@@ -1,0 +1,174 @@
+"""Rows of a file or a data set, one at a time: strict JSON lines, CSV, Parquet and the `datasets` library."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow
+from pyarrow import parquet
+
+from expunge.data.fields import MAX_LINE_BYTES, Row, kind, quoted
+from expunge.errors import InputError
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+PARQUET_BATCH = 256
+BOM = b"\xef\xbb\xbf"
+
+
+def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple[int, Row]]:
+    """Yield (number, row) of a source: the line in a JSON lines or CSV file, the row in Parquet and data sets, from 1.
+
+    Args:
+        source: a file with one of `SUFFIXES`, a folder that `datasets` can load, or a hub id `name` or `name:config`.
+        split: the split of a data set; a file has none.
+        lists: the columns whose CSV cells may hold a JSON list.
+
+    Raises:
+        InputError: the source cannot be opened, or a row is not well-formed.
+    """
+    path, name = Path(source), str(source)
+    if path.suffix.lower() not in SUFFIXES:
+        # A hub id is `name` or `owner/name`; a dot in a bare name is a suffix, in an owner's name it may be a version.
+        bare = len(path.parts) == 1 and ":" not in name and not path.is_dir()
+        if path.is_file() or (bare and path.suffix):
+            raise InputError(f"{name}: files end in {', '.join(SUFFIXES)}, not in {quoted(path.suffix)}")
+        yield from _dataset_rows(name, split)
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{name}: cannot be opened ({error.strerror})") from error
+    with file:
+        if path.suffix.lower() == ".csv":
+            yield from _csv_rows(name, file, lists)
+        elif path.suffix.lower() == ".parquet":
+            yield from _parquet_rows(name, file)
+        else:
+            yield from _json_rows(name, file)
+
+
+def _lines(name: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
+    number = 0
+    # Reading stops one byte over the limit: a line without end cannot fill the memory.
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise InputError(f"{name}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
+        if number == 1:
+            line = line.removeprefix(BOM)
+        try:
+            yield number, line.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}:{number}: bad UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8") from error
+
+
+def _json_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
+    for number, line in _lines(name, file):
+        if not line.strip():
+            continue
+        where = f"{name}:{number}"
+        row = _json(where, line, "the line" if line.endswith("\n") else "the last line is cut off or")
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: the line is {kind(row)}; each line must be one JSON object")
+        yield number, row
+
+
+def _json(where: str, text: str, what: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=partial(_object, where))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: {what} is not valid JSON ({error.msg} at character {error.pos + 1})") from error
+    except RecursionError as error:
+        raise InputError(f"{where}: {what} is nested too deeply") from error
+    except ValueError as error:
+        # Python refuses to read whole numbers of over 4,300 digits.
+        raise InputError(f"{where}: {what} holds a number with too many digits") from error
+
+
+def _object(where: str, pairs: list[tuple[str, object]]) -> Row:
+    row = {}
+    for key, value in pairs:
+        if key in row:
+            raise InputError(f"{where}: field {quoted(key)} appears twice")
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, float) and not math.isfinite(item):
+                raise InputError(f"{where}: field {quoted(key)} is {'NaN' if math.isnan(item) else 'an infinite number'}")
+        row[key] = value
+    return row
+
+
+def _csv_rows(name: str, file: BinaryIO, lists: set[str]) -> Iterator[tuple[int, Row]]:
+    reader = csv.reader((line for _, line in _lines(name, file)), strict=True)
+    header: list[str] = []
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(f"{name}:{start}: not valid CSV ({error})") from error
+        if not cells:
+            continue
+        if not header:
+            header = [cell.strip() for cell in cells]
+            _distinct(f"{name}:{start}", header)
+            continue
+        if len(cells) != len(header):
+            raise InputError(f"{name}:{start}: the number of cells is {len(cells)}, the header has {len(header)}")
+        yield start, {column: _cell(f"{name}:{start}", cell, column in lists) for column, cell in zip(header, cells, strict=True)}
+
+
+def _cell(where: str, cell: str, may_be_list: bool) -> object:
+    if not cell:
+        return None
+    # CSV has no types: these two are how pandas and numpy write a missing value.
+    if cell in ("nan", "NaN"):
+        return math.nan
+    if may_be_list and cell.startswith("["):
+        return _json(where, cell, "a list in a cell")
+    return cell
+
+
+def _parquet_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
+    number = 0
+    try:
+        table = parquet.ParquetFile(file)
+        columns = table.schema_arrow.names
+        _distinct(name, columns)
+        for batch in table.iter_batches(PARQUET_BATCH):
+            for i in range(batch.num_rows):
+                number += 1
+                yield number, {column: values[i].as_py() for column, values in zip(columns, batch.columns, strict=True)}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}:{number}: bad UTF-8") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{name}:{number + 1}: not a Parquet file, or a damaged one") from error
+
+
+def _distinct(where: str, header: list[str]) -> None:
+    for i, column in enumerate(header):
+        if column in header[:i]:
+            raise InputError(f"{where}: column {quoted(column)} appears twice")
+
+
+def _dataset_rows(name: str, split: str) -> Iterator[tuple[int, Row]]:
+    # Imported here: `datasets` takes over a second to import and most runs read plain files.
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetBuildError, DatasetsError
+
+    path, _, config = name.partition(":")
+    try:
+        dataset = load_dataset(path, config or None, split=split)
+    except (DatasetBuildError, pyarrow.ArrowException) as error:
+        # Without the library's reason: it may quote the text to forget.
+        raise InputError(f"{name}: a file of the data set is not well-formed; give that file itself to see the line") from error
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"{name}: neither a file nor a data set that can be loaded here ({reason})") from error
+    for number, row in enumerate(dataset, 1):
+        yield number, dict(row)

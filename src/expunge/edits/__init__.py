@@ -1,0 +1,89 @@
+"""Where the change lives: `full`, `lora`, `reft`, `grun`; one way to put an edit on a model, save it and load it again."""
+
+import re
+from pathlib import Path
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from expunge.edits.active import edits_off, gate_logits
+from expunge.edits.grun import GrunConfig, ReftConfig, retract
+from expunge.errors import InputError
+from expunge.models.blocks import decoder_blocks
+from expunge.recipe import EditSection
+
+EDITS: dict[str, str] = {
+    "full": "the weights themselves, all or those whose names match `modules`",
+    "lora": "low-rank adapters on the linear layers (PEFT)",
+    "reft": "a low-rank intervention on hidden states, always on (LoReFT)",
+    "grun": "the same behind a gate that opens for forget prompts only (GRUN)",
+}
+FULL_WEIGHTS = "weights.safetensors"
+
+__all__ = ["EDITS", "apply_edit", "edited_blocks", "edits_off", "gate_logits", "load_edit", "retract", "save_edit"]
+
+
+def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Module:
+    """Put a fresh edit on a model and freeze everything else.
+
+    Args:
+        model: a causal LM.
+        edit: the recipe's section.
+        base_sha256: hash of the model's weights, stored with a gated edit.
+
+    Raises:
+        InputError: `modules` matches nothing.
+    """
+    if edit.name == "full":
+        pattern = re.compile(edit.modules or "")
+        trained = [name for name, p in model.named_parameters() if p.requires_grad_(bool(pattern.search(name))).requires_grad]
+        if not trained:
+            raise InputError(f"edit.modules: {edit.modules!r} matches no parameter of this model")
+        return model
+    if edit.name == "lora":
+        alpha = edit.alpha or 2 * edit.rank
+        config = LoraConfig(r=edit.rank, lora_alpha=alpha, target_modules=edit.modules or "all-linear", task_type="CAUSAL_LM")
+        return get_peft_model(model, config)
+    shared = {"rank": edit.rank, "blocks": edit.blocks, "positions": edit.positions, "base_sha256": base_sha256}
+    if edit.name == "reft":
+        return get_peft_model(model, ReftConfig(**shared))
+    gate = {"gate": edit.gate, "gate_pool": edit.gate_pool, "gate_block": edit.gate_block}
+    return get_peft_model(model, GrunConfig(**shared, **gate))
+
+
+def edited_blocks(model: nn.Module) -> tuple[int, ...]:
+    """Blocks that the active edit acts on; the middle one for edits without blocks of their own."""
+    if isinstance(model, PeftModel):
+        config = model.active_peft_config
+        if isinstance(config, ReftConfig):
+            return tuple(config.blocks)
+    _, blocks = decoder_blocks(model)
+    return (len(blocks) // 2,)
+
+
+def save_edit(model: nn.Module, folder: Path) -> None:
+    """Save an adapter as PEFT does, or the changed weights of a `full` edit, as safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(folder)
+        return
+    changed = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    save_file(changed, folder / FULL_WEIGHTS)
+
+
+def load_edit(model: nn.Module, folder: Path, adapter_name: str = "default") -> nn.Module:
+    """Put a saved edit on its base model.
+
+    Raises:
+        InputError: the folder holds none, or it was trained on another base model.
+    """
+    if (folder / FULL_WEIGHTS).exists():
+        weights = load_file(folder / FULL_WEIGHTS)
+        if unknown := set(weights) - {name for name, _ in model.named_parameters()}:
+            raise InputError(f"{folder}: was trained on another base model (it has no {sorted(unknown)[0]})")
+        model.load_state_dict(weights, strict=False)
+        return model
+    if not (folder / "adapter_config.json").exists():
+        raise InputError(f"{folder}: no edit there (neither adapter_config.json nor {FULL_WEIGHTS})")
+    return PeftModel.from_pretrained(model, str(folder), adapter_name=adapter_name)

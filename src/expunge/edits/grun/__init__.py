@@ -1,0 +1,10 @@
+"""GRUN and ReFT as PEFT methods (Ren et al., 2025, arXiv 2502.17823); importing this package registers both."""
+
+from expunge.edits.grun.config import GrunConfig, ReftConfig
+from expunge.edits.grun.layer import GrunLayer, retract
+from expunge.edits.grun.model import GrunModel, ReftModel
+from expunge.edits.grun.register import register
+
+register()
+
+__all__ = ["GrunConfig", "GrunLayer", "GrunModel", "ReftConfig", "ReftModel", "retract"]

@@ -1,0 +1,120 @@
+"""What a ReFT or GRUN edit is made of, as PEFT stores it in adapter_config.json."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from peft import PeftConfig, PeftType, TaskType
+
+Positions = Literal["last_prompt", "onward", "all_prompt"]
+Gate = Literal["linear", "mlp"]
+GatePool = Literal["last", "max"]
+
+
+@dataclass
+class ReftConfig(PeftConfig):
+    """A low-rank edit of block outputs (LoReFT; Wu et al., 2024, arXiv 2404.03592), always on.
+
+    Attributes:
+        rank: rows of R and W.
+        blocks: edited blocks, 0-based; none means {L-12, L-7, L-1} of the model's L, as far as it has them. Filled in when
+            the adapter meets its model.
+        positions: `last_prompt` (the paper's): the last prompt token. `onward`: that token and every later one, given or
+            generated. `all_prompt`: every prompt token.
+        base_sha256: hash of the base model's weights that the adapter was trained on.
+    """
+
+    task_type: TaskType | str | None = TaskType.CAUSAL_LM
+    rank: int = 4
+    blocks: list[int] | None = None
+    positions: Positions = "last_prompt"
+    base_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model."""
+        super().__post_init__()
+        self.peft_type = PeftType("REFT")
+        # PEFT looks for this name; `blocks` is the setting, so it is neither a field nor saved.
+        self.target_modules: list[str] | None = None
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, got {self.rank}")
+        check_choice("positions", self.positions, get_args(Positions))
+
+    def resolve(self, depth: int) -> None:
+        """Fill in what depends on the model's number of blocks.
+
+        Raises:
+            ValueError: if a block is not there.
+        """
+        if self.blocks is None:
+            self.blocks = [max(0, depth - 12), max(0, depth - 7), depth - 1]
+        self.blocks = sorted(set(self.blocks))
+        if not self.blocks or self.blocks[0] < 0 or self.blocks[-1] >= depth:
+            raise ValueError(f"blocks must name at least one block from 0 to {depth - 1}, got {self.blocks}")
+
+    @property
+    def wrapped_blocks(self) -> list[int]:
+        """Blocks that carry parameters of this adapter; known once resolved."""
+        return self.blocks or []
+
+
+@dataclass
+class GrunConfig(ReftConfig):
+    """A ReFT edit behind a gate that tells target prompts apart (Ren et al., 2025, arXiv 2502.17823).
+
+    Attributes:
+        gate: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
+        gate_pool: `last` (the paper's): every edited block has a gate of its own that reads the state it edits. `max`: one
+            gate scores the layer-normed state of every prompt token at `gate_block`; the largest score decides for all blocks.
+        gate_block: the block of the one gate, at or below the first edited one; none means 11/30 of the depth, or the first
+            edited block if that is lower. Filled in when the adapter meets its model.
+        threshold: calibrated hard gate, a logit: below it an edit is off, bit for bit. At or above it the edit has strength 1
+            with `gate_pool` max, the gate's sigmoid otherwise.
+        calibration_n: number of held-out prompts that the threshold was chosen on.
+        calibration_alpha: the false-positive rate it was chosen for.
+    """
+
+    gate: Gate = "linear"
+    gate_pool: GatePool = "last"
+    gate_block: int | None = None
+    threshold: float | None = None
+    calibration_n: int | None = None
+    calibration_alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model."""
+        super().__post_init__()
+        self.peft_type = PeftType("GRUN")
+        check_choice("gate", self.gate, get_args(Gate))
+        check_choice("gate_pool", self.gate_pool, get_args(GatePool))
+        if self.gate_block is not None and self.gate_pool != "max":
+            raise ValueError('gate_block needs gate_pool "max"; with gate_pool "last" every edited block has its own gate')
+
+    def resolve(self, depth: int) -> None:
+        """Fill in what depends on the model's number of blocks.
+
+        Raises:
+            ValueError: if a block is not there, or the gate would come after the first edit.
+        """
+        super().resolve(depth)
+        if self.gate_pool == "last":
+            return
+        first = super().wrapped_blocks[0]
+        if self.gate_block is None:
+            self.gate_block = min(round(depth * 11 / 30), first)
+        if not 0 <= self.gate_block <= first:
+            raise ValueError(f"gate_block must be from 0 to the first edited block, {first}, got {self.gate_block}")
+
+    @property
+    def wrapped_blocks(self) -> list[int]:
+        """Blocks that carry parameters of this adapter, the gate's among them; known once resolved."""
+        return sorted({*super().wrapped_blocks, *([] if self.gate_block is None else [self.gate_block])})
+
+    def gate_of(self, block: int) -> int:
+        """The block whose gate decides over the edit at `block`; known once resolved."""
+        return block if self.gate_block is None else self.gate_block
+
+
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless the value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")

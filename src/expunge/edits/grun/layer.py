@@ -1,0 +1,171 @@
+"""A decoder block with its edits: h' = h + sum_i g_i(h) R_i^T (W_i h + b_i - R_i h) (Ren et al., 2025, arXiv 2502.17823)."""
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, relu
+
+from expunge.edits.grun.config import GrunConfig, ReftConfig
+from expunge.edits.grun.state import PromptState
+
+MLP_WIDTHS = (256, 64)
+
+
+class GrunLayer(nn.Module, BaseTunerLayer):
+    """Wraps a decoder block; the adapters of the block add up, all reading the block's own output.
+
+    The edit's parameters and arithmetic are fp32 whatever the model's dtype is. A block wrapped for an adapter carries its
+    edit (`grun_rotate`: R, rank x hidden; `grun_source`: W and b), its gate, or both. With `output_hidden_states` the entry
+    of an edited block is the block's own output, before the edit; the entries of later blocks show the edit.
+
+    Args:
+        base_layer: the decoder block.
+        block: its 0-based index.
+        hidden_size: of the model.
+        state: shared by all wrapped blocks of the model.
+    """
+
+    adapter_layer_names = ("grun_rotate", "grun_source", "grun_gate_in", "grun_gate_mid", "grun_gate")
+    other_param_names = ("configs",)
+
+    def __init__(self, base_layer: nn.Module, block: int, hidden_size: int, state: PromptState):
+        """Wrap the block, without an adapter yet."""
+        super().__init__()
+        self.base_layer = base_layer
+        self.block = block
+        self.hidden_size = hidden_size
+        self.state = state
+        self.configs: dict[str, ReftConfig] = {}
+        # One flat dictionary a parameter, as LoRA has: PEFT takes the adapter's name out of keys of this shape only.
+        self.grun_rotate = nn.ParameterDict()
+        self.grun_source = nn.ModuleDict()
+        self.grun_gate_in = nn.ModuleDict()
+        self.grun_gate_mid = nn.ModuleDict()
+        self.grun_gate = nn.ModuleDict()
+        self.merged_adapters = []
+
+    def __getattr__(self, name: str):
+        """Attributes of the block itself: decoders read `attention_type` and the like from it."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base_layer":
+                raise
+            return getattr(self.base_layer, name)
+
+    def update_layer(self, adapter: str, config: ReftConfig) -> None:
+        """Add an adapter's parameters for this block, initialised as LoReFT does: R orthonormal, W and b as `nn.Linear`."""
+        self.configs[adapter] = config
+        place = {"device": next(self.base_layer.parameters()).device, "dtype": torch.float32}
+        if self.block in (config.blocks or []):
+            self.grun_rotate[adapter] = nn.Parameter(nn.init.orthogonal_(torch.empty(config.rank, self.hidden_size, **place)))
+            self.grun_source[adapter] = nn.Linear(self.hidden_size, config.rank, **place)
+        if isinstance(config, GrunConfig) and config.gate_of(self.block) == self.block:
+            width = self.hidden_size
+            if config.gate == "mlp":
+                self.grun_gate_in[adapter] = nn.Linear(width, MLP_WIDTHS[0], **place)
+                self.grun_gate_mid[adapter] = nn.Linear(*MLP_WIDTHS, **place)
+                width = MLP_WIDTHS[-1]
+            self.grun_gate[adapter] = nn.Linear(width, 1, **place)
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def forward(self, *args: object, **kwargs: object) -> Tensor | tuple:
+        """The block's output, edited by the active adapters; a tuple where the block gives one."""
+        output = self.base_layer(*args, **kwargs)
+        if self.disable_adapters:
+            return output
+        if isinstance(output, tuple):
+            return (self._edited(output[0]), *output[1:])
+        return self._edited(output)
+
+    def _edited(self, hidden: Tensor) -> Tensor:
+        edited = hidden
+        with torch.autocast(hidden.device.type, enabled=False):
+            for adapter in self.active_adapters:
+                if adapter in self.grun_gate:
+                    self._ask_gate(adapter, hidden)
+                if adapter in self.grun_rotate:
+                    edited = self._add_edit(adapter, hidden, edited)
+        return edited
+
+    def _ask_gate(self, adapter: str, hidden: Tensor) -> None:
+        prompts = self.state.prompts
+        if prompts is None:  # The gate decides once a prompt: its word stands while the answer is generated.
+            return
+        config = self.configs[adapter]
+        if isinstance(config, GrunConfig) and config.gate_pool == "max":
+            scores = self.token_scores(adapter, hidden.float())
+            logit = scores.masked_fill(~prompts.tokens.to(scores.device), -torch.inf).amax(-1)
+        else:
+            rows = torch.arange(len(hidden), device=hidden.device)
+            logit = self._gate(adapter, hidden[rows, prompts.last.to(hidden.device)].float())
+        self.state.logits[adapter, self.block] = logit
+
+    def token_scores(self, adapter: str, states: Tensor) -> Tensor:
+        """What a pooled gate says of each token, (..., hidden) fp32 -> (...) logits; its maximum over the prompt decides."""
+        return self._gate(adapter, layer_norm(states, (self.hidden_size,)))
+
+    def gate_parameters(self, adapter: str) -> list[nn.Parameter]:
+        """The parameters of an adapter's gate in this block."""
+        parts = (self.grun_gate_in, self.grun_gate_mid, self.grun_gate)
+        return [parameter for part in parts if adapter in part for parameter in part[adapter].parameters()]
+
+    def _gate(self, adapter: str, states: Tensor) -> Tensor:
+        """(..., hidden) -> (...)."""
+        for part in (self.grun_gate_in, self.grun_gate_mid):
+            if adapter in part:
+                states = relu(part[adapter](states))
+        return self.grun_gate[adapter](states).squeeze(-1)
+
+    def _add_edit(self, adapter: str, hidden: Tensor, edited: Tensor) -> Tensor:
+        window = self.state.window(self.configs[adapter].positions, hidden)
+        if window is None:
+            return edited
+        before, old, after = edited.tensor_split((window.start, window.stop), dim=1)
+        # Contiguous, or `linear` takes another kernel for trainable weights than for frozen ones and the last bit differs.
+        states, rotate = hidden[:, window.start : window.stop].contiguous().float(), self.grun_rotate[adapter]
+        change = (self.grun_source[adapter](states) - states @ rotate.T) @ rotate
+        strength, is_open = self._opening(adapter, hidden)
+        new = (old.float() + strength[:, None, None] * change).to(old.dtype)
+        # Chosen, not multiplied by zero: a closed gate leaves every bit of the state as it was.
+        kept = torch.where((window.mask & is_open[:, None])[..., None], new, old)
+        return torch.cat((before, kept, after), dim=1)
+
+    def _opening(self, adapter: str, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Each row's strength, (batch,) in [0, 1], and whether its edit is on at all, (batch,) bool."""
+        config = self.configs[adapter]
+        if not isinstance(config, GrunConfig):
+            always = torch.ones(len(hidden), device=hidden.device)
+            return always, always.bool()
+        logit = self.state.logits[adapter, config.gate_of(self.block)].to(hidden.device)
+        if config.threshold is None:
+            return logit.sigmoid(), torch.ones_like(logit, dtype=torch.bool)
+        strength = torch.ones_like(logit) if config.gate_pool == "max" else logit.sigmoid()
+        return strength, logit >= config.threshold
+
+    def enable_adapters(self, enabled: bool) -> None:
+        """Flip the flag and nothing else: PEFT's own would un-freeze the adapters of earlier requests on the way back."""
+        self._disable_adapters = not enabled
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
+        # PEFT's own looks for the block's `weight`, finds none and leaves the adapter where it was loaded.
+        target = device or next(self.base_layer.parameters()).device
+        for name in self.adapter_layer_names:
+            parts = getattr(self, name)
+            if adapter_name in parts:
+                parts[adapter_name] = parts[adapter_name].to(target)
+
+
+@torch.no_grad()
+def retract(model: nn.Module) -> None:
+    """Make the rows of every trainable R orthonormal again, after an optimiser step.
+
+    R becomes the Q of a QR decomposition whose R factor has a positive diagonal: the map is continuous and leaves an
+    orthonormal matrix as it is.
+    """
+    for layer in model.modules():
+        if isinstance(layer, GrunLayer):
+            for rotate in layer.grun_rotate.values():
+                if rotate.requires_grad:
+                    q, r = torch.linalg.qr(rotate.T)
+                    rotate.copy_(torch.where(r.diagonal() < 0, -q, q).T)

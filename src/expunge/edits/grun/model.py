@@ -1,0 +1,110 @@
+"""The PEFT tuners of ReFT and GRUN: which blocks are wrapped, what is loaded, what cannot be merged."""
+
+from typing import Any, NoReturn
+
+from peft import PeftConfig
+from peft.tuners.tuners_utils import BaseTuner
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from expunge.edits.grun.config import ReftConfig
+from expunge.edits.grun.layer import GrunLayer
+from expunge.edits.grun.state import PromptState
+from expunge.errors import ExpungeError, InputError
+from expunge.models.blocks import decoder_blocks
+
+
+class ReftModel(BaseTuner):
+    """A causal language model with edited blocks; made by `get_peft_model(model, ReftConfig(...))`.
+
+    The adapters of one model add up: `peft_model.base_model.set_adapter(["a", "b"])`.
+    """
+
+    # Every method needs a prefix of its own in PEFT; this parameter is the one that each ReFT block has.
+    prefix = "grun_rotate"
+    tuner_layer_cls = GrunLayer
+    state: PromptState
+    _watch: RemovableHandle
+
+    def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
+        self.state = PromptState()
+
+    def _post_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
+        decoder = model.get_submodule(decoder_blocks(model)[0].rpartition(".")[0])
+        self._watch = decoder.register_forward_pre_hook(self.state.observe, with_kwargs=True)
+
+    # pyrefly: ignore [bad-override]
+    def _prepare_adapter_config(self, peft_config: ReftConfig, model_config: dict) -> ReftConfig:
+        return peft_config
+
+    # pyrefly: ignore [bad-override]
+    def _prepare_model(self, peft_config: ReftConfig, model: nn.Module) -> None:
+        name, blocks = decoder_blocks(model)
+        peft_config.resolve(len(blocks))
+        peft_config.target_modules = [f"{name}.{block}" for block in peft_config.wrapped_blocks]
+
+    # pyrefly: ignore [bad-override]
+    def _create_and_replace(
+        self, peft_config: ReftConfig, adapter_name: str, target: nn.Module, target_name: str, parent: nn.Module, current_key: str
+    ) -> None:
+        if isinstance(target, GrunLayer):
+            target.update_layer(adapter_name, peft_config)
+            return
+        layer = GrunLayer(target, int(target_name), self.model.config.get_text_config().hidden_size, self.state)
+        layer.update_layer(adapter_name, peft_config)
+        self._replace_module(parent, target_name, layer, target)
+
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        # PEFT's own hands the old module's `weight` on, which a decoder block does not have.
+        setattr(parent, child_name, new_module)
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The checkpoint under the adapter's name. PEFT only warns of missing weights, which would stay random; here they are an error."""
+        renamed = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        wanted = adapter_keys(model, adapter_name)
+        if wrong := [f"lacks {key}" for key in sorted(wanted - set(renamed))] or [
+            f"has {key} too" for key in sorted(set(renamed) - wanted)
+        ]:
+            raise InputError(f'adapter "{adapter_name}": the file does not match its configuration: it {", ".join(wrong)}')
+        return renamed
+
+    def _check_merge_allowed(self) -> NoReturn:
+        raise ExpungeError(
+            "this edit depends on the input and cannot be merged into the weights; use `expunge export` for a checkpoint to serve"
+        )
+
+    def unload(self) -> nn.Module:
+        """The base model without the edits."""
+        self._watch.remove()
+        return super().unload()
+
+    def generate(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Generate as the base model does.
+
+        Raises:
+            ExpungeError: without a cache, since every token would then start a new prompt.
+        """
+        settings = kwargs.get("generation_config") or self.model.generation_config
+        if kwargs.get("use_cache", settings.use_cache) is False:
+            raise ExpungeError("an edited model generates with a cache only; leave use_cache on")
+        return self.model.generate(*args, **kwargs)
+
+
+class GrunModel(ReftModel):
+    """A causal language model with gated edits; made by `get_peft_model(model, GrunConfig(...))`."""
+
+    prefix = "grun_"
+
+
+def adapter_keys(model: nn.Module, adapter: str) -> set[str]:
+    """Names in `model.state_dict()` of one adapter's parameters."""
+    keys = set()
+    for name, layer in model.named_modules():
+        if isinstance(layer, GrunLayer):
+            parts = tuple(f"{part}.{adapter}" for part in layer.adapter_layer_names)
+            own = [key for key, _ in layer.named_parameters() if key in parts or key.rpartition(".")[0] in parts]
+            keys.update(f"{name}.{key}" for key in own)
+    return keys

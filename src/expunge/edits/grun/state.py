@@ -1,0 +1,121 @@
+"""What the edited blocks of one model share during a forward: where the prompts lie and what the gates said."""
+
+import inspect
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from expunge.data.prompts import Batch
+from expunge.edits.grun.config import Positions
+from expunge.errors import ExpungeError
+from expunge.models.span import spanned_batch
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Where the prompts of a batch lie.
+
+    Attributes:
+        tokens: (batch, seq) bool, the real prompt tokens.
+        real: (batch, seq) bool, all real tokens.
+        last: (batch,), index of each row's last prompt token.
+        first_last: the smallest of `last`, known without asking the device; `last_last`: the largest.
+    """
+
+    tokens: Tensor
+    real: Tensor
+    last: Tensor
+    first_last: int
+    last_last: int
+
+    @classmethod
+    def of_batch(cls, batch: Batch) -> "Prompts":
+        """The prompts of a batch of [prompt | answer] rows."""
+        index = batch.prompt_length - 1
+        last = torch.full((len(batch.input_ids),), index, device=batch.input_ids.device)
+        return cls(batch.prompt_mask, batch.attention_mask.bool(), last, index, index)
+
+    @classmethod
+    def of_mask(cls, real: Tensor) -> "Prompts":
+        """Rows that are all prompt, padded on either side. `real`: (batch, seq) bool."""
+        last = (real * torch.arange(real.shape[1], device=real.device)).amax(-1)
+        first_last, last_last = torch.stack(last.aminmax()).tolist()
+        return cls(real, real, last, first_last, last_last)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The slice `start:stop` of the sequence and, within it, the tokens to edit: `mask`, (batch, stop - start) bool."""
+
+    start: int
+    stop: int
+    mask: Tensor
+
+
+@dataclass
+class PromptState:
+    """Shared by the edited blocks of one model.
+
+    Attributes:
+        prompts: of the current forward; none while an answer is generated token by token.
+        logits: {(adapter, block): (batch,)}, the gates' logits, on the graph, kept until the next prompt.
+    """
+
+    prompts: Prompts | None = None
+    logits: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple:
+        """A copied or pickled model starts afresh: tensors that lie on a graph can be neither copied nor pickled."""
+        return PromptState, ()
+
+    def observe(self, decoder: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Forward pre-hook of the decoder: within `prompt_span` a forward is over its batch; otherwise one without a past is
+        over prompts, and one with a past goes on with the answer.
+
+        Raises:
+            ExpungeError: if the prompt cannot be told from the arguments.
+        """
+        if (batch := spanned_batch()) is not None:
+            self.logits.clear()
+            self.prompts = Prompts.of_batch(batch)
+            return
+        given = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
+        ids, past, mask = given.get("input_ids"), given.get("past_key_values"), given.get("attention_mask")
+        tokens = given["inputs_embeds"] if ids is None else ids
+        if past is not None and past.get_seq_length() > 0:
+            if tokens.shape[1] > 1:
+                raise ExpungeError(
+                    "several tokens after a filled cache may be prompt or answer: run the prompt in one forward, without a cache"
+                )
+            self.prompts = None
+            return
+        self.logits.clear()
+        if mask is None:
+            mask = torch.ones(tokens.shape[:2], device=tokens.device)
+        if not isinstance(mask, Tensor) or mask.ndim != 2:
+            raise ExpungeError("the prompt cannot be read from this attention mask: give one of shape (batch, seq) and a dynamic cache")
+        self.prompts = Prompts.of_mask(mask.bool())
+
+    def window(self, positions: Positions, hidden: Tensor) -> Window | None:
+        """Where to edit `hidden`, (batch, seq, hidden); none: nowhere.
+
+        Raises:
+            ExpungeError: if the sequence is not the one that the prompts lie in.
+        """
+        batch, seq, _ = hidden.shape
+        if self.prompts is None:
+            onward = torch.ones(batch, seq, dtype=torch.bool, device=hidden.device)
+            return Window(0, seq, onward) if positions == "onward" else None
+        prompts = self.prompts
+        if prompts.tokens.shape != (batch, seq):
+            raise ExpungeError(f"hidden states of shape {(batch, seq)} (batch, seq) do not fit prompts of {tuple(prompts.tokens.shape)}")
+        index, last = torch.arange(seq, device=prompts.last.device), prompts.last[:, None]
+        match positions:
+            case "last_prompt":
+                start, stop, mask = prompts.first_last, prompts.last_last + 1, index == last
+            case "onward":
+                start, stop, mask = prompts.first_last, seq, (index >= last) & prompts.real
+            case "all_prompt":
+                start, stop, mask = 0, prompts.last_last + 1, prompts.tokens
+        return Window(start, stop, mask[:, start:stop].to(hidden.device))

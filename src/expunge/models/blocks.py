@@ -1,0 +1,34 @@
+"""Where a causal language model keeps its decoder blocks."""
+
+from typing import cast
+
+from torch import nn
+from transformers import PreTrainedConfig
+
+from expunge.errors import ExpungeError
+
+
+def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Find the list of decoder blocks, in a plain model or one that PEFT already wraps.
+
+    Args:
+        model: a transformers causal language model (it has a `config`) or a `PeftModel` around one.
+
+    Returns:
+        The list's dotted name inside `model` ("model.layers", say) and the list itself.
+
+    Raises:
+        ExpungeError: if not exactly one outermost `ModuleList` is as long as the model is deep.
+    """
+    depth = cast(PreTrainedConfig, model.config).get_text_config().num_hidden_layers
+    found: dict[str, nn.ModuleList] = {}
+    for name, module in model.named_modules():
+        inside_another = any(name.startswith(outer + ".") for outer in found)
+        if isinstance(module, nn.ModuleList) and len(module) == depth and not inside_another:
+            found[name] = module
+    if len(found) != 1:
+        lists = ", ".join(found) or "none"
+        raise ExpungeError(
+            f"{type(model).__name__}: expected one list of {depth} decoder blocks, found {lists}; this model family is unsupported"
+        )
+    return found.popitem()

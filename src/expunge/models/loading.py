@@ -1,0 +1,94 @@
+"""Load a causal LM and its tokenizer from a hub id, a folder, a GGUF file or the embedded default: safetensors only, no remote code."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.errors import InputError
+from expunge.models import embedded
+
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    """Load a model and its tokenizer.
+
+    Args:
+        name: `smollm2-135m` (the embedded default), a local folder, a `.gguf` file, or a hub id.
+        dtype: of the weights.
+
+    Returns:
+        The model in evaluation mode, and the tokenizer, which pads on the left.
+
+    Raises:
+        InputError: nothing is there, or what is there is not a causal LM with safetensors weights and a tokenizer.
+    """
+    name = str(name)
+    if name == embedded.NAME:
+        name = str(embedded.embedded_model())
+    if name.endswith(".gguf"):
+        return load_gguf(Path(name), dtype)
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise InputError(f"{name}: no config.json there, so this is not a model folder")
+        if not list(path.glob("*.safetensors")):
+            raise InputError(f"{name}: no *.safetensors there; pickled weights are not loaded, convert them first")
+    elif path.exists() or name.startswith((".", "/", "~")):
+        raise InputError(f"{name}: not a model folder, a .gguf file or a hub id")
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: could not be loaded as a causal LM: {str(error).strip().splitlines()[0]}") from error
+    return _ready(model, tokenizer)
+
+
+def load_gguf(path: Path, dtype: torch.dtype = torch.float32) -> Loaded:
+    """Load a GGUF file, dequantised, as an ordinary model that can be trained and saved as safetensors.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    config = source.config
+    # A model that says it is quantised is refused by trainers and by save_pretrained, although its weights no longer are.
+    if "quantization_config" in config.__dict__:
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.load_state_dict(source.state_dict())
+    model.tie_weights()
+    return _ready(model, tokenizer)
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 over the names, shapes and bytes of a model's parameters and persistent buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def best_dtype() -> torch.dtype:
+    """The dtype to compute in: bf16 where the machine is fast at it (CUDA, AVX512-BF16), else fp32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # Sampling defaults of the checkpoint would warn at, and in places change, greedy decoding.
+    model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
+    model.generation_config.do_sample = False
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer

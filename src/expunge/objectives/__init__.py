@@ -1,0 +1,22 @@
+"""The table of objectives: each a small pure file, any of them with any edit."""
+
+from expunge.objectives.base import Objective
+from expunge.objectives.grad_ascent import KL, GradAscent, GradDiff
+from expunge.objectives.learn import Learn
+from expunge.objectives.npo import NPO, SimNPO
+from expunge.objectives.preference import DPO, IDK
+from expunge.objectives.rmu import RMU
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "grad_ascent": GradAscent,
+    "grad_diff": GradDiff,
+    "kl": KL,
+    "npo": NPO,
+    "simnpo": SimNPO,
+    "idk": IDK,
+    "dpo": DPO,
+    "rmu": RMU,
+    "learn": Learn,
+}
+
+__all__ = ["DPO", "IDK", "KL", "NPO", "OBJECTIVES", "RMU", "GradAscent", "GradDiff", "Learn", "Objective", "SimNPO"]

@@ -1,0 +1,42 @@
+"""What every objective is: a forget term, a retain term, their weights, and which scores it needs for them."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from expunge.models.scores import Scores
+from expunge.objectives.retain import RETAIN_PARTS, RETAIN_TERMS
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Total loss = forget_weight * forget + retain_weight * retain (spec: gamma, alpha).
+
+    Attributes:
+        forget_weight: gamma.
+        retain_weight: alpha; with 0 the retain set is not even scored.
+        retain_loss: `nll` (cross-entropy of the retain answers) or `kl` (stay close to the reference on them).
+        parts: the names of the `Scores` fields that `forget` reads besides nll and tokens.
+        answer: which text of a forget record `forget` scores: its own `answer` or the `alternative` (a refusal).
+    """
+
+    forget_weight: float = 1.0
+    retain_weight: float = 1.0
+    retain_loss: Literal["nll", "kl"] = "nll"
+
+    parts: ClassVar[tuple[str, ...]] = ()
+    answer: ClassVar[Literal["answer", "alternative"]] = "answer"
+
+    def forget(self, scores: Scores) -> Tensor:
+        """Mean forget loss of a batch, a scalar."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forget term")
+
+    def retain(self, scores: Scores) -> Tensor:
+        """Mean retain loss of a batch, a scalar."""
+        return RETAIN_TERMS[self.retain_loss](scores)
+
+    @property
+    def retain_parts(self) -> tuple[str, ...]:
+        """The names of the `Scores` fields that `retain` reads besides nll and tokens."""
+        return RETAIN_PARTS[self.retain_loss]

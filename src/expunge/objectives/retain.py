@@ -1,0 +1,33 @@
+"""The retain terms that most objectives share: stay good at, or stay close on, what is to be kept."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, log_softmax
+
+from expunge.models.scores import Scores
+
+
+def at_least_fp32(values: Tensor) -> Tensor:
+    """The same values in fp32, or in fp64 where they are that already."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def answer_nll(scores: Scores) -> Tensor:
+    """Mean over rows of nll/|y|, nats a token. `scores.nll`, `scores.tokens`: (batch,)."""
+    return (scores.nll / scores.tokens).mean()
+
+
+def answer_kl(scores: Scores) -> Tensor:
+    """KL(reference || model) over the vocabulary, mean over answer tokens, then over rows (Maini et al., 2024, arXiv 2401.06121, sec. 3).
+
+    `scores.logits`, `scores.reference_logits`: (labels, vocab); `scores.rows`: (labels,).
+    """
+    reference = log_softmax(at_least_fp32(scores.reference_logits), -1)
+    kl = (reference.exp() * (reference - log_softmax(at_least_fp32(scores.logits), -1))).sum(-1)
+    by_row = kl.new_zeros(len(scores.tokens)).index_add(0, scores.rows, kl)
+    return (by_row / scores.tokens).mean()
+
+
+RETAIN_TERMS: dict[str, Callable[[Scores], Tensor]] = {"nll": answer_nll, "kl": answer_kl}
+RETAIN_PARTS: dict[str, tuple[str, ...]] = {"nll": (), "kl": ("logits", "reference_logits")}

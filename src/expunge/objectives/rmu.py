@@ -1,0 +1,49 @@
+"""Representation misdirection (Li et al., 2024, WMDP, arXiv 2403.03218, sec. 4)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from expunge.models.scores import Scores
+from expunge.objectives.base import Objective
+from expunge.objectives.retain import at_least_fp32
+
+
+@dataclass(frozen=True)
+class RMU(Objective):
+    """Steer the hidden states of forget answers to a fixed random direction, keep those of retain answers.
+
+    Attributes:
+        coefficient: c, the length that forget hidden states are driven to.
+        block: 0-based block whose output is steered; none means every edited block (an edit above the steered block
+            would get no gradient), or the middle one for an edit without blocks of its own.
+        seed: of the random direction u, uniform in [0, 1) and of unit length.
+    """
+
+    coefficient: float = 300.0
+    block: int | None = None
+    seed: int = 42
+    parts = ("hidden",)
+
+    def forget(self, scores: Scores) -> Tensor:
+        """Mean over blocks of MSE(h, c u). `scores.hidden`: {block: (labels, hidden)}."""
+        losses = [mse_loss(at_least_fp32(h), self.direction(h).expand_as(h)) for h in scores.hidden.values()]
+        return torch.stack(losses).mean()
+
+    def retain(self, scores: Scores) -> Tensor:
+        """Mean over blocks of MSE(h, h_ref). `scores.hidden`, `scores.reference_hidden`: {block: (labels, hidden)}."""
+        losses = [mse_loss(at_least_fp32(h), at_least_fp32(scores.reference_hidden[block])) for block, h in scores.hidden.items()]
+        return torch.stack(losses).mean()
+
+    @property
+    def retain_parts(self) -> tuple[str, ...]:
+        """RMU compares hidden states, not answers."""
+        return ("hidden", "reference_hidden")
+
+    def direction(self, hidden: Tensor) -> Tensor:
+        """The target c u for hidden states (labels, hidden): (hidden,), in at least fp32."""
+        u = torch.rand(hidden.shape[-1], generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)
+        target = self.coefficient * u / u.norm()
+        return target.to(device=hidden.device, dtype=torch.promote_types(hidden.dtype, torch.float32))

@@ -1,0 +1,176 @@
+"""From a recipe to a trained edit in its run folder: records, prompts, gate, training, each step once."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from accelerate import PartialState
+from torch import nn
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records
+from expunge.edits import apply_edit, load_edit, save_edit
+from expunge.errors import InputError
+from expunge.models.loading import load, weights_sha256
+from expunge.recipe import DataSection, Recipe
+from expunge.run import Run, locked, start_run, write_atomically
+from expunge.training.checkpoints import write_manifest
+from expunge.training.gate_first import gate_first
+from expunge.training.inputs import encode_rows
+from expunge.training.self_retain import self_retain
+from expunge.training.train import drop_checkpoints, train
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The records of a run.
+
+    Attributes:
+        forget: to unlearn.
+        retain: to train and fit the gate on.
+        calibration: retain records kept for the gate's threshold (empty without one).
+        exam: retain records kept for the audit.
+    """
+
+    forget: list[Record]
+    retain: list[Record]
+    calibration: list[Record]
+    exam: list[Record]
+
+
+def unlearn(recipe: Recipe, display: Display) -> Run:
+    """Run a recipe up to the trained edit; the same call after an interruption resumes, after completion returns at once.
+
+    Args:
+        recipe: what to do; all its files are read and checked before anything is written.
+        display: where progress and remarks go.
+
+    Raises:
+        InputError: a file or a setting is wrong.
+        ExpungeError: training failed, or another process holds the run folder.
+    """
+    forget, retain = read_sets(recipe.data)
+    run = start_run(recipe)
+    with locked(run) if PartialState().is_main_process else Display.nothing():
+        if run.info["status"] != "training":
+            display.say(f"{run.folder} is trained already.")
+            return run
+        started = time.monotonic()
+        with display.step("Loading the model"):
+            model, tokenizer = load(recipe.model)
+            base_sha256 = weights_sha256(model)
+        builder = PromptBuilder(tokenizer, recipe.data.system)
+        if retain is None:
+            retain = _self_made(run, model, builder, display)
+        sets = split(forget, retain, recipe)
+        run.note(model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
+        model = apply_edit(model, recipe.edit, base_sha256)
+        if recipe.edit.gate_first:
+            _train_gate(run, model, builder, sets, recipe, display)
+        rows = encode_rows(builder, sets.forget, sets.retain, own_alternatives="alternative_nll" in recipe.objective.parts)
+        with display.progress() as progress:
+            train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if recipe.edit.gate_first else "Training")
+        if PartialState().is_main_process:
+            save_edit(model, run.edit)
+            write_manifest(run.edit)
+            run.note(status="trained", seconds=round(time.monotonic() - started, 1))
+            drop_checkpoints(run.folder)
+    return run
+
+
+def read_sets(data: DataSection) -> tuple[list[Record], list[Record] | None]:
+    """The forget and the retain records of a recipe, checked against each other; no retain set gives none.
+
+    Raises:
+        InputError: a file is faulty, or the two overlap.
+    """
+    forget = read_records(data.forget, data.map, data.split)
+    if data.retain is None:
+        return forget, None
+    retain = read_records(data.retain, data.map, data.split)
+    check_overlap(forget, retain, data.forget, data.retain, data.allow_overlap)
+    if len(retain) < 4:
+        raise InputError(f"{data.retain}: {len(retain)} records are too few to train on some and hold others out; give at least 4")
+    return forget, retain
+
+
+def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
+    """Hold a seeded share of the retain records out; with a gate trained first, half of it calibrates the gate."""
+    order = np.random.default_rng([recipe.training.seed, 5]).permutation(len(retain))
+    held = max(2, round(len(retain) * recipe.data.held_out))
+    calibrating = held // 2 if recipe.edit.gate_first else 0
+    chosen = [[retain[i] for i in sorted(part)] for part in (order[:calibrating], order[calibrating:held], order[held:])]
+    return Sets(forget, retain=chosen[2], calibration=chosen[0], exam=chosen[1])
+
+
+def reread_sets(run: Run) -> Sets:
+    """The records of an existing run, as it was trained with them.
+
+    Raises:
+        InputError: a file is gone or has changed.
+    """
+    recipe = run.recipe
+    forget, retain = read_sets(recipe.data)
+    if retain is None:
+        retain = _read_self_made(run)
+    for name, records in (("forget", forget), ("retain", retain)):
+        if data_hash(records) != run.info["data"][name]["sha256"]:
+            raise InputError(f"{run.info['data'][name]['source']}: has changed since {run.folder} was trained on it")
+    return split(forget, retain, recipe)
+
+
+def load_run(run: Run) -> tuple[nn.Module, PromptBuilder]:
+    """A run's model with its edit on, and its prompt builder.
+
+    Raises:
+        InputError: the base model is not the one that the edit was trained on.
+    """
+    recipe = run.recipe
+    model, tokenizer = load(recipe.model)
+    if (found := weights_sha256(model)) != run.info["model"]["sha256"]:
+        was = run.info["model"]["sha256"]
+        raise InputError(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
+    return load_edit(model, run.edit).eval(), PromptBuilder(tokenizer, recipe.data.system)
+
+
+def _self_made(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+    if not (run.folder / "retain.jsonl").exists():
+        display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
+        with display.bar("Making a retain set", None) as advance:
+            made = self_retain(model, builder, advance)
+        lines = [json.dumps({"id": r.id, "prompt": r.prompt, "answer": r.answer}, ensure_ascii=False) + "\n" for r in made]
+        write_atomically(run.folder / "retain.jsonl", "".join(lines))
+    return _read_self_made(run)
+
+
+def _read_self_made(run: Run) -> list[Record]:
+    # Not by `read_records`: an answer of the model's is not a user's file, and is kept whatever it looks like.
+    lines = (run.folder / "retain.jsonl").read_text(encoding="utf-8").splitlines()
+    return [Record(r["id"], (Turn("user", r["prompt"]),), r["answer"]) for r in map(json.loads, lines)]
+
+
+def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> None:
+    with display.bar("Training the gate", None) as advance:
+        alpha, seed = recipe.edit.false_positives, recipe.training.seed
+        threshold = gate_first(model, builder, sets.forget, sets.retain, sets.calibration, alpha, seed, advance)
+    run.note(
+        gate={"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
+    )
+    if not threshold.guaranteed:
+        display.say(
+            f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {threshold.alpha:.0%} false positives."
+        )
+
+
+def _facts(recipe: Recipe, sets: Sets, retain: list[Record]) -> dict[str, dict[str, object]]:
+    made = "the model's own answers to neutral instructions"
+    return {
+        "forget": {"source": recipe.data.forget, "sha256": data_hash(sets.forget), "rows": len(sets.forget)},
+        "retain": {
+            "source": recipe.data.retain or made,
+            "sha256": data_hash(retain),
+            "rows": {"trained": len(sets.retain), "calibration": len(sets.calibration), "held_out": len(sets.exam)},
+        },
+    }

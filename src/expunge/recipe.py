@@ -1,0 +1,203 @@
+"""The recipe: one YAML file that says everything a run does; the one home of every setting and its default."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from expunge.errors import InputError
+from expunge.objectives import OBJECTIVES, Objective
+
+Positions = Literal["last_prompt", "onward", "all_prompt"]
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(Section):
+    """What to forget and what to keep: files (JSONL, CSV, Parquet) or hub ids."""
+
+    forget: str
+    retain: str | None = Field(None, description="none: the model's own answers to shipped neutral instructions")
+    map: dict[str, str] = Field(default_factory=dict, description="our field name -> the file's")
+    split: str = "train"
+    system: str | None = Field(None, description="system message of every prompt; none: the chat template's own")
+    allow_overlap: bool = False
+    held_out: float = Field(0.25, gt=0, lt=1, description="share of the retain set kept for calibration and audit, never trained on")
+
+
+class EditSection(Section):
+    """Where the change lives. Each edit reads only its own settings."""
+
+    name: Literal["full", "lora", "reft", "grun"] = "grun"
+    modules: str | None = Field(None, description="full, lora: regular expression of the module names to change; none: all linear ones")
+    rank: int = Field(4, ge=1, description="lora, reft, grun")
+    alpha: float | None = Field(None, description="lora; none: 2 x rank")
+    blocks: list[int] | None = Field(None, description="reft, grun: 0-based blocks; none: L-12, L-7, L-1")
+    positions: Positions = Field("last_prompt", description="reft, grun: where the edit acts")
+    gate: Literal["linear", "mlp"] = Field("linear", description="grun")
+    gate_pool: Literal["last", "max"] = Field("last", description="grun: the last prompt token (paper), or the maximum over the prompt")
+    gate_block: int | None = Field(None, description="grun with gate_pool max; none: about a third of the way up")
+    gate_first: bool = Field(False, description="grun with gate_pool max: train the gate alone, calibrate it, then suppress")
+    false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")
+
+
+class TrainingSection(Section):
+    """How the edit is trained."""
+
+    epochs: float = Field(40, gt=0)
+    lr: float | None = Field(None, gt=0, description="none: 1e-5 for full, 2e-4 for lora, 4e-3 for reft and grun")
+    batch_size: int = Field(16, ge=1, description="rows of each set an optimiser step sees, over all ranks")
+    micro_batch_size: int | None = Field(None, ge=1, description="rows a rank holds at once; none: no accumulation")
+    schedule: Literal["linear", "constant", "cosine"] = "linear"
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0)
+    gate_weight: float = Field(10.0, ge=0, description="lambda_g of the gate's cross-entropy")
+    gate_warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps over which w(t) of the other terms rises to 1")
+    dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; the edit and the losses stay in fp32")
+    gradient_checkpointing: bool = False
+    save_steps: int = Field(50, ge=1, description="optimiser steps between checkpoints")
+    seed: int = 42
+
+
+class AuditSection(Section):
+    """What is measured after training."""
+
+    sets: dict[str, str] = Field(default_factory=dict, description="further sets: name -> file")
+    control: str | None = Field(None, description="model that never saw the forget set")
+    max_rows: int | None = Field(None, ge=1, description="rows a set, drawn by seed; none: all")
+    max_new_tokens: int = Field(64, ge=1)
+    batch_size: int = Field(16, ge=1)
+    show_text: bool = Field(True, description="print questions and answers in the report")
+
+
+class Recipe(Section):
+    """One run."""
+
+    model: str = "smollm2-135m"
+    data: DataSection
+    objective: Any = Field(default_factory=OBJECTIVES["npo"])
+    edit: EditSection = Field(default_factory=EditSection)
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    audit: AuditSection = Field(default_factory=AuditSection)
+    out: str | None = Field(None, description="run folder; none: runs/<name of the recipe or forget file>")
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _objective(cls, given: Any) -> Objective:
+        if isinstance(given, Objective):
+            return given
+        given = {"name": given} if isinstance(given, str) else dict(given)
+        name = given.pop("name", "npo")
+        if name not in OBJECTIVES:
+            raise ValueError(f"no objective {name!r}; there are {', '.join(OBJECTIVES)}")
+        known = {field.name for field in fields(OBJECTIVES[name])}
+        if unknown := set(given) - known:
+            raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
+        return OBJECTIVES[name](**given)
+
+    @model_validator(mode="after")
+    def _gate_first_needs_a_pooled_gate(self) -> "Recipe":
+        if self.edit.gate_first and (self.edit.name != "grun" or self.edit.gate_pool != "max"):
+            raise ValueError("edit.gate_first needs edit.name grun and edit.gate_pool max: only such a gate reads frozen states")
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that `read_recipe` would read back as the same recipe."""
+        plain = self.model_dump(exclude={"objective"})
+        named = {name for name, cls in OBJECTIVES.items() if cls is type(self.objective)}
+        settings = {field.name: getattr(self.objective, field.name) for field in fields(self.objective)}
+        return {**plain, "objective": {"name": named.pop(), **settings}}
+
+
+def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file, or start from the defaults, and apply settings given otherwise.
+
+    Args:
+        path: a YAML file.
+        named: dotted settings with their values, from options.
+        overrides: dotted settings as text, such as `training.lr=1e-3`; they come last.
+
+    Raises:
+        InputError: the file cannot be read, an override has no `=`, or a setting is unknown or of the wrong kind.
+    """
+    given = {} if path is None else read_yaml(path)
+    for name, value in (named or {}).items():
+        _set_dotted(given, name, value)
+    for override in overrides or []:
+        name, sign, value = override.partition("=")
+        if not sign:
+            raise InputError(f"{override}: an override is written section.setting=value")
+        _set_dotted(given, name, _scalar(value))
+    return make_recipe(given, str(path or "recipe"))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The plain values of a recipe file.
+
+    Raises:
+        InputError: it cannot be read, or is not a mapping.
+    """
+    try:
+        given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise InputError(f"{path}: a recipe is a mapping of sections, this is a {type(given).__name__}")
+    return given
+
+
+def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Check plain values against the schema.
+
+    Raises:
+        InputError: naming the setting that is wrong.
+    """
+    try:
+        return Recipe.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "recipe"
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {name}: {said}") from error
+
+
+def _set_dotted(values: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, dict):
+            inner = {} if inner is None else {"name": inner}
+            values[section] = inner
+        values = inner
+    values[last] = value
+
+
+def _scalar(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        # YAML reads 1e-3 as a string, people read it as a number.
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def setting_lines() -> list[tuple[str, str]]:
+    """Every setting with its default and what it means, for `expunge ls settings`."""
+    lines = []
+    for section, field in Recipe.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        for name, setting in (inner or {"": field}).items():
+            default = "required" if setting.is_required() else f"default {setting.get_default(call_default_factory=True)}"
+            lines.append((f"{section}.{name}".rstrip("."), "; ".join(filter(None, (setting.description, default)))))
+    return lines

@@ -1,0 +1,139 @@
+"""A run: one execution of a recipe, and its folder, which holds all that is needed to resume, repeat or audit it."""
+
+import json
+import platform
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from expunge.errors import ExpungeError, InputError
+from expunge.recipe import Recipe, read_recipe
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder: recipe.yaml, run.json, metrics.jsonl, edit/, audit.json, audit.parquet, report.html.
+
+    Attributes:
+        folder: where it is.
+    """
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """As it was resolved: every setting, also those left to their defaults."""
+        return read_recipe(self.folder / "recipe.yaml")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Versions, hashes, counts and how far the run has come (`status`: training, trained)."""
+        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+
+    @property
+    def edit(self) -> Path:
+        """The adapter, or the changed weights."""
+        return self.folder / "edit"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the audit found: {model: {set: {metric: {"value", "n", "ci95"}}}}.
+
+        Raises:
+            InputError: the run was not audited yet.
+        """
+        path = self.folder / "audit.json"
+        if not path.exists():
+            raise InputError(f"{self.folder}: not audited yet; try: expunge audit {self.folder}")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to run.json."""
+        info = self.info if (self.folder / "run.json").exists() else {}
+        write_atomically(self.folder / "run.json", json.dumps({**info, **facts}, indent=1) + "\n")
+
+
+def open_run(folder: str | Path) -> Run:
+    """An existing run.
+
+    Raises:
+        InputError: there is none, or it has no trained edit yet.
+    """
+    run = Run(Path(folder))
+    if not (run.folder / "run.json").exists():
+        raise InputError(f"{folder}: not a run folder (it has no run.json)")
+    if run.info["status"] == "training":
+        raise InputError(f"{folder}: its training was not finished; the command that began it goes on where it was")
+    return run
+
+
+def start_run(recipe: Recipe) -> Run:
+    """The run of a recipe: a fresh folder, or the one that an earlier start of the same recipe left.
+
+    Raises:
+        InputError: the folder's name is not allowed, or it holds a run of another recipe.
+    """
+    folder = Path(recipe.out or default_folder(recipe))
+    if not NAME.fullmatch(folder.name):
+        raise InputError(f"out: {folder.name!r} is no name for a run; use letters, digits, - and _, at most 64")
+    if folder.is_symlink():
+        raise InputError(f"out: {folder} is a symbolic link; name the folder itself")
+    run = Run(folder)
+    text = yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
+    if (folder / "recipe.yaml").exists():
+        if run.recipe != recipe:
+            raise InputError(f"{folder}: holds a run of another recipe; give --out another folder")
+    elif folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: holds something else; give --out another folder")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        run.note(status="training", created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), versions=versions())
+        write_atomically(folder / "recipe.yaml", text)
+    return run
+
+
+def default_folder(recipe: Recipe) -> str:
+    """runs/<forget file's name>-<edit>-<objective>."""
+    stem = re.sub(r"[^A-Za-z0-9_-]", "-", Path(recipe.data.forget).stem)[:32]
+    return f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Hold the run's folder: a second process that wants it fails at once.
+
+    Raises:
+        ExpungeError: another process holds it.
+    """
+    lock = FileLock(run.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ExpungeError(f"{run.folder}: another expunge process is at work in this folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def versions() -> dict[str, str]:
+    """Python's and the main packages' versions."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it: a reader sees the old file or the new one, whole."""
+    fresh = path.with_name(path.name + ".part")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.rename(path)

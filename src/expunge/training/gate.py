@@ -1,0 +1,87 @@
+"""Gate first: a prompt-pooled gate trained alone on frozen states in seconds, then calibrated (spec: grun.md, "Beyond the paper")."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, pad
+
+TokenScores = Callable[[Tensor], Tensor]
+
+GATE_STEPS = 300
+GATE_LR = 3e-3
+GATE_WEIGHT_DECAY = 1e-2
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A calibrated gate: of `n` held-out retain prompts at most a share `alpha` would pass `logit`, and so of any drawn like them.
+
+    Attributes:
+        logit: prompts whose gate logit is below go through the base model unchanged.
+        n, alpha: calibration prompts, and the stated false-positive rate.
+        guaranteed: whether n was large enough for that rate (n >= 1/alpha - 1); otherwise the logit is the largest one seen.
+    """
+
+    logit: float
+    n: int
+    alpha: float
+    guaranteed: bool
+
+
+def train_gate(
+    scores: TokenScores, parameters: Sequence[nn.Parameter], forget: Sequence[Tensor], retain: Sequence[Tensor], seed: int
+) -> float:
+    """Fit a gate to tell forget prompts from retain prompts by its largest token score.
+
+    Args:
+        scores: maps hidden states (…, hidden) to logits (…).
+        parameters: of `scores`, trained in place.
+        forget, retain: one (tokens, hidden) tensor a prompt.
+        seed: of the order of the batches.
+
+    Returns:
+        The last loss, nats.
+    """
+    states = [*forget, *retain]
+    targets = torch.tensor([1.0] * len(forget) + [0.0] * len(retain))
+    weight = torch.where(targets == 1, len(states) / (2 * len(forget)), len(states) / (2 * len(retain)))
+    optimizer = torch.optim.AdamW(parameters, lr=GATE_LR, weight_decay=GATE_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GATE_STEPS)
+    generator = torch.Generator().manual_seed(seed)
+    loss = torch.zeros(())
+    for _ in range(GATE_STEPS):
+        chosen = torch.randperm(len(states), generator=generator)[:64]
+        logits = pooled_logits(scores, [states[i] for i in chosen])
+        loss = binary_cross_entropy_with_logits(logits, targets[chosen], weight=weight[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return loss.item()
+
+
+def pooled_logits(scores: TokenScores, states: Sequence[Tensor]) -> Tensor:
+    """Largest token score of each prompt: (prompts,)."""
+    longest = max(len(s) for s in states)
+    padded = torch.stack([pad(s, (0, 0, 0, longest - len(s))) for s in states])
+    real = torch.arange(longest)[None] < torch.tensor([len(s) for s in states])[:, None]
+    return scores(padded).masked_fill(~real.to(padded.device), -torch.inf).amax(-1)
+
+
+def calibrate(logits: Tensor, alpha: float) -> Threshold:
+    """Split-conformal threshold on held-out retain prompts (Vovk et al., 2005; Angelopoulos and Bates, 2021, arXiv 2107.07511).
+
+    A new prompt drawn like the calibration prompts passes the threshold with probability at most alpha.
+
+    Args:
+        logits: (n,), gate logits of held-out retain prompts.
+        alpha: the false-positive rate wanted.
+    """
+    n = len(logits)
+    rank = math.ceil((n + 1) * (1 - alpha))
+    highest = logits.float().sort().values[min(rank, n) - 1]
+    # The gate opens at the threshold itself, the guarantee is for strictly above the calibrated logit.
+    return Threshold(torch.nextafter(highest, highest.new_tensor(math.inf)).item(), n, alpha, guaranteed=rank <= n)

@@ -1,0 +1,48 @@
+"""The reference model of NPO, DPO, KL and RMU: the same model with this request's edit off, a copy only where the weights change."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from expunge.data.prompts import Batch, Encoded, collate
+from expunge.edits import edits_off
+from expunge.models.scores import Scores
+from expunge.models.scoring import score
+
+
+class Reference:
+    """Scores batches as the model would without the edit, without gradients.
+
+    Attributes:
+        frozen: a frozen deep copy for `full` (whose weights themselves change); none where the edit can be switched off.
+    """
+
+    def __init__(self, model: nn.Module, weights_change: bool):
+        self.model = model
+        self.frozen = copy.deepcopy(model).requires_grad_(False).eval() if weights_change else None
+
+    def score(self, batch: Batch, **wanted: object) -> Scores:
+        """As `expunge.models.scoring.score`."""
+        with torch.no_grad(), self._active() as model:
+            return score(model, batch, **wanted)
+
+    @contextmanager
+    def _active(self) -> Iterator[nn.Module]:
+        if self.frozen is not None:
+            yield self.frozen
+            return
+        with edits_off(self.model):
+            yield self.model
+
+
+def answer_nll(score_batch: Callable[[Batch], Scores], rows: list[Encoded], pad: int, batch_size: int) -> Tensor:
+    """Summed NLL of every row, (rows,), scored in batches of similar length."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt) + len(rows[i].answer))
+    nll = torch.zeros(len(rows))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        nll[chosen] = score_batch(collate([rows[i] for i in chosen], pad)).nll.float().cpu()
+    return nll

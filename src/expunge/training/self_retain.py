@@ -1,0 +1,25 @@
+"""A retain set made from the model itself: its own answers to shipped neutral instructions."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, Turn
+from expunge.data.texts import neutral_instructions
+from expunge.models.generation import generate
+
+MAX_NEW_TOKENS = 48
+
+
+def self_retain(model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> list[Record]:
+    """The model's greedy answers to every neutral instruction, as retain records; empty answers are left out.
+
+    Args:
+        model: before any edit.
+        builder: of its tokenizer.
+        advance: called with the number of instructions done.
+    """
+    turns = [(Turn("user", text),) for text in neutral_instructions()]
+    answers = generate(model, builder, [builder.prompt(t) for t in turns], MAX_NEW_TOKENS, advance=advance)
+    return [Record(f"neutral-{i + 1}", t, answer) for i, (t, answer) in enumerate(zip(turns, answers, strict=True)) if answer]

@@ -1,0 +1,106 @@
+"""Train an edit: the recipe's settings turned into one `UnlearnTrainer`, resumed from its newest whole checkpoint."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from rich.progress import Progress
+from torch import nn
+from transformers import PrinterCallback, ProgressCallback, TrainingArguments
+
+from expunge.data.batches import Plan
+from expunge.edits import edited_blocks
+from expunge.errors import InputError
+from expunge.models.loading import best_dtype
+from expunge.objectives import Objective
+from expunge.recipe import Recipe
+from expunge.training.callbacks import Bar, Retract, StepLog
+from expunge.training.checkpoints import newest_whole
+from expunge.training.inputs import PairCollator, Rows
+from expunge.training.trainer import Loss, UnlearnTrainer
+
+LEARNING_RATES = {"full": 1e-5, "lora": 2e-4, "reft": 4e-3, "grun": 4e-3}
+
+
+def train(model: nn.Module, recipe: Recipe, rows: Rows, folder: Path, pad: int, progress: Progress, title: str = "Training") -> None:
+    """Train the parameters of `model` that require gradients; the same call after an interruption goes on where it was.
+
+    Args:
+        model: with its edit applied.
+        recipe: `objective`, `edit` and `training` are read.
+        rows: encoded forget and retain rows; without retain rows the retain terms are left out.
+        folder: gets `metrics.jsonl`, and `checkpoints/` while training.
+        pad: padding token id.
+        progress: display to add a bar to.
+        title: of the bar.
+
+    Raises:
+        ExpungeError: the loss or a gradient is not finite, or a parameter gets no gradient.
+        InputError: the batch size does not divide by ranks and micro-batches.
+    """
+    settings, edit = recipe.training, recipe.edit
+    gates = edit.name == "grun" and not edit.gate_first
+    loss = loss_of(recipe.objective, settings.gate_weight if gates else 0.0, settings.gate_warmup, model)
+    args = _arguments(recipe, folder)
+    micro = settings.micro_batch_size or settings.batch_size // args.world_size or 1
+    try:
+        plan = Plan(
+            forget_lengths=[len(row.prompt) + len(row.answer) for row in rows.forget],
+            retain_lengths=[len(row.prompt) + len(row.answer) for row in rows.retain] if loss.scores_retain else [],
+            batch_size=settings.batch_size,
+            world_size=args.world_size,
+            accumulation=max(1, settings.batch_size // (micro * args.world_size)),
+            seed=settings.seed,
+        )
+    except ValueError as error:
+        raise InputError(f"training.batch_size: {error}") from error
+    args.gradient_accumulation_steps = plan.accumulation
+    collator = PairCollator(rows, pad, resample=recipe.objective.answer == "alternative", seed=settings.seed)
+    log = StepLog(folder / "metrics.jsonl")
+    callbacks = [log, Retract(), Bar(progress, title)]
+    trainer = UnlearnTrainer(model, args, loss, plan, collator, weights_change=edit.name == "full", callbacks=callbacks)
+    log.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.train(resume_from_checkpoint=newest_whole(folder / "checkpoints"))
+    model.eval()
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Delete a run's checkpoints once the edit itself is saved."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def loss_of(objective: Objective, gate_weight: float, gate_warmup: float, model: nn.Module) -> Loss:
+    """The loss of an objective on a model, with the blocks whose states it reads, if it reads any."""
+    blocks: tuple[int, ...] = ()
+    if "hidden" in (*objective.parts, *objective.retain_parts):
+        blocks = edited_blocks(model) if objective.block is None else (objective.block,)
+    return Loss(objective, gate_weight, gate_warmup, blocks)
+
+
+def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
+    settings = recipe.training
+    dtype = {"auto": best_dtype(), "fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
+    return TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.lr or LEARNING_RATES[recipe.edit.name],
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=not torch.cuda.is_available(),
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        seed=settings.seed,
+        remove_unused_columns=False,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        average_tokens_across_devices=False,
+    )

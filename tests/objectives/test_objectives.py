@@ -1,0 +1,125 @@
+"""Every objective against values worked out by hand, and its gradient against finite differences."""
+
+import dataclasses
+from math import log
+
+import pytest
+import torch
+from pytest import approx
+from torch import tensor
+
+from expunge.models.scores import Scores
+from expunge.objectives import DPO, IDK, KL, NPO, OBJECTIVES, RMU, GradAscent, GradDiff, Learn, SimNPO
+
+
+def value(loss):
+    return approx(loss.item(), abs=1e-6)
+
+
+def test_grad_ascent_by_hand():
+    # rows 6/3 = 2 and 4/1 = 4 nats a token: minus their mean is -3
+    scores = Scores(nll=tensor([6.0, 4.0]), tokens=tensor([3, 1]))
+    assert value(GradAscent().forget(scores)) == -3.0
+    assert GradAscent().retain_weight == 0
+
+
+def test_grad_diff_by_hand():
+    # forget -(6/3) = -2; retain 5/2 = 2.5; both weights 1
+    objective = GradDiff()
+    forget = objective.forget(Scores(nll=tensor([6.0]), tokens=tensor([3])))
+    retain = objective.retain(Scores(nll=tensor([5.0]), tokens=tensor([2])))
+    assert (forget.item(), retain.item()) == (-2.0, 2.5)
+    assert (objective.forget_weight, objective.retain_weight) == (1.0, 1.0)
+
+
+def test_kl_by_hand_is_masked_to_answer_tokens_and_averaged_by_row():
+    # vocabulary of two. Row 0: one token, reference (1/2, 1/2), model (1/4, 3/4):
+    #   1/2 ln 2 + 1/2 ln (2/3) = 0.346574 - 0.202733 = 0.143841
+    # Row 1: two tokens, the first equal (0), the second as in row 0: mean 0.0719205. Mean of rows 0.10788075
+    even, tilted = [0.0, 0.0], [0.0, log(3)]
+    scores = Scores(
+        nll=tensor([1.0, 1.0]),
+        tokens=tensor([1, 2]),
+        logits=tensor([tilted, even, tilted]),
+        reference_logits=tensor([even, even, even]),
+        rows=tensor([0, 1, 1]),
+    )
+    assert KL().retain(scores).item() == approx(0.10788075, abs=1e-6)
+
+
+def test_npo_by_hand():
+    # nll 3, reference 1, beta 0.5: -(2 / 0.5) * log sigmoid(0.5 * 2) = 4 * 0.313262 = 1.253047
+    scores = Scores(nll=tensor([3.0]), reference_nll=tensor([1.0]), tokens=tensor([4]))
+    assert NPO(beta=0.5).forget(scores).item() == approx(1.253047, abs=1e-6)
+
+
+def test_simnpo_by_hand():
+    # nll 4 over 2 tokens, delta 1, beta 1: -2 log sigmoid(2 - 1) = 2 * 0.313262 = 0.626523; gamma 0.125 by default
+    scores = Scores(nll=tensor([4.0]), tokens=tensor([2]))
+    assert SimNPO(beta=1.0, delta=1.0).forget(scores).item() == approx(0.626523, abs=1e-6)
+    assert SimNPO().forget_weight == 0.125
+
+
+def test_idk_by_hand_scores_the_refusal():
+    # the refusal's nll 3 over 6 tokens
+    assert IDK().forget(Scores(nll=tensor([3.0]), tokens=tensor([6]))).item() == 0.5
+    assert IDK.answer == "alternative"
+
+
+def test_dpo_by_hand():
+    # log-ratios: alternative -(2) + 3 = 1, true -(5) + 4 = -1; beta 0.5: -(4) log sigmoid(0.5 * 2) = 1.253047
+    scores = Scores(
+        nll=tensor([5.0]),
+        tokens=tensor([3]),
+        reference_nll=tensor([4.0]),
+        alternative_nll=tensor([2.0]),
+        alternative_reference_nll=tensor([3.0]),
+    )
+    assert DPO(beta=0.5).forget(scores).item() == approx(1.253047, abs=1e-6)
+
+
+def test_rmu_by_hand():
+    # one dimension: u = 1 after normalising. h = 1 and 3 against c = 2: ((1)^2 + (1)^2)/2 = 1
+    # retain: h 1, 3 against reference 1, 1: (0 + 4)/2 = 2
+    hidden, reference = {5: tensor([[1.0], [3.0]])}, {5: tensor([[1.0], [1.0]])}
+    scores = Scores(nll=tensor([1.0]), tokens=tensor([2]), hidden=hidden, reference_hidden=reference)
+    assert RMU(coefficient=2.0).forget(scores).item() == approx(1.0)
+    assert RMU(coefficient=2.0).retain(scores).item() == approx(2.0)
+
+
+def test_rmu_direction_has_the_stated_length_and_no_negative_part():
+    target = RMU(coefficient=7.0).direction(torch.zeros(1, 64))
+    assert target.norm().item() == approx(7.0, rel=1e-6)
+    assert (target >= 0).all()
+
+
+def test_learn_is_the_opposite_of_grad_ascent():
+    scores = Scores(nll=tensor([6.0, 4.0]), tokens=tensor([3, 1]))
+    assert Learn().forget(scores).item() == -GradAscent().forget(scores).item() == 3.0
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("term", ["forget", "retain"])
+def test_gradients_agree_with_finite_differences_in_float64(name, term):
+    generator = torch.Generator().manual_seed(0)
+    objective = OBJECTIVES[name](**({"coefficient": 2.0} if name == "rmu" else {}))
+
+    def draw(*shape):
+        return torch.rand(*shape, generator=generator, dtype=torch.float64) + 0.5
+
+    fixed = Scores(
+        nll=draw(2),
+        tokens=tensor([2, 1]),
+        rows=tensor([0, 0, 1]),
+        reference_nll=draw(2),
+        reference_logits=draw(3, 4),
+        reference_hidden={1: draw(3, 5)},
+        alternative_reference_nll=draw(2),
+    )
+
+    def loss(nll, alternative, logits, hidden):
+        scores = dataclasses.replace(fixed, nll=nll, alternative_nll=alternative, logits=logits, hidden={1: hidden})
+        return getattr(objective, term)(scores)
+
+    inputs = [t.requires_grad_() for t in (draw(2), draw(2), draw(3, 4), draw(3, 5))]
+    assert torch.autograd.gradcheck(loss, inputs)
