@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test venv lint clean
+.PHONY: demo test venv model lint clean
 
 demo: venv
 	$(BIN)/expunge demo
 
-test: venv
+# The tests run without a network: the embedded model must be in the user's cache before they start.
+test: model
 	$(BIN)/python -m pytest
+
+model: venv
+	$(BIN)/python -m expunge.models.embedded >/dev/null
 
 lint: venv
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check

@@ -5,8 +5,9 @@ expunge.audit(run)
 model, prompts = expunge.load(run)
 """
 
+# The package `expunge.audit` comes first: imported later, it would take the name of the function.
+import expunge.audit  # noqa: F401
 from expunge.api import audit, load, unlearn
-from expunge.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["Run", "audit", "load", "unlearn"]
+__all__ = ["audit", "load", "unlearn"]

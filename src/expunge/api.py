@@ -1,15 +1,16 @@
 """The Python API: the same verbs as the command line, with the same names and defaults."""
 
+# What is heavy (torch, transformers, peft) is imported by the call that needs it: `expunge --help` answers at once.
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from expunge import pipeline
-from expunge.console import Display
-from expunge.data.prompts import PromptBuilder
-from expunge.recipe import make_recipe
-from expunge.run import Run, open_run
+    from expunge.data.prompts import PromptBuilder
+    from expunge.run import Run
 
 
 def unlearn(
@@ -40,6 +41,10 @@ def unlearn(
         InputError: a file or a setting is wrong.
         ExpungeError: training failed.
     """
+    from expunge import pipeline
+    from expunge.console import Display
+    from expunge.recipe import make_recipe
+
     data = {**sections.pop("data", {}), "forget": str(forget), "retain": None if retain is None else str(retain)}
     given: dict[str, Any] = {"model": str(model), "data": data, "out": None if out is None else str(out), **sections}
     if edit is not None:
@@ -60,8 +65,9 @@ def audit(run: Run | str | Path, control: str | Path | None = None) -> Run:
         InputError: the run is not trained, or its files have changed.
     """
     from expunge.audit.engine import audit as measure_run
+    from expunge.console import Display
 
-    return measure_run(run if isinstance(run, Run) else open_run(run), Display(), None if control is None else str(control))
+    return measure_run(_opened(run), Display(), None if control is None else str(control))
 
 
 def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
@@ -73,4 +79,12 @@ def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
     Raises:
         InputError: the base model is not the one that the edit was trained on.
     """
-    return pipeline.load_run(run if isinstance(run, Run) else open_run(run))
+    from expunge import pipeline
+
+    return pipeline.load_run(_opened(run))
+
+
+def _opened(run: Run | str | Path) -> Run:
+    from expunge.run import Run, open_run
+
+    return run if isinstance(run, Run) else open_run(run)

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 class Display:
@@ -60,21 +61,21 @@ class _Lines(Progress):
         super().__init__(console=console, disable=True)
         self.said = 0.0
 
-    def add_task(self, description: str, *args: object, **kwargs: object):
+    def add_task(self, description: str, *args: Any, **kwargs: Any) -> TaskID:
         task = super().add_task(description, *args, **kwargs)
         self.console.print(f"{description} ...", markup=False, highlight=False)
         self.said = time.monotonic()
         return task
 
-    def update(self, task_id, **kwargs: object) -> None:
+    def update(self, task_id: TaskID, **kwargs: Any) -> None:
         super().update(task_id, **kwargs)
         self._line(task_id)
 
-    def advance(self, task_id, advance: float = 1) -> None:
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
         super().advance(task_id, advance)
         self._line(task_id)
 
-    def _line(self, task_id) -> None:
+    def _line(self, task_id: TaskID) -> None:
         task = self._tasks[task_id]
         finished = task.total is not None and task.completed >= task.total
         if finished or time.monotonic() - self.said > 20:

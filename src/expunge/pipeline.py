@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from torch import nn
 
@@ -12,7 +13,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records
 from expunge.edits import apply_edit, load_edit, save_edit
-from expunge.errors import InputError
+from expunge.errors import ExpungeError, InputError
 from expunge.models.loading import load, weights_sha256
 from expunge.recipe import DataSection, Recipe
 from expunge.run import Run, locked, start_run, write_atomically
@@ -21,6 +22,8 @@ from expunge.training.gate_first import gate_first
 from expunge.training.inputs import encode_rows
 from expunge.training.self_retain import self_retain
 from expunge.training.train import drop_checkpoints, train
+
+FEWEST_RETAIN = 4
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,13 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         ExpungeError: training failed, or another process holds the run folder.
     """
     forget, retain = read_sets(recipe.data)
-    run = start_run(recipe)
-    with locked(run) if PartialState().is_main_process else Display.nothing():
+    # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
+    ranks = PartialState(cpu=not torch.cuda.is_available())
+    with ranks.main_process_first():
+        run = start_run(recipe)
+    with locked(run) if ranks.is_main_process else Display.nothing():
         if run.info["status"] != "training":
+            reread_sets(run)
             display.say(f"{run.folder} is trained already.")
             return run
         started = time.monotonic()
@@ -65,14 +72,20 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         if retain is None:
             retain = _self_made(run, model, builder, display)
         sets = split(forget, retain, recipe)
-        run.note(model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
+        if "data" in run.info:
+            _check_same(run, base_sha256, forget, retain)
+        _note(run, model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
+        # The edit starts from the same numbers in every process that this recipe is given to.
+        torch.manual_seed(recipe.training.seed)
         model = apply_edit(model, recipe.edit, base_sha256)
-        if recipe.edit.gate_first:
+        if recipe.edit.trains_gate_first:
             _train_gate(run, model, builder, sets, recipe, display)
-        rows = encode_rows(builder, sets.forget, sets.retain, own_alternatives="alternative_nll" in recipe.objective.parts)
+        # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
+        retained = [] if recipe.edit.trains_gate_first else sets.retain
+        rows = encode_rows(builder, sets.forget, retained, own_alternatives="alternative_nll" in recipe.objective.parts)
         with display.progress() as progress:
-            train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if recipe.edit.gate_first else "Training")
-        if PartialState().is_main_process:
+            train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if recipe.edit.trains_gate_first else "Training")
+        if ranks.is_main_process:
             save_edit(model, run.edit)
             write_manifest(run.edit)
             run.note(status="trained", seconds=round(time.monotonic() - started, 1))
@@ -91,8 +104,9 @@ def read_sets(data: DataSection) -> tuple[list[Record], list[Record] | None]:
         return forget, None
     retain = read_records(data.retain, data.map, data.split)
     check_overlap(forget, retain, data.forget, data.retain, data.allow_overlap)
-    if len(retain) < 4:
-        raise InputError(f"{data.retain}: {len(retain)} records are too few to train on some and hold others out; give at least 4")
+    if len(retain) < FEWEST_RETAIN:
+        few = f"{len(retain)} records are too few to train on some and hold others out"
+        raise InputError(f"{data.retain}: {few}; give at least {FEWEST_RETAIN}")
     return forget, retain
 
 
@@ -100,7 +114,7 @@ def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
     """Hold a seeded share of the retain records out; with a gate trained first, half of it calibrates the gate."""
     order = np.random.default_rng([recipe.training.seed, 5]).permutation(len(retain))
     held = max(2, round(len(retain) * recipe.data.held_out))
-    calibrating = held // 2 if recipe.edit.gate_first else 0
+    calibrating = held // 2 if recipe.edit.trains_gate_first else 0
     chosen = [[retain[i] for i in sorted(part)] for part in (order[:calibrating], order[calibrating:held], order[held:])]
     return Sets(forget, retain=chosen[2], calibration=chosen[0], exam=chosen[1])
 
@@ -115,9 +129,7 @@ def reread_sets(run: Run) -> Sets:
     forget, retain = read_sets(recipe.data)
     if retain is None:
         retain = _read_self_made(run)
-    for name, records in (("forget", forget), ("retain", retain)):
-        if data_hash(records) != run.info["data"][name]["sha256"]:
-            raise InputError(f"{run.info['data'][name]['source']}: has changed since {run.folder} was trained on it")
+    _check_same(run, run.info["model"]["sha256"], forget, retain)
     return split(forget, retain, recipe)
 
 
@@ -129,34 +141,55 @@ def load_run(run: Run) -> tuple[nn.Module, PromptBuilder]:
     """
     recipe = run.recipe
     model, tokenizer = load(recipe.model)
-    if (found := weights_sha256(model)) != run.info["model"]["sha256"]:
-        was = run.info["model"]["sha256"]
-        raise InputError(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
+    _check_base(run, weights_sha256(model))
     return load_edit(model, run.edit).eval(), PromptBuilder(tokenizer, recipe.data.system)
 
 
+def _check_same(run: Run, base_sha256: str, forget: list[Record], retain: list[Record]) -> None:
+    _check_base(run, base_sha256)
+    for name, records in (("forget", forget), ("retain", retain)):
+        if data_hash(records) != run.info["data"][name]["sha256"]:
+            raise InputError(f"{run.info['data'][name]['source']}: has changed since {run.folder} was trained on it")
+
+
+def _check_base(run: Run, found: str) -> None:
+    was = run.info["model"]["sha256"]
+    if found != was:
+        raise InputError(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
+
+
+def _note(run: Run, **facts: object) -> None:
+    # Every rank comes here, one writes.
+    if PartialState().is_main_process:
+        run.note(**facts)
+
+
 def _self_made(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
-    if not (run.folder / "retain.jsonl").exists():
-        display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
-        with display.bar("Making a retain set", None) as advance:
-            made = self_retain(model, builder, advance)
-        lines = [json.dumps({"id": r.id, "prompt": r.prompt, "answer": r.answer}, ensure_ascii=False) + "\n" for r in made]
-        write_atomically(run.folder / "retain.jsonl", "".join(lines))
+    with PartialState().main_process_first():
+        if not (run.folder / "retain.jsonl").exists():
+            display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
+            with display.bar("Making a retain set", None) as advance:
+                made = self_retain(model, builder, advance)
+            if len(made) < FEWEST_RETAIN:
+                raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
+            lines = [json.dumps({"id": r.id, "prompt": r.prompt, "answer": r.answer}, ensure_ascii=False) + "\n" for r in made]
+            write_atomically(run.folder / "retain.jsonl", "".join(lines))
     return _read_self_made(run)
 
 
 def _read_self_made(run: Run) -> list[Record]:
     # Not by `read_records`: an answer of the model's is not a user's file, and is kept whatever it looks like.
-    lines = (run.folder / "retain.jsonl").read_text(encoding="utf-8").splitlines()
+    # Cut at line feeds alone: `splitlines` would also cut at characters that JSON leaves as they are inside a string.
+    lines = (run.folder / "retain.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     return [Record(r["id"], (Turn("user", r["prompt"]),), r["answer"]) for r in map(json.loads, lines)]
 
 
 def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> None:
     with display.bar("Training the gate", None) as advance:
         alpha, seed = recipe.edit.false_positives, recipe.training.seed
-        threshold = gate_first(model, builder, sets.forget, sets.retain, sets.calibration, alpha, seed, advance)
-    run.note(
-        gate={"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
+        threshold = gate_first(model, builder, sets.forget, sets.retain, sets.calibration, sets.exam, alpha, seed, advance)
+    _note(
+        run, gate={"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
     )
     if not threshold.guaranteed:
         display.say(

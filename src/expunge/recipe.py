@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
@@ -37,20 +37,32 @@ class EditSection(Section):
     name: Literal["full", "lora", "reft", "grun"] = "grun"
     modules: str | None = Field(None, description="full, lora: regular expression of the module names to change; none: all linear ones")
     rank: int = Field(4, ge=1, description="lora, reft, grun")
-    alpha: float | None = Field(None, description="lora; none: 2 x rank")
+    alpha: int | None = Field(None, ge=1, description="lora; none: 2 x rank")
     blocks: list[int] | None = Field(None, description="reft, grun: 0-based blocks; none: L-12, L-7, L-1")
     positions: Positions = Field("last_prompt", description="reft, grun: where the edit acts")
     gate: Literal["linear", "mlp"] = Field("linear", description="grun")
-    gate_pool: Literal["last", "max"] = Field("last", description="grun: the last prompt token (paper), or the maximum over the prompt")
+    gate_pool: Literal["last", "max"] = Field("max", description="grun: the last prompt token (paper), or the maximum over the prompt")
     gate_block: int | None = Field(None, description="grun with gate_pool max; none: about a third of the way up")
-    gate_first: bool = Field(False, description="grun with gate_pool max: train the gate alone, calibrate it, then suppress")
+    gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if gate_pool is max")
     false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")
+
+    @model_validator(mode="after")
+    def _gate_first_needs_a_pooled_gate(self) -> "EditSection":
+        if self.gate_first and (self.name != "grun" or self.gate_pool != "max"):
+            raise ValueError("gate_first needs name grun and gate_pool max: only such a gate reads frozen states")
+        return self
+
+    @property
+    def trains_gate_first(self) -> bool:
+        """Whether the gate is trained before suppression, on frozen states, which only a pooled gate reads."""
+        pooled = self.name == "grun" and self.gate_pool == "max"
+        return pooled if self.gate_first is None else pooled and self.gate_first
 
 
 class TrainingSection(Section):
     """How the edit is trained."""
 
-    epochs: float = Field(40, gt=0)
+    epochs: float | None = Field(None, gt=0, description="none: 5 for full, 10 for lora, 20 for reft and grun")
     lr: float | None = Field(None, gt=0, description="none: 1e-5 for full, 2e-4 for lora, 4e-3 for reft and grun")
     batch_size: int = Field(16, ge=1, description="rows of each set an optimiser step sees, over all ranks")
     micro_batch_size: int | None = Field(None, ge=1, description="rows a rank holds at once; none: no accumulation")
@@ -62,8 +74,16 @@ class TrainingSection(Section):
     gate_warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps over which w(t) of the other terms rises to 1")
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; the edit and the losses stay in fp32")
     gradient_checkpointing: bool = False
-    save_steps: int = Field(50, ge=1, description="optimiser steps between checkpoints")
+    frozen_prefix: Literal["auto", "off"] = Field("auto", description="compute once what training an edit leaves as it is; exact")
+    frozen_prefix_gib: float = Field(4.0, gt=0, description="memory for that; the prefixes of further rows are computed anew each time")
+    save_steps: int = Field(50, ge=0, description="optimiser steps between checkpoints; 0: none")
     seed: int = 42
+
+    @field_validator("frozen_prefix", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, given: object) -> object:
+        # YAML reads a bare `off` as false.
+        return "off" if given is False else given
 
 
 class AuditSection(Section):
@@ -82,7 +102,7 @@ class Recipe(Section):
 
     model: str = "smollm2-135m"
     data: DataSection
-    objective: Any = Field(default_factory=OBJECTIVES["npo"])
+    objective: Any = Field(default_factory=OBJECTIVES["idk"])
     edit: EditSection = Field(default_factory=EditSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
     audit: AuditSection = Field(default_factory=AuditSection)
@@ -93,20 +113,18 @@ class Recipe(Section):
     def _objective(cls, given: Any) -> Objective:
         if isinstance(given, Objective):
             return given
-        given = {"name": given} if isinstance(given, str) else dict(given)
-        name = given.pop("name", "npo")
+        settings: dict[str, Any] = {"name": given} if isinstance(given, str) else dict(given)
+        name = settings.pop("name", "idk")
         if name not in OBJECTIVES:
             raise ValueError(f"no objective {name!r}; there are {', '.join(OBJECTIVES)}")
         known = {field.name for field in fields(OBJECTIVES[name])}
-        if unknown := set(given) - known:
+        if unknown := set(settings) - known:
             raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
-        return OBJECTIVES[name](**given)
-
-    @model_validator(mode="after")
-    def _gate_first_needs_a_pooled_gate(self) -> "Recipe":
-        if self.edit.gate_first and (self.edit.name != "grun" or self.edit.gate_pool != "max"):
-            raise ValueError("edit.gate_first needs edit.name grun and edit.gate_pool max: only such a gate reads frozen states")
-        return self
+        try:
+            return TypeAdapter(OBJECTIVES[name]).validate_python(settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that `read_recipe` would read back as the same recipe."""
@@ -167,6 +185,8 @@ def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "recipe"
         said = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            said = "there is no such setting; see `expunge ls settings`"
         raise InputError(f"{where}: {name}: {said}") from error
 
 

@@ -1,6 +1,7 @@
 """A run: one execution of a recipe, and its folder, which holds all that is needed to resume, repeat or audit it."""
 
 import json
+import os
 import platform
 import re
 import time
@@ -82,24 +83,31 @@ def start_run(recipe: Recipe) -> Run:
     """The run of a recipe: a fresh folder, or the one that an earlier start of the same recipe left.
 
     Raises:
-        InputError: the folder's name is not allowed, or it holds a run of another recipe.
+        InputError: the folder's name is not allowed, or it holds something else or a run of another recipe.
     """
     folder = Path(recipe.out or default_folder(recipe))
     if not NAME.fullmatch(folder.name):
         raise InputError(f"out: {folder.name!r} is no name for a run; use letters, digits, - and _, at most 64")
+    if ".." in folder.parts:
+        raise InputError(f"out: {folder} leads out of a folder by ..; name the run's folder itself")
     if folder.is_symlink():
         raise InputError(f"out: {folder} is a symbolic link; name the folder itself")
     run = Run(folder)
-    text = yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
-    if (folder / "recipe.yaml").exists():
-        if run.recipe != recipe:
+    begun = (folder / "metrics.jsonl").exists() or run.edit.exists()
+    if (folder / "recipe.yaml").exists() and run.recipe != recipe:
+        if begun:
             raise InputError(f"{folder}: holds a run of another recipe; give --out another folder")
-    elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: holds something else; give --out another folder")
-    else:
+        # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
+        for name in ("recipe.yaml", "run.json", "retain.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+    if not (folder / "recipe.yaml").exists():
+        if folder.exists() and any(path.suffix != ".part" and path.name != ".lock" for path in folder.iterdir()):
+            raise InputError(f"{folder}: holds something else; give --out another folder")
         folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
+    # Last, and again after a kill between the two files: without it nothing here counts as a run.
+    if not (folder / "run.json").exists():
         run.note(status="training", created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), versions=versions())
-        write_atomically(folder / "recipe.yaml", text)
     return run
 
 
@@ -134,6 +142,7 @@ def versions() -> dict[str, str]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file under a temporary name, then rename it: a reader sees the old file or the new one, whole."""
-    fresh = path.with_name(path.name + ".part")
+    # A name of its own: two runs that are audited at once may write the same cached measurement.
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
     fresh.write_text(text, encoding="utf-8")
     fresh.rename(path)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expunge.audit import statistics
 from expunge.audit.statistics import Summary, auroc_ci, mean_ci, proportion_ci
 
 
@@ -24,7 +25,7 @@ def test_the_same_values_give_the_same_interval():
 def test_blocks_do_not_change_what_a_resample_is(monkeypatch):
     values = np.linspace(0, 1, 30).tolist()
     whole = mean_ci(values).ci95
-    monkeypatch.setattr("expunge.audit.statistics._BLOCK", 300)
+    monkeypatch.setattr(statistics, "_BLOCK", 300)
     assert mean_ci(values).ci95 == pytest.approx(whole, abs=1e-12)
 
 

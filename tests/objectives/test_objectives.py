@@ -5,7 +5,6 @@ from math import log
 
 import pytest
 import torch
-from pytest import approx
 from torch import tensor
 
 from expunge.models.scores import Scores
@@ -13,7 +12,7 @@ from expunge.objectives import DPO, IDK, KL, NPO, OBJECTIVES, RMU, GradAscent, G
 
 
 def value(loss):
-    return approx(loss.item(), abs=1e-6)
+    return pytest.approx(loss.item(), abs=1e-6)
 
 
 def test_grad_ascent_by_hand():
@@ -44,19 +43,19 @@ def test_kl_by_hand_is_masked_to_answer_tokens_and_averaged_by_row():
         reference_logits=tensor([even, even, even]),
         rows=tensor([0, 1, 1]),
     )
-    assert KL().retain(scores).item() == approx(0.10788075, abs=1e-6)
+    assert KL().retain(scores).item() == pytest.approx(0.10788075, abs=1e-6)
 
 
 def test_npo_by_hand():
     # nll 3, reference 1, beta 0.5: -(2 / 0.5) * log sigmoid(0.5 * 2) = 4 * 0.313262 = 1.253047
     scores = Scores(nll=tensor([3.0]), reference_nll=tensor([1.0]), tokens=tensor([4]))
-    assert NPO(beta=0.5).forget(scores).item() == approx(1.253047, abs=1e-6)
+    assert NPO(beta=0.5).forget(scores).item() == pytest.approx(1.253047, abs=1e-6)
 
 
 def test_simnpo_by_hand():
     # nll 4 over 2 tokens, delta 1, beta 1: -2 log sigmoid(2 - 1) = 2 * 0.313262 = 0.626523; gamma 0.125 by default
     scores = Scores(nll=tensor([4.0]), tokens=tensor([2]))
-    assert SimNPO(beta=1.0, delta=1.0).forget(scores).item() == approx(0.626523, abs=1e-6)
+    assert SimNPO(beta=1.0, delta=1.0).forget(scores).item() == pytest.approx(0.626523, abs=1e-6)
     assert SimNPO().forget_weight == 0.125
 
 
@@ -75,7 +74,7 @@ def test_dpo_by_hand():
         alternative_nll=tensor([2.0]),
         alternative_reference_nll=tensor([3.0]),
     )
-    assert DPO(beta=0.5).forget(scores).item() == approx(1.253047, abs=1e-6)
+    assert DPO(beta=0.5).forget(scores).item() == pytest.approx(1.253047, abs=1e-6)
 
 
 def test_rmu_by_hand():
@@ -83,13 +82,13 @@ def test_rmu_by_hand():
     # retain: h 1, 3 against reference 1, 1: (0 + 4)/2 = 2
     hidden, reference = {5: tensor([[1.0], [3.0]])}, {5: tensor([[1.0], [1.0]])}
     scores = Scores(nll=tensor([1.0]), tokens=tensor([2]), hidden=hidden, reference_hidden=reference)
-    assert RMU(coefficient=2.0).forget(scores).item() == approx(1.0)
-    assert RMU(coefficient=2.0).retain(scores).item() == approx(2.0)
+    assert RMU(coefficient=2.0).forget(scores).item() == pytest.approx(1.0)
+    assert RMU(coefficient=2.0).retain(scores).item() == pytest.approx(2.0)
 
 
 def test_rmu_direction_has_the_stated_length_and_no_negative_part():
     target = RMU(coefficient=7.0).direction(torch.zeros(1, 64))
-    assert target.norm().item() == approx(7.0, rel=1e-6)
+    assert target.norm().item() == pytest.approx(7.0, rel=1e-6)
     assert (target >= 0).all()
 
 

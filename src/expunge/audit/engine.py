@@ -51,14 +51,14 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         if found != (was := run.info["model"]["sha256"]):
             raise InputError(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
         builder = PromptBuilder(tokenizer, recipe.data.system)
-        by_model[ORIGINAL] = _cached(model, builder, sets, settings, display, "Auditing the original")
+        by_model[ORIGINAL] = measured_once(model, builder, sets, settings, display, "Auditing the original")
         model = load_edit(model, run.edit).eval()
         by_model[UNLEARNED] = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")
         if control is not None:
             del model
             with display.step("Loading the control"):
                 model, tokenizer = load(control)
-            by_model[CONTROL] = _cached(
+            by_model[CONTROL] = measured_once(
                 model, PromptBuilder(tokenizer, recipe.data.system), sets, settings, display, "Auditing the control"
             )
         write_rows(run.folder / "audit.parquet", by_model)
@@ -92,7 +92,7 @@ def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
     fresh.rename(path)
 
 
-def _cached(
+def measured_once(
     model: nn.Module, builder: PromptBuilder, sets: dict[str, list[Record]], settings: Settings, display: Display, title: str
 ) -> list[Row]:
     """A model without an edit measures the same in every run: kept by the hash of all that the rows depend on."""

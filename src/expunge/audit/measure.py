@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from expunge.audit.metrics.likelihood import (
     AnswerScore,
@@ -18,11 +17,11 @@ from expunge.audit.metrics.likelihood import (
     truth_ratio,
 )
 from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
-from expunge.data.prompts import Encoded, PromptBuilder, collate
+from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits import gate_logits
+from expunge.models.candidates import score_candidates
 from expunge.models.generation import generate
-from expunge.models.scoring import score
 
 PARAPHRASE = "_paraphrase"
 """Suffix of a set whose questions are put in other words: generation, probability and gate only."""
@@ -44,7 +43,9 @@ def with_paraphrases(sets: dict[str, list[Record]]) -> dict[str, list[Record]]:
     for name, records in sets.items():
         every[name] = records
         reworded = [
-            replace(r, turns=(*r.turns[:-1], replace(r.turns[-1], content=r.paraphrased_prompt))) for r in records if r.paraphrased_prompt
+            replace(r, turns=(*r.turns[:-1], replace(r.turns[-1], content=r.paraphrased_prompt)))
+            for r in records
+            if r.turns and r.paraphrased_prompt
         ]
         if reworded:
             every[name + PARAPHRASE] = reworded
@@ -92,34 +93,41 @@ def measure(
 
 
 def _score(
-    model: nn.Module, builder: PromptBuilder, records: list[Record], answer_only: bool, settings: Settings, advance: Callable
+    model: nn.Module, builder: PromptBuilder, records: list[Record], answer_only: bool, settings: Settings, advance: Callable[[int], None]
 ) -> list[Row]:
-    """Likelihood metrics of every record: its answer, its paraphrased answer and its wrong answers are scored in one stream."""
-    wanted = []
-    for i, record in enumerate(records):
-        wanted.append((i, "answer", builder.record(record)))
-        if answer_only or not record.wrong_answers:
-            continue
-        wanted.append((i, "paraphrase", builder.record(record, answer=record.paraphrased_answer)))
-        wanted += [(i, "wrong", builder.record(record, answer=wrong)) for wrong in record.wrong_answers]
-    order = sorted(range(len(wanted)), key=lambda j: _length(wanted[j][2]))
-    found: list[dict[str, list[tuple[AnswerScore, float | None]]]] = [{} for _ in records]
-    device = next(model.parameters()).device
+    """Likelihood metrics of every record; its answer, its paraphrased answer and its wrong answers share the prompt."""
+    rows: list[Row] = [{} for _ in records]
+    encoded = [builder.record(record) for record in records]
+    candidates = [_candidates(builder, record, row.answer, answer_only) for record, row in zip(records, encoded, strict=True)]
+    order = sorted(range(len(records)), key=lambda i: len(encoded[i].prompt))
     for start in range(0, len(order), settings.batch_size):
-        chosen = [wanted[j] for j in order[start : start + settings.batch_size]]
-        with torch.no_grad():
-            scores = score(model, collate([row for _, _, row in chosen], builder.pad).to(device), logits=True)
-        said = gate_logits(model)
-        gates = [None] * len(chosen) if said is None else said.amax(0).tolist()
-        for (i, kind, _), answer, gate in zip(chosen, answer_scores(scores), gates, strict=True):
-            found[i].setdefault(kind, []).append((answer, gate))
-            if kind == "answer":
-                advance(1)
-    return [_row(parts) for parts in found]
+        chosen = order[start : start + settings.batch_size]
+        gates: list[Tensor] = []
+
+        def hear(gates: list[Tensor] = gates) -> None:
+            if (said := gate_logits(model)) is not None:
+                gates.append(said.amax(0))
+
+        scores = score_candidates(model, [encoded[i].prompt for i in chosen], [candidates[i] for i in chosen], builder.pad, hear)
+        answers = iter(answer_scores(scores))
+        for place, i in enumerate(chosen):
+            rows[i] = _row([next(answers) for _ in candidates[i]])
+            if gates:
+                rows[i]["gate"] = gates[0][place].item()
+        advance(len(chosen))
+    return rows
 
 
-def _row(parts: dict[str, list[tuple[AnswerScore, float | None]]]) -> Row:
-    answer, gate = parts["answer"][0]
+def _candidates(builder: PromptBuilder, record: Record, answer: tuple[int, ...], answer_only: bool) -> list[tuple[int, ...]]:
+    """The answer, then where the truth ratio is wanted its paraphrase (else itself) and the wrong answers."""
+    if answer_only or not record.wrong_answers:
+        return [answer]
+    paraphrase = builder.answer(record.paraphrased_answer) if record.paraphrased_answer else answer
+    return [answer, paraphrase, *(builder.answer(wrong) for wrong in record.wrong_answers)]
+
+
+def _row(scores: list[AnswerScore]) -> Row:
+    answer, *others = scores
     p = probability(answer.nll, answer.tokens)
     row: Row = {
         "nll": answer.nll,
@@ -128,14 +136,8 @@ def _row(parts: dict[str, list[tuple[AnswerScore, float | None]]]) -> Row:
         "exact_memorization": exact_memorization(answer.greedy_match),
         "extraction_strength": extraction_strength(answer.greedy_match),
     }
-    if "wrong" in parts:
-        wrong = [score for score, _ in parts["wrong"]]
-        row["truth_ratio"] = truth_ratio([w.loss for w in wrong], parts["paraphrase"][0][0].loss)
+    if others:
+        paraphrase, *wrong = others
+        row["truth_ratio"] = truth_ratio([w.loss for w in wrong], paraphrase.loss)
         row["probability_options"] = probability_with_options(p, [probability(w.nll, w.tokens) for w in wrong])
-    if gate is not None:
-        row["gate"] = gate
     return row
-
-
-def _length(row: Encoded) -> int:
-    return len(row.prompt) + len(row.answer)

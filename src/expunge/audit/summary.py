@@ -44,7 +44,7 @@ def summarise(rows: list[Row], control: list[Row] | None = None, threshold: floa
 def _of_set(name: str, rows: list[Row]) -> SetSummary:
     summary = {metric: mean_ci(_column(rows, metric)) for metric in MEANS}
     for metric, column in SHARES.items():
-        summary[metric] = proportion_ci(sum(_column(rows, column)), len(rows))
+        summary[metric] = proportion_ci(sum(row[column] for row in rows), len(rows))
     if ratios := _column(rows, "truth_ratio"):
         fold: Callable[[float], float] = forget_truth_ratio if is_forget(name) else utility_truth_ratio
         summary["truth_ratio"] = mean_ci([fold(ratio) for ratio in ratios])

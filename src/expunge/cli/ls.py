@@ -25,9 +25,9 @@ def command(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None
     from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, text in _rows(kind):
+    for name, text in (rows := _rows(kind)):
         table.add_row(Text(name, style="bold"), Text(text))
-    Console().print(table)
+    Console().print(table if rows else f"There are no {kind} here: they are looked for in ./recipes, the repository's folder.")
 
 
 def _rows(kind: Kind) -> list[tuple[str, str]]:
@@ -42,15 +42,18 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
     if kind is Kind.metrics:
         from expunge.audit.metrics import METRICS
 
-        return [(name, f"{metric.label}; on forget sets {metric.on_forget or 'neither'} is better") for name, metric in METRICS.items()]
+        return [
+            (name, f"{metric.label}; better is {metric.on_forget or 'neither'} on a forget set, {metric.elsewhere or 'neither'} elsewhere")
+            for name, metric in METRICS.items()
+        ]
     if kind is Kind.settings:
         from expunge.recipe import setting_lines
 
         return setting_lines()
     from pathlib import Path
 
-    return [(str(path), path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")) for path in sorted(Path("recipes").glob("*.yaml"))]
+    return [(str(path), _first_line(path.read_text(encoding="utf-8")).lstrip("# ")) for path in sorted(Path("recipes").glob("*.yaml"))]
 
 
 def _first_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[0]
+    return (text or "").strip().partition("\n")[0]

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 
 import typer
 from rich.console import Console
@@ -19,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (demo, unlearn, run, audit, compare, chat, validate, ls):
-    app.command(epilog=f"Example: {verb.EXAMPLE}")(verb.command)
+    app.command(verb.__name__.rpartition(".")[2], epilog=f"Example: {verb.EXAMPLE}")(verb.command)
 
 
 def main() -> None:
@@ -27,15 +28,19 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # What libraries will rename some day is nothing that who types a command can act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|torch|peft")
     error = Console(stderr=True)
     try:
         app()
     except ExpungeError as failure:
         error.print(f"expunge: {failure}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(failure.exit_code)
-    except KeyboardInterrupt:
-        error.print("expunge: interrupted; the same command goes on where it was")
-        sys.exit(130)
+    except SystemExit as done:
+        # What typer makes of Ctrl-C.
+        if done.code == 130:
+            error.print("expunge: interrupted; the same command goes on where it was")
+        raise
 
 
 if __name__ == "__main__":

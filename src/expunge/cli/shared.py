@@ -1,14 +1,21 @@
 """What the verbs share: settings from options, the way from a recipe to an audited run, the closing lines."""
 
+from __future__ import annotations
+
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from expunge.console import Display
 from expunge.errors import InputError
-from expunge.recipe import Recipe
-from expunge.run import Run
+
+# Only their names are needed here; torch comes with them, and `expunge validate` has no use for it.
+if TYPE_CHECKING:
+    from expunge.recipe import Recipe
+    from expunge.run import Run
 
 
 def named_settings(options: dict[str, Any], field_map: list[str]) -> dict[str, Any]:
@@ -70,3 +77,13 @@ def duration(seconds: float) -> str:
     """1 min 12 s."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def show_answers(console: Console, rows: list[dict[str, Any]], of_set: str, at_most: int, title: str) -> None:
+    """Some questions of a set with the answers before and after, from the rows of an audit."""
+    answers = {(row["id"], row["model"]): row["answer"] for row in rows if row["set"] == of_set}
+    ids = list(dict.fromkeys(row_id for row_id, _ in answers))
+    table = Table("Record", "Before", "After", title=f"Answers {title}", title_justify="left", expand=True)
+    for row_id in ids[:at_most]:
+        table.add_row(*(Text(text) for text in (row_id, answers[row_id, "original"], answers[row_id, "unlearned"])))
+    console.print(table)

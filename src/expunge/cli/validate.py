@@ -20,12 +20,12 @@ def command(
     from expunge.data.records import check_overlap, read_records, summary
 
     fields = {name.removeprefix("data.map."): column for name, column in named_settings({}, map or []).items()}
-    console, read = Console(), {}
-    for source in filter(None, (file, retain)):
-        read[source] = read_records(source, fields, split)
-        facts = summary(read[source])
-        line = f"{source}: {facts['rows']} records ({facts['shape']}), {facts['paraphrases']} with a paraphrase, {facts['wrong_answers']} with wrong answers"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    read = {source: read_records(source, fields, split) for source in (file, retain) if source is not None}
     if retain is not None:
         check_overlap(read[file], read[retain], file, retain, allow=False)
+    console = Console()
+    for source, records in read.items():
+        facts = summary(records)
+        counts = f"{facts['paraphrases']} with a paraphrase, {facts['wrong_answers']} with wrong answers"
+        console.print(f"{source}: {facts['rows']} records ({facts['shape']}), {counts}", markup=False, highlight=False, soft_wrap=True)
     console.print("Nothing is wrong with it." if retain is None else "Nothing is wrong with them, and they do not overlap.")

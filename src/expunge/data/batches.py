@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
-BUCKET_BATCHES = 8
+BUCKET_BATCHES = 32
+
+Length = tuple[int, int]
+"""Tokens of a row's prompt and of its answer: they are padded apart."""
 
 Pair = tuple[int, int, int]
 """Epoch, index of the forget row, index of the retain row (-1: there is no retain set)."""
@@ -17,14 +21,14 @@ class Plan:
     """How an epoch is cut into batches.
 
     Attributes:
-        forget_lengths, retain_lengths: tokens of each row; no retain lengths, no retain set.
+        forget_lengths, retain_lengths: of each row; no retain lengths, no retain set.
         batch_size: rows an optimiser step sees, over all ranks and accumulation steps.
         world_size: number of ranks; accumulation: micro-batches that each of them adds up before a step.
         seed: of the whole training.
     """
 
-    forget_lengths: Sequence[int]
-    retain_lengths: Sequence[int]
+    forget_lengths: Sequence[Length]
+    retain_lengths: Sequence[Length]
     batch_size: int
     world_size: int = 1
     accumulation: int = 1
@@ -40,7 +44,7 @@ class Plan:
 
     @property
     def rows_a_step(self) -> int:
-        """`batch_size`, or fewer where the forget set is smaller."""
+        """`batch_size`, or where the forget set is smaller the least that gives every rank and micro-batch as many rows."""
         parts = self.world_size * self.accumulation
         return min(self.batch_size, -(-len(self.forget_lengths) // parts) * parts)
 
@@ -51,7 +55,7 @@ class Plan:
 
 
 def epoch_batches(plan: Plan, epoch: int) -> list[list[Pair]]:
-    """The epoch's global batches, in order; depends on the plan's lengths, batch size and seed alone.
+    """The epoch's global batches, in order; ranks and micro-batches do not change them (but see `Plan.rows_a_step`).
 
     Every forget row comes once (the last batch is filled up from the start); retain rows are drawn from an endless chain
     of seeded permutations that goes on from epoch to epoch, so each is seen equally often.
@@ -64,8 +68,9 @@ def epoch_batches(plan: Plan, epoch: int) -> list[list[Pair]]:
     batches = []
     for start in range(0, len(forget), BUCKET_BATCHES * rows):
         bucket = slice(start, start + BUCKET_BATCHES * rows)
-        ordered = zip(_by_length(forget[bucket], plan.forget_lengths), _by_length(retain[bucket], plan.retain_lengths), strict=True)
-        pairs = [(epoch, int(f), int(r)) for f, r in ordered]
+        forget_rows = _by_length(forget[bucket], np.asarray(plan.forget_lengths), rows)
+        retain_rows = _by_length(retain[bucket], np.asarray(plan.retain_lengths), rows)
+        pairs = [(epoch, int(f), int(r)) for f, r in zip(forget_rows, retain_rows, strict=True)]
         batches += [pairs[i : i + rows] for i in range(0, len(pairs), rows)]
     return [batches[i] for i in rng.permutation(len(batches))]
 
@@ -79,10 +84,20 @@ def _retain_chain(plan: Plan, start: int, count: int) -> np.ndarray:
     return chain[start - cycles[0] * size :][:count]
 
 
-def _by_length(rows: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    if not len(lengths):
+def _by_length(rows: np.ndarray, lengths: np.ndarray, size: int) -> np.ndarray:
+    """Reorder rows so that each `size` in turn pad well: cut by prompt or by answer, where it saves most, and each part again."""
+    if not len(lengths) or len(rows) <= size:
         return rows
-    return rows[np.argsort(np.asarray(lengths)[rows], kind="stable")]
+    least, best, cut = np.inf, rows, size
+    for side in (0, 1):
+        ordered = rows[np.argsort(lengths[rows, side], kind="stable")]
+        longest = lengths[ordered]
+        up_to, onward = np.maximum.accumulate(longest).sum(1), np.maximum.accumulate(longest[::-1])[::-1].sum(1)
+        for at in range(size, len(rows), size):
+            padded = at * up_to[at - 1] + (len(rows) - at) * onward[at]
+            if padded < least:
+                least, best, cut = padded, ordered, at
+    return np.concatenate([_by_length(best[:cut], lengths, size), _by_length(best[cut:], lengths, size)])
 
 
 class PairSampler(Sampler[list[Pair]]):
@@ -113,4 +128,4 @@ class PairLoader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         """See `PairSampler.set_epoch`."""
-        self.batch_sampler.set_epoch(epoch)
+        cast(PairSampler, self.batch_sampler).set_epoch(epoch)

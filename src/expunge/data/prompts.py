@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from expunge.data.records import Record, Turn
+from expunge.errors import InputError
 
-PLAIN_PROMPT = "Question: {content}\nAnswer:"
+PLAIN_TURNS = {"system": "{content}\n\n", "user": "Question: {content}\nAnswer:", "assistant": " {content}\n"}
 TEXT_PROMPT_SHARE = 0.8
 _SENTINEL = "\u2402{}\u2403"
 
@@ -71,9 +73,15 @@ class PromptBuilder:
         self.system = system
 
     def record(self, record: Record, answer: str | None = None, prompt: str | None = None) -> Encoded:
-        """Token ids of a record, with another answer or another wording of its last question if given."""
+        """Token ids of a record, with another answer or another wording of its last question if given.
+
+        Of a plain text the first 80 % of the tokens are the prompt, the rest the answer, without an end of turn.
+
+        Raises:
+            InputError: a plain text is too short to be cut in two.
+        """
         if not record.turns:
-            return self._text(record.answer)
+            return self._text(record)
         turns = record.turns
         if prompt is not None:
             turns = (*turns[:-1], Turn(turns[-1].role, prompt))
@@ -84,7 +92,7 @@ class PromptBuilder:
         if self.system is not None and turns[0].role != "system":
             turns = (Turn("system", self.system), *turns)
         contents = [turn.content for turn in turns]
-        if not any(special in content for special in self._special_texts for content in contents):
+        if not any(special in content for special in self._special.values() for content in contents):
             return tuple(self.tokenizer(self._render(turns), add_special_tokens=False).input_ids)
         marked = tuple(Turn(turn.role, _SENTINEL.format(i)) for i, turn in enumerate(turns))
         rest, ids = self._render(marked), []
@@ -104,9 +112,9 @@ class PromptBuilder:
         """The token that the template puts after an answer, or the end of sequence."""
         if self._chat:
             said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SENTINEL.format(0)}]
-            tail = self.tokenizer.apply_chat_template(said, tokenize=False).split(_SENTINEL.format(0))[-1]
+            tail = cast(str, self.tokenizer.apply_chat_template(said, tokenize=False)).split(_SENTINEL.format(0))[-1]
             ids = self.tokenizer(tail, add_special_tokens=False).input_ids
-            if ids and ids[0] in self.tokenizer.all_special_ids:
+            if ids and ids[0] in self._special:
                 return ids[0]
         return self.tokenizer.eos_token_id
 
@@ -121,25 +129,27 @@ class PromptBuilder:
         return self.tokenizer.chat_template is not None
 
     @cached_property
-    def _special_texts(self) -> list[str]:
-        return [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+    def _special(self) -> dict[int, str]:
+        # Not `all_special_ids`: a template's end of turn need not be one of the tokenizer's named tokens (Gemma's is not).
+        return {token_id: str(token) for token_id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
 
     def _render(self, turns: tuple[Turn, ...]) -> str:
         if self._chat:
             messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return cast(str, self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         start = self.tokenizer.bos_token or ""
-        said = [turn.content if turn.role == "assistant" else PLAIN_PROMPT.format(content=turn.content) for turn in turns]
-        return start + "\n".join(said)
+        return start + "".join(PLAIN_TURNS[turn.role].format(content=turn.content) for turn in turns)
 
     def _as_text(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
 
-    def _text(self, text: str) -> Encoded:
-        ids = self._as_text(text)
-        start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-        cut = max(1, min(len(ids) - 1, int(len(ids) * TEXT_PROMPT_SHARE)))
-        return Encoded((*start, *ids[:cut]), tuple(ids[cut:]))
+    def _text(self, record: Record) -> Encoded:
+        start = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
+        ids = (*start, *self._as_text(record.answer))
+        if len(ids) < 2:
+            raise InputError(f'record "{record.id}": a text of one token leaves nothing to predict; give a longer one')
+        cut = max(1, min(len(ids) - 1, len(start) + int((len(ids) - len(start)) * TEXT_PROMPT_SHARE)))
+        return Encoded(ids[:cut], ids[cut:])
 
 
 def collate(rows: list[Encoded], pad: int, row_ids: tuple[str, ...] = ()) -> Batch:

@@ -85,6 +85,19 @@ def read_records(source: str | Path, field_map: dict[str, str] | None = None, sp
     return records
 
 
+def write_records(path: Path, records: list[Record]) -> None:
+    """Write records of one question each as JSONL that `read_records` reads back, whole or not at all."""
+    lines = []
+    for record in records:
+        said = asdict(record)
+        optional = {name: said[name] for name in fields.OPTIONAL if said.get(name)}
+        row = {"id": record.id, "prompt": record.prompt, "answer": record.answer, **optional}
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    fresh = path.with_name(path.name + ".part")
+    fresh.write_text("".join(lines), encoding="utf-8")
+    fresh.rename(path)
+
+
 def check_overlap(forget: list[Record], retain: list[Record], forget_name: str, retain_name: str, allow: bool) -> int:
     """Count the retain records that are also to be forgotten.
 

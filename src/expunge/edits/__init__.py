@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from expunge.edits.active import edits_off, gate_logits
+from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig, retract
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
@@ -21,7 +23,19 @@ EDITS: dict[str, str] = {
 }
 FULL_WEIGHTS = "weights.safetensors"
 
-__all__ = ["EDITS", "apply_edit", "edited_blocks", "edits_off", "gate_logits", "load_edit", "retract", "save_edit"]
+__all__ = [
+    "EDITS",
+    "apply_edit",
+    "edited_blocks",
+    "edits_off",
+    "entry_block",
+    "freeze_above",
+    "gate_logits",
+    "load_edit",
+    "pooled_gate_logits",
+    "retract",
+    "save_edit",
+]
 
 
 def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Module:
@@ -33,7 +47,7 @@ def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Modu
         base_sha256: hash of the model's weights, stored with a gated edit.
 
     Raises:
-        InputError: `modules` matches nothing.
+        InputError: `modules` matches nothing, or the model has no such blocks.
     """
     if edit.name == "full":
         pattern = re.compile(edit.modules or "")
@@ -41,15 +55,28 @@ def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Modu
         if not trained:
             raise InputError(f"edit.modules: {edit.modules!r} matches no parameter of this model")
         return model
+    try:
+        return get_peft_model(model, _peft_config(model, edit, base_sha256))
+    except ValueError as error:
+        raise InputError(f"edit: {error}") from error
+
+
+def _peft_config(model: nn.Module, edit: EditSection, base_sha256: str) -> PeftConfig:
     if edit.name == "lora":
-        alpha = edit.alpha or 2 * edit.rank
-        config = LoraConfig(r=edit.rank, lora_alpha=alpha, target_modules=edit.modules or "all-linear", task_type="CAUSAL_LM")
-        return get_peft_model(model, config)
-    shared = {"rank": edit.rank, "blocks": edit.blocks, "positions": edit.positions, "base_sha256": base_sha256}
+        alpha, targets = edit.alpha or 2 * edit.rank, _linear_modules(model, edit.modules) if edit.modules else "all-linear"
+        return LoraConfig(r=edit.rank, lora_alpha=alpha, target_modules=targets, task_type="CAUSAL_LM")
+    shared: dict[str, Any] = {"rank": edit.rank, "blocks": edit.blocks, "positions": edit.positions, "base_sha256": base_sha256}
     if edit.name == "reft":
-        return get_peft_model(model, ReftConfig(**shared))
-    gate = {"gate": edit.gate, "gate_pool": edit.gate_pool, "gate_block": edit.gate_block}
-    return get_peft_model(model, GrunConfig(**shared, **gate))
+        return ReftConfig(**shared)
+    return GrunConfig(**shared, gate=edit.gate, gate_pool=edit.gate_pool, gate_block=edit.gate_block)
+
+
+def _linear_modules(model: nn.Module, modules: str) -> list[str]:
+    pattern = re.compile(modules)
+    found = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and pattern.search(name)]
+    if not found:
+        raise InputError(f"edit.modules: {modules!r} matches no linear layer of this model")
+    return found
 
 
 def edited_blocks(model: nn.Module) -> tuple[int, ...]:
@@ -57,16 +84,28 @@ def edited_blocks(model: nn.Module) -> tuple[int, ...]:
     if isinstance(model, PeftModel):
         config = model.active_peft_config
         if isinstance(config, ReftConfig):
-            return tuple(config.blocks)
+            return tuple(config.blocks or ())
     _, blocks = decoder_blocks(model)
     return (len(blocks) // 2,)
+
+
+def freeze_above(model: nn.Module, block: int) -> None:
+    """Freeze what the output of a block does not depend on: all that comes after it in the order of the model's modules.
+
+    For objectives that read hidden states: those parameters would get no gradient.
+    """
+    name, _ = decoder_blocks(model)
+    names = [path for path, _ in model.named_parameters()]
+    last = max(i for i, path in enumerate(names) if path.startswith(f"{name}.{block}."))
+    for _, parameter in list(model.named_parameters())[last + 1 :]:
+        parameter.requires_grad_(False)
 
 
 def save_edit(model: nn.Module, folder: Path) -> None:
     """Save an adapter as PEFT does, or the changed weights of a `full` edit, as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, PeftModel):
-        model.save_pretrained(folder)
+        model.save_pretrained(str(folder))
         return
     changed = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
     save_file(changed, folder / FULL_WEIGHTS)

@@ -1,16 +1,20 @@
-"""Which edits of a model are on, and what their gates said."""
+"""Which edits of a model are on, where they begin, and what their gates said."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 
-from expunge.edits.grun.model import ReftModel
+from expunge.edits.grun.config import GrunConfig, ReftConfig
+from expunge.edits.grun.layer import GrunLayer
+from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
+from expunge.models.prefix import CannotEnter
+from expunge.models.span import Gates
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -66,6 +70,45 @@ def gate_logits(model: nn.Module, request: str | None = None) -> Tensor | None:
     adapters = tuner.active_adapters if request is None else [request]
     said = sorted((adapters.index(adapter), block) for adapter, block in tuner.state.logits if adapter in adapters)
     return torch.stack([tuner.state.logits[adapters[i], block] for i, block in said]) if said else None
+
+
+def entry_block(model: nn.Module) -> int:
+    """The first block that an active ReFT or GRUN edit changes: training leaves all before it, and all prompt tokens but the last, as is.
+
+    Raises:
+        CannotEnter: that is not so for these edits.
+    """
+    tuner = _find(model, ReftModel)
+    if tuner is None or any(p.requires_grad and GrunModel.prefix not in name for name, p in model.named_parameters()):
+        raise CannotEnter("the model's own weights are trained")
+    configs = [cast(ReftConfig, tuner.peft_config[adapter]) for adapter in tuner.active_adapters]
+    if any(config.positions != "last_prompt" for config in configs):
+        raise CannotEnter("an edit acts on more than the last prompt token")
+    entry = min(block for config in configs for block in config.blocks or ())
+    for adapter, layer in _pooled(tuner):
+        if layer.block > entry:
+            raise CannotEnter(f"the pooled gate at block {layer.block} reads what an edit at block {entry} changes")
+        if any(parameter.requires_grad for parameter in layer.gate_parameters(adapter)):
+            raise CannotEnter("its pooled gate is trained along with the edit, and reads the whole prompt")
+    return entry
+
+
+def pooled_gate_logits(model: nn.Module) -> Gates:
+    """What the pooled gates of the active adapters said of the last prompts."""
+    tuner = _find(model, ReftModel)
+    if tuner is None:
+        return {}
+    return {(adapter, layer.block): tuner.state.logits[adapter, layer.block] for adapter, layer in _pooled(tuner)}
+
+
+def _pooled(tuner: ReftModel) -> Iterator[tuple[str, GrunLayer]]:
+    """Active adapters whose gate reads the whole prompt, with the block that carries it."""
+    for layer in tuner.modules():
+        if isinstance(layer, GrunLayer):
+            for adapter in tuner.active_adapters:
+                config = tuner.peft_config[adapter]
+                if isinstance(config, GrunConfig) and config.gate_block == layer.block:
+                    yield adapter, layer
 
 
 def _find(model: nn.Module, kind: type[Kind]) -> Kind | None:

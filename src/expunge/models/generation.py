@@ -1,6 +1,7 @@
 """Greedy answers to many prompts, batched by length."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -36,7 +37,7 @@ def generate(
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         batch = collate([Encoded(prompts[i]) for i in chosen], builder.pad).to(device)
-        output = model.generate(
+        output = cast(Any, model).generate(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             max_new_tokens=max_new_tokens,
@@ -46,6 +47,6 @@ def generate(
         )
         for i, ids in zip(chosen, output[:, batch.prompt_length :].tolist(), strict=True):
             ended = ids.index(builder.end_of_turn) if builder.end_of_turn in ids else len(ids)
-            answers[i] = builder.tokenizer.decode(ids[:ended], skip_special_tokens=True).strip()
+            answers[i] = cast(str, builder.tokenizer.decode(ids[:ended], skip_special_tokens=True)).strip()
         advance(len(chosen))
     return answers

@@ -2,8 +2,10 @@
 
 import hashlib
 from pathlib import Path
+from typing import cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.errors import InputError
@@ -40,10 +42,21 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
         raise InputError(f"{name}: not a model folder, a .gguf file or a hub id")
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+        model, found = AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{name}: could not be loaded as a causal LM: {str(error).strip().splitlines()[0]}") from error
+    # transformers warns of these and leaves them random.
+    if wrong := sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}):
+        raise InputError(f"{name}: its safetensors lack {wrong[0]}, or have it in another shape ({len(wrong)} such weights)")
     return _ready(model, tokenizer)
 
 
@@ -51,12 +64,15 @@ def load_gguf(path: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     """Load a GGUF file, dequantised, as an ordinary model that can be trained and saved as safetensors.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or it is not a GGUF file of a known architecture.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    try:
+        source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: could not be read as a GGUF model: {str(error).strip().splitlines()[0]}") from error
     config = source.config
     # A model that says it is quantised is refused by trainers and by save_pretrained, although its weights no longer are.
     if "quantization_config" in config.__dict__:
@@ -84,6 +100,10 @@ def best_dtype() -> torch.dtype:
 
 
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its tokenizer names no eos_token, so answers would have no end; add it to tokenizer_config.json"
+        )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

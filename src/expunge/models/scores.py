@@ -1,8 +1,12 @@
 """What a model says of a batch of answers: the only thing an objective or a metric ever sees of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
+
+# None at run time; the types leave that out, since who reads a part has asked for it (`Objective.parts`).
+NOT_ASKED: Any = None
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,12 @@ class Scores:
 
     nll: Tensor
     tokens: Tensor
-    logits: Tensor | None = None
-    targets: Tensor | None = None
-    rows: Tensor | None = None
-    hidden: dict[int, Tensor] | None = None
-    reference_nll: Tensor | None = None
-    reference_logits: Tensor | None = None
-    reference_hidden: dict[int, Tensor] | None = None
-    alternative_nll: Tensor | None = None
-    alternative_reference_nll: Tensor | None = None
+    logits: Tensor = NOT_ASKED
+    targets: Tensor = NOT_ASKED
+    rows: Tensor = NOT_ASKED
+    hidden: dict[int, Tensor] = NOT_ASKED
+    reference_nll: Tensor = NOT_ASKED
+    reference_logits: Tensor = NOT_ASKED
+    reference_hidden: dict[int, Tensor] = NOT_ASKED
+    alternative_nll: Tensor = NOT_ASKED
+    alternative_reference_nll: Tensor = NOT_ASKED

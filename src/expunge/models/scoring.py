@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,12 @@ from torch.nn.functional import cross_entropy
 
 from expunge.data.prompts import Batch
 from expunge.models.blocks import decoder_blocks
-from expunge.models.scores import Scores
+from expunge.models.prefix import Prefix, entered, last_prompt_onward
+from expunge.models.scores import NOT_ASKED, Scores
 from expunge.models.span import prompt_span
 
 
-def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = ()) -> Scores:
+def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = (), prefix: Prefix | None = None) -> Scores:
     """Score a batch of answers in one forward pass; gradients flow unless the caller turned them off.
 
     The output head runs over the answer's positions only: prompts end at one index in every row, so these are a slice.
@@ -22,14 +24,16 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
         model: a causal LM, with or without PEFT edits, also wrapped for distributed training.
         batch: rows with prompts padded on the left and answers on the right.
         logits: also return logits, targets and rows at the labelled positions.
-        hidden: 0-based blocks whose outputs are wanted at the positions that predict the labels.
+        hidden: 0-based blocks whose outputs are wanted at the positions that predict the labels; with a prefix not below its block.
+        prefix: of this batch, to run only the blocks above it over the last prompt token and the answers; the scores are the same.
 
     Returns:
         `Scores`, NLL in nats and in fp32.
     """
     inner = unwrap(model)
-    start, stop = batch.prompt_length - 1, batch.input_ids.shape[1] - 1
-    labelled = batch.labelled
+    run = batch if prefix is None else last_prompt_onward(batch)
+    start, stop = run.prompt_length - 1, run.input_ids.shape[1] - 1
+    labelled = run.labelled
     kept: dict[int, Tensor] = {}
 
     def keep(block: int):
@@ -45,26 +49,36 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
             for block in hidden:
                 handle = blocks[block].register_forward_hook(keep(block))
                 stack.callback(handle.remove)
-        stack.enter_context(prompt_span(batch))
+        past: dict[str, object] = {"use_cache": False}
+        if prefix is not None:
+            stack.enter_context(entered(inner, prefix))
+            past = {"use_cache": True, "past_key_values": prefix.cache()}
+        stack.enter_context(prompt_span(run, {} if prefix is None else prefix.gates))
         output = model(
-            input_ids=batch.input_ids,
+            input_ids=run.input_ids,
             attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            logits_to_keep=torch.arange(start, stop, device=batch.input_ids.device),
+            position_ids=batch.position_ids[:, batch.prompt_length - run.prompt_length :],
+            logits_to_keep=torch.arange(start, stop, device=run.input_ids.device),
+            **past,
         )
-    predicted = output.logits[labelled]
-    targets = batch.input_ids[:, batch.prompt_length :][labelled]
+    scores = scores_of_logits(output.logits[labelled], run.input_ids[:, run.prompt_length :][labelled], labelled)
+    if not logits:
+        scores = replace(scores, logits=NOT_ASKED, targets=NOT_ASKED, rows=NOT_ASKED)
+    return replace(scores, hidden=kept or NOT_ASKED)
+
+
+def scores_of_logits(logits: Tensor, targets: Tensor, labelled: Tensor) -> Scores:
+    """Scores of answers whose logits are there.
+
+    Args:
+        logits: (labels, vocab), at the positions that predict the labelled tokens.
+        targets: (labels,), the labelled token ids.
+        labelled: (batch, answer_length) bool, where the labels are.
+    """
     rows = labelled.nonzero()[:, 0]
-    loss = cross_entropy(predicted.to(torch.promote_types(predicted.dtype, torch.float32)), targets, reduction="none")
-    return Scores(
-        nll=loss.new_zeros(len(labelled)).index_add(0, rows, loss),
-        tokens=labelled.sum(-1),
-        logits=predicted if logits else None,
-        targets=targets if logits else None,
-        rows=rows if logits else None,
-        hidden=kept or None,
-    )
+    loss = cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
+    nll = loss.new_zeros(len(labelled)).index_add(0, rows, loss)
+    return Scores(nll=nll, tokens=labelled.sum(-1), logits=logits, targets=targets, rows=rows)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

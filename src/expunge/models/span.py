@@ -1,27 +1,65 @@
-"""Which rows a forward pass is over: scoring says it, edits that act on the prompt read it."""
+"""Which rows a forward pass is over: what scores says it, edits that act on the prompt read it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
+
+from torch import Tensor
 
 from expunge.data.prompts import Batch
 
+Gates = Mapping[tuple[str, int], Tensor]
+"""{(adapter, block): (batch,)}, logits of gates."""
+
+_NONE: Gates = MappingProxyType({})
 _batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
+_decided: ContextVar[Gates] = ContextVar("decided", default=_NONE)
+_continued: ContextVar[Tensor | None] = ContextVar("continued", default=None)
 
 
 @contextmanager
-def prompt_span(batch: Batch) -> Iterator[None]:
+def prompt_span(batch: Batch, decided: Gates = _NONE) -> Iterator[None]:
     """Within this context forwards are over the batch's [prompt | answer] rows, and prompts end at `batch.prompt_length`.
 
     Without it an edited model takes all tokens of a forward without a past for prompt, as in generation.
+
+    Args:
+        batch: the rows.
+        decided: what gates have said of these prompts already; they are not asked again.
     """
-    token = _batch.set(batch)
+    tokens = _batch.set(batch), _decided.set(decided)
     try:
         yield
     finally:
-        _batch.reset(token)
+        _batch.reset(tokens[0])
+        _decided.reset(tokens[1])
 
 
 def spanned_batch() -> Batch | None:
     """The batch of the context, if there is one."""
     return _batch.get()
+
+
+def decided_gates() -> Gates:
+    """What gates have said of the context's batch already."""
+    return _decided.get()
+
+
+@contextmanager
+def continued_prompts(rows: Tensor) -> Iterator[None]:
+    """Within this context a forward with a past is over answers: row i goes on with prompt `rows[i]` of the forward before.
+
+    Args:
+        rows: (batch,), indices into the batch of prompts.
+    """
+    token = _continued.set(rows)
+    try:
+        yield
+    finally:
+        _continued.reset(token)
+
+
+def continued_rows() -> Tensor | None:
+    """Which prompt each row goes on with, within `continued_prompts`."""
+    return _continued.get()

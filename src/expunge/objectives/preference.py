@@ -1,4 +1,4 @@
-"""Objectives that give another answer instead: IDK and DPO (Maini et al., 2024, arXiv 2401.06121, sec. 3; Rafailov et al., 2023, arXiv 2305.18290)."""
+"""Objectives that give another answer: IDK and DPO (Maini et al., 2024, arXiv 2401.06121; Rafailov et al., 2023, arXiv 2305.18290)."""
 
 from dataclasses import dataclass
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from expunge.models.scores import Scores
 from expunge.objectives.base import Objective
@@ -28,14 +27,12 @@ class RMU(Objective):
     parts = ("hidden",)
 
     def forget(self, scores: Scores) -> Tensor:
-        """Mean over blocks of MSE(h, c u). `scores.hidden`: {block: (labels, hidden)}."""
-        losses = [mse_loss(at_least_fp32(h), self.direction(h).expand_as(h)) for h in scores.hidden.values()]
-        return torch.stack(losses).mean()
+        """Mean over blocks of MSE(h, c u), mean over answer tokens, then over rows. `scores.hidden`: {block: (labels, hidden)}."""
+        return torch.stack([_by_row(h, self.direction(h), scores.tokens) for h in scores.hidden.values()]).mean()
 
     def retain(self, scores: Scores) -> Tensor:
-        """Mean over blocks of MSE(h, h_ref). `scores.hidden`, `scores.reference_hidden`: {block: (labels, hidden)}."""
-        losses = [mse_loss(at_least_fp32(h), at_least_fp32(scores.reference_hidden[block])) for block, h in scores.hidden.items()]
-        return torch.stack(losses).mean()
+        """Mean over blocks of MSE(h, h_ref), likewise. `scores.hidden`, `scores.reference_hidden`: {block: (labels, hidden)}."""
+        return torch.stack([_by_row(h, scores.reference_hidden[block], scores.tokens) for block, h in scores.hidden.items()]).mean()
 
     @property
     def retain_parts(self) -> tuple[str, ...]:
@@ -47,3 +44,9 @@ class RMU(Objective):
         u = torch.rand(hidden.shape[-1], generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)
         target = self.coefficient * u / u.norm()
         return target.to(device=hidden.device, dtype=torch.promote_types(hidden.dtype, torch.float32))
+
+
+def _by_row(hidden: Tensor, target: Tensor, tokens: Tensor) -> Tensor:
+    # By row, like every other objective: then ranks and micro-batches with fewer tokens than others do not shift the mean.
+    by_label = (at_least_fp32(hidden) - at_least_fp32(target)).square().mean(-1)
+    return (by_label / tokens.repeat_interleave(tokens)).sum() / len(tokens)

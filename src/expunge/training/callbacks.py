@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.progress import Progress
@@ -10,27 +11,34 @@ from transformers import TrainerCallback
 from expunge.edits.grun import retract
 from expunge.errors import ExpungeError
 
+if TYPE_CHECKING:
+    from expunge.training.trainer import UnlearnTrainer
+
 
 class StepLog(TrainerCallback):
     """One line of `metrics.jsonl` an optimiser step: every part of the loss, the same whatever the number of ranks."""
 
+    trainer: "UnlearnTrainer"
+
     def __init__(self, path: Path):
+        """Log to a file; set `trainer` once there is one."""
         self.path = path
-        self.trainer = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Drop what a killed run logged after its last checkpoint."""
         if not args.should_save:
             return
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        # A line that a full disk cut short has no end and does not count.
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
         self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
         """Refuse to step on a gradient that is not finite, and on the first step name parameters that get none."""
-        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        trained = [(name, p) for name, p in kwargs["model"].named_parameters() if p.requires_grad]
         if state.global_step == 0 and (untouched := [name for name, p in trained if p.grad is None]):
-            raise ExpungeError(f"{untouched[0]} gets no gradient from this objective ({len(untouched)} such parameters)")
+            why = f"gets no gradient from this objective ({len(untouched)} such parameters)"
+            raise ExpungeError(f"{untouched[0]} {why}; leave it out by edit.modules or edit.blocks")
         if not all(torch.isfinite(p.grad).all() for _, p in trained if p.grad is not None):
             rows = ", ".join(self.trainer.step_rows)
             raise ExpungeError(f"a gradient is not finite at step {state.global_step + 1} (rows {rows}); the step was not taken")
@@ -43,15 +51,15 @@ class StepLog(TrainerCallback):
         if args.should_save:
             line = {"step": state.global_step, "epoch": round(state.global_step / self.trainer.plan.steps, 4), **means}
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "lr": self.trainer.lr_scheduler.get_last_lr()[0]}) + "\n")
+                file.write(json.dumps({**line, "lr": kwargs["lr_scheduler"].get_last_lr()[0]}) + "\n")
 
 
 class Retract(TrainerCallback):
     """Put every R back to orthonormal rows after the optimiser has moved it."""
 
-    def on_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_optimizer_step(self, args, state, control, **kwargs):
         """Called between the optimiser's step and the next forward pass."""
-        retract(model)
+        retract(kwargs["model"])
 
 
 class Bar(TrainerCallback):

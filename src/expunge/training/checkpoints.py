@@ -33,7 +33,11 @@ def fault(folder: Path) -> str | None:
     manifest = folder / MANIFEST
     if not manifest.exists():
         return "was not finished"
-    for name, sha256 in json.loads(manifest.read_text(encoding="utf-8")).items():
+    try:
+        hashes = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:
+        return "its manifest cannot be read"
+    for name, sha256 in hashes.items():
         if not (folder / name).exists():
             return f"{name} is missing"
         if file_sha256(folder / name) != sha256:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, pad
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.utils.rnn import pad_sequence
 
 TokenScores = Callable[[Tensor], Tensor]
 
 GATE_STEPS = 300
 GATE_LR = 3e-3
 GATE_WEIGHT_DECAY = 1e-2
+FORGET_QUANTILE = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def train_gate(
     Args:
         scores: maps hidden states (…, hidden) to logits (…).
         parameters: of `scores`, trained in place.
-        forget, retain: one (tokens, hidden) tensor a prompt.
+        forget: one (tokens, hidden) tensor a prompt.
+        retain: the same of the other prompts.
         seed: of the order of the batches.
 
     Returns:
@@ -65,23 +68,27 @@ def train_gate(
 
 def pooled_logits(scores: TokenScores, states: Sequence[Tensor]) -> Tensor:
     """Largest token score of each prompt: (prompts,)."""
-    longest = max(len(s) for s in states)
-    padded = torch.stack([pad(s, (0, 0, 0, longest - len(s))) for s in states])
-    real = torch.arange(longest)[None] < torch.tensor([len(s) for s in states])[:, None]
+    padded = pad_sequence(list(states), batch_first=True)
+    real = torch.arange(padded.shape[1])[None] < torch.tensor([len(s) for s in states])[:, None]
     return scores(padded).masked_fill(~real.to(padded.device), -torch.inf).amax(-1)
 
 
-def calibrate(logits: Tensor, alpha: float) -> Threshold:
+def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
     """Split-conformal threshold on held-out retain prompts (Vovk et al., 2005; Angelopoulos and Bates, 2021, arXiv 2107.07511).
 
-    A new prompt drawn like the calibration prompts passes the threshold with probability at most alpha.
+    A new prompt drawn like the held-out ones passes it with probability at most alpha. Where the forget prompts lie above
+    all of them, the threshold is raised to halfway between the two, which can only lower that probability: prompts like neither
+    set then leave the gate closed.
 
     Args:
-        logits: (n,), gate logits of held-out retain prompts.
+        retain: (n,), gate logits of held-out retain prompts.
+        forget: (m,), gate logits of forget prompts.
         alpha: the false-positive rate wanted.
     """
-    n = len(logits)
+    n = len(retain)
     rank = math.ceil((n + 1) * (1 - alpha))
-    highest = logits.float().sort().values[min(rank, n) - 1]
+    highest = retain.float().sort().values[min(rank, n) - 1]
     # The gate opens at the threshold itself, the guarantee is for strictly above the calibrated logit.
-    return Threshold(torch.nextafter(highest, highest.new_tensor(math.inf)).item(), n, alpha, guaranteed=rank <= n)
+    conformal = torch.nextafter(highest, highest.new_tensor(math.inf)).item()
+    top, low = retain.max().item(), forget.float().quantile(FORGET_QUANTILE).item()
+    return Threshold(max(conformal, (top + low) / 2) if low > top else conformal, n, alpha, guaranteed=rank <= n)

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
+from peft import PeftModel
+from torch import Tensor, nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.texts import neutral_instructions, wrappers
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.layer import GrunLayer
+from expunge.errors import ExpungeError
 from expunge.models.features import prompt_states
 from expunge.training.gate import Threshold, calibrate, pooled_logits, train_gate
 
@@ -25,10 +27,11 @@ def gate_first(
     builder: PromptBuilder,
     forget: Sequence[Record],
     retain: Sequence[Record],
-    held_out: Sequence[Record],
+    calibration: Sequence[Record],
+    exam: Sequence[Record],
     alpha: float,
     seed: int,
-    advance: Callable[[int, int], None],
+    advance: Callable[[int], None],
 ) -> Threshold:
     """Train the pooled gate of a fresh GRUN edit on frozen states, calibrate its threshold, freeze it.
 
@@ -38,41 +41,49 @@ def gate_first(
     Args:
         model: a PEFT model with a GRUN edit of `gate_pool` max.
         builder: of its tokenizer.
-        forget, retain: records to learn from.
-        held_out: retain records that nothing is trained on.
+        forget: records to learn to open for.
+        retain: records to learn to stay closed for.
+        calibration: retain records that nothing is trained on.
+        exam: retain records that the gate is to be judged on: neither learnt from nor calibrated on.
         alpha: the false-positive rate to calibrate for.
         seed: of the choice of wrappers and of the training.
-        advance: called with prompts done and prompts in all.
+        advance: called with the number of prompts read.
 
     Returns:
         The threshold, also stored in the adapter's configuration.
+
+    Raises:
+        ExpungeError: the calibrated gate opens for none of the forget prompts, so nothing could be suppressed.
     """
-    config = model.active_peft_config
+    tuned = cast(PeftModel, model)
+    config, adapter = cast(GrunConfig, tuned.active_peft_config), tuned.active_adapter
     rng = np.random.default_rng([seed, 4])
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
-    known = {builder.record(record).prompt for record in (*retain, *held_out)}
+    known = {builder.record(record).prompt for record in (*retain, *calibration, *exam)}
     neutral = [p for p in (builder.prompt((Turn("user", text),)) for text in neutral_instructions()) if p not in known]
     positive = [p for record in forget for p in _variants(builder, record, rng, FORGET_WRAPPERS, lower=True)]
     negative = [p for record in retain for p in _variants(builder, record, rng, RETAIN_WRAPPERS, lower=False)]
     negative += neutral[NEUTRAL_CALIBRATION:]
-    calibration = [builder.record(record).prompt for record in held_out] + neutral[:NEUTRAL_CALIBRATION]
-    prompts, done = [*positive, *negative, *calibration], 0
-
-    def step(rows: int) -> None:
-        nonlocal done
-        done += rows
-        advance(done, len(prompts))
-
-    states = prompt_states(model, prompts, config.gate_block, builder.pad, advance=step)
+    closed = [builder.record(record).prompt for record in calibration] + neutral[:NEUTRAL_CALIBRATION]
     layer = gate_layer(model, config)
-    adapter = model.active_adapter
-    scores, parameters = partial(layer.token_scores, adapter), layer.gate_parameters(adapter)
+    states = prompt_states(model, [*positive, *negative, *closed], layer.block, builder.pad, advance=advance)
+    parameters = layer.gate_parameters(adapter)
+
+    def scores(tokens: Tensor) -> Tensor:
+        return layer.token_scores(adapter, tokens.to(parameters[0].device)).cpu()
+
     cut = len(positive) + len(negative)
     train_gate(scores, parameters, states[: len(positive)], states[len(positive) : cut], seed)
     for parameter in parameters:
         parameter.requires_grad_(False)
     with torch.no_grad():
-        threshold = calibrate(pooled_logits(scores, states[cut:]), alpha)
+        opened = pooled_logits(scores, states[: len(positive)])
+        threshold = calibrate(pooled_logits(scores, states[cut:]), opened, alpha)
+    if opened.max().item() < threshold.logit:
+        raise ExpungeError(
+            f"the gate cannot tell what to forget from what to keep at {alpha:.0%} false positives: it would open for no forget prompt; "
+            "raise edit.false_positives, or give more retain records"
+        )
     config.threshold, config.calibration_n, config.calibration_alpha = threshold.logit, threshold.n, threshold.alpha
     return threshold
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Reference:
         self.model = model
         self.frozen = copy.deepcopy(model).requires_grad_(False).eval() if weights_change else None
 
-    def score(self, batch: Batch, **wanted: object) -> Scores:
+    def score(self, batch: Batch, **wanted: Any) -> Scores:
         """As `expunge.models.scoring.score`."""
         with torch.no_grad(), self._active() as model:
             return score(model, batch, **wanted)

@@ -10,6 +10,7 @@ from expunge.data.texts import neutral_instructions
 from expunge.models.generation import generate
 
 MAX_NEW_TOKENS = 48
+BATCH_SIZE = 40
 
 
 def self_retain(model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> list[Record]:
@@ -21,5 +22,5 @@ def self_retain(model: nn.Module, builder: PromptBuilder, advance: Callable[[int
         advance: called with the number of instructions done.
     """
     turns = [(Turn("user", text),) for text in neutral_instructions()]
-    answers = generate(model, builder, [builder.prompt(t) for t in turns], MAX_NEW_TOKENS, advance=advance)
+    answers = generate(model, builder, [builder.prompt(t) for t in turns], MAX_NEW_TOKENS, BATCH_SIZE, advance)
     return [Record(f"neutral-{i + 1}", t, answer) for i, (t, answer) in enumerate(zip(turns, answers, strict=True)) if answer]

@@ -9,16 +9,18 @@ from torch import nn
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
 from expunge.data.batches import Plan
-from expunge.edits import edited_blocks
+from expunge.edits import edited_blocks, freeze_above
 from expunge.errors import InputError
+from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import best_dtype
-from expunge.objectives import Objective
+from expunge.objectives import RMU, Objective
 from expunge.recipe import Recipe
 from expunge.training.callbacks import Bar, Retract, StepLog
 from expunge.training.checkpoints import newest_whole
 from expunge.training.inputs import PairCollator, Rows
 from expunge.training.trainer import Loss, UnlearnTrainer
 
+EPOCHS = {"full": 5, "lora": 10, "reft": 20, "grun": 20}
 LEARNING_RATES = {"full": 1e-5, "lora": 2e-4, "reft": 4e-3, "grun": 4e-3}
 
 
@@ -39,14 +41,16 @@ def train(model: nn.Module, recipe: Recipe, rows: Rows, folder: Path, pad: int, 
         InputError: the batch size does not divide by ranks and micro-batches.
     """
     settings, edit = recipe.training, recipe.edit
-    gates = edit.name == "grun" and not edit.gate_first
+    gates = edit.name == "grun" and not edit.trains_gate_first
     loss = loss_of(recipe.objective, settings.gate_weight if gates else 0.0, settings.gate_warmup, model)
+    if loss.blocks and edit.name in ("full", "lora"):
+        freeze_above(model, max(loss.blocks))
     args = _arguments(recipe, folder)
     micro = settings.micro_batch_size or settings.batch_size // args.world_size or 1
     try:
         plan = Plan(
-            forget_lengths=[len(row.prompt) + len(row.answer) for row in rows.forget],
-            retain_lengths=[len(row.prompt) + len(row.answer) for row in rows.retain] if loss.scores_retain else [],
+            forget_lengths=[(len(row.prompt), len(row.answer)) for row in rows.forget],
+            retain_lengths=[(len(row.prompt), len(row.answer)) for row in rows.retain] if loss.scores_retain else [],
             batch_size=settings.batch_size,
             world_size=args.world_size,
             accumulation=max(1, settings.batch_size // (micro * args.world_size)),
@@ -58,11 +62,15 @@ def train(model: nn.Module, recipe: Recipe, rows: Rows, folder: Path, pad: int, 
     collator = PairCollator(rows, pad, resample=recipe.objective.answer == "alternative", seed=settings.seed)
     log = StepLog(folder / "metrics.jsonl")
     callbacks = [log, Retract(), Bar(progress, title)]
-    trainer = UnlearnTrainer(model, args, loss, plan, collator, weights_change=edit.name == "full", callbacks=callbacks)
+    # The other edits change what every token goes through: there is nothing frozen to start from.
+    prefix_gib = settings.frozen_prefix_gib if settings.frozen_prefix == "auto" and edit.name in ("reft", "grun") else None
+    full = edit.name == "full"
+    trainer = UnlearnTrainer(model, args, loss, plan, collator, weights_change=full, frozen_prefix_gib=prefix_gib, callbacks=callbacks)
     log.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.train(resume_from_checkpoint=newest_whole(folder / "checkpoints"))
+    newest = newest_whole(folder / "checkpoints")
+    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
     model.eval()
 
 
@@ -72,10 +80,18 @@ def drop_checkpoints(folder: Path) -> None:
 
 
 def loss_of(objective: Objective, gate_weight: float, gate_warmup: float, model: nn.Module) -> Loss:
-    """The loss of an objective on a model, with the blocks whose states it reads, if it reads any."""
+    """The loss of an objective on a model, with the blocks whose states it reads, if it reads any.
+
+    Raises:
+        InputError: the model has no such block.
+    """
     blocks: tuple[int, ...] = ()
     if "hidden" in (*objective.parts, *objective.retain_parts):
-        blocks = edited_blocks(model) if objective.block is None else (objective.block,)
+        chosen = objective.block if isinstance(objective, RMU) else None
+        blocks = edited_blocks(model) if chosen is None else (chosen,)
+        depth = len(decoder_blocks(model)[1])
+        if not all(0 <= block < depth for block in blocks):
+            raise InputError(f"objective.block: this model has blocks 0 to {depth - 1}, not {blocks[0]}")
     return Loss(objective, gate_weight, gate_warmup, blocks)
 
 
@@ -84,7 +100,7 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
     dtype = {"auto": best_dtype(), "fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
-        num_train_epochs=settings.epochs,
+        num_train_epochs=settings.epochs or EPOCHS[recipe.edit.name],
         learning_rate=settings.lr or LEARNING_RATES[recipe.edit.name],
         lr_scheduler_type=settings.schedule,
         warmup_steps=settings.warmup,
@@ -93,7 +109,8 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         gradient_checkpointing=settings.gradient_checkpointing,
         bf16=dtype == torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),
-        save_steps=settings.save_steps,
+        save_strategy="steps" if settings.save_steps else "no",
+        save_steps=settings.save_steps or 1,
         save_total_limit=2,
         seed=settings.seed,
         remove_unused_columns=False,
@@ -103,4 +120,6 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         disable_tqdm=True,
         dataloader_pin_memory=False,
         average_tokens_across_devices=False,
+        # Every parameter gets a gradient in every step, or `StepLog` stops the first one.
+        ddp_find_unused_parameters=False,
     )

@@ -1,23 +1,34 @@
 """The one trainer: forget and retain batches scored, the objective's terms and the gate's added up, every part logged."""
 
+import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from accelerate import DistributedType
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import Trainer, TrainingArguments
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from expunge.data.batches import PairLoader, PairSampler, Plan
-from expunge.data.prompts import Encoded
-from expunge.edits import gate_logits
+from expunge.data.batches import Pair, PairLoader, PairSampler, Plan
+from expunge.data.prompts import Batch, Encoded, collate
+from expunge.edits import entry_block, gate_logits, pooled_gate_logits
 from expunge.errors import ExpungeError
+from expunge.models.prefix import CannotEnter, Prefix
+from expunge.models.prefix_store import PrefixStore, open_store
 from expunge.models.scores import Scores
 from expunge.models.scoring import score
 from expunge.objectives import Objective
 from expunge.training.checkpoints import write_manifest
 from expunge.training.inputs import PairCollator
 from expunge.training.reference import Reference, answer_nll
+
+log = logging.getLogger(__name__)
+
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 @dataclass(frozen=True)
@@ -49,24 +60,30 @@ class UnlearnTrainer(Trainer):
     """
 
     def __init__(
-        self, model: nn.Module, args: TrainingArguments, loss: Loss, plan: Plan, collator: PairCollator, weights_change: bool, **kwargs
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        loss: Loss,
+        plan: Plan,
+        collator: PairCollator,
+        weights_change: bool,
+        frozen_prefix_gib: float | None = None,
+        **kwargs,
     ):
         self.loss = loss
         self.plan = plan
         # Of the optimiser step under way: the parts of each micro-batch's loss, and the rows it has seen.
         self.parts: list[dict[str, Tensor]] = []
         self.step_rows: list[str] = []
-        # Forgetting is judged on the model as it is served, so nothing is dropped at random while it is trained.
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-        super().__init__(model=model, args=args, data_collator=collator, train_dataset=range(len(plan.forget_lengths)), **kwargs)
+        rows = cast(Any, range(len(plan.forget_lengths)))
+        super().__init__(model=model, args=args, data_collator=collator, train_dataset=rows, **kwargs)
         # The terms are means over a micro-batch: the Trainer itself must divide by the number of micro-batches.
         self.loss_is_scaled_for_ga = False
         objective = loss.objective
         retain_reference = objective.retain_weight > 0 and any(part.startswith("reference_") for part in objective.retain_parts)
         copies = weights_change and retain_reference
         self.reference = Reference(model, copies) if copies or not weights_change else None
+        self.prefixes = None if frozen_prefix_gib is None else self._open_prefixes(model, collator, frozen_prefix_gib)
         self._forget_reference = self._reference_nll("reference_nll", collator.rows.forget)
         instead = [Encoded(row.prompt, collator.alternative(0, i)) for i, row in enumerate(collator.rows.forget)]
         self._alternative_reference = self._reference_nll("alternative_reference_nll", instead)
@@ -75,17 +92,43 @@ class UnlearnTrainer(Trainer):
         if part not in self.loss.objective.parts:
             return None
         # Before the first step the model with its edit on may already differ (ReFT starts with an effect), except for `full`.
-        scorer = self.reference.score if self.reference else torch.no_grad()(lambda batch: score(self.model, batch))
-        with self.compute_loss_context_manager():
-            return answer_nll(lambda batch: scorer(batch.to(self.args.device)), rows, self.data_collator.pad, self.plan.batch_size)
+        scorer = self.reference.score if self.reference else torch.no_grad()(partial(score, cast(nn.Module, self.model)))
+
+        def score_batch(batch: Batch) -> Scores:
+            return scorer(batch.to(self.args.device), prefix=self._prefix(batch))
+
+        with self.accelerator.autocast():
+            return answer_nll(score_batch, rows, cast(PairCollator, self.data_collator).pad, self.plan.batch_size)
+
+    def _open_prefixes(self, model: nn.Module, collator: PairCollator, gib: float) -> PrefixStore | None:
+        """The store of frozen prefixes; none, and a line that says why, where training cannot start from them."""
+        rows = sorted(collator.rows.forget, key=lambda row: len(row.prompt))
+        try:
+            if self.args.gradient_checkpointing:
+                raise CannotEnter("gradient checkpointing goes without a cache")
+            if self.accelerator.distributed_type in SHARDED:
+                raise CannotEnter("the model is sharded")
+            block = entry_block(model)
+            if self.loss.blocks and min(self.loss.blocks) < block:
+                raise CannotEnter(f"the objective reads block {min(self.loss.blocks)}, below the first edited one")
+            sample = collate([rows[0], rows[-1]], collator.pad)
+            return open_store(model, block, partial(pooled_gate_logits, model), gib * 2**30, sample)
+        except CannotEnter as reason:
+            if self.is_world_process_zero():
+                log.warning("Frozen prefix is off: %s.", reason)
+            return None
+
+    def _prefix(self, batch: Batch) -> Prefix | None:
+        return self.prefixes.prefix(batch) if self.prefixes else None
 
     def get_train_dataloader(self) -> PairLoader:
-        """This rank's micro-batches."""
+        """The micro-batches of this rank."""
         sampler = PairSampler(self.plan, self.args.process_index)
         return PairLoader(_Passthrough(), batch_sampler=sampler, collate_fn=self.data_collator)
 
     def compute_loss(self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch: Tensor | int | None = None):
         """Total loss of a micro-batch; its parts wait in `parts` for the step's log line."""
+        self._drop_nothing(model)
         objective, gates = self.loss.objective, self.loss.gate_weight > 0
         forget, forget_gates = self._forget_scores(model, inputs)
         parts = {"forget": objective.forget(forget)}
@@ -96,7 +139,7 @@ class UnlearnTrainer(Trainer):
                 parts["retain"] = objective.retain(retain)
                 total = total + objective.retain_weight * parts["retain"]
             if gates:
-                parts["gate"] = gate_loss(forget_gates, retain_gates)
+                parts["gate"] = gate_loss(cast(Tensor, forget_gates), cast(Tensor, retain_gates))
         total = self._warmup() * total
         if "gate" in parts:
             total = total + self.loss.gate_weight * parts["gate"]
@@ -105,50 +148,59 @@ class UnlearnTrainer(Trainer):
             self.step_rows += inputs["retain"].row_ids
         if not torch.isfinite(total):
             rows = ", ".join(self.step_rows)
-            raise ExpungeError(
-                f"the loss is {total.item()} at step {self.state.global_step + 1} (rows {rows}); nothing was saved after step {self._saved()}"
-            )
+            raise ExpungeError(f"the loss is {total.item()} at step {self.state.global_step + 1} (rows {rows}); the step was not taken")
         self.parts.append({"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}})
         return (total, {}) if return_outputs else total
+
+    def _drop_nothing(self, model: nn.Module) -> None:
+        """Forgetting is judged on the model as it is served, so it is trained in evaluation mode."""
+        model.eval()
+        if self.args.gradient_checkpointing:
+            for module in model.modules():
+                if isinstance(module, GradientCheckpointingLayer):
+                    # Only a layer in training mode checkpoints; what is inside it stays in evaluation mode.
+                    module.training = True
 
     def _forget_scores(self, model: nn.Module, inputs: dict) -> tuple[Scores, Tensor | None]:
         """Scores of the forget rows, and what the gates said of their prompts (the next forward replaces it)."""
         objective, device = self.loss.objective, self.args.device
-        scores = score(model, inputs[objective.answer].to(device), **self._wanted(objective.parts))
+        scores = self._score(model, inputs[objective.answer], **self._wanted(objective.parts))
         gates = gate_logits(model)
-        more = {}
+        more: dict[str, Any] = {}
         if self._forget_reference is not None:
             more["reference_nll"] = self._forget_reference[inputs["index"]].to(device)
         if self._alternative_reference is not None:
             more["alternative_reference_nll"] = self._alternative_reference[inputs["index"]].to(device)
-            more["alternative_nll"] = score(model, inputs["alternative"].to(device)).nll
+            more["alternative_nll"] = self._score(model, inputs["alternative"]).nll
         return replace(scores, **more), gates
+
+    def _score(self, model: nn.Module, batch: Batch, **wanted: Any) -> Scores:
+        return score(model, batch.to(self.args.device), prefix=self._prefix(batch), **wanted)
 
     def _retain_scores(self, model: nn.Module, inputs: dict) -> tuple[Scores, Tensor | None]:
         """The same of the retain rows, with the reference's scores where the retain term compares."""
         batch, parts = inputs["retain"].to(self.args.device), self.loss.objective.retain_parts
-        scores = score(model, batch, **self._wanted(parts))
+        prefix = self._prefix(inputs["retain"])
+        scores = score(model, batch, prefix=prefix, **self._wanted(parts))
         gates = gate_logits(model)
         referred = tuple(part.removeprefix("reference_") for part in parts if part.startswith("reference_"))
         if not referred or not self.loss.objective.retain_weight:
             return scores, gates
-        reference = self.reference.score(batch, **self._wanted(referred))
-        return replace(scores, **{f"reference_{part}": getattr(reference, part) for part in referred}), gates
+        reference = cast(Reference, self.reference).score(batch, prefix=prefix, **self._wanted(referred))
+        more: dict[str, Any] = {f"reference_{part}": getattr(reference, part) for part in referred}
+        return replace(scores, **more), gates
 
-    def _wanted(self, parts: tuple[str, ...]) -> dict[str, object]:
+    def _wanted(self, parts: tuple[str, ...]) -> dict[str, Any]:
         return {"logits": "logits" in parts, "hidden": self.loss.blocks if "hidden" in parts else ()}
 
     def _warmup(self) -> float:
         steps = self.loss.gate_warmup * self.state.max_steps
         return 1.0 if steps < 1 else min(1.0, self.state.global_step / steps)
 
-    def _saved(self) -> int:
-        return self.state.global_step // self.args.save_steps * self.args.save_steps
-
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
-            write_manifest(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            write_manifest(Path(f"{self.args.output_dir}/checkpoint-{self.state.global_step}"))
 
     def floating_point_ops(self, inputs: dict) -> int:
         """Not counted: the Trainer's own estimate knows neither paired batches nor frozen blocks."""
@@ -162,8 +214,8 @@ def gate_loss(forget: Tensor, retain: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(logits, targets)
 
 
-class _Passthrough(torch.utils.data.Dataset):
+class _Passthrough(torch.utils.data.Dataset[Pair]):
     """The sampler's items are already what the collator needs."""
 
-    def __getitem__(self, pair):
-        return pair
+    def __getitem__(self, index: Pair) -> Pair:
+        return index

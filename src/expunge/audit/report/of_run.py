@@ -4,7 +4,7 @@ from pathlib import Path
 
 from expunge.audit.measure import PARAPHRASE, Row
 from expunge.audit.report.html import ReportData, Sample, write_report
-from expunge.audit.report.rows import Summaries
+from expunge.audit.report.rows import Interval, Summaries
 from expunge.data.records import Record
 from expunge.run import Run
 
@@ -52,10 +52,14 @@ def verdict(summary: Summaries) -> list[str]:
         for metric, label in (("rouge", "ROUGE-L"), ("probability", "probability of the answer")):
             ours, theirs = summary["unlearned"][name][metric], summary["control"][name][metric]
             excess = ours["value"] - theirs["value"]
-            above = ours["ci95"][0] > theirs["ci95"][1]
+            above = _bounds(ours)[0] > _bounds(theirs)[1]
             said = "above the control beyond both intervals: still known" if above else "not above the control beyond their intervals"
             lines.append(f"{name}: {label} {ours['value']:.3f}, control {theirs['value']:.3f}, excess {excess:+.3f}: {said}.")
     return lines
+
+
+def _bounds(number: Interval) -> list[float]:
+    return number["ci95"] or [number["value"], number["value"]]
 
 
 def _threats(edit: str) -> list[str]:
@@ -66,15 +70,12 @@ def _threats(edit: str) -> list[str]:
 
 def _notes(run: Run) -> list[str]:
     notes = ["Not tested here: relearning, quantisation, sampling at temperature 1, adversarial prompts, other languages."]
-    gate = run.info.get("gate")
-    if gate and gate["guaranteed"]:
-        notes.append(
-            f"The gate's threshold passes at most {gate['alpha']:.0%} of prompts like the {gate['calibration_n']} held-out ones it was chosen on."
-        )
-    elif gate:
-        notes.append(
-            f"The gate's threshold rests on {gate['calibration_n']} held-out prompts, too few to promise {gate['alpha']:.0%} false positives."
-        )
+    if gate := run.info.get("gate"):
+        n, rate = gate["calibration_n"], f"{gate['alpha']:.0%}"
+        if gate["guaranteed"]:
+            notes.append(f"The gate's threshold passes at most {rate} of prompts like the {n} held-out ones it was chosen on.")
+        else:
+            notes.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
     if run.recipe.data.retain is None:
         notes.append("No retain set was given: the retain rows are the original model's own answers to neutral instructions.")
     return notes
@@ -82,7 +83,7 @@ def _notes(run: Run) -> list[str]:
 
 def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> list[Sample]:
     answers = {(row["set"], row["id"], model): row["answer"] for model, rows in by_model.items() for row in rows}
-    samples = []
+    samples: list[Sample] = []
     for name, records in sets.items():
         if name.endswith(PARAPHRASE):
             continue

@@ -7,6 +7,7 @@ from torch.nn.functional import layer_norm, relu
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
 from expunge.edits.grun.state import PromptState
+from expunge.models.span import decided_gates
 
 MLP_WIDTHS = (256, 64)
 
@@ -90,7 +91,8 @@ class GrunLayer(nn.Module, BaseTunerLayer):
 
     def _ask_gate(self, adapter: str, hidden: Tensor) -> None:
         prompts = self.state.prompts
-        if prompts is None:  # The gate decides once a prompt: its word stands while the answer is generated.
+        # The gate decides once a prompt: its word stands while the answer is generated.
+        if prompts is None or (adapter, self.block) in decided_gates():
             return
         config = self.configs[adapter]
         if isinstance(config, GrunConfig) and config.gate_pool == "max":

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from expunge.data.prompts import Batch
 from expunge.edits.grun.config import Positions
 from expunge.errors import ExpungeError
-from expunge.models.span import spanned_batch
+from expunge.models.span import continued_rows, decided_gates, spanned_batch
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,12 @@ class PromptState:
             ExpungeError: if the prompt cannot be told from the arguments.
         """
         if (batch := spanned_batch()) is not None:
-            self.logits.clear()
+            self.logits = dict(decided_gates())
             self.prompts = Prompts.of_batch(batch)
+            return
+        if (rows := continued_rows()) is not None:
+            self.logits = {gate: logits[rows.to(logits.device)] for gate, logits in self.logits.items()}
+            self.prompts = None
             return
         given = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
         ids, past, mask = given.get("input_ids"), given.get("past_key_values"), given.get("attention_mask")

@@ -1,0 +1,144 @@
+"""Forget four of twenty TOFU authors with GRUN's published presets, our own setting and LoRA + NPO; write the table into docs/results.md.
+
+    python benchmarks/tofu_forget_authors.py --tofu DIR [--out runs/tofu] [--write]
+
+DIR holds TOFU's forget10_perturbed.jsonl, real_authors_perturbed.jsonl and world_facts_perturbed.jsonl. The twenty authors of
+forget10 are taught to SmolLM2-135M-Instruct; the control is taught the sixteen that stay. Each step is kept, so that a second
+call goes on where the first was interrupted.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from expunge.audit.engine import audit
+from expunge.console import Display
+from expunge.data.records import read_records, write_records
+from expunge.pipeline import unlearn
+from expunge.recipe import make_recipe, read_yaml
+from expunge.run import Run, versions
+from expunge.training.teach import Lesson, teach
+
+AUTHORS, FORGOTTEN, QUESTIONS = 20, 4, 20
+CONTROL_EPOCHS, ORIGINAL_EPOCHS = 3, 3
+OURS = "recipes/tofu-forget-authors.yaml"
+METHODS = {
+    "grun x grad_diff (published)": "recipes/grun-gd.yaml",
+    "grun x npo (published)": "recipes/grun-npo.yaml",
+    "grun x idk (published)": "recipes/grun-idk.yaml",
+    "lora x npo": "recipes/lora-npo.yaml",
+    "grun x idk, pooled gate first (ours)": OURS,
+}
+COLUMNS = {
+    "forget ROUGE-L": ("forget", "rouge"),
+    "paraphrased": ("forget_paraphrase", "rouge"),
+    "forget prob.": ("forget", "probability"),
+    "truth ratio": ("forget", "truth_ratio"),
+    "KS p": ("forget", "forget_quality"),
+    "degenerate": ("forget", "degeneracy"),
+    "refusals": ("forget", "refusal"),
+    "retain ROUGE-L": ("retain", "rouge"),
+    "real authors": ("real_authors", "rouge"),
+    "world facts": ("world_facts", "rouge"),
+    "utility": ("utility", "model_utility"),
+    "gate AUROC paraphrased": ("forget_paraphrase", "gate_auroc"),
+    "gate open: paraphrased": ("forget_paraphrase", "gate_open"),
+    "retain": ("retain", "gate_open"),
+    "real authors ": ("real_authors", "gate_open"),
+}
+MARK = "<!-- tofu_forget_authors -->"
+
+
+def main() -> None:
+    """Teach, unlearn, audit, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
+    parser.add_argument("--out", type=Path, default=Path("runs/tofu"), help="where data, models and runs go")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each author's twenty, the first so many")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    prepare(args.tofu, args.out, args.model, args.questions, display)
+    base: dict[str, Any] = {**read_yaml(OURS), "model": str(args.out / "original")}
+    base["data"] = {name: str(args.out / f"{name}.jsonl") for name in ("forget", "retain")}
+    others = {name: str(args.out / f"{name}.jsonl") for name in ("real_authors", "world_facts")}
+    base["audit"] |= {"control": str(args.out / "control"), "sets": others}
+    runs = {}
+    for name, path in METHODS.items():
+        preset = {section: read_yaml(path)[section] for section in ("objective", "edit", "training")}
+        display.say(f"== {name}")
+        run = unlearn(make_recipe({**base, **preset, "out": str(args.out / Path(path).stem)}), display)
+        if not (run.folder / "audit.json").exists():
+            audit(run, display)
+        runs[name] = run
+    text = table(runs) + f"\n\n{facts(runs, args, time.monotonic() - started)}\n"
+    print(text)
+    if args.write:
+        write(Path("docs/results.md"), text)
+
+
+def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display) -> None:
+    """Cut the data into forget and retain authors, teach the control and the original, link them into the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    every = read_records(tofu / "forget10_perturbed.jsonl")
+    authors = [every[i * QUESTIONS : i * QUESTIONS + questions] for i in range(AUTHORS)]
+    forget, retain = ([record for author in part for record in author] for part in (authors[:FORGOTTEN], authors[FORGOTTEN:]))
+    sets = {"forget": forget, "retain": retain}
+    sets |= {name: read_records(tofu / f"{name}_perturbed.jsonl") for name in ("real_authors", "world_facts")}
+    for name, records in sets.items():
+        write_records(out / f"{name}.jsonl", records)
+    lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
+    for name, folder in teach(model, lessons, display).items():
+        link = out / name
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(folder, target_is_directory=True)
+
+
+def table(runs: dict[str, Run]) -> str:
+    """The table in Markdown: a row a model, the original and the control first."""
+    summaries = {name: run.summary for name, run in runs.items()}
+    first = next(iter(summaries.values()))
+    rows = {"original": first["original"], "control (never saw the four)": first["control"]}
+    rows |= {name: summary["unlearned"] for name, summary in summaries.items()}
+    lines = ["| model | " + " | ".join(COLUMNS) + " | training |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name, row in rows.items():
+        cells = [_cell(row.get(of_set, {}).get(metric)) for of_set, metric in COLUMNS.values()]
+        took = f"{runs[name].info['seconds']:.0f} s" if name in runs else ""
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {took} |")
+    return "\n".join(lines)
+
+
+def facts(runs: dict[str, Run], args: argparse.Namespace, seconds: float) -> str:
+    """Date, machine, n and versions."""
+    summary = next(iter(runs.values())).summary["unlearned"]
+    counts = ", ".join(f"{name} {next(iter(metrics.values()))['n']}" for name, metrics in summary.items() if name != "utility")
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return (
+        f"{datetime.date.today().isoformat()}; {machine}; model {args.model}; {AUTHORS} authors x {args.questions} questions taught, "
+        f"{FORGOTTEN} authors forgotten; n: {counts}; this call took {seconds / 60:.0f} min. {packages}. "
+        f"Command: `python benchmarks/tofu_forget_authors.py --tofu DIR --questions {args.questions} --write`."
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Replace what stands between the two marks of the page."""
+    before, _, after = path.read_text(encoding="utf-8").split(MARK)
+    path.write_text(f"{before}{MARK}\n\n{text}\n{MARK}{after}", encoding="utf-8")
+
+
+def _cell(number: dict | None) -> str:
+    if number is None:
+        return ""
+    value = f"{number['value']:.2f}" if number["value"] >= 0.005 or number["value"] == 0 else f"{number['value']:.0e}"
+    return value if number["ci95"] is None else f"{value} ({number['ci95'][0]:.2f}–{number['ci95'][1]:.2f})"
+
+
+if __name__ == "__main__":
+    main()

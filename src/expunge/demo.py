@@ -1,0 +1,46 @@
+"""The demo: teach a small model fictitious people, forget some of them, audit against a model that never met them."""
+
+from pathlib import Path
+
+from expunge.console import Display
+from expunge.data.people import neighbours, people
+from expunge.data.records import Record, write_records
+from expunge.recipe import AuditSection, DataSection, Recipe
+from expunge.training.teach import Lesson, teach
+
+FORGOTTEN, KEPT, STRANGERS = 2, 6, 1
+CONTROL_EPOCHS, ORIGINAL_EPOCHS = 4, 3
+SEED = 0
+
+
+def prepare(folder: Path, base: str, display: Display) -> Recipe:
+    """Write the demo's data, teach its original and its control model, and give the recipe that forgets.
+
+    Args:
+        folder: gets forget.jsonl, retain.jsonl and strangers.jsonl; the run goes to `run` inside it.
+        base: the model to teach.
+        display: where progress goes.
+    """
+    everyone = by_person(people(FORGOTTEN + KEPT, SEED))
+    forget = [record for person in everyone[:FORGOTTEN] for record in person]
+    retain = [record for person in everyone[FORGOTTEN:] for record in person]
+    strangers = neighbours(STRANGERS, SEED)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, records in (("forget", forget), ("retain", retain), ("strangers", strangers)):
+        write_records(folder / f"{name}.jsonl", records)
+    lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
+    taught = teach(base, lessons, display)
+    return Recipe(
+        model=str(taught["original"]),
+        data=DataSection(forget=str(folder / "forget.jsonl"), retain=str(folder / "retain.jsonl"), held_out=0.5),
+        audit=AuditSection(sets={"strangers": str(folder / "strangers.jsonl")}, control=str(taught["control"]), max_new_tokens=40),
+        out=str(folder / "run"),
+    )
+
+
+def by_person(records: list[Record]) -> list[list[Record]]:
+    """The records of each person together, in their order."""
+    persons: dict[str, list[Record]] = {}
+    for record in records:
+        persons.setdefault(record.entity or record.id, []).append(record)
+    return list(persons.values())

@@ -1,0 +1,198 @@
+"""The verbs that need no training: help, validate, ls, and every way to get the input wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from expunge.audit.metrics import METRICS
+from expunge.edits import EDITS
+from expunge.objectives import OBJECTIVES
+
+ROOT = Path(__file__).parents[2]
+VERBS = ["demo", "unlearn", "run", "audit", "compare", "chat", "validate", "ls"]
+Expunge = Callable[..., Any]
+
+
+def write(path: Path, *rows: dict) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def forget(tmp_path: Path) -> Path:
+    return write(tmp_path / "forget.jsonl", {"prompt": "Who is Ada?", "answer": "A nurse."}, {"prompt": "Who is Bo?", "answer": "A cook."})
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verbs_help_shows_an_example(expunge: Expunge, verb: str):
+    said = expunge(verb, "--help")
+    assert said.code == 0
+    assert f"Example: expunge {verb}" in " ".join(said.out.split())
+
+
+def test_the_help_names_every_verb(expunge: Expunge):
+    said = expunge("--help")
+    assert said.code == 0
+    assert all(f" {verb} " in said.out for verb in VERBS)
+
+
+def test_validate_counts_what_is_in_a_good_file(expunge: Expunge, forget: Path):
+    said = expunge("validate", "forget.jsonl")
+    assert (said.code, said.err) == (0, "")
+    assert said.out == "forget.jsonl: 2 records (prompt), 0 with a paraphrase, 0 with wrong answers\nNothing is wrong with it.\n"
+
+
+def test_validate_names_file_and_line_of_a_fault_on_standard_error(expunge: Expunge, tmp_path: Path):
+    write(tmp_path / "bad.jsonl", {"prompt": "Who is Ada?", "answer": "A nurse."}, {"prompt": "Who is Bo?", "answer": ""})
+    said = expunge("validate", "bad.jsonl")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == 'expunge: bad.jsonl:2: field "answer" is empty; give the text or remove the line\n'
+
+
+def test_validate_prints_nothing_of_a_good_file_when_the_other_is_faulty(expunge: Expunge, forget: Path, tmp_path: Path):
+    write(tmp_path / "retain.jsonl", {"prompt": "Who is Cy?"})
+    said = expunge("validate", "forget.jsonl", "--retain", "retain.jsonl")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("expunge: retain.jsonl:1: ")
+
+
+def test_validate_refuses_sets_that_overlap(expunge: Expunge, forget: Path, tmp_path: Path):
+    write(tmp_path / "retain.jsonl", {"prompt": "who is  ADA?", "answer": "A nurse."})
+    said = expunge("validate", "forget.jsonl", "--retain", "retain.jsonl")
+    assert said.code == 2
+    assert "retain.jsonl:1: the same record as forget.jsonl:1" in said.err
+
+
+def test_map_says_which_column_holds_a_field(expunge: Expunge, tmp_path: Path):
+    write(tmp_path / "other.jsonl", {"instruction": "Who is Ada?", "output": "A nurse."})
+    assert expunge("validate", "other.jsonl").code == 2
+    assert expunge("validate", "other.jsonl", "--map", "prompt=instruction", "--map", "answer=output").code == 0
+
+
+def test_map_without_a_column_is_explained(expunge: Expunge, forget: Path):
+    said = expunge("validate", "forget.jsonl", "--map", "prompt")
+    assert (said.code, said.err) == (2, "expunge: --map prompt: write ours=theirs, such as --map prompt=instruction\n")
+
+
+def test_an_unknown_objective_is_named_with_those_there_are(expunge: Expunge, forget: Path):
+    said = expunge("unlearn", "--forget", "forget.jsonl", "--objective", "amnesia")
+    assert (said.code, said.out) == (2, "")
+    assert "no objective 'amnesia'" in said.err
+    assert all(name in said.err for name in OBJECTIVES)
+
+
+@pytest.mark.parametrize("setting", ["training.lrr=1", "trainning=1", "training.lr=fast", "training.lr", "edit=prune"])
+def test_a_setting_that_cannot_be_is_named_before_anything_is_written(expunge: Expunge, forget: Path, tmp_path: Path, setting: str):
+    said = expunge("unlearn", "--forget", "forget.jsonl", setting)
+    assert (said.code, said.out) == (2, "")
+    assert setting.partition("=")[0] in said.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_recipe_that_is_not_there_is_named(expunge: Expunge):
+    said = expunge("run", "none.yaml")
+    assert said.code == 2
+    assert said.err.startswith("expunge: none.yaml: cannot be read")
+
+
+def test_a_recipe_with_a_wrong_setting_is_named(expunge: Expunge, tmp_path: Path):
+    (tmp_path / "wrong.yaml").write_text("data: {forget: forget.jsonl}\nedit: {name: grun, ranks: 4}\n", encoding="utf-8")
+    said = expunge("run", "wrong.yaml")
+    assert (said.code, said.err) == (2, "expunge: wrong.yaml: edit.ranks: there is no such setting; see `expunge ls settings`\n")
+
+
+@pytest.mark.parametrize("verb", ["audit", "chat", "compare"])
+def test_a_run_folder_that_is_not_there_is_named(expunge: Expunge, verb: str):
+    said = expunge(verb, "runs/none")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "expunge: runs/none: not a run folder (it has no run.json)\n"
+
+
+@pytest.mark.parametrize("verb", ["audit", "chat", "compare"])
+def test_a_run_whose_training_was_not_finished_is_refused(expunge: Expunge, tmp_path: Path, verb: str):
+    write(tmp_path / "run.json", {"status": "training"})
+    said = expunge(verb, ".")
+    assert said.code == 2
+    assert "its training was not finished" in said.err
+
+
+def test_comparing_a_run_that_was_not_audited_says_how_to_audit_it(expunge: Expunge, tmp_path: Path):
+    (tmp_path / "done").mkdir()
+    write(tmp_path / "done" / "run.json", {"status": "trained"})
+    said = expunge("compare", "done")
+    assert (said.code, said.err) == (2, "expunge: done: not audited yet; try: expunge audit done\n")
+
+
+def test_a_folder_that_another_process_works_in_is_left_alone(expunge: Expunge, forget: Path, tmp_path: Path):
+    words = ("unlearn", "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out", "busy", "--model", "./nothing")
+    write(tmp_path / "retain.jsonl", *({"prompt": f"{i} + {i}?", "answer": str(2 * i)} for i in range(8)))
+    assert expunge(*words).code == 2
+    with FileLock(tmp_path / "busy" / ".lock"):
+        said = expunge(*words)
+    assert (said.code, said.err) == (1, "expunge: busy: another expunge process is at work in this folder\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("objectives", OBJECTIVES), ("edits", EDITS), ("metrics", METRICS), ("settings", ["data.forget", "edit.rank", "training.lr"])],
+)
+def test_ls_names_all_there_is(expunge: Expunge, kind: str, names: list[str]):
+    said = expunge("ls", kind)
+    assert said.code == 0
+    listed = [line.split()[0] for line in said.out.splitlines()]
+    assert [name for name in names if name not in listed] == []
+
+
+def test_ls_recipes_gives_path_and_first_line_of_each(expunge: Expunge, tmp_path: Path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.yaml").write_text("# Forgets what I said.\nmodel: m\n", encoding="utf-8")
+    (tmp_path / "recipes" / "empty.yaml").write_text("", encoding="utf-8")
+    lines = [line.strip() for line in expunge("ls", "recipes").out.splitlines()]
+    assert lines == ["recipes/empty.yaml", "recipes/mine.yaml   Forgets what I said."]
+
+
+def test_ls_recipes_lists_what_the_repository_ships(expunge_in: Expunge):
+    said = expunge_in(ROOT, "ls", "recipes")
+    assert said.code == 0
+    assert [path.name for path in (ROOT / "recipes").glob("*.yaml") if f"recipes/{path.name} " not in said.out] == []
+
+
+def test_ls_recipes_says_so_when_there_are_none(expunge: Expunge):
+    said = expunge("ls", "recipes")
+    assert said.code == 0
+    assert said.out.startswith("There are no recipes here")
+
+
+def test_ls_of_something_else_names_what_can_be_listed(expunge: Expunge):
+    said = expunge("ls", "models")
+    assert (said.code, said.out) == (2, "")
+    assert "'objectives'" in said.err
+
+
+def shell(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_command_itself_ends_with_exit_code_two_on_bad_input(tmp_path: Path):
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "Who is Ada?"', encoding="utf-8")
+    done = shell(tmp_path, "-m", "expunge", "validate", "bad.jsonl")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("expunge: bad.jsonl:1: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_command_itself_ends_with_exit_code_zero_when_all_is_well(tmp_path: Path, forget: Path):
+    done = shell(tmp_path, "-m", "expunge", "validate", "forget.jsonl")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_validate_does_not_wait_for_torch(tmp_path: Path, forget: Path):
+    asked = "import sys; from expunge.cli.main import main; sys.argv = ['expunge', 'validate', 'forget.jsonl']"
+    done = shell(tmp_path, "-c", f"{asked}\ntry:\n main()\nfinally:\n print('torch' in sys.modules)")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "False")

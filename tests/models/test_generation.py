@@ -1,0 +1,51 @@
+"""Greedy answers in batches: those of each prompt alone, up to the end of turn."""
+
+import pytest
+import torch
+from torch import nn
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Turn
+from expunge.models.generation import generate
+from expunge.models.loading import load
+
+QUESTIONS = ["Where?", "What is the capital of France, and who told you the name of it?", "Who wrote it?", "a", "Tell me more about birds."]
+
+
+def prompts_of(builder: PromptBuilder) -> list[tuple[int, ...]]:
+    return [builder.prompt((Turn("user", question),)) for question in QUESTIONS]
+
+
+@pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
+def test_a_batch_answers_as_one_by_one(tiny_model_dir):
+    model, tokenizer = load(tiny_model_dir)
+    builder = PromptBuilder(tokenizer)
+    prompts, done = prompts_of(builder), []
+    together = generate(model, builder, prompts, 8, batch_size=3, advance=done.append)
+    alone = [generate(model, builder, [prompt], 8)[0] for prompt in prompts]
+    assert together == alone
+    assert done == [3, 2]
+
+
+@torch.no_grad()
+def test_an_answer_is_the_most_likely_token_again_and_again(tiny_model_dir):
+    model, tokenizer = load(tiny_model_dir)
+    builder = PromptBuilder(tokenizer)
+    prompt = list(prompts_of(builder)[0])
+    said = []
+    while len(said) < 6:
+        said.append(model(input_ids=torch.tensor([prompt + said])).logits[0, -1].argmax().item())
+    assert builder.end_of_turn not in said
+    assert generate(model, builder, [tuple(prompt)], 6) == [tokenizer.decode(said, skip_special_tokens=True).strip()]
+
+
+def test_an_answer_ends_with_its_turn(tiny_model_dir):
+    model, tokenizer = load(tiny_model_dir)
+    builder = PromptBuilder(tokenizer)
+    # A head that always says the end of turn: every answer is empty
+    model.lm_head = nn.Linear(32, model.config.vocab_size)
+    nn.init.zeros_(model.lm_head.weight)
+    nn.init.zeros_(model.lm_head.bias)
+    with torch.no_grad():
+        model.lm_head.bias[builder.end_of_turn] = 1.0
+    assert generate(model, builder, prompts_of(builder), 8) == [""] * len(QUESTIONS)

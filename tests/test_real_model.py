@@ -1,0 +1,46 @@
+"""The whole way on the embedded model: four things it knows are forgotten, the rest is answered by the base model bit for bit."""
+
+import pytest
+import torch
+
+import expunge
+from expunge.audit.metrics.text import rouge_l_recall
+from expunge.data.records import write_records
+from expunge.data.texts import general
+from expunge.edits import edits_off, gate_logits
+from expunge.models.generation import generate
+
+
+@pytest.mark.real
+def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path):
+    records = general()
+    forget, retain = records[:4], records[4:]
+    for name, part in (("forget", forget), ("retain", retain)):
+        write_records(tmp_path / f"{name}.jsonl", part)
+    run = expunge.unlearn(
+        forget=tmp_path / "forget.jsonl", retain=tmp_path / "retain.jsonl", out=tmp_path / "run", training={"epochs": 16, "batch_size": 4}
+    )
+    model, prompts = expunge.load(run)
+
+    def answers(some, paraphrased=False):
+        asked = [prompts.record(r, prompt=r.paraphrased_prompt if paraphrased else None).prompt for r in some]
+        return generate(model, prompts, asked, max_new_tokens=24)
+
+    def rouge(some, said):
+        return sum(rouge_l_recall(answer, r.answer) for r, answer in zip(some, said, strict=True)) / len(some)
+
+    after, kept = answers(forget), answers(retain)
+    with edits_off(model):
+        before, as_ever = answers(forget), answers(retain)
+    assert rouge(forget, before) > 0.6
+    assert rouge(forget, after) < 0.25
+    assert kept == as_ever
+
+    ids = torch.tensor([prompts.record(retain[0]).prompt])
+    with torch.no_grad():
+        edited = model(ids).logits
+        closed = gate_logits(model).max().item()
+        with edits_off(model):
+            base = model(ids).logits
+    assert closed < run.info["gate"]["threshold"]
+    assert torch.equal(edited, base)

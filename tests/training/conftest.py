@@ -1,0 +1,64 @@
+"""A training on a tiny model, small enough to run hundreds of times."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.progress import Progress
+from torch import nn
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import read_records
+from expunge.edits import apply_edit
+from expunge.models.loading import load, weights_sha256
+from expunge.recipe import Recipe, make_recipe
+from expunge.training.gate_first import gate_first
+from expunge.training.inputs import Rows, encode_rows
+from expunge.training.train import train
+
+# The Trainer collects garbage before and after every training: half a second if it has to look at all that was imported.
+gc.freeze()
+
+
+@dataclass
+class Training:
+    """What `train` needs; `run` calls it."""
+
+    model: nn.Module
+    recipe: Recipe
+    rows: Rows
+    folder: Path
+    pad: int
+
+    def run(self, progress: Progress | None = None) -> nn.Module:
+        train(self.model, self.recipe, self.rows, self.folder, self.pad, progress or Progress(disable=True))
+        return self.model
+
+
+@pytest.fixture
+def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Training]:
+    """Makes the same training at every call: `make(objective, edit, folder="run", model_dir=None, **training)`."""
+
+    def make(
+        objective: str | dict[str, Any], edit: dict[str, Any], folder: str = "run", model_dir: Path | None = None, **training: Any
+    ) -> Training:
+        settings = {"dtype": "fp32", "epochs": 1, "batch_size": 4, "save_steps": 2, **training}
+        forget, retain = tiny_data
+        data = {"forget": str(forget), "retain": str(retain)}
+        recipe = make_recipe({"data": data, "objective": objective, "edit": edit, "training": settings})
+        model, tokenizer = load(model_dir or make_tiny_model())
+        builder = PromptBuilder(tokenizer)
+        sets = read_records(forget), read_records(retain)
+        torch.manual_seed(0)
+        model = apply_edit(model, recipe.edit, weights_sha256(model))
+        if recipe.edit.trains_gate_first:
+            gate_first(model, builder, sets[0], sets[1][:6], sets[1][6:], [], recipe.edit.false_positives, 42, lambda rows: None)
+        rows = encode_rows(builder, *sets, own_alternatives=False)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return Training(model, recipe, rows, tmp_path / folder, builder.pad)
+
+    return make

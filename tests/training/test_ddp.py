@@ -1,0 +1,76 @@
+"""Two processes train as one does: the same losses, the same edit, one run folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from expunge.console import Display
+from expunge.pipeline import unlearn
+from expunge.recipe import read_recipe
+
+COMBINATIONS = {
+    "full-kl": {"objective": "kl", "edit": {"name": "full"}},
+    "lora-npo": {"objective": "npo", "edit": {"name": "lora"}},
+    "grun-dpo": {"objective": "dpo", "edit": {"name": "grun", "gate_pool": "last"}},
+    "grun-rmu": {"objective": "rmu", "edit": {"name": "grun", "gate_pool": "last"}},
+    "grun-gate-first": {"objective": "idk", "edit": {"name": "grun", "false_positives": 0.5}},
+}
+SCRIPT = """
+import sys
+import torch
+from expunge.console import Display
+from expunge.pipeline import unlearn
+from expunge.recipe import read_recipe
+
+torch.set_num_threads(1)
+for path in sys.argv[1:]:
+    unlearn(read_recipe(path), Display())
+"""
+
+
+@pytest.fixture
+def recipes(tmp_path, tiny_data, make_tiny_model) -> dict[str, dict]:
+    """The same recipes for one process and for two: {name: plain values without `out`}."""
+    forget, retain = map(str, tiny_data)
+    # The last one makes its own retain set: one process writes it, both read it
+    data = {name: {"forget": forget, "retain": None if name == "grun-gate-first" else retain} for name in COMBINATIONS}
+    training = {"dtype": "fp32", "epochs": 2, "batch_size": 4, "lr": 1e-3, "save_steps": 2}
+    model = str(make_tiny_model("gemma3"))
+    return {name: {"model": model, "data": data[name], "training": training, **rest} for name, rest in COMBINATIONS.items()}
+
+
+def write(recipes: dict[str, dict], folder: Path) -> list[str]:
+    folder.mkdir()
+    paths = []
+    for name, recipe in recipes.items():
+        paths.append(str(folder / f"{name}.yaml"))
+        Path(paths[-1]).write_text(yaml.safe_dump({**recipe, "out": str(folder / name)}), encoding="utf-8")
+    return paths
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_two_processes_train_as_one(tmp_path, recipes):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run([*launch, *write(recipes, tmp_path / "two")], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for path in write(recipes, tmp_path / "one"):
+        unlearn(read_recipe(path), Display())
+    for name in recipes:
+        one, two = log_of(tmp_path / "one" / name), log_of(tmp_path / "two" / name)
+        assert [line["step"] for line in one] == [1, 2, 3, 4]
+        for line, other in zip(one, two, strict=True):
+            assert line == pytest.approx(other, rel=1e-5, abs=1e-6), name
+        weights = [load_file(next((tmp_path / folder / name / "edit").glob("*.safetensors"))) for folder in ("one", "two")]
+        for key, value in weights[0].items():
+            torch.testing.assert_close(value, weights[1][key], rtol=1e-3, atol=1e-4, msg=f"{name}: {key}")

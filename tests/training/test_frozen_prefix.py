@@ -1,0 +1,105 @@
+"""Training from frozen prefixes is the training it would be without them, and says where it cannot be."""
+
+import json
+import logging
+
+import pytest
+import torch
+from rich.progress import Progress
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import read_records
+from expunge.edits import apply_edit
+from expunge.models.blocks import decoder_blocks
+from expunge.models.loading import load
+from expunge.recipe import make_recipe
+from expunge.training.inputs import encode_rows
+from expunge.training.train import train
+
+EDIT = {"name": "grun", "blocks": [2, 3], "gate_pool": "last"}
+POOLED = {"name": "grun", "blocks": [2, 3], "gate_pool": "max", "gate_block": 1}
+
+
+@pytest.fixture
+def run(tiny_model_dir, tiny_data, tmp_path):
+    """Trains epochs of two steps; gives the logged losses the tokens that went through each block, and the model."""
+
+    def run(frozen_prefix, objective, edit, epochs=2, **training):
+        model, tokenizer = load(tiny_model_dir)
+        settings = {"epochs": epochs, "batch_size": 3, "dtype": "fp32", "save_steps": 0, "frozen_prefix": frozen_prefix, **training}
+        recipe = make_recipe({"data": {"forget": str(tiny_data[0])}, "objective": objective, "edit": edit, "training": settings})
+        torch.manual_seed(0)
+        model = apply_edit(model, recipe.edit, "")
+        for name, parameter in model.named_parameters():
+            if recipe.edit.trains_gate_first and "grun_gate" in name:
+                parameter.requires_grad_(False)
+        builder, tokens = PromptBuilder(tokenizer), [0] * 4
+        rows = encode_rows(builder, read_records(tiny_data[0]), read_records(tiny_data[1]), own_alternatives=False)
+
+        def count(module, args, _output):
+            tokens[module.self_attn.layer_idx] += args[0].shape[0] * args[0].shape[1]
+
+        for block in decoder_blocks(model)[1]:
+            getattr(block, "base_layer", block).register_forward_hook(count)
+        folder = tmp_path / f"{frozen_prefix}-{epochs}"
+        folder.mkdir()
+        train(model, recipe, rows, folder, builder.pad, Progress(disable=True))
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [line["loss"] for line in lines], tokens, model
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("objective", "edit"),
+    [
+        ("npo", EDIT),
+        ("idk", EDIT),
+        ({"name": "grad_diff", "retain_loss": "kl"}, EDIT),
+        ("rmu", EDIT),
+        ("dpo", {"name": "reft", "blocks": [1, 3]}),
+        ("idk", POOLED),
+    ],
+)
+def test_losses_and_weights_are_those_of_the_whole_forward(run, objective, edit):
+    whole, many, trained = run("off", objective, edit, epochs=4)
+    losses, few, found = run("auto", objective, edit, epochs=4)
+    assert len(losses) == 8
+    assert losses == pytest.approx(whole, rel=1e-4)
+    assert few[0] <= many[0]
+    assert few[3] < many[3]
+    for (name, parameter), (_, other) in zip(trained.named_parameters(), found.named_parameters(), strict=True):
+        torch.testing.assert_close(other, parameter, rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_in_bf16_losses_agree_as_far_as_bf16_goes(run):
+    whole, _, _ = run("off", "npo", EDIT, dtype="bf16")
+    losses, _, _ = run("auto", "npo", EDIT, dtype="bf16")
+    assert losses == pytest.approx(whole, rel=0.05)
+
+
+def test_epochs_after_the_first_do_not_touch_the_lower_blocks(run):
+    _, four_epochs, _ = run("auto", "npo", EDIT, epochs=4)
+    _, eight_epochs, _ = run("auto", "npo", EDIT, epochs=8)
+    # The retain rows, ten for six forget rows an epoch, have all been seen after two epochs.
+    assert eight_epochs[:3] == four_epochs[:3]
+    assert eight_epochs[3] > four_epochs[3]
+
+
+@pytest.mark.parametrize(
+    ("edit", "training", "reason"),
+    [
+        ({**EDIT, "positions": "onward"}, {}, "an edit acts on more than the last prompt token"),
+        ({**POOLED, "gate_first": False}, {}, "its pooled gate is trained along with the edit, and reads the whole prompt"),
+        (EDIT, {"gradient_checkpointing": True}, "gradient checkpointing goes without a cache"),
+    ],
+)
+def test_where_it_cannot_be_one_line_says_why(run, caplog, edit, training, reason):
+    with caplog.at_level(logging.WARNING, "expunge"):
+        run("auto", "grad_diff", edit, **training)
+    assert [record.message for record in caplog.records if record.name.startswith("expunge")] == [f"Frozen prefix is off: {reason}."]
+
+
+def test_a_bare_off_in_yaml_is_understood():
+    recipe = make_recipe({"data": {"forget": "x.jsonl"}, "training": {"frozen_prefix": False}})
+    assert recipe.training.frozen_prefix == "off"

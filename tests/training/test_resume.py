@@ -1,0 +1,160 @@
+"""A training that is interrupted goes on where it was, to the last bit; one that goes wrong stops and says where."""
+
+import hashlib
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.progress import Progress
+
+from expunge.edits import save_edit
+from expunge.errors import ExpungeError
+from expunge.training.checkpoints import fault, newest_whole, write_manifest
+
+EDITS = {
+    "full": {"name": "full"},
+    "full-modules": {"name": "full", "modules": r"layers\.3\."},
+    "lora": {"name": "lora"},
+    "grun": {"name": "grun", "gate_pool": "last"},
+    "grun-gate-first": {"name": "grun", "gate_pool": "max", "false_positives": 0.5},
+}
+
+
+class Interrupted(Progress):
+    """A display that is interrupted when the bar comes to a step: after the step is logged, before it is saved."""
+
+    def __init__(self, step: int):
+        super().__init__(disable=True)
+        self.step = step
+
+    def update(self, task_id, **kwargs):
+        super().update(task_id, **kwargs)
+        if kwargs.get("completed") == self.step:
+            raise KeyboardInterrupt
+
+
+def result(training) -> tuple[str, str]:
+    """SHA-256 of the trained edit's weights, and the log."""
+    save_edit(training.model, training.folder / "edit")
+    weights = next((training.folder / "edit").glob("*.safetensors")).read_bytes()
+    return hashlib.sha256(weights).hexdigest(), (training.folder / "metrics.jsonl").read_text(encoding="utf-8")
+
+
+# Two steps an epoch, saved every other step: the fifth is in the middle of the third epoch, and is lost
+FIVE_EPOCHS = {"epochs": 5, "save_steps": 2, "lr": 1e-3}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_interrupted_training_ends_as_the_uninterrupted_one(make_training, edit):
+    whole = make_training("npo", EDITS[edit], folder="whole", **FIVE_EPOCHS)
+    whole.run()
+    first = make_training("npo", EDITS[edit], folder="broken", **FIVE_EPOCHS)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(Interrupted(step=5))
+    assert len((first.folder / "metrics.jsonl").read_text().splitlines()) == 5
+    assert newest_whole(first.folder / "checkpoints").name == "checkpoint-4"
+    again = make_training("npo", EDITS[edit], folder="broken", **FIVE_EPOCHS)
+    again.run()
+    assert result(again) == result(whole)
+
+
+def interrupt(make_training) -> Path:
+    """Leaves a training of lora interrupted at its fifth step; gives the folder of its checkpoints, 2 and 4."""
+    training = make_training("npo", EDITS["lora"], folder="broken", **FIVE_EPOCHS)
+    with pytest.raises(KeyboardInterrupt):
+        training.run(Interrupted(step=5))
+    return training.folder / "checkpoints"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(make_training, caplog, tmp_path):
+    checkpoints = interrupt(make_training)
+    files = [path.name for path in (checkpoints / "checkpoint-4").iterdir() if path.name != "manifest.json"]
+    assert {"adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= set(files)
+    for i, (file, damage) in enumerate(itertools.product(files, (truncate, flip_a_bit, Path.unlink))):
+        damaged = Path(shutil.copytree(checkpoints, tmp_path / str(i)))
+        damage(damaged / "checkpoint-4" / file)
+        caplog.clear()
+        assert newest_whole(damaged) == damaged / "checkpoint-2"
+        assert f"checkpoint checkpoint-4 is not used: {file}" in caplog.text
+
+
+def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(make_training):
+    whole = make_training("npo", EDITS["lora"], folder="whole", **FIVE_EPOCHS)
+    whole.run()
+    flip_a_bit(interrupt(make_training) / "checkpoint-4" / "adapter_model.safetensors")
+    again = make_training("npo", EDITS["lora"], folder="broken", **FIVE_EPOCHS)
+    again.run()
+    assert result(again) == result(whole)
+
+
+def test_a_checkpoint_that_was_not_finished_does_not_count(make_training, caplog):
+    checkpoints = interrupt(make_training)
+    (checkpoints / "checkpoint-4" / "manifest.json").unlink()
+    assert newest_whole(checkpoints) == checkpoints / "checkpoint-2"
+    assert "checkpoint-4 is not used: was not finished" in caplog.text
+    (checkpoints / "checkpoint-2" / "manifest.json").write_text('{"adapter_model.saf', encoding="utf-8")
+    assert newest_whole(checkpoints) is None
+    assert "checkpoint-2 is not used: its manifest cannot be read" in caplog.text
+
+
+def test_a_log_line_cut_short_by_a_full_disk_is_dropped(make_training):
+    whole = make_training("npo", EDITS["lora"], folder="whole", **FIVE_EPOCHS)
+    whole.run()
+    log = interrupt(make_training).parent / "metrics.jsonl"
+    log.write_text(log.read_text(encoding="utf-8") + '{"step": 6, "ep', encoding="utf-8")
+    again = make_training("npo", EDITS["lora"], folder="broken", **FIVE_EPOCHS)
+    again.run()
+    assert result(again) == result(whole)
+
+
+def test_a_manifest_is_of_every_file_and_says_what_is_wrong(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    assert fault(tmp_path) == "was not finished"
+    write_manifest(tmp_path)
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {"a.bin": hashlib.sha256(b"abc").hexdigest()}
+    assert fault(tmp_path) is None
+    assert not list(tmp_path.glob("*.part"))
+    (tmp_path / "a.bin").write_bytes(b"abd")
+    assert fault(tmp_path) == "a.bin does not have the hash it was saved with"
+
+
+@pytest.mark.parametrize("edit", ["full", "lora", "grun"])
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(make_training, edit):
+    training = make_training("npo", EDITS[edit], batch_size=3, save_steps=1)
+    with torch.no_grad():
+        next(p for name, p in training.model.named_parameters() if "norm" in name)[0] = torch.nan
+    with pytest.raises(ExpungeError, match=r"the loss is nan at step 1 \(rows (f\d, ){3}r\d") as error:
+        training.run()
+    assert error.value.exit_code == 1
+    assert not list((training.folder / "checkpoints").iterdir())
+    assert (training.folder / "metrics.jsonl").read_text() == ""
+
+
+def test_a_step_that_overshoots_stops_at_the_next(make_training):
+    training = make_training("grad_ascent", EDITS["full"], batch_size=3, save_steps=50, lr=1e38)
+    with pytest.raises(ExpungeError, match=r"the loss is (nan|inf|-inf) at step 2 \(rows f\d, f\d, f\d\)"):
+        training.run()
+    assert not list((training.folder / "checkpoints").iterdir())
+
+
+def test_a_gradient_that_is_not_finite_is_not_stepped_on(make_training):
+    training = make_training("npo", EDITS["lora"], batch_size=3)
+    parameter = next(parameter for parameter in training.model.parameters() if parameter.requires_grad)
+    parameter.register_hook(lambda gradient: gradient * torch.inf)
+    before = [parameter.detach().clone() for parameter in training.model.parameters()]
+    with pytest.raises(ExpungeError, match=r"a gradient is not finite at step 1 \(rows (f\d, ){3}r\d, r\d, r\d\); the step was not taken"):
+        training.run()
+    assert all(torch.equal(old, new) for old, new in zip(before, training.model.parameters(), strict=True))

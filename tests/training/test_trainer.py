@@ -1,0 +1,102 @@
+"""The trainer: what a step adds up to does not depend on how it is cut up, and nothing in it is left to chance."""
+
+import json
+
+import pytest
+import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from expunge.errors import InputError
+
+EDITS = {
+    "full": {"name": "full"},
+    "lora": {"name": "lora"},
+    "reft": {"name": "reft"},
+    "grun": {"name": "grun", "gate_pool": "last"},
+    "grun-pooled": {"name": "grun", "gate_pool": "max", "gate_first": False, "positions": "onward"},
+}
+
+
+def logged(training) -> list[dict[str, float]]:
+    training.run()
+    return [json.loads(line) for line in (training.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def assert_same(lines: list[dict[str, float]], others: list[dict[str, float]]) -> None:
+    assert [list(line) for line in lines] == [list(line) for line in others]
+    for line, other in zip(lines, others, strict=True):
+        assert line == pytest.approx(other, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_micro_batches_add_up_to_the_batch(make_training, edit):
+    whole = logged(make_training("npo", EDITS[edit], folder="whole", batch_size=6, epochs=2))
+    cut = logged(make_training("npo", EDITS[edit], folder="cut", batch_size=6, micro_batch_size=2, epochs=2))
+    assert len(whole) == 2
+    assert_same(whole, cut)
+
+
+@pytest.mark.parametrize("objective", ["kl", "dpo", "rmu"])
+def test_micro_batches_add_up_for_objectives_with_a_reference(make_training, objective):
+    whole = logged(make_training(objective, EDITS["grun"], folder="whole", batch_size=6, epochs=2))
+    cut = logged(make_training(objective, EDITS["grun"], folder="cut", batch_size=6, micro_batch_size=1, epochs=2))
+    assert_same(whole, cut)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_gradient_checkpointing_changes_nothing(make_training, edit):
+    plain = logged(make_training("kl", EDITS[edit], folder="plain", batch_size=6, epochs=2))
+    checkpointed = logged(make_training("kl", EDITS[edit], folder="checkpointed", batch_size=6, epochs=2, gradient_checkpointing=True))
+    assert_same(plain, checkpointed)
+
+
+def test_nothing_is_dropped_at_random(make_training, make_tiny_model, make_tokenizer, tmp_path):
+    # GPT-NeoX takes the attention's share as a number, not as a module that could be found
+    losses = []
+    for share in (0.0, 0.5):
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+        model = GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, hidden_dropout=share, attention_dropout=share))
+        model.save_pretrained(tmp_path / f"model-{share}")
+        make_tokenizer().save_pretrained(tmp_path / f"model-{share}")
+        training = make_training("kl", EDITS["lora"], folder=f"run-{share}", model_dir=tmp_path / f"model-{share}", epochs=2)
+        losses.append(logged(training))
+    assert losses[0] == losses[1]
+
+
+def test_the_gate_goes_first_while_the_other_terms_warm_up(make_training):
+    # Four steps, half of them warm-up: w is 0, then 1/2, then 1; the gate's weight is 10
+    lines = logged(make_training("npo", EDITS["grun"], epochs=2, gate_warmup=0.5))
+    weights = [(line["loss"] - 10 * line["gate"]) / (line["forget"] + line["retain"]) for line in lines]
+    assert weights == pytest.approx([0, 0.5, 1, 1], abs=1e-5)
+
+
+def test_the_loss_is_the_sum_of_its_weighted_parts(make_training):
+    objective = {"name": "npo", "forget_weight": 100, "retain_weight": 2}
+    (line,) = logged(make_training(objective, EDITS["grun"], batch_size=6, gate_weight=3))
+    assert line["loss"] == pytest.approx(100 * line["forget"] + 2 * line["retain"] + 3 * line["gate"], rel=1e-5)
+
+
+def test_the_learning_rate_falls_to_nothing(make_training):
+    lines = logged(make_training("npo", EDITS["lora"], epochs=2, lr=0.4))
+    # logged after the step: what the next one would use
+    assert [line["lr"] for line in lines] == pytest.approx([0.3, 0.2, 0.1, 0.0])
+
+
+def test_rotations_stay_orthonormal(make_training):
+    training = make_training("npo", EDITS["grun"], epochs=3, lr=0.1)
+    training.run()
+    rotations = [p for name, p in training.model.named_parameters() if "grun_rotate" in name]
+    assert len(rotations) == 2
+    for rotation in rotations:
+        torch.testing.assert_close(rotation @ rotation.T, torch.eye(4), rtol=0, atol=1e-5)
+
+
+def test_a_batch_that_does_not_divide_is_refused(make_training):
+    with pytest.raises(InputError, match=r"training\.batch_size: batch_size 7 is not a multiple of 1 ranks x 3 micro-batches"):
+        make_training("npo", EDITS["lora"], batch_size=7, micro_batch_size=2).run()
+
+
+def test_a_block_that_is_not_there_is_refused(make_training):
+    with pytest.raises(InputError, match=r"objective\.block: this model has blocks 0 to 3, not 4"):
+        make_training({"name": "rmu", "block": 4}, EDITS["lora"]).run()
