@@ -72,7 +72,7 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         if retain is None:
             retain = _self_made(run, model, builder, display)
         sets = split(forget, retain, recipe)
-        if "data" in run.info:
+        if run.begun:
             _check_same(run, base_sha256, forget, retain)
         _note(run, model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
         # The edit starts from the same numbers in every process that this recipe is given to.

@@ -1,5 +1,6 @@
 """The recipe: one YAML file that says everything a run does; the one home of every setting and its default."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,15 @@ class EditSection(Section):
     gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if gate_pool is max")
     false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")
 
+    @field_validator("modules")
+    @classmethod
+    def _modules_is_a_pattern(cls, given: str | None) -> str | None:
+        try:
+            re.compile(given or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return given
+
     @model_validator(mode="after")
     def _gate_first_needs_a_pooled_gate(self) -> "EditSection":
         if self.gate_first and (self.name != "grun" or self.gate_pool != "max"):
@@ -77,7 +87,7 @@ class TrainingSection(Section):
     frozen_prefix: Literal["auto", "off"] = Field("auto", description="compute once what training an edit leaves as it is; exact")
     frozen_prefix_gib: float = Field(4.0, gt=0, description="memory for that; the prefixes of further rows are computed anew each time")
     save_steps: int = Field(50, ge=0, description="optimiser steps between checkpoints; 0: none")
-    seed: int = 42
+    seed: int = Field(42, ge=0, lt=2**32)
 
     @field_validator("frozen_prefix", mode="before")
     @classmethod
@@ -113,9 +123,12 @@ class Recipe(Section):
     def _objective(cls, given: Any) -> Objective:
         if isinstance(given, Objective):
             return given
-        settings: dict[str, Any] = {"name": given} if isinstance(given, str) else dict(given)
+        settings: Any = {"name": given} if isinstance(given, str) else given
+        if not isinstance(settings, dict):
+            raise ValueError("give its name, or a mapping with its name and settings")
+        settings = dict(settings)
         name = settings.pop("name", "idk")
-        if name not in OBJECTIVES:
+        if not isinstance(name, str) or name not in OBJECTIVES:
             raise ValueError(f"no objective {name!r}; there are {', '.join(OBJECTIVES)}")
         known = {field.name for field in fields(OBJECTIVES[name])}
         if unknown := set(settings) - known:
@@ -143,7 +156,7 @@ def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, ov
         overrides: dotted settings as text, such as `training.lr=1e-3`; they come last.
 
     Raises:
-        InputError: the file cannot be read, an override has no `=`, or a setting is unknown or of the wrong kind.
+        InputError: the file cannot be read, an override cannot be, or a setting is unknown or of the wrong kind.
     """
     given = {} if path is None else read_yaml(path)
     for name, value in (named or {}).items():
@@ -152,7 +165,10 @@ def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, ov
         name, sign, value = override.partition("=")
         if not sign:
             raise InputError(f"{override}: an override is written section.setting=value")
-        _set_dotted(given, name, _scalar(value))
+        try:
+            _set_dotted(given, name, _scalar(value))
+        except yaml.YAMLError as error:
+            raise InputError(f"{override}: the value is not valid YAML") from error
     return make_recipe(given, str(path or "recipe"))
 
 

@@ -48,6 +48,11 @@ class Run:
         return self.folder / "edit"
 
     @property
+    def begun(self) -> bool:
+        """Whether its training has begun: from then on recipe, data and base model are what they are."""
+        return (self.folder / "metrics.jsonl").exists() or self.edit.exists()
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What the audit found: {model: {set: {metric: {"value", "n", "ci95"}}}}.
 
@@ -84,6 +89,7 @@ def start_run(recipe: Recipe) -> Run:
 
     Raises:
         InputError: the folder's name is not allowed, or it holds something else or a run of another recipe.
+        ExpungeError: another process is at work there with another recipe.
     """
     folder = Path(recipe.out or default_folder(recipe))
     if not NAME.fullmatch(folder.name):
@@ -93,13 +99,13 @@ def start_run(recipe: Recipe) -> Run:
     if folder.is_symlink():
         raise InputError(f"out: {folder} is a symbolic link; name the folder itself")
     run = Run(folder)
-    begun = (folder / "metrics.jsonl").exists() or run.edit.exists()
     if (folder / "recipe.yaml").exists() and run.recipe != recipe:
-        if begun:
+        if run.begun:
             raise InputError(f"{folder}: holds a run of another recipe; give --out another folder")
         # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
-        for name in ("recipe.yaml", "run.json", "retain.jsonl"):
-            (folder / name).unlink(missing_ok=True)
+        with locked(run):
+            for name in ("recipe.yaml", "run.json", "retain.jsonl"):
+                (folder / name).unlink(missing_ok=True)
     if not (folder / "recipe.yaml").exists():
         if folder.exists() and any(path.suffix != ".part" and path.name != ".lock" for path in folder.iterdir()):
             raise InputError(f"{folder}: holds something else; give --out another folder")

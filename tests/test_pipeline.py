@@ -1,0 +1,242 @@
+"""The way from a recipe to a trained edit: on every architecture, after every interruption, and only on what was agreed."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import expunge
+from expunge.console import Display
+from expunge.data.records import Record, Turn, read_records
+from expunge.errors import ExpungeError, InputError
+from expunge.models.generation import generate
+from expunge.pipeline import load_run, reread_sets, split, unlearn
+from expunge.recipe import Recipe, make_recipe
+from expunge.run import Run, start_run
+from expunge.training.checkpoints import fault
+
+# 32 random dimensions tell too little apart for the default 3 %
+GATED = {"name": "grun", "false_positives": 0.5}
+SHORT = {"epochs": 1, "batch_size": 3}
+
+
+def edit_sha256(run: Run) -> str:
+    return hashlib.sha256(next(run.edit.glob("*.safetensors")).read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def make_recipe_for(tiny_model_dir, tiny_data, tmp_path):
+    """Makes a recipe for the tiny model and data: `make(out, **sections)`; 3 epochs of 2 steps of lora, saved every step."""
+
+    def make(out: str, **sections) -> Recipe:
+        data = {"forget": str(tiny_data[0]), "retain": str(tiny_data[1])}
+        training = {"epochs": 3, "batch_size": 3, "lr": 1e-3, "save_steps": 1, "dtype": "fp32"}
+        given = {"model": str(tiny_model_dir), "objective": "npo", "edit": {"name": "lora"}, "data": data, "training": training}
+        return make_recipe({**given, **sections, "out": str(tmp_path / out)})
+
+    return make
+
+
+@pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
+def test_a_model_and_a_forget_file_are_enough(tiny_model_dir, tiny_data, tmp_path):
+    run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], out=tmp_path / "run", edit=GATED, training=SHORT)
+    assert run.info["status"] == "trained"
+    assert run.info["data"]["forget"]["rows"] == 6
+    # a quarter of the 120 instructions that got an answer is held out, half of that for the gate
+    rows = run.info["data"]["retain"]["rows"]
+    assert rows["calibration"] == rows["held_out"] == 15
+    assert rows["trained"] == len((run.folder / "retain.jsonl").read_text(encoding="utf-8").split("\n")) - 1 - 30
+    assert fault(run.edit) is None
+    assert not (run.folder / "checkpoints").exists()
+    model, prompts = expunge.load(run)
+    assert not model.training
+    (answer,) = generate(model, prompts, [prompts.prompt((Turn("user", "Where?"),))], 4)
+    assert isinstance(answer, str)
+
+
+def test_a_base_model_without_a_chat_template_is_enough_too(make_tiny_model, tiny_data, tmp_path):
+    folder = make_tiny_model("llama", chat=False)
+    run = expunge.unlearn(folder, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "run", edit="reft", training=SHORT)
+    assert run.info["status"] == "trained"
+
+
+def test_the_same_recipe_gives_the_same_edit_whatever_went_before(make_recipe_for):
+    torch.manual_seed(1)
+    first = unlearn(make_recipe_for("first"), Display())
+    torch.manual_seed(2)
+    second = unlearn(make_recipe_for("second"), Display())
+    assert edit_sha256(first) == edit_sha256(second)
+    assert first.info["data"] == second.info["data"]
+    assert first.info["model"] == second.info["model"]
+
+
+def test_another_seed_gives_another_edit(make_recipe_for):
+    training = {**make_recipe_for("x").training.model_dump(), "epochs": 1}
+    runs = [unlearn(make_recipe_for(str(seed), training={**training, "seed": seed}), Display()) for seed in (1, 2)]
+    assert edit_sha256(runs[0]) != edit_sha256(runs[1])
+
+
+def test_a_trained_run_is_left_as_it_is(make_recipe_for, capsys):
+    run = unlearn(make_recipe_for("run"), Display())
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert unlearn(make_recipe_for("run"), Display()) == run
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "is trained already" in capsys.readouterr().err
+
+
+def killed(recipe: Recipe, tmp_path: Path) -> Run:
+    """Start a recipe in another process and kill it as soon as its second checkpoint is whole."""
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_dict()), encoding="utf-8")
+    run = Run(Path(recipe.out))
+    command = [sys.executable, "-m", "expunge", "run", str(tmp_path / "recipe.yaml")]
+    with (tmp_path / "said.txt").open("w") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        while not (run.folder / "checkpoints" / "checkpoint-2" / "manifest.json").exists():
+            assert process.poll() is None, (tmp_path / "said.txt").read_text()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return run
+
+
+def test_a_run_killed_with_signal_9_ends_as_the_uninterrupted_one(make_recipe_for, tmp_path):
+    training = {**make_recipe_for("x").training.model_dump(), "epochs": 100}
+    whole = unlearn(make_recipe_for("whole", training=training), Display())
+    recipe = make_recipe_for("killed", training=training)
+    run = killed(recipe, tmp_path)
+    assert run.info["status"] == "training"
+    assert not run.edit.exists()
+    unlearn(recipe, Display())
+    assert edit_sha256(run) == edit_sha256(whole)
+    assert (run.folder / "metrics.jsonl").read_text() == (whole.folder / "metrics.jsonl").read_text()
+    assert not (run.folder / "checkpoints").exists()
+
+
+class Interrupted(Display):
+    """A display that is interrupted where the training would begin to be shown."""
+
+    def progress(self):
+        progress = super().progress()
+        progress.update = self._stop
+        return progress
+
+    def _stop(self, task_id, **kwargs):
+        raise KeyboardInterrupt
+
+
+def interrupt(recipe: Recipe) -> Run:
+    """A run whose training has begun."""
+    with pytest.raises(KeyboardInterrupt):
+        unlearn(recipe, Interrupted())
+    run = Run(Path(recipe.out))
+    assert run.begun
+    return run
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("finished", [False, True])
+def test_data_that_changed_since_is_refused(make_recipe_for, tiny_data, which, finished):
+    recipe = make_recipe_for("run")
+    run = unlearn(recipe, Display()) if finished else interrupt(recipe)
+    path = tiny_data[which]
+    path.write_text(path.read_text(encoding="utf-8").replace("city", "town"), encoding="utf-8")
+    with pytest.raises(InputError, match=f"{path.name}: has changed since .*run was trained on it"):
+        unlearn(recipe, Display())
+    with pytest.raises(InputError, match=f"{path.name}: has changed"):
+        reread_sets(run)
+
+
+def test_data_may_be_corrected_before_training_has_begun(make_recipe_for, tiny_data, tmp_path):
+    # The first start fails at the batch size, after the model was loaded and the data hashed
+    bad = {"epochs": 1, "batch_size": 7, "micro_batch_size": 2}
+    with pytest.raises(InputError, match="not a multiple"):
+        unlearn(make_recipe_for("run", training=bad), Display())
+    path = tiny_data[0]
+    path.write_text(path.read_text(encoding="utf-8").replace("city", "town"), encoding="utf-8")
+    run = unlearn(make_recipe_for("run"), Display())
+    assert [record.answer for record in reread_sets(run).forget] == [record.answer for record in read_records(path)]
+
+
+def damaged_copy(model: Path, folder: Path, value: float) -> Path:
+    """A model whose last norm has one weight replaced."""
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][0] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def test_a_base_model_that_changed_since_is_refused(make_recipe_for, tiny_model_dir, tmp_path):
+    model = Path(shutil.copytree(tiny_model_dir, tmp_path / "model"))
+    run = interrupt(make_recipe_for("begun", model=str(model)))
+    trained = unlearn(make_recipe_for("trained", model=str(model)), Display())
+    shutil.rmtree(model)
+    damaged_copy(tiny_model_dir, model, 0.5)
+    with pytest.raises(InputError, match="was trained on another base model"):
+        unlearn(run.recipe, Display())
+    with pytest.raises(InputError, match="was trained on another base model"):
+        load_run(trained)
+
+
+def test_a_model_that_is_not_finite_leaves_no_edit(make_recipe_for, tiny_model_dir, tmp_path):
+    model = damaged_copy(tiny_model_dir, tmp_path / "model", float("nan"))
+    with pytest.raises(ExpungeError, match=r"the loss is nan at step 1 \(rows f"):
+        unlearn(make_recipe_for("run", model=str(model)), Display())
+    assert not (tmp_path / "run" / "edit").exists()
+    assert Run(tmp_path / "run").info["status"] == "training"
+
+
+def test_what_is_wrong_with_the_data_is_said_before_anything_is_written(make_recipe_for, tiny_data, tmp_path):
+    forget, retain = tiny_data
+    lines = retain.read_text(encoding="utf-8").splitlines(keepends=True)
+    retain.write_text("".join(lines[:3]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"retain\.jsonl: 3 records are too few"):
+        unlearn(make_recipe_for("run"), Display())
+    retain.write_text("".join(lines) + forget.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
+    with pytest.raises(InputError, match=r"retain\.jsonl:11: the same record as .*forget\.jsonl:1"):
+        unlearn(make_recipe_for("run"), Display())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "edit", [{"name": "grun", "blocks": [4]}, {"name": "lora", "modules": "nothing"}, {"name": "full", "modules": "nothing"}]
+)
+def test_an_edit_that_does_not_fit_the_model_is_bad_input(make_recipe_for, edit):
+    with pytest.raises(InputError, match="^edit"):
+        unlearn(make_recipe_for("run", edit=edit), Display())
+
+
+def test_answers_of_the_models_own_are_read_back_whatever_is_in_them(make_recipe_for, tiny_data):
+    # U+2028 and U+0085 end a line for `str.splitlines`, not for JSON
+    recipe = make_recipe_for("run", data={"forget": str(tiny_data[0])})
+    answers = ["a\u2028b", "c\u0085d", "e\x1cf", "<|im_end|>", "\x1b[31m"]
+    lines = [json.dumps({"id": f"n{i}", "prompt": "Say it.", "answer": text}, ensure_ascii=False) for i, text in enumerate(answers)]
+    run = start_run(recipe)
+    (run.folder / "retain.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    unlearn(recipe, Display())
+    sets = reread_sets(run)
+    assert sorted(record.answer for record in (*sets.retain, *sets.exam)) == sorted(answers)
+
+
+@pytest.mark.parametrize("edit", [{"name": "lora"}, {"name": "grun"}])
+@pytest.mark.parametrize("count", [4, 10, 101])
+def test_no_record_is_both_trained_on_and_held_out(edit, count):
+    retain = [Record(f"r{i}", (Turn("user", str(i)),), "a") for i in range(count)]
+    recipe = make_recipe({"data": {"forget": "f"}, "edit": edit})
+    sets = split([], retain, recipe)
+    parts = [sets.retain, sets.calibration, sets.exam]
+    assert sorted(record.id for part in parts for record in part) == sorted(record.id for record in retain)
+    assert len(sets.calibration) + len(sets.exam) == max(2, round(count / 4))
+    assert bool(sets.calibration) == recipe.edit.trains_gate_first
+    assert sets.exam
+    assert split([], retain, recipe) == sets
