@@ -91,7 +91,7 @@ def test_a_trained_run_is_left_as_it_is(make_recipe_for, capsys):
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"}
     assert unlearn(make_recipe_for("run"), Display()) == run
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "is trained already" in capsys.readouterr().err
+    assert "is trained already" in " ".join(capsys.readouterr().err.split())
 
 
 def killed(recipe: Recipe, tmp_path: Path) -> Run:
@@ -110,7 +110,7 @@ def killed(recipe: Recipe, tmp_path: Path) -> Run:
 
 
 def test_a_run_killed_with_signal_9_ends_as_the_uninterrupted_one(make_recipe_for, tmp_path):
-    training = {**make_recipe_for("x").training.model_dump(), "epochs": 100}
+    training = {**make_recipe_for("x").training.model_dump(), "epochs": 10}
     whole = unlearn(make_recipe_for("whole", training=training), Display())
     recipe = make_recipe_for("killed", training=training)
     run = killed(recipe, tmp_path)
@@ -212,7 +212,7 @@ def test_what_is_wrong_with_the_data_is_said_before_anything_is_written(make_rec
     "edit", [{"name": "grun", "blocks": [4]}, {"name": "lora", "modules": "nothing"}, {"name": "full", "modules": "nothing"}]
 )
 def test_an_edit_that_does_not_fit_the_model_is_bad_input(make_recipe_for, edit):
-    with pytest.raises(InputError, match="^edit"):
+    with pytest.raises(InputError, match=r"^edit"):
         unlearn(make_recipe_for("run", edit=edit), Display())
 
 

@@ -77,7 +77,7 @@ def test_a_start_that_was_killed_can_be_started_again(tmp_path, left):
 def test_names_that_lead_elsewhere_are_refused(tmp_path, monkeypatch, name):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(InputError, match="^out: "):
+    with pytest.raises(InputError, match=r"^out: "):
         start_run(recipe_for(name))
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 

@@ -21,7 +21,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """A remark of one sentence."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def progress(self) -> Progress:
         """A display of bars; nothing moves where there is no terminal, a line says what has begun and ended."""

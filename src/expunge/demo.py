@@ -5,7 +5,7 @@ from pathlib import Path
 from expunge.console import Display
 from expunge.data.people import neighbours, people
 from expunge.data.records import Record, write_records
-from expunge.recipe import AuditSection, DataSection, Recipe
+from expunge.recipe import AuditSection, DataSection, Recipe, TrainingSection
 from expunge.training.teach import Lesson, teach
 
 FORGOTTEN, KEPT, STRANGERS = 2, 6, 1
@@ -33,6 +33,7 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
     return Recipe(
         model=str(taught["original"]),
         data=DataSection(forget=str(folder / "forget.jsonl"), retain=str(folder / "retain.jsonl"), held_out=0.5),
+        training=TrainingSection(batch_size=10),
         audit=AuditSection(sets={"strangers": str(folder / "strangers.jsonl")}, control=str(taught["control"]), max_new_tokens=40),
         out=str(folder / "run"),
     )

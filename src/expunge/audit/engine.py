@@ -71,16 +71,16 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
 
 
 def audit_sets(run: Run, max_rows: int | None) -> dict[str, list[Record]]:
-    """The sets of a run's audit: forget, held-out retain, and the recipe's others, each with its paraphrases.
+    """The sets of a run's audit: forget and held-out retain, each with its paraphrases, and the recipe's others.
 
     Raises:
         InputError: a file is gone, faulty or has changed since training.
     """
     recipe, mine = run.recipe, reread_sets(run)
-    sets = {FORGET: mine.forget, RETAIN: mine.exam}
-    for name, source in recipe.audit.sets.items():
-        sets[name] = read_records(source, {}, recipe.data.split)
-    return with_paraphrases({name: draw(records, max_rows, recipe.training.seed) for name, records in sets.items()})
+    seed = recipe.training.seed
+    drawn = {name: draw(records, max_rows, seed) for name, records in ((FORGET, mine.forget), (RETAIN, mine.exam))}
+    others = {name: draw(read_records(source, {}, recipe.data.split), max_rows, seed) for name, source in recipe.audit.sets.items()}
+    return {**with_paraphrases(drawn), **others}
 
 
 def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:

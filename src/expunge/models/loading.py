@@ -7,9 +7,13 @@ from typing import cast
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from expunge.errors import InputError
 from expunge.models import embedded
+
+# Whoever calls shows progress in one place (`expunge.console`); a second bar for each file only gets in its way.
+disable_progress_bar()
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

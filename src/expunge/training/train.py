@@ -106,7 +106,6 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         warmup_steps=settings.warmup,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.clip,
-        gradient_checkpointing=settings.gradient_checkpointing,
         bf16=dtype == torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),
         save_strategy="steps" if settings.save_steps else "no",
@@ -122,4 +121,6 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         average_tokens_across_devices=False,
         # Every parameter gets a gradient in every step, or `StepLog` stops the first one.
         ddp_find_unused_parameters=False,
+        # Newer transformers warn of the name and older ones know no other, so it is given only where it is wanted.
+        **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
     )
