@@ -9,7 +9,7 @@ demo: venv
 
 # The tests run without a network: the embedded model must be in the user's cache before they start.
 test: model
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 model: venv
 	$(BIN)/python -m expunge.models.embedded >/dev/null

@@ -17,7 +17,7 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
     """Write the demo's data, teach its original and its control model, and give the recipe that forgets.
 
     Args:
-        folder: gets forget.jsonl, retain.jsonl and strangers.jsonl; the run goes to `run` inside it.
+        folder: gets forget.jsonl, retain.jsonl and strangers.jsonl; the run goes to `people` inside it.
         base: the model to teach.
         display: where progress goes.
     """
@@ -34,8 +34,10 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
         model=str(taught["original"]),
         data=DataSection(forget=str(folder / "forget.jsonl"), retain=str(folder / "retain.jsonl"), held_out=0.5),
         training=TrainingSection(batch_size=10),
-        audit=AuditSection(sets={"strangers": str(folder / "strangers.jsonl")}, control=str(taught["control"]), max_new_tokens=40),
-        out=str(folder / "run"),
+        audit=AuditSection(
+            sets={"strangers": str(folder / "strangers.jsonl")}, control=str(taught["control"]), max_new_tokens=40, show_text=True
+        ),
+        out=str(folder / "people"),
     )
 
 

@@ -104,7 +104,7 @@ class AuditSection(Section):
     max_rows: int | None = Field(None, ge=1, description="rows a set, drawn by seed; none: all")
     max_new_tokens: int = Field(64, ge=1)
     batch_size: int = Field(16, ge=1)
-    show_text: bool = Field(True, description="print questions and answers in the report")
+    show_text: bool = Field(False, description="keep the answers in audit.parquet and show them, with the questions, in the report")
 
 
 class Recipe(Section):

@@ -20,7 +20,7 @@ from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.recipe import EditSection
 
-SETTINGS = Settings(max_new_tokens=4, batch_size=2)
+SETTINGS = Settings(max_new_tokens=4, batch_size=2, show_text=True)
 FULL = Record(
     id="full",
     turns=(Turn("user", "Where does Li Wei live?"),),
@@ -86,8 +86,8 @@ def test_the_likelihoods_are_those_of_scoring_each_answer_alone(tiny):
 
 def test_rows_do_not_depend_on_the_batch_they_are_measured_in(tiny):
     records = [FULL, BARE, TEXT, replace(BARE, id="long", turns=(Turn("user", "Who wrote it? " * 6),))]
-    alone = measure(*tiny, {"forget": records}, Settings(4, 1), lambda done: None)
-    together = measure(*tiny, {"forget": records}, Settings(4, 4), lambda done: None)
+    alone = measure(*tiny, {"forget": records}, Settings(4, 1, show_text=True), lambda done: None)
+    together = measure(*tiny, {"forget": records}, Settings(4, 4, show_text=True), lambda done: None)
     assert [row["answer"] for row in alone] == [row["answer"] for row in together]
     assert [row["nll"] for row in alone] == pytest.approx([row["nll"] for row in together], abs=1e-3)
 
@@ -166,7 +166,7 @@ def test_the_same_measurement_is_taken_once(measurements):
         {"sets": {"forget": [replace(FULL, wrong_answers=("In Rome.",)), BARE]}},
         {"sets": {"forget": [replace(FULL, id="other"), BARE]}},
         {"sets": {"retain": [FULL, BARE]}},
-        {"settings": Settings(5, 2)},
+        {"settings": Settings(5, 2, show_text=True)},
         {"system": "Be brief."},
     ],
 )
@@ -182,3 +182,8 @@ def test_other_weights_are_measured_anew(measurements, tiny):
     after, ran = measurements()
     assert ran
     assert [row["nll"] for row in after] != [row["nll"] for row in before]
+
+
+def test_what_was_said_is_kept_only_when_asked_for(tiny):
+    rows = measure(*tiny, {"forget": [FULL]}, Settings(4, 2, show_text=False), lambda done: None)
+    assert [row for row in rows if "answer" in row] == []

@@ -124,10 +124,19 @@ def test_the_summary_has_a_value_an_n_and_an_interval_for_every_metric(unlearned
 
 def test_the_report_loads_nothing_from_outside(unlearned: Done):
     page = (unlearned[0] / "report.html").read_text(encoding="utf-8")
-    assert "Where does Basil Mahfouz live?" in page
     wanted = re.findall(r"(?:src|href)\s*=\s*[\"']?([^\"'\s>]+)", page)
     assert [target for target in wanted if not target.startswith(("#", "data:"))] == []
     assert re.findall(r"<script|<link|<iframe|@import|url\((?!#|[\"']?#|[\"']?data:)", page) == []
+
+
+def test_questions_and_answers_are_kept_only_when_asked_for(unlearned: Done, expunge_in: Expunge):
+    folder = unlearned[0]
+    question = "Where does Basil Mahfouz live?"
+    assert question not in (folder / "report.html").read_text(encoding="utf-8")
+    assert "answer" not in pq.read_schema(folder / "audit.parquet").names
+    assert expunge_in(folder.parents[1], "audit", "runs/one", "--show-text").code == 0
+    assert question in (folder / "report.html").read_text(encoding="utf-8")
+    assert "answer" in pq.read_schema(folder / "audit.parquet").names
 
 
 def test_the_same_command_again_finds_the_run_trained(unlearned: Done, workplace: Place, expunge_in: Expunge):

@@ -16,8 +16,7 @@ from expunge.recipe import read_recipe
 
 COMBINATIONS = {
     "full-kl": {"objective": "kl", "edit": {"name": "full"}},
-    "lora-npo": {"objective": "npo", "edit": {"name": "lora"}},
-    "grun-dpo": {"objective": "dpo", "edit": {"name": "grun", "gate_pool": "last"}},
+    "lora-dpo": {"objective": "dpo", "edit": {"name": "lora"}},
     "grun-rmu": {"objective": "rmu", "edit": {"name": "grun", "gate_pool": "last"}},
     "grun-gate-first": {"objective": "idk", "edit": {"name": "grun", "false_positives": 0.5}},
 }

@@ -15,8 +15,7 @@ from expunge.errors import ExpungeError
 from expunge.training.checkpoints import fault, newest_whole, write_manifest
 
 EDITS = {
-    "full": {"name": "full"},
-    "full-modules": {"name": "full", "modules": r"layers\.3\."},
+    "full": {"name": "full", "modules": r"layers\.3\."},
     "lora": {"name": "lora"},
     "grun": {"name": "grun", "gate_pool": "last"},
     "grun-gate-first": {"name": "grun", "gate_pool": "max", "false_positives": 0.5},
@@ -91,10 +90,14 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(make_training, caplog, tm
         assert f"checkpoint checkpoint-4 is not used: {file}" in caplog.text
 
 
-def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(make_training):
+def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_drops_what_it_logged_since(make_training):
     whole = make_training("npo", EDITS["lora"], folder="whole", **FIVE_EPOCHS)
     whole.run()
-    flip_a_bit(interrupt(make_training) / "checkpoint-4" / "adapter_model.safetensors")
+    checkpoints = interrupt(make_training)
+    flip_a_bit(checkpoints / "checkpoint-4" / "adapter_model.safetensors")
+    # and the disk was full in the middle of a line
+    with (checkpoints.parent / "metrics.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"step": 6, "ep')
     again = make_training("npo", EDITS["lora"], folder="broken", **FIVE_EPOCHS)
     again.run()
     assert result(again) == result(whole)
@@ -108,16 +111,6 @@ def test_a_checkpoint_that_was_not_finished_does_not_count(make_training, caplog
     (checkpoints / "checkpoint-2" / "manifest.json").write_text('{"adapter_model.saf', encoding="utf-8")
     assert newest_whole(checkpoints) is None
     assert "checkpoint-2 is not used: its manifest cannot be read" in caplog.text
-
-
-def test_a_log_line_cut_short_by_a_full_disk_is_dropped(make_training):
-    whole = make_training("npo", EDITS["lora"], folder="whole", **FIVE_EPOCHS)
-    whole.run()
-    log = interrupt(make_training).parent / "metrics.jsonl"
-    log.write_text(log.read_text(encoding="utf-8") + '{"step": 6, "ep', encoding="utf-8")
-    again = make_training("npo", EDITS["lora"], folder="broken", **FIVE_EPOCHS)
-    again.run()
-    assert result(again) == result(whole)
 
 
 def test_a_manifest_is_of_every_file_and_says_what_is_wrong(tmp_path):

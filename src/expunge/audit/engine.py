@@ -27,7 +27,7 @@ from expunge.run import Run, locked, write_atomically
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
 
 
-def audit(run: Run, display: Display, control: str | None = None, max_rows: int | None = None) -> Run:
+def audit(run: Run, display: Display, control: str | None = None, max_rows: int | None = None, show_text: bool = False) -> Run:
     """Measure a run's three models and write audit.parquet, audit.json and report.html into its folder.
 
     Args:
@@ -35,13 +35,14 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         display: where progress goes.
         control: a model that never saw the forget set; none: the recipe's, if it names one.
         max_rows: records a set, drawn by seed; none: the recipe's.
+        show_text: keep and show questions and answers, as the recipe's setting does.
 
     Raises:
         InputError: a file is gone or has changed, or a model is not the one that was trained on.
     """
     recipe = run.recipe
     control = control or recipe.audit.control
-    settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size)
+    settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, show_text or recipe.audit.show_text)
     with locked(run):
         sets = audit_sets(run, max_rows or recipe.audit.max_rows)
         by_model: dict[str, list[Row]] = {}

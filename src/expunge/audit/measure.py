@@ -35,6 +35,7 @@ class Settings:
 
     max_new_tokens: int
     batch_size: int
+    show_text: bool
 
 
 def with_paraphrases(sets: dict[str, list[Record]]) -> dict[str, list[Record]]:
@@ -74,7 +75,8 @@ def measure(
 
     Returns:
         A row a record: `set`, `id`, `probability`, `nll`, `tokens`, `exact_memorization`, `extraction_strength`, `rouge`,
-        `refusal`, `degenerate`, `answer`, and where there is what they need `truth_ratio`, `probability_options`, `gate`.
+        `refusal`, `degenerate`; where there is what they need `truth_ratio`, `probability_options`, `gate`; with `show_text` the
+        `answer` given: what a model says of what is to be forgotten is not kept otherwise.
     """
     rows: list[Row] = []
     for name, records in sets.items():
@@ -82,12 +84,13 @@ def measure(
         prompts = [builder.record(record).prompt for record in records]
         answers = generate(model, builder, prompts, settings.max_new_tokens, settings.batch_size, advance)
         for record, part, answer in zip(records, scored, answers, strict=True):
-            said = {
+            said: Row = {
                 "rouge": rouge_l_recall(answer, record.answer),
                 "refusal": is_refusal(answer),
                 "degenerate": is_degenerate(answer),
-                "answer": answer,
             }
+            if settings.show_text:
+                said["answer"] = answer
             rows.append({"set": name, "id": record.id, **part, **said})
     return rows
 

@@ -23,6 +23,7 @@ def command(
     from expunge.audit.engine import audit
     from expunge.cli.shared import closing, duration, show_answers, show_table
     from expunge.console import Display
+    from expunge.data.records import read_records
     from expunge.pipeline import unlearn
 
     display, console, started = Display(), Console(), time.monotonic()
@@ -32,8 +33,9 @@ def command(
     run = unlearn(recipe, display)
     took = time.monotonic() - took
     audit(run, display)
+    questions = {record.id: record.prompt for name in ("forget", "retain") for record in read_records(Path(folder) / f"{name}.jsonl")}
     rows = pq.read_table(run.folder / "audit.parquet").to_pylist()
     for of_set, title in (("forget", "to be forgotten"), ("retain", "to be kept")):
-        show_answers(console, rows, of_set, ASKED, title)
+        show_answers(console, rows, questions, of_set, ASKED, title)
     show_table(run)
     closing(run, f"Forgot 2 of 8 people (20 records) in {duration(took)}, of {duration(time.monotonic() - started)} in all.")

@@ -79,11 +79,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def show_answers(console: Console, rows: list[dict[str, Any]], of_set: str, at_most: int, title: str) -> None:
+def show_answers(console: Console, rows: list[dict[str, Any]], questions: dict[str, str], of_set: str, at_most: int, title: str) -> None:
     """Some questions of a set with the answers before and after, from the rows of an audit."""
     answers = {(row["id"], row["model"]): row["answer"] for row in rows if row["set"] == of_set}
     ids = list(dict.fromkeys(row_id for row_id, _ in answers))
-    table = Table("Record", "Before", "After", title=f"Answers {title}", title_justify="left", expand=True)
+    table = Table("Question", "Before", "After", title=f"Answers {title}", title_justify="left", expand=True)
     for row_id in ids[:at_most]:
-        table.add_row(*(Text(text) for text in (row_id, answers[row_id, "original"], answers[row_id, "unlearned"])))
+        table.add_row(*(Text(text) for text in (questions[row_id], answers[row_id, "original"], answers[row_id, "unlearned"])))
     console.print(table)

@@ -17,6 +17,7 @@ def command(
     map: Annotated[list[str] | None, typer.Option(help="ours=theirs: our field and the file's column; repeatable.")] = None,
     out: Annotated[str | None, typer.Option(help="Run folder.  [default: runs/<file>-<edit>-<objective>]")] = None,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Accept records in both sets.")] = False,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Keep and show questions and answers in the audit.")] = False,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Train only; `expunge audit` can follow.")] = False,
     settings: Annotated[list[str] | None, typer.Argument(help="Further settings of the recipe, such as training.epochs=10.")] = None,
 ) -> None:
@@ -25,6 +26,6 @@ def command(
     from expunge.recipe import read_recipe
 
     named = {"model": model, "data.forget": forget, "data.retain": retain, "edit.name": edit, "objective.name": objective}
-    named |= {"audit.control": control, "out": out, "data.allow_overlap": allow_overlap or None}
+    named |= {"audit.control": control, "out": out, "data.allow_overlap": allow_overlap or None, "audit.show_text": show_text or None}
     recipe = read_recipe(None, named_settings(named, map or []), settings or [])
     finish(recipe, audited=not no_audit)

@@ -35,7 +35,7 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         gate_logits=gates or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
         samples=_samples(by_model, sets),
-        show_text=recipe.audit.show_text,
+        show_text=True,
         notes=_notes(run),
     )
     return write_report(run.folder, data)
@@ -82,7 +82,10 @@ def _notes(run: Run) -> list[str]:
 
 
 def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> list[Sample]:
-    answers = {(row["set"], row["id"], model): row["answer"] for model, rows in by_model.items() for row in rows}
+    """Questions with each model's answers; none where the answers were not kept."""
+    answers = {(row["set"], row["id"], model): row["answer"] for model, rows in by_model.items() for row in rows if "answer" in row}
+    if not answers:
+        return []
     samples: list[Sample] = []
     for name, records in sets.items():
         if name.endswith(PARAPHRASE):
