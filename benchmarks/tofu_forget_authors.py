@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/tofu"), help="where data, models and runs go")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each author's twenty, the first so many")
+    parser.add_argument("--rows", type=int, help="records a set in the audit; none: the recipe's")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
@@ -74,7 +75,7 @@ def main() -> None:
         display.say(f"== {name}")
         run = unlearn(make_recipe({**base, **preset, "out": str(args.out / Path(path).stem)}), display)
         if not (run.folder / "audit.json").exists():
-            audit(run, display)
+            audit(run, display, max_rows=args.rows)
         runs[name] = run
     text = table(runs) + f"\n\n{facts(runs, args, time.monotonic() - started)}\n"
     print(text)
@@ -123,7 +124,7 @@ def facts(runs: dict[str, Run], args: argparse.Namespace, seconds: float) -> str
     return (
         f"{datetime.date.today().isoformat()}; {machine}; model {args.model}; {AUTHORS} authors x {args.questions} questions taught, "
         f"{FORGOTTEN} authors forgotten; n: {counts}; this call took {seconds / 60:.0f} min. {packages}. "
-        f"Command: `python benchmarks/tofu_forget_authors.py --tofu DIR --questions {args.questions} --write`."
+        f"Command: `python benchmarks/tofu_forget_authors.py --tofu DIR --questions {args.questions} --rows {args.rows} --write`."
     )
 
 

@@ -122,5 +122,5 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         # Every parameter gets a gradient in every step, or `StepLog` stops the first one.
         ddp_find_unused_parameters=False,
         # Newer transformers warn of the name and older ones know no other, so it is given only where it is wanted.
-        **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
+        gradient_checkpointing=settings.gradient_checkpointing or None,
     )

@@ -199,6 +199,8 @@ class UnlearnTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)
+        # The other ranks write the states of their random numbers into the same folder.
+        self.accelerator.wait_for_everyone()
         if self.args.should_save:
             write_manifest(Path(f"{self.args.output_dir}/checkpoint-{self.state.global_step}"))
 
