@@ -1,5 +1,6 @@
 """The demo: teach a small model fictitious people, forget some of them, audit against a model that never met them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from expunge.console import Display
@@ -9,7 +10,7 @@ from expunge.recipe import AuditSection, DataSection, Recipe, TrainingSection
 from expunge.training.teach import Lesson, teach
 
 FORGOTTEN, KEPT, STRANGERS = 2, 6, 1
-CONTROL_EPOCHS, ORIGINAL_EPOCHS = 4, 3
+CONTROL_EPOCHS, ORIGINAL_EPOCHS = 3, 3
 SEED = 0
 
 
@@ -24,7 +25,8 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
     everyone = by_person(people(FORGOTTEN + KEPT, SEED))
     forget = [record for person in everyone[:FORGOTTEN] for record in person]
     retain = [record for person in everyone[FORGOTTEN:] for record in person]
-    strangers = neighbours(STRANGERS, SEED)
+    # Nobody was taught them: what is asked is whether the gate stays closed and the answers stay as they were.
+    strangers = [replace(record, paraphrased_prompt=None, wrong_answers=()) for record in neighbours(STRANGERS, SEED)]
     folder.mkdir(parents=True, exist_ok=True)
     for name, records in (("forget", forget), ("retain", retain), ("strangers", strangers)):
         write_records(folder / f"{name}.jsonl", records)
@@ -35,7 +37,11 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
         data=DataSection(forget=str(folder / "forget.jsonl"), retain=str(folder / "retain.jsonl"), held_out=0.5),
         training=TrainingSection(batch_size=10),
         audit=AuditSection(
-            sets={"strangers": str(folder / "strangers.jsonl")}, control=str(taught["control"]), max_new_tokens=40, show_text=True
+            sets={"strangers": str(folder / "strangers.jsonl")},
+            control=str(taught["control"]),
+            max_new_tokens=32,
+            batch_size=20,
+            show_text=True,
         ),
         out=str(folder / "people"),
     )
