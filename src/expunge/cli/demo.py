@@ -17,16 +17,15 @@ def command(
     from pathlib import Path
 
     import pyarrow.parquet as pq
-    from rich.console import Console
 
     from expunge import demo
     from expunge.audit.engine import audit
-    from expunge.cli.shared import closing, duration, show_answers, show_table
+    from expunge.cli.shared import closing, duration, output, show_answers, show_table
     from expunge.console import Display
     from expunge.data.records import read_records
     from expunge.pipeline import unlearn
 
-    display, console, started = Display(), Console(), time.monotonic()
+    display, console, started = Display(), output(), time.monotonic()
     display.say("Teaching a small model eight fictitious people, in two lessons; kept for the next time.")
     recipe = demo.prepare(Path(folder), model, display)
     took = time.monotonic()

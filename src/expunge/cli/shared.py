@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from expunge.run import Run
 
 
+PIPED_WIDTH = 110
+
+
 def named_settings(options: dict[str, Any], field_map: list[str]) -> dict[str, Any]:
     """Dotted settings from the options that were given.
 
@@ -53,11 +56,17 @@ def finish(recipe: Recipe, audited: bool) -> Run:
     return run
 
 
+def output() -> Console:
+    """Standard output; wide enough for the audit's table where it is no terminal, whose width nobody knows."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)
+
+
 def show_table(run: Run) -> None:
     """The audit's table on standard output."""
     from expunge.audit.report.table import print_table
 
-    print_table(Console(), run.summary)
+    print_table(output(), run.summary)
 
 
 def closing(run: Run, done: str) -> None:
