@@ -142,10 +142,20 @@ def load_run(run: Run) -> tuple[nn.Module, PromptBuilder]:
     Raises:
         InputError: the base model is not the one that the edit was trained on.
     """
+    model, builder = load_base(run)
+    return load_edit(model, run.edit).eval(), builder
+
+
+def load_base(run: Run) -> tuple[nn.Module, PromptBuilder]:
+    """A run's model without its edit, and its prompt builder.
+
+    Raises:
+        InputError: it is not the model that the edit was trained on.
+    """
     recipe = run.recipe
     model, tokenizer = load(recipe.model)
     _check_base(run, weights_sha256(model))
-    return load_edit(model, run.edit).eval(), PromptBuilder(tokenizer, recipe.data.system)
+    return model, PromptBuilder(tokenizer, recipe.data.system)
 
 
 def _check_same(run: Run, base_sha256: str, forget: list[Record], retain: list[Record]) -> None:

@@ -25,10 +25,8 @@ from expunge.audit.metrics.likelihood import (
     utility_truth_ratio,
     zlib_ratio,
 )
-from expunge.audit.metrics.text import degeneracy, is_degenerate, is_refusal, refusal_rate, rouge_l_recall
+from expunge.audit.metrics.text import degeneracy, is_degenerate, is_refusal, rouge_l_recall
 from expunge.audit.metrics.utility import forget_quality, model_utility
-from expunge.data.prompts import PromptBuilder, collate
-from expunge.data.records import Record, Turn
 from expunge.data.texts import refusals
 from expunge.models.scores import Scores
 
@@ -186,12 +184,6 @@ def test_an_answer_is_no_refusal(text):
     assert not is_refusal(text)
 
 
-def test_refusal_rate_is_a_share():
-    assert refusal_rate(["I don't know.", "Paris", "I cannot say.", "1969"]) == pytest.approx(0.5)
-    with pytest.raises(ValueError):
-        refusal_rate([])
-
-
 def test_repeated_trigrams_are_measured():
     # a b c a b c: four 3-grams, abc bca cab abc, three of them distinct: 1 - 3/4
     assert degeneracy("a b c a b c") == pytest.approx(0.25)
@@ -289,55 +281,3 @@ def test_model_utility_is_a_harmonic_mean_that_one_zero_brings_down():
     assert model_utility({"a": 0.5}) == pytest.approx(0.5)
     with pytest.raises(ValueError):
         model_utility({})
-
-
-def score_answers(model, builder, record: Record, answers: list[str]) -> tuple[Scores, list[AnswerScore]]:
-    batch = collate([builder.record(record, answer=answer) for answer in answers], builder.pad)
-    with torch.inference_mode():
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids)
-    labelled = batch.labelled
-    logits = output.logits[:, batch.prompt_length - 1 : -1][labelled]
-    targets = batch.input_ids[:, batch.prompt_length :][labelled]
-    rows = labelled.nonzero()[:, 0]
-    loss = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    scores = Scores(torch.zeros(len(answers)).index_add(0, rows, loss), labelled.sum(1), logits, targets, rows)
-    return scores, answer_scores(scores)
-
-
-@pytest.mark.real
-@pytest.mark.parametrize(
-    ("reference", "rows"),
-    [("forget10", "forget10_perturbed.jsonl"), ("world_facts", "world_facts_perturbed.jsonl")],
-)
-def test_metrics_agree_with_openunlearning(smollm2, reference, rows):
-    path = SHARED / "reference" / f"openunlearning_tofu_{reference}.json"
-    if not path.exists():
-        pytest.skip("the reference values (../shared/reference) are not here")
-    lines = (SHARED / "data" / "tofu" / rows).read_text().splitlines()
-    model, tokenizer = smollm2
-    builder = PromptBuilder(tokenizer)
-    for expected in json.loads(path.read_text()):
-        row = json.loads(lines[expected["row"]])
-        answer, wrong = row["answer"], row["perturbed_answer"]
-        record = Record(str(expected["row"]), (Turn("user", row["question"]),), answer)
-        scores, (own, paraphrased, *others) = score_answers(model, builder, record, [answer, row.get("paraphrased_answer", answer), *wrong])
-        ended = own.without_end()
-        of_own = (scores.rows == 0).nonzero()[:-1, 0]
-        got = {
-            "prompt_tokens": len(builder.record(record).prompt),
-            "answer_tokens": own.tokens,
-            "avg_loss": own.loss,
-            "prob": probability(own.nll, own.tokens),
-            "paraphrased_avg_loss": paraphrased.loss,
-            "wrong_avg_losses": [other.loss for other in others],
-            "truth_ratio": truth_ratio([other.loss for other in others], paraphrased.loss),
-            "prob_w_options": probability_with_options(
-                probability(own.nll, own.tokens), [probability(other.nll, other.tokens) for other in others]
-            ),
-            "exact_memorization": exact_memorization(ended.greedy_match),
-            "extraction_strength": extraction_strength(ended.greedy_match, compat=True),
-            "min_k_0.4": min_k(ended.token_logprobs, 0.4),
-            "min_k++_0.4": min_k_plus_plus(scores.logits[of_own], scores.targets[of_own], 0.4),
-            "zlib": zlib_ratio(own.loss, answer),
-        }
-        assert got == {name: pytest.approx(expected[name], rel=1e-3) for name in got}, f"row {expected['row']}"

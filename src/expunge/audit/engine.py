@@ -18,10 +18,9 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash, read_records
 from expunge.edits import load_edit
-from expunge.errors import InputError
 from expunge.models.embedded import cache_dir
 from expunge.models.loading import load, weights_sha256
-from expunge.pipeline import reread_sets
+from expunge.pipeline import load_base, reread_sets
 from expunge.run import Run, locked, write_atomically
 
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
@@ -47,11 +46,7 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         sets = audit_sets(run, max_rows or recipe.audit.max_rows)
         by_model: dict[str, list[Row]] = {}
         with display.step("Loading the model"):
-            model, tokenizer = load(recipe.model)
-            found = weights_sha256(model)
-        if found != (was := run.info["model"]["sha256"]):
-            raise InputError(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
-        builder = PromptBuilder(tokenizer, recipe.data.system)
+            model, builder = load_base(run)
         by_model[ORIGINAL] = measured_once(model, builder, sets, settings, display, "Auditing the original")
         model = load_edit(model, run.edit).eval()
         by_model[UNLEARNED] = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")

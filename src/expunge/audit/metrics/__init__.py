@@ -27,19 +27,12 @@ METRICS = {
     "truth_ratio": Metric("Truth ratio", "higher", "higher"),
     "extraction_strength": Metric("Extraction strength", "lower", "higher"),
     "exact_memorization": Metric("Exact memorization", "lower", "higher"),
-    "sampled_leak": Metric("Leak in samples", "lower", None),
-    # Membership is hidden at the control's value, which lies between the extremes: neither end is better.
-    "min_k": Metric("Min-K % log-probability", None, None),
-    "min_k_plus_plus": Metric("Min-K++ %", None, None),
-    "zlib_ratio": Metric("Loss per compressed byte", None, None),
-    "mia": Metric("Membership AUROC", None, None),
     # A refusal may be right or wrong on forgotten matters; on anything else it is a loss.
     "refusal": Metric("Refusals", None, "lower"),
     "degeneracy": Metric("Degenerate outputs", "lower", "lower"),
     "gate_open": Metric("Gate open", "higher", "lower"),
     "gate_auroc": Metric("Gate AUROC", "higher", "higher"),
     "gate_fpr95": Metric("Gate FPR at 95 % TPR", "lower", "lower"),
-    "gate_fpr99": Metric("Gate FPR at 99 % TPR", "lower", "lower"),
     "forget_quality": Metric("Forget quality (KS p)", "higher", "higher"),
     "model_utility": Metric("Model utility", "higher", "higher"),
 }

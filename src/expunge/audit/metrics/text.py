@@ -3,7 +3,6 @@
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
 from functools import cache
 
 from rouge_score.rouge_scorer import RougeScorer
@@ -71,17 +70,6 @@ def is_refusal(text: str) -> bool:
     A closed set of wordings: it misses refusals put otherwise, and takes a hedge ("I'm not sure, but …") for a refusal.
     """
     return _REFUSAL.search(text.replace("\u2019", "'")[:_REFUSAL_SPAN]) is not None
-
-
-def refusal_rate(texts: Sequence[str]) -> float:
-    """Share of refusals.
-
-    Raises:
-        ValueError: if there is no text.
-    """
-    if not texts:
-        raise ValueError("a refusal rate needs at least one text")
-    return sum(map(is_refusal, texts)) / len(texts)
 
 
 def degeneracy(text: str) -> float:
