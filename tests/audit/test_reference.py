@@ -42,8 +42,6 @@ def test_metrics_agree_with_openunlearning(smollm2, reference, rows):
         record = Record(str(expected["row"]), (Turn("user", row["question"]),), answer)
         said = [answer, row.get("paraphrased_answer", answer), *wrong]
         batch = collate([builder.record(record, answer=text) for text in said], builder.pad)
-            [builder.record(record, answer=said) for said in (answer, row.get("paraphrased_answer", answer), *wrong)], builder.pad
-        )
         with torch.inference_mode():
             scores = score(model, batch, logits=True)
         own, paraphrased, *others = answer_scores(scores)
