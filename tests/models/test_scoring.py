@@ -85,7 +85,7 @@ def test_gradients_flow_to_the_model(model):
 
 @torch.no_grad()
 def test_an_adapter_that_does_nothing_yet_changes_no_score(model):
-    before = score(model, collate(ROWS, pad=0), hidden=(2,))
+    before = score(model.requires_grad_(False), collate(ROWS, pad=0), hidden=(2,))
     after = score(get_peft_model(model, LoraConfig(target_modules="all-linear")), collate(ROWS, pad=0), hidden=(2,))
     assert torch.equal(before.nll, after.nll)
     assert torch.equal(before.hidden[2], after.hidden[2])

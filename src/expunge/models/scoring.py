@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from expunge.data.prompts import Batch
 from expunge.models.blocks import decoder_blocks
+from expunge.models.head import answer_token_nll, frozen_head, head_inputs
 from expunge.models.prefix import Prefix, entered, last_prompt_onward
 from expunge.models.scores import NOT_ASKED, Scores
 from expunge.models.span import prompt_span
@@ -18,7 +19,8 @@ from expunge.models.span import prompt_span
 def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = (), prefix: Prefix | None = None) -> Scores:
     """Score a batch of answers in one forward pass; gradients flow unless the caller turned them off.
 
-    The output head runs over the answer's positions only: prompts end at one index in every row, so these are a slice.
+    The output head runs over the answer's positions only: prompts end at one index in every row, so these are a slice. Where it is
+    frozen and no logits are wanted, it runs over the labelled ones alone, in chunks that keep no logits.
 
     Args:
         model: a causal LM, with or without PEFT edits, also wrapped for distributed training.
@@ -43,6 +45,8 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
 
         return hook
 
+    # Asked before the blocks are entered: the answer may take a forward pass of its own.
+    head = None if logits else frozen_head(inner)
     with ExitStack() as stack:
         if hidden := tuple(hidden):
             _, blocks = decoder_blocks(inner)
@@ -53,6 +57,7 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
         if prefix is not None:
             stack.enter_context(entered(inner, prefix))
             past = {"use_cache": True, "past_key_values": prefix.cache()}
+        states = stack.enter_context(head_inputs(inner, head)) if head else []
         stack.enter_context(prompt_span(run, {} if prefix is None else prefix.gates))
         output = model(
             input_ids=run.input_ids,
@@ -61,9 +66,13 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
             logits_to_keep=torch.arange(start, stop, device=run.input_ids.device),
             **past,
         )
-    scores = scores_of_logits(output.logits[labelled], run.input_ids[:, run.prompt_length :][labelled], labelled)
-    if not logits:
-        scores = replace(scores, logits=NOT_ASKED, targets=NOT_ASKED, rows=NOT_ASKED)
+    targets = run.input_ids[:, run.prompt_length :][labelled]
+    if head:
+        scores = _summed(answer_token_nll(states[0][labelled], head, targets), labelled)
+    else:
+        scores = scores_of_logits(output.logits[labelled], targets, labelled)
+        if not logits:
+            scores = replace(scores, logits=NOT_ASKED, targets=NOT_ASKED, rows=NOT_ASKED)
     return replace(scores, hidden=kept or NOT_ASKED)
 
 
@@ -75,10 +84,13 @@ def scores_of_logits(logits: Tensor, targets: Tensor, labelled: Tensor) -> Score
         targets: (labels,), the labelled token ids.
         labelled: (batch, answer_length) bool, where the labels are.
     """
-    rows = labelled.nonzero()[:, 0]
     loss = cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
-    nll = loss.new_zeros(len(labelled)).index_add(0, rows, loss)
-    return Scores(nll=nll, tokens=labelled.sum(-1), logits=logits, targets=targets, rows=rows)
+    return replace(_summed(loss, labelled), logits=logits, targets=targets, rows=labelled.nonzero()[:, 0])
+
+
+def _summed(loss: Tensor, labelled: Tensor) -> Scores:
+    """Of the losses (labels,) of the labelled tokens."""
+    return Scores(nll=loss.new_zeros(len(labelled)).index_add(0, labelled.nonzero()[:, 0], loss), tokens=labelled.sum(-1))
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -1,0 +1,43 @@
+"""The chunked head gives the losses and gradients that logits would, and stays away from heads it does not fit."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+from expunge.models import head as head_module
+from expunge.models.head import answer_token_nll, frozen_head
+from expunge.models.loading import load
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_losses_and_gradients_in_chunks_are_those_of_all_logits_at_once(monkeypatch, bias):
+    monkeypatch.setattr(head_module, "CHUNK_BYTES", 3 * 50 * 8)
+    torch.manual_seed(0)
+    head = nn.Linear(7, 50, bias=bias, dtype=torch.float64).requires_grad_(False)
+    hidden = (5 * torch.randn(10, 7, dtype=torch.float64)).requires_grad_()
+    targets, weights = torch.randint(0, 50, (10,)), torch.rand(10, dtype=torch.float64)
+    expected = cross_entropy(head(hidden), targets, reduction="none")
+    (gradient,) = torch.autograd.grad((expected * weights).sum(), hidden)
+    found = answer_token_nll(hidden, head, targets)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad((found * weights).sum(), hidden)[0], gradient)
+    assert torch.autograd.gradcheck(lambda states: answer_token_nll(states, head, targets), hidden)
+
+
+def test_huge_logits_do_not_overflow():
+    head = nn.Linear(1, 2, bias=False).requires_grad_(False)
+    head.weight.copy_(torch.tensor([[1000.0], [-1000.0]]))
+    # Logits 1000 and -1000: the second target costs their difference.
+    assert answer_token_nll(torch.ones(2, 1), head, torch.tensor([0, 1])).tolist() == [0.0, 2000.0]
+
+
+def test_a_trained_head_and_capped_logits_go_the_long_way(make_tiny_model, make_tokenizer):
+    model, _ = load(make_tiny_model())
+    assert frozen_head(model) is None
+    assert frozen_head(model.requires_grad_(False)) is model.lm_head
+    config = Gemma3TextConfig(
+        vocab_size=320, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, final_logit_softcapping=5.0
+    )
+    assert frozen_head(Gemma3ForCausalLM(config).requires_grad_(False)) is None
