@@ -8,6 +8,7 @@ from peft import PeftConfig, PeftType, TaskType
 Positions = Literal["last_prompt", "onward", "all_prompt"]
 Gate = Literal["linear", "mlp"]
 GatePool = Literal["last", "max"]
+Composition = Literal["sum", "paper"]
 
 
 @dataclass
@@ -21,6 +22,8 @@ class ReftConfig(PeftConfig):
         positions: `last_prompt` (the paper's): the last prompt token. `onward`: that token and every later one, given or
             generated. `all_prompt`: every prompt token.
         base_sha256: hash of the base model's weights that the adapter was trained on.
+        composition: what the module counts among N active ones: `sum`: once. `paper`: s(N) = 0.6 N + 0.6 times, as in GRUN's
+            published code, where even one module alone is then not what was trained.
     """
 
     task_type: TaskType | str | None = TaskType.CAUSAL_LM
@@ -28,6 +31,7 @@ class ReftConfig(PeftConfig):
     blocks: list[int] | None = None
     positions: Positions = "last_prompt"
     base_sha256: str | None = None
+    composition: Composition = "sum"
 
     def __post_init__(self) -> None:
         """Check what can be checked without the model."""
@@ -38,6 +42,7 @@ class ReftConfig(PeftConfig):
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
         check_choice("positions", self.positions, get_args(Positions))
+        check_choice("composition", self.composition, get_args(Composition))
 
     def resolve(self, depth: int) -> None:
         """Fill in what depends on the model's number of blocks.
@@ -50,6 +55,10 @@ class ReftConfig(PeftConfig):
         self.blocks = sorted(set(self.blocks))
         if not self.blocks or self.blocks[0] < 0 or self.blocks[-1] >= depth:
             raise ValueError(f"blocks must name at least one block from 0 to {depth - 1}, got {self.blocks}")
+
+    def scale(self, modules: int) -> float:
+        """What this module's change is multiplied by among so many active ones."""
+        return 1.0 if self.composition == "sum" else 0.6 * modules + 0.6
 
     @property
     def wrapped_blocks(self) -> list[int]:

@@ -3,9 +3,9 @@
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, relu
+from torch.nn.functional import layer_norm, linear, relu
 
-from expunge.edits.grun.config import GrunConfig, ReftConfig
+from expunge.edits.grun.config import GrunConfig, Positions, ReftConfig
 from expunge.edits.grun.state import PromptState
 from expunge.models.span import decided_gates
 
@@ -80,13 +80,15 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         return self._edited(output)
 
     def _edited(self, hidden: Tensor) -> Tensor:
-        edited = hidden
+        edited, by_positions = hidden, dict[Positions, list[str]]()
         with torch.autocast(hidden.device.type, enabled=False):
             for adapter in self.active_adapters:
                 if adapter in self.grun_gate:
                     self._ask_gate(adapter, hidden)
                 if adapter in self.grun_rotate:
-                    edited = self._add_edit(adapter, hidden, edited)
+                    by_positions.setdefault(self.configs[adapter].positions, []).append(adapter)
+            for positions, adapters in by_positions.items():
+                edited = self._add_edits(positions, adapters, hidden, edited)
         return edited
 
     def _ask_gate(self, adapter: str, hidden: Tensor) -> None:
@@ -119,18 +121,26 @@ class GrunLayer(nn.Module, BaseTunerLayer):
                 states = relu(part[adapter](states))
         return self.grun_gate[adapter](states).squeeze(-1)
 
-    def _add_edit(self, adapter: str, hidden: Tensor, edited: Tensor) -> Tensor:
-        window = self.state.window(self.configs[adapter].positions, hidden)
+    def _add_edits(self, positions: Positions, adapters: list[str], hidden: Tensor, edited: Tensor) -> Tensor:
+        """Adapters that act on the same positions, as one of their ranks together."""
+        window = self.state.window(positions, hidden)
         if window is None:
             return edited
         before, old, after = edited.tensor_split((window.start, window.stop), dim=1)
         # Contiguous, or `linear` takes another kernel for trainable weights than for frozen ones and the last bit differs.
-        states, rotate = hidden[:, window.start : window.stop].contiguous().float(), self.grun_rotate[adapter]
-        change = (self.grun_source[adapter](states) - states @ rotate.T) @ rotate
-        strength, is_open = self._opening(adapter, hidden)
-        new = (old.float() + strength[:, None, None] * change).to(old.dtype)
+        states = hidden[:, window.start : window.stop].contiguous().float()
+        rotate = _joined([self.grun_rotate[adapter] for adapter in adapters])
+        sources = [self.grun_source[adapter] for adapter in adapters]
+        weight, bias = _joined([source.weight for source in sources]), _joined([source.bias for source in sources])
+        openings = [self._opening(adapter, hidden) for adapter in adapters]
+        scales = [self.configs[adapter].scale(len(self.active_adapters)) for adapter in adapters]
+        strength = torch.stack([scale * strength * is_open for scale, (strength, is_open) in zip(scales, openings, strict=True)], dim=-1)
+        by_rank = strength.repeat_interleave(torch.tensor([source.out_features for source in sources], device=hidden.device), dim=-1)
+        change = ((linear(states, weight, bias) - states @ rotate.T) * by_rank[:, None]) @ rotate
+        new = (old.float() + change).to(old.dtype)
         # Chosen, not multiplied by zero: a closed gate leaves every bit of the state as it was.
-        kept = torch.where((window.mask & is_open[:, None])[..., None], new, old)
+        any_open = torch.stack([is_open for _, is_open in openings]).any(0)
+        kept = torch.where((window.mask & any_open[:, None])[..., None], new, old)
         return torch.cat((before, kept, after), dim=1)
 
     def _opening(self, adapter: str, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,6 +166,10 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             parts = getattr(self, name)
             if adapter_name in parts:
                 parts[adapter_name] = parts[adapter_name].to(target)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @torch.no_grad()

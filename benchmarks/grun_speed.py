@@ -1,0 +1,147 @@
+"""Training steps of GRUN from the frozen prefix against the full forward, in one run, on the embedded model.
+
+    python benchmarks/grun_speed.py [--tofu DIR] [--json FILE] [--sweep]
+
+Each measurement is a process of its own, the two modes in turn. The published NPO preset, batch 16 + 16, on 64 rows of TOFU (DIR
+holds forget10_perturbed.jsonl) or, without it, of expunge's own people. Timed are the steps after the first epoch, in which the
+prefixes are filled; what the first epoch costs is shown beside.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROWS, BATCH = 32, 16
+SWEEP = {"prompt": (32, 64, 128, 256), "answer": (16, 32, 64), "blocks": ([29], [18, 23, 29], [18, 20, 22, 24, 26, 29])}
+
+
+def main() -> None:
+    """Measure, print the table, write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tofu", type=Path, help="folder with TOFU's forget10_perturbed.jsonl; none: expunge's own people")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--epochs", type=int, default=4, help="of two steps; the first is not timed")
+    parser.add_argument("--repeats", type=int, default=2, help="processes a mode")
+    parser.add_argument("--json", type=Path, help="write the ratios there")
+    parser.add_argument("--sweep", action="store_true", help="also by prompt length, answer length and edited blocks (fp32)")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args, **json.loads(args.one))))
+        return
+    found = {dtype: compare(args, dtype=dtype) for dtype in args.dtypes}
+    for dtype, result in found.items():
+        print(f"{dtype}: {line(result)}")
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if args.sweep:
+        for what, values in SWEEP.items():
+            for value in values:
+                print(f"{what} {value}: {line(compare(args, dtype='fp32', **{what: value}))}")
+
+
+def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
+    """Both modes in turn, `repeats` times."""
+    said: dict[str, list[dict]] = {"off": [], "auto": []}
+    for _ in range(args.repeats):
+        for mode, results in said.items():
+            arguments = ["--one", json.dumps({**case, "mode": mode}), "--epochs", str(args.epochs), "--model", args.model]
+            arguments += ["--tofu", str(args.tofu)] if args.tofu else []
+            output = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True).stdout
+            results.append(json.loads(output.splitlines()[-1]))
+    full, frozen = said["off"], said["auto"]
+    step = {mode: statistics.median([s for result in results for s in result["steps"]]) for mode, results in said.items()}
+    gaps = [abs(a - b) / abs(a) for a, b in zip(full[0]["losses"], frozen[0]["losses"], strict=True)]
+    return {
+        "frozen_over_full": step["off"] / step["auto"],
+        "max_loss_difference": max(gaps),
+        "full_steps_per_s": 1 / step["off"],
+        "frozen_steps_per_s": 1 / step["auto"],
+        "full_tokens_per_s": full[0]["tokens"] / step["off"],
+        "frozen_tokens_per_s": full[0]["tokens"] / step["auto"],
+        "first_epoch_over_full": statistics.median(full[0]["first"]) / statistics.median(frozen[0]["first"]),
+        "full_peak_gib": max(result["peak_gib"] for result in full),
+        "frozen_peak_gib": max(result["peak_gib"] for result in frozen),
+        "tokens_per_step": full[0]["tokens"],
+        "timed_steps": sum(len(result["steps"]) for result in full),
+    }
+
+
+def line(found: dict[str, float]) -> str:
+    """A comparison in words."""
+    return (
+        f"{found['frozen_over_full']:.2f}x steps/s ({1 / found['full_steps_per_s']:.2f} s -> {1 / found['frozen_steps_per_s']:.2f} s a step of "
+        f"{found['tokens_per_step']:.0f} tokens, n {found['timed_steps']} each), first epoch {found['first_epoch_over_full']:.2f}x, "
+        f"largest relative difference of losses {found['max_loss_difference']:.1e}, "
+        f"peak memory {found['full_peak_gib']:.2f} -> {found['frozen_peak_gib']:.2f} GiB"
+    )
+
+
+def measure(
+    args: argparse.Namespace, dtype: str, mode: str, prompt: int | None = None, answer: int | None = None, blocks: list[int] | None = None
+) -> dict[str, Any]:
+    """Train one way in this process; seconds of each step, losses, tokens a step, peak memory."""
+    import torch
+    from rich.progress import Progress
+
+    from expunge.data.people import people
+    from expunge.data.prompts import Encoded, PromptBuilder
+    from expunge.data.records import read_records
+    from expunge.edits import apply_edit
+    from expunge.models.loading import load
+    from expunge.recipe import make_recipe
+    from expunge.training.inputs import encode_rows
+    from expunge.training.train import train
+
+    ends: list[float] = []
+
+    class Clock(Progress):
+        def update(self, *_args: Any, **_kwargs: Any) -> None:
+            ends.append(time.perf_counter())
+
+    model, tokenizer = load(args.model)
+    records = (read_records(args.tofu / "forget10_perturbed.jsonl") if args.tofu else people())[: 2 * ROWS]
+    rows = encode_rows(PromptBuilder(tokenizer), records[:ROWS], records[ROWS:], own_alternatives=False)
+    for part in (rows.forget, rows.retain):
+        part[:] = [Encoded(_length(row.prompt, prompt), _length(row.answer, answer)) for row in part]
+    preset: dict[str, Any] = {
+        "data": {"forget": "rows", "retain": "rows"},
+        "objective": {"name": "npo", "forget_weight": 100.0},
+        "edit": {"name": "grun", "gate_pool": "last", "blocks": blocks},
+        "training": {"epochs": args.epochs, "batch_size": BATCH, "dtype": dtype, "save_steps": 0, "frozen_prefix": mode},
+    }
+    recipe = make_recipe(preset)
+    torch.manual_seed(0)
+    model = apply_edit(model, recipe.edit, "")
+    with tempfile.TemporaryDirectory() as folder:
+        train(model, recipe, rows, Path(folder), 0, Clock(disable=True))
+        logged = [json.loads(text) for text in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    first = -(-ROWS // BATCH)
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
+    return {
+        "first": seconds[: first - 1],
+        "steps": seconds[first - 1 :],
+        "losses": [step["loss"] for step in logged],
+        "tokens": sum(len(row.prompt) + len(row.answer) for row in [*rows.forget, *rows.retain]) * BATCH / ROWS,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def _length(ids: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:
+    """The ids, repeated and cut to a length."""
+    return ids if wanted is None else (ids * (wanted // len(ids) + 1))[:wanted]
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main()
