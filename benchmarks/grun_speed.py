@@ -79,9 +79,10 @@ def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
 
 def line(found: dict[str, float]) -> str:
     """A comparison in words."""
+    seconds = [1 / found[f"{mode}_steps_per_s"] for mode in ("full", "frozen")]
     return (
-        f"{found['frozen_over_full']:.2f}x steps/s ({1 / found['full_steps_per_s']:.2f} s -> {1 / found['frozen_steps_per_s']:.2f} s a step of "
-        f"{found['tokens_per_step']:.0f} tokens, n {found['timed_steps']} each), first epoch {found['first_epoch_over_full']:.2f}x, "
+        f"{found['frozen_over_full']:.2f}x steps/s ({seconds[0]:.2f} s -> {seconds[1]:.2f} s a step of "
+        f"{found['tokens_per_step']:.0f} tokens, n {found['timed_steps']:.0f} each), first epoch {found['first_epoch_over_full']:.2f}x, "
         f"largest relative difference of losses {found['max_loss_difference']:.1e}, "
         f"peak memory {found['full_peak_gib']:.2f} -> {found['frozen_peak_gib']:.2f} GiB"
     )

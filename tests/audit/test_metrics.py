@@ -13,7 +13,7 @@ from torch import tensor
 from expunge.audit.metrics.gate import auroc, fpr_at_tpr, share_open
 from expunge.audit.metrics.likelihood import (
     AnswerScore,
-    answer_scores,
+    each_answer,
     exact_memorization,
     extraction_strength,
     forget_truth_ratio,
@@ -125,22 +125,16 @@ def test_answers_of_a_batch_are_taken_apart():
     scores = Scores(
         nll=tensor([math.log(16 / 3), math.log(2)]),
         tokens=tensor([2, 1]),
-        logits=tensor([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]]).log(),
-        targets=tensor([0, 1, 0]),
-        rows=tensor([0, 0, 1]),
+        token_nll=tensor([3 / 4, 1 / 4, 1 / 2]).log().neg(),
+        greedy=tensor([True, False, True]),
     )
-    first, second = answer_scores(scores)
+    first, second = each_answer(scores)
     assert first.token_logprobs == pytest.approx([math.log(3 / 4), math.log(1 / 4)])
     assert first.greedy_match == [True, False]
     assert first.loss == pytest.approx(math.log(16 / 3) / 2)
     assert second.tokens == 1
     assert second.token_logprobs == pytest.approx([math.log(1 / 2)])
     assert first.without_end() == AnswerScore(-first.token_logprobs[0], 1, first.token_logprobs[:1], [True])
-
-
-def test_answers_without_logits_are_an_error():
-    with pytest.raises(ValueError, match="logits"):
-        answer_scores(Scores(nll=tensor([1.0]), tokens=tensor([1])))
 
 
 def test_rouge_is_the_stemmed_recall_of_the_truth():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from expunge.audit.metrics.likelihood import (
-    answer_scores,
+    each_answer,
     exact_memorization,
     extraction_strength,
     min_k,
@@ -44,7 +44,7 @@ def test_metrics_agree_with_openunlearning(smollm2, reference, rows):
         batch = collate([builder.record(record, answer=text) for text in said], builder.pad)
         with torch.inference_mode():
             scores = score(model, batch, logits=True)
-        own, paraphrased, *others = answer_scores(scores)
+        own, paraphrased, *others = each_answer(scores)
         ended = own.without_end()
         of_own = (scores.rows == 0).nonzero()[:-1, 0]
         got = {

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from expunge.models import head as head_module
-from expunge.models.head import answer_token_nll, frozen_head
+from expunge.models.head import frozen_head, token_scores
 from expunge.models.loading import load
 
 
@@ -20,17 +20,18 @@ def test_losses_and_gradients_in_chunks_are_those_of_all_logits_at_once(monkeypa
     targets, weights = torch.randint(0, 50, (10,)), torch.rand(10, dtype=torch.float64)
     expected = cross_entropy(head(hidden), targets, reduction="none")
     (gradient,) = torch.autograd.grad((expected * weights).sum(), hidden)
-    found = answer_token_nll(hidden, head, targets)
+    found, greedy = token_scores(hidden, head, targets)
     torch.testing.assert_close(found, expected)
+    assert torch.equal(greedy, head(hidden).argmax(-1) == targets)
     torch.testing.assert_close(torch.autograd.grad((found * weights).sum(), hidden)[0], gradient)
-    assert torch.autograd.gradcheck(lambda states: answer_token_nll(states, head, targets), hidden)
+    assert torch.autograd.gradcheck(lambda states: token_scores(states, head, targets)[0], hidden)
 
 
 def test_huge_logits_do_not_overflow():
     head = nn.Linear(1, 2, bias=False).requires_grad_(False)
     head.weight.copy_(torch.tensor([[1000.0], [-1000.0]]))
     # Logits 1000 and -1000: the second target costs their difference.
-    assert answer_token_nll(torch.ones(2, 1), head, torch.tensor([0, 1])).tolist() == [0.0, 2000.0]
+    assert token_scores(torch.ones(2, 1), head, torch.tensor([0, 1]))[0].tolist() == [0.0, 2000.0]
 
 
 def test_a_trained_head_and_capped_logits_go_the_long_way(make_tiny_model, make_tokenizer):

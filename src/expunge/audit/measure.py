@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from expunge.audit.metrics.likelihood import (
     AnswerScore,
-    answer_scores,
+    each_answer,
     exact_memorization,
     extraction_strength,
     probability,
@@ -112,7 +112,7 @@ def _score(
                 gates.append(said.amax(0))
 
         scores = score_candidates(model, [encoded[i].prompt for i in chosen], [candidates[i] for i in chosen], builder.pad, hear)
-        answers = iter(answer_scores(scores))
+        answers = iter(each_answer(scores))
         for place, i in enumerate(chosen):
             rows[i] = _row([next(answers) for _ in candidates[i]])
             if gates:

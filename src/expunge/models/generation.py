@@ -1,12 +1,13 @@
-"""Greedy answers to many prompts, batched by length."""
+"""Greedy answers to many prompts, batched by length; a row that has ended costs nothing more."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
 
-from expunge.data.prompts import Encoded, PromptBuilder, collate
+from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
+from expunge.models.span import continued_prompts
 
 
 @torch.no_grad()
@@ -37,16 +38,30 @@ def generate(
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         batch = collate([Encoded(prompts[i]) for i in chosen], builder.pad).to(device)
-        output = cast(Any, model).generate(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=builder.end_of_turn,
-            pad_token_id=builder.pad,
-        )
-        for i, ids in zip(chosen, output[:, batch.prompt_length :].tolist(), strict=True):
-            ended = ids.index(builder.end_of_turn) if builder.end_of_turn in ids else len(ids)
-            answers[i] = cast(str, builder.tokenizer.decode(ids[:ended], skip_special_tokens=True)).strip()
+        for i, ids in zip(chosen, _greedy(model, batch, builder.end_of_turn, max_new_tokens), strict=True):
+            answers[i] = cast(str, builder.tokenizer.decode(ids, skip_special_tokens=True)).strip()
         advance(len(chosen))
     return answers
+
+
+def _greedy(model: nn.Module, batch: Batch, end: int, limit: int) -> list[list[int]]:
+    """The most likely token again and again, `end` left out; a row that has ended leaves the batch."""
+    answers: list[list[int]] = [[] for _ in batch.input_ids]
+    owner, mask, position = list(range(len(answers))), batch.attention_mask, batch.position_ids
+    output = model(input_ids=batch.input_ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
+    cache, position = output.past_key_values, position[:, -1:]
+    for _ in range(limit):
+        said = output.logits[:, -1].argmax(-1)
+        for row, token in zip(owner, said.tolist(), strict=True):
+            answers[row].append(token)
+        going = (said != end).nonzero()[:, 0]
+        owner = [owner[row] for row in going.tolist()]
+        if not owner or len(answers[owner[0]]) == limit:
+            break
+        if len(going) < len(said):
+            cache.batch_select_indices(going)
+        mask = torch.cat((mask[going], mask.new_ones(len(going), 1)), dim=1)
+        position = position[going] + 1
+        with continued_prompts(going):
+            output = model(input_ids=said[going, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
+    return [ids[:-1] if ids[-1] == end else ids for ids in answers]

@@ -23,7 +23,8 @@ def frozen_head(model: nn.Module) -> nn.Linear | None:
         None where the head is trained, sharded or of another kind, or the model scales or caps its logits.
     """
     head = cast(Any, model).get_output_embeddings()
-    if type(head) is not nn.Linear or isinstance(head.weight, DTensor) or any(p.requires_grad for p in head.parameters()):
+    trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in head.parameters())
+    if type(head) is not nn.Linear or isinstance(head.weight, DTensor) or trained:
         return None
     if head not in _is_last:
         _is_last[head] = _gives_the_logits(model, head)
@@ -77,8 +78,8 @@ class _Keep(nn.Module):
         return hidden
 
 
-def answer_token_nll(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
-    """Negative log-likelihood of each target under softmax(head(hidden)).
+def token_scores(hidden: Tensor, head: nn.Linear, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of each target under softmax(head(hidden)), and whether it is the most likely token.
 
     Args:
         hidden: (labels, hidden); gradients flow to it, never to the head.
@@ -86,26 +87,27 @@ def answer_token_nll(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor
         targets: (labels,), token ids.
 
     Returns:
-        (labels,), nats, in at least fp32.
+        (labels,) nats, in at least fp32, and (labels,) bool.
     """
     dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else head.weight.dtype
-    return _TokenNLL.apply(hidden, head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype), targets)
+    return _TokenScores.apply(hidden, head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype), targets)
 
 
-class _TokenNLL(torch.autograd.Function):
+class _TokenScores(torch.autograd.Function):
     """The gradient is computed along with the loss, while a chunk's logits are there."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(weight.dtype, torch.float32)
-        nll = torch.empty(len(hidden), dtype=wide, device=hidden.device)
+        nll, greedy = torch.empty(len(hidden), dtype=wide, device=hidden.device), torch.empty_like(targets, dtype=torch.bool)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         size = max(1, CHUNK_BYTES // (len(weight) * wide.itemsize))
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(hidden), size):
                 chunk, wanted = slice(start, start + size), targets[start : start + size]
                 logits = linear(hidden[chunk].to(weight.dtype), weight, bias).to(wide)
-                highest = logits.amax(-1)
+                highest, most_likely = logits.max(-1)
+                greedy[chunk] = most_likely == wanted
                 at_target = logits.gather(-1, wanted[:, None])[:, 0]
                 shares = logits.sub_(highest[:, None]).exp_()
                 total = shares.sum(-1)
@@ -115,7 +117,8 @@ class _TokenNLL(torch.autograd.Function):
                     pulled = (shares.to(weight.dtype) @ weight).to(wide) / total[:, None]
                     gradient[chunk] = (pulled - weight[wanted]).to(hidden.dtype)
         ctx.save_for_backward(gradient)
-        return nll
+        ctx.mark_non_differentiable(greedy)
+        return nll, greedy
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:

@@ -16,6 +16,8 @@ class Scores:
     Attributes:
         nll: (batch,), nats, summed over the answer's tokens (end of turn included, prompt never).
         tokens: (batch,), number of those tokens.
+        token_nll: (labels,), nats of each of those tokens, rows one after the other.
+        greedy: (labels,) bool, whether the most likely token is the labelled one.
         logits: (labels, vocab), at the positions that predict the labelled tokens, rows one after the other.
         targets: (labels,), the labelled token ids.
         rows: (labels,), the row of the batch that each label belongs to.
@@ -27,6 +29,8 @@ class Scores:
 
     nll: Tensor
     tokens: Tensor
+    token_nll: Tensor = NOT_ASKED
+    greedy: Tensor = NOT_ASKED
     logits: Tensor = NOT_ASKED
     targets: Tensor = NOT_ASKED
     rows: Tensor = NOT_ASKED

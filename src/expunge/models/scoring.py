@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from expunge.data.prompts import Batch
 from expunge.models.blocks import decoder_blocks
-from expunge.models.head import answer_token_nll, frozen_head, head_inputs
+from expunge.models.head import frozen_head, head_inputs, token_scores
 from expunge.models.prefix import Prefix, entered, last_prompt_onward
 from expunge.models.scores import NOT_ASKED, Scores
 from expunge.models.span import prompt_span
@@ -67,30 +67,33 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
             **past,
         )
     targets = run.input_ids[:, run.prompt_length :][labelled]
-    if head:
-        scores = _summed(answer_token_nll(states[0][labelled], head, targets), labelled)
-    else:
-        scores = scores_of_logits(output.logits[labelled], targets, labelled)
-        if not logits:
-            scores = replace(scores, logits=NOT_ASKED, targets=NOT_ASKED, rows=NOT_ASKED)
+    scores = answer_scores(states[0][labelled] if head else output.logits[labelled], head, targets, labelled)
+    if not logits:
+        scores = replace(scores, logits=NOT_ASKED, targets=NOT_ASKED, rows=NOT_ASKED)
     return replace(scores, hidden=kept or NOT_ASKED)
 
 
-def scores_of_logits(logits: Tensor, targets: Tensor, labelled: Tensor) -> Scores:
-    """Scores of answers whose logits are there.
+def answer_scores(last: Tensor, head: nn.Linear | None, targets: Tensor, labelled: Tensor) -> Scores:
+    """Scores of answers from the end of a forward pass.
 
     Args:
-        logits: (labels, vocab), at the positions that predict the labelled tokens.
+        last: (labels, hidden), what the head would read at the positions that predict the labelled tokens; without a head
+            (labels, vocab), their logits.
+        head: frozen, see `expunge.models.head.frozen_head`.
         targets: (labels,), the labelled token ids.
         labelled: (batch, answer_length) bool, where the labels are.
     """
-    loss = cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
-    return replace(_summed(loss, labelled), logits=logits, targets=targets, rows=labelled.nonzero()[:, 0])
+    rows = labelled.nonzero()[:, 0]
+    if head is not None:
+        nll, greedy = token_scores(last, head, targets)
+        return Scores(_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy)
+    nll = cross_entropy(last.to(torch.promote_types(last.dtype, torch.float32)), targets, reduction="none")
+    greedy = last.argmax(-1) == targets
+    return Scores(_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy, logits=last, targets=targets, rows=rows)
 
 
-def _summed(loss: Tensor, labelled: Tensor) -> Scores:
-    """Of the losses (labels,) of the labelled tokens."""
-    return Scores(nll=loss.new_zeros(len(labelled)).index_add(0, labelled.nonzero()[:, 0], loss), tokens=labelled.sum(-1))
+def _by_row(nll: Tensor, rows: Tensor, labelled: Tensor) -> Tensor:
+    return nll.new_zeros(len(labelled)).index_add(0, rows, nll)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -39,23 +39,13 @@ class AnswerScore:
         return AnswerScore(-sum(logprobs), self.tokens - 1, logprobs, self.greedy_match[:-1])
 
 
-def answer_scores(scores: Scores) -> list[AnswerScore]:
-    """The answers of a scored batch, one by one.
-
-    Args:
-        scores: with `logits`, `targets` and `rows`.
-
-    Raises:
-        ValueError: if one of these is missing.
-    """
-    if scores.logits is None or scores.targets is None or scores.rows is None:
-        raise ValueError("the scores have no logits, targets and rows; ask for logits when scoring")
-    logprobs = _target_logprobs(scores.logits, scores.targets)
-    match = scores.logits.argmax(-1) == scores.targets
-    answers = []
-    for row, (nll, tokens) in enumerate(zip(scores.nll.tolist(), scores.tokens.tolist(), strict=True)):
-        of_row = scores.rows == row
-        answers.append(AnswerScore(nll, int(tokens), logprobs[of_row].tolist(), match[of_row].tolist()))
+def each_answer(scores: Scores) -> list[AnswerScore]:
+    """The answers of a scored batch, one by one."""
+    parts = [part.tolist() for part in (scores.nll, scores.tokens, -scores.token_nll, scores.greedy)]
+    answers, start = [], 0
+    for nll, tokens in zip(parts[0], parts[1], strict=True):
+        own = slice(start, start := start + tokens)
+        answers.append(AnswerScore(nll, tokens, parts[2][own], parts[3][own]))
     return answers
 
 

@@ -1,5 +1,7 @@
 """A decoder block with its edits: h' = h + sum_i g_i(h) R_i^T (W_i h + b_i - R_i h) (Ren et al., 2025, arXiv 2502.17823)."""
 
+from typing import cast
+
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
@@ -130,7 +132,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         # Contiguous, or `linear` takes another kernel for trainable weights than for frozen ones and the last bit differs.
         states = hidden[:, window.start : window.stop].contiguous().float()
         rotate = _joined([self.grun_rotate[adapter] for adapter in adapters])
-        sources = [self.grun_source[adapter] for adapter in adapters]
+        sources = [cast(nn.Linear, self.grun_source[adapter]) for adapter in adapters]
         weight, bias = _joined([source.weight for source in sources]), _joined([source.bias for source in sources])
         openings = [self._opening(adapter, hidden) for adapter in adapters]
         scales = [self.configs[adapter].scale(len(self.active_adapters)) for adapter in adapters]
