@@ -17,9 +17,12 @@ from safetensors.torch import load_file, save_file
 
 import expunge
 from expunge.console import Display
+from expunge.data.prompts import collate
 from expunge.data.records import Record, Turn, read_records
+from expunge.edits import REQUEST, edits_off, requests
 from expunge.errors import ExpungeError, InputError
 from expunge.models.generation import generate
+from expunge.models.scoring import score
 from expunge.pipeline import load_run, reread_sets, split, unlearn
 from expunge.recipe import Recipe, make_recipe
 from expunge.run import Run, start_run
@@ -62,6 +65,31 @@ def test_a_model_and_a_forget_file_are_enough(tiny_model_dir, tiny_data, tmp_pat
     assert not model.training
     (answer,) = generate(model, prompts, [prompts.prompt((Turn("user", "Where?"),))], 4)
     assert isinstance(answer, str)
+
+
+def test_a_second_request_goes_on_top_of_the_first(tiny_model_dir, tiny_data, tmp_path):
+    first = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "first", edit=GATED, training=SHORT)
+    (tmp_path / "more.jsonl").write_text('{"prompt": "Who is Zoe Park?", "answer": "Zoe Park is a diver."}\n')
+    more = {"forget": tmp_path / "more.jsonl", "retain": tiny_data[1]}
+    second = expunge.unlearn(first.folder, **more, out=tmp_path / "second", edit=GATED, objective="npo", training=SHORT)
+    once, builder = expunge.load(first)
+    twice, _ = expunge.load(second)
+    assert requests(twice) == ["request1", REQUEST]
+    batch = collate([builder.record(record) for record in read_records(tiny_data[0])], builder.pad)
+    with torch.no_grad(), edits_off(twice, REQUEST):
+        assert torch.equal(score(twice, batch).nll, score(once, batch).nll)
+    # The second run holds its own module alone, and the audit's original is the model that it was trained on.
+    assert set(load_file(second.edit / "adapter_model.safetensors")) == set(load_file(first.edit / "adapter_model.safetensors"))
+    expunge.audit(second)
+    assert set(second.summary) == {"original", "unlearned"}
+    with pytest.raises(InputError, match="lora cannot go on top of earlier requests"):
+        expunge.unlearn(first.folder, **more, out=tmp_path / "third", edit="lora")
+
+
+def test_a_request_on_top_of_an_edit_that_does_not_add_up_is_refused(make_recipe_for, tiny_data, tmp_path):
+    first = unlearn(make_recipe_for("first"), Display())
+    with pytest.raises(InputError, match="only reft and grun edits add up"):
+        expunge.unlearn(first.folder, forget=tiny_data[0], out=tmp_path / "second")
 
 
 def test_a_base_model_without_a_chat_template_is_enough_too(make_tiny_model, tiny_data, tmp_path):

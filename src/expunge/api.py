@@ -26,7 +26,7 @@ def unlearn(
     """Make a model forget a file of records.
 
     Args:
-        model: `smollm2-135m`, a local folder, a GGUF file or a hub id.
+        model: `smollm2-135m`, a local folder, a GGUF file or a hub id; or a run's folder, to add a request to those it carries.
         forget: records to forget, as `expunge validate` accepts them.
         retain: records to keep; none: the model's own answers to neutral instructions.
         edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; none: the default recipe's.

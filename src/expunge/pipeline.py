@@ -3,20 +3,22 @@
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records
-from expunge.edits import apply_edit, load_edit, save_edit
+from expunge.edits import add_request, apply_edit, load_edit, save_edit
 from expunge.errors import ExpungeError, InputError
 from expunge.models.loading import load, weights_sha256
 from expunge.recipe import DataSection, Recipe
-from expunge.run import Run, locked, start_run, write_atomically
+from expunge.run import Run, locked, open_run, start_run, write_atomically
 from expunge.training.checkpoints import write_manifest
 from expunge.training.gate_first import gate_first
 from expunge.training.inputs import encode_rows
@@ -67,7 +69,7 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
             return run
         started = time.monotonic()
         with display.step("Loading the model"):
-            model, tokenizer = load(recipe.model)
+            model, tokenizer, bare_sha256 = load_start(recipe.model)
             base_sha256 = weights_sha256(model)
         builder = PromptBuilder(tokenizer, recipe.data.system)
         if retain is None:
@@ -78,7 +80,7 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         _note(run, model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
         # The edit starts from the same numbers in every process that this recipe is given to.
         torch.manual_seed(recipe.training.seed)
-        model = apply_edit(model, recipe.edit, base_sha256)
+        model = apply_edit(model, recipe.edit, bare_sha256)
         if recipe.edit.trains_gate_first:
             _train_gate(run, model, builder, sets, recipe, display)
         # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
@@ -153,9 +155,31 @@ def load_base(run: Run) -> tuple[nn.Module, PromptBuilder]:
         InputError: it is not the model that the edit was trained on.
     """
     recipe = run.recipe
-    model, tokenizer = load(recipe.model)
+    model, tokenizer, _ = load_start(recipe.model)
     _check_base(run, weights_sha256(model))
     return model, PromptBuilder(tokenizer, recipe.data.system)
+
+
+def load_start(name: str) -> tuple[nn.Module, PreTrainedTokenizerBase, str]:
+    """The model that a recipe names, its tokenizer, and the hash of its weights without requests.
+
+    Args:
+        name: as `expunge.models.loading.load` takes it, or the folder of a run, whose model carries that run's request and
+            those before it.
+
+    Raises:
+        InputError: a run is not trained yet, or is not of an edit that others can be added to.
+    """
+    earlier: list[Run] = []
+    while (Path(name) / "run.json").exists():
+        earlier.append(open_run(name))
+        name = earlier[-1].recipe.model
+    model, tokenizer = load(name)
+    bare_sha256 = weights_sha256(model)
+    for number, run in enumerate(reversed(earlier), 1):
+        _check_base(run, weights_sha256(model))
+        model = add_request(model, run.edit, f"request{number}").eval()
+    return model, tokenizer, bare_sha256
 
 
 def _check_same(run: Run, base_sha256: str, forget: list[Record], retain: list[Record]) -> None:

@@ -110,7 +110,7 @@ class AuditSection(Section):
 class Recipe(Section):
     """One run."""
 
-    model: str = "smollm2-135m"
+    model: str = Field("smollm2-135m", description="hub id, folder, GGUF file; or a run, to add a request to those it carries")
     data: DataSection
     objective: Any = Field(default_factory=OBJECTIVES["idk"])
     edit: EditSection = Field(default_factory=EditSection)

@@ -19,7 +19,7 @@ from expunge.audit.metrics.likelihood import (
 from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.edits import gate_logits
+from expunge.edits import REQUEST, gate_logits
 from expunge.models.candidates import score_candidates
 from expunge.models.generation import generate
 
@@ -108,7 +108,7 @@ def _score(
         gates: list[Tensor] = []
 
         def hear(gates: list[Tensor] = gates) -> None:
-            if (said := gate_logits(model)) is not None:
+            if (said := gate_logits(model, REQUEST)) is not None:
                 gates.append(said.amax(0))
 
         scores = score_candidates(model, [encoded[i].prompt for i in chosen], [candidates[i] for i in chosen], builder.pad, hear)

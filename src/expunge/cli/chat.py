@@ -23,7 +23,7 @@ def command(
     from expunge import pipeline
     from expunge.console import Display
     from expunge.data.records import Turn
-    from expunge.edits import edits_off
+    from expunge.edits import REQUEST, edits_off
     from expunge.models.generation import generate
     from expunge.models.loading import load
     from expunge.run import open_run
@@ -37,7 +37,7 @@ def command(
         prompts = [builder.prompt((Turn("user", text),))]
         after = generate(model, builder, prompts, max_new_tokens)[0]
         if original is None:
-            with edits_off(model):
+            with edits_off(model, REQUEST):
                 before = generate(model, builder, prompts, max_new_tokens)[0]
         else:
             before = generate(original, builder, prompts, max_new_tokens)[0]

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig, retract
+from expunge.edits.requests import REQUEST, add_request, remove_request, requests, switch_on
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
 from expunge.recipe import EditSection
@@ -25,6 +26,8 @@ FULL_WEIGHTS = "weights.safetensors"
 
 __all__ = [
     "EDITS",
+    "REQUEST",
+    "add_request",
     "apply_edit",
     "edited_blocks",
     "edits_off",
@@ -33,6 +36,8 @@ __all__ = [
     "gate_logits",
     "load_edit",
     "pooled_gate_logits",
+    "remove_request",
+    "requests",
     "retract",
     "save_edit",
 ]
@@ -42,12 +47,12 @@ def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Modu
     """Put a fresh edit on a model and freeze everything else.
 
     Args:
-        model: a causal LM.
+        model: a causal LM, or one that carries earlier requests: these stay on, frozen.
         edit: the recipe's section.
-        base_sha256: hash of the model's weights, stored with a gated edit.
+        base_sha256: hash of the weights of the model without requests, stored with a gated edit.
 
     Raises:
-        InputError: `modules` matches nothing, or the model has no such blocks.
+        InputError: `modules` matches nothing, the model has no such blocks, or the edit does not go with the requests there.
     """
     if edit.name == "full":
         pattern = re.compile(edit.modules or "")
@@ -55,10 +60,17 @@ def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Modu
         if not trained:
             raise InputError(f"edit.modules: {edit.modules!r} matches no parameter of this model")
         return model
+    if isinstance(model, PeftModel) and edit.name not in ("reft", "grun"):
+        raise InputError(f"edit.name: {edit.name} cannot go on top of earlier requests; take reft or grun, as they did")
     try:
-        return get_peft_model(model, _peft_config(model, edit, base_sha256))
+        config = _peft_config(model, edit, base_sha256)
+        if not isinstance(model, PeftModel):
+            return get_peft_model(model, config)
+        model.add_adapter(REQUEST, config)
     except ValueError as error:
         raise InputError(f"edit: {error}") from error
+    switch_on(model, requests(model), trained=REQUEST)
+    return model
 
 
 def _peft_config(model: nn.Module, edit: EditSection, base_sha256: str) -> PeftConfig:
@@ -82,7 +94,7 @@ def _linear_modules(model: nn.Module, modules: str) -> list[str]:
 def edited_blocks(model: nn.Module) -> tuple[int, ...]:
     """Blocks that the active edit acts on; the middle one for edits without blocks of their own."""
     if isinstance(model, PeftModel):
-        config = model.active_peft_config
+        config = model.peft_config[REQUEST]
         if isinstance(config, ReftConfig):
             return tuple(config.blocks or ())
     _, blocks = decoder_blocks(model)
@@ -105,14 +117,14 @@ def save_edit(model: nn.Module, folder: Path) -> None:
     """Save an adapter as PEFT does, or the changed weights of a `full` edit, as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder))
+        model.save_pretrained(str(folder), selected_adapters=[REQUEST])
         return
     changed = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
     save_file(changed, folder / FULL_WEIGHTS)
 
 
-def load_edit(model: nn.Module, folder: Path, adapter_name: str = "default") -> nn.Module:
-    """Put a saved edit on its base model.
+def load_edit(model: nn.Module, folder: Path) -> nn.Module:
+    """Put a saved edit on its base model, or on one that carries earlier requests.
 
     Raises:
         InputError: the folder holds none, or it was trained on another base model.
@@ -125,4 +137,4 @@ def load_edit(model: nn.Module, folder: Path, adapter_name: str = "default") -> 
         return model
     if not (folder / "adapter_config.json").exists():
         raise InputError(f"{folder}: no edit there (neither adapter_config.json nor {FULL_WEIGHTS})")
-    return PeftModel.from_pretrained(model, str(folder), adapter_name=adapter_name)
+    return add_request(model, folder, REQUEST) if isinstance(model, PeftModel) else PeftModel.from_pretrained(model, str(folder))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.texts import neutral_instructions, wrappers
+from expunge.edits import REQUEST
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.layer import GrunLayer
 from expunge.errors import ExpungeError
@@ -56,7 +57,7 @@ def gate_first(
         ExpungeError: the calibrated gate opens for none of the forget prompts, so nothing could be suppressed.
     """
     tuned = cast(PeftModel, model)
-    config, adapter = cast(GrunConfig, tuned.active_peft_config), tuned.active_adapter
+    config, adapter = cast(GrunConfig, tuned.peft_config[REQUEST]), REQUEST
     rng = np.random.default_rng([seed, 4])
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
     known = {builder.record(record).prompt for record in (*retain, *calibration, *exam)}

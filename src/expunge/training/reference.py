@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, Encoded, collate
-from expunge.edits import edits_off
+from expunge.edits import REQUEST, edits_off
 from expunge.models.scores import Scores
 from expunge.models.scoring import score
 
@@ -35,7 +35,7 @@ class Reference:
         if self.frozen is not None:
             yield self.frozen
             return
-        with edits_off(self.model):
+        with edits_off(self.model, REQUEST):
             yield self.model
 
 

@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from expunge.data.batches import Pair, PairLoader, PairSampler, Plan
 from expunge.data.prompts import Batch, Encoded, collate
-from expunge.edits import entry_block, gate_logits, pooled_gate_logits
+from expunge.edits import REQUEST, entry_block, gate_logits, pooled_gate_logits
 from expunge.errors import ExpungeError
 from expunge.models.prefix import CannotEnter, Prefix
 from expunge.models.prefix_store import PrefixStore, open_store
@@ -165,7 +165,7 @@ class UnlearnTrainer(Trainer):
         """Scores of the forget rows, and what the gates said of their prompts (the next forward replaces it)."""
         objective, device = self.loss.objective, self.args.device
         scores = self._score(model, inputs[objective.answer], **self._wanted(objective.parts))
-        gates = gate_logits(model)
+        gates = gate_logits(model, REQUEST)
         more: dict[str, Any] = {}
         if self._forget_reference is not None:
             more["reference_nll"] = self._forget_reference[inputs["index"]].to(device)
@@ -182,7 +182,7 @@ class UnlearnTrainer(Trainer):
         batch, parts = inputs["retain"].to(self.args.device), self.loss.objective.retain_parts
         prefix = self._prefix(inputs["retain"])
         scores = score(model, batch, prefix=prefix, **self._wanted(parts))
-        gates = gate_logits(model)
+        gates = gate_logits(model, REQUEST)
         referred = tuple(part.removeprefix("reference_") for part in parts if part.startswith("reference_"))
         if not referred or not self.loss.objective.retain_weight:
             return scores, gates

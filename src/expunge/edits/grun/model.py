@@ -27,9 +27,13 @@ class ReftModel(BaseTuner):
     _watch: RemovableHandle
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
-        self.state = PromptState()
+        # Shared by all adapters: a gate of one may sit in a block that another one wrapped.
+        if "state" not in vars(self):
+            self.state = PromptState()
 
     def _post_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
+        if "_watch" in vars(self):
+            return
         decoder = model.get_submodule(decoder_blocks(model)[0].rpartition(".")[0])
         self._watch = decoder.register_forward_pre_hook(self.state.observe, with_kwargs=True)
 
