@@ -100,6 +100,10 @@ class AuditSection(Section):
     """What is measured after training."""
 
     sets: dict[str, str] = Field(default_factory=dict, description="further sets: name -> file")
+    questions: dict[str, str] = Field(
+        default_factory=dict,
+        description="multiple-choice sets (schema of WMDP and MMLU): name -> source; forget_… are to be forgotten",
+    )
     control: str | None = Field(None, description="model that never saw the forget set")
     max_rows: int | None = Field(None, ge=1, description="rows a set, drawn by seed; none: all")
     max_new_tokens: int = Field(64, ge=1)

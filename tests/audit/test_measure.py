@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from expunge.audit.engine import measured_once
-from expunge.audit.measure import Settings, draw, measure, with_paraphrases
+from expunge.audit.measure import AuditSets, Settings, draw, measure, with_paraphrases
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, collate
 from expunge.data.records import Record, Turn
@@ -55,7 +55,7 @@ def tiny(make_tiny_model: Callable[..., Path]):
 
 
 def test_a_row_has_every_metric_that_its_record_allows(tiny):
-    rows = measure(*tiny, with_paraphrases({"forget": [FULL, BARE], "retain": [TEXT]}), SETTINGS, lambda done: None)
+    rows = measure(*tiny, AuditSets(with_paraphrases({"forget": [FULL, BARE], "retain": [TEXT]})), SETTINGS, lambda done: None)
     columns = {(row["set"], row["id"]): set(row) for row in rows}
     assert columns == {
         ("forget", "full"): ALWAYS | WITH_WRONG,
@@ -67,7 +67,7 @@ def test_a_row_has_every_metric_that_its_record_allows(tiny):
 
 def test_the_likelihoods_are_those_of_scoring_each_answer_alone(tiny):
     model, builder = tiny
-    (row,) = measure(model, builder, {"forget": [FULL]}, SETTINGS, lambda done: None)
+    (row,) = measure(model, builder, AuditSets({"forget": [FULL]}), SETTINGS, lambda done: None)
 
     def nll(answer: str) -> tuple[float, int]:
         with torch.no_grad():
@@ -86,22 +86,22 @@ def test_the_likelihoods_are_those_of_scoring_each_answer_alone(tiny):
 
 def test_rows_do_not_depend_on_the_batch_they_are_measured_in(tiny):
     records = [FULL, BARE, TEXT, replace(BARE, id="long", turns=(Turn("user", "Who wrote it? " * 6),))]
-    alone = measure(*tiny, {"forget": records}, Settings(4, 1, show_text=True), lambda done: None)
-    together = measure(*tiny, {"forget": records}, Settings(4, 4, show_text=True), lambda done: None)
+    alone = measure(*tiny, AuditSets({"forget": records}), Settings(4, 1, show_text=True), lambda done: None)
+    together = measure(*tiny, AuditSets({"forget": records}), Settings(4, 4, show_text=True), lambda done: None)
     assert [row["answer"] for row in alone] == [row["answer"] for row in together]
     assert [row["nll"] for row in alone] == pytest.approx([row["nll"] for row in together], abs=1e-3)
 
 
 def test_progress_counts_every_record_twice(tiny):
     done: list[int] = []
-    measure(*tiny, {"forget": [FULL, BARE, TEXT]}, SETTINGS, done.append)
+    measure(*tiny, AuditSets({"forget": [FULL, BARE, TEXT]}), SETTINGS, done.append)
     assert sum(done) == 6
 
 
 def test_the_gate_of_an_edited_model_is_in_every_row(tiny):
     model, builder = tiny
     edited = apply_edit(model, EditSection(name="grun", gate_pool="last"), "0" * 64).eval()
-    rows = measure(edited, builder, {"forget": [FULL], "retain": [BARE, TEXT]}, SETTINGS, lambda done: None)
+    rows = measure(edited, builder, AuditSets({"forget": [FULL], "retain": [BARE, TEXT]}), SETTINGS, lambda done: None)
     assert all(isinstance(row["gate"], float) for row in rows)
 
 
@@ -146,7 +146,7 @@ def measurements(monkeypatch, tmp_path, tiny):
     def take(sets=None, settings=SETTINGS, system=None):
         said = StringIO()
         asked = PromptBuilder(builder.tokenizer, system)
-        rows = measured_once(model, asked, sets or {"forget": [FULL, BARE]}, settings, Display(Console(file=said)), "Measuring")
+        rows = measured_once(model, asked, AuditSets(sets or {"forget": [FULL, BARE]}), settings, Display(Console(file=said)), "Measuring")
         return rows, "Measuring" in said.getvalue()
 
     return take
@@ -185,5 +185,5 @@ def test_other_weights_are_measured_anew(measurements, tiny):
 
 
 def test_what_was_said_is_kept_only_when_asked_for(tiny):
-    rows = measure(*tiny, {"forget": [FULL]}, Settings(4, 2, show_text=False), lambda done: None)
+    rows = measure(*tiny, AuditSets({"forget": [FULL]}), Settings(4, 2, show_text=False), lambda done: None)
     assert [row for row in rows if "answer" in row] == []

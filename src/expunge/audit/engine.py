@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 from torch import nn
 
 import expunge
-from expunge.audit.measure import Row, Settings, draw, measure, with_paraphrases
+from expunge.audit.measure import AuditSets, Row, Settings, draw, measure, with_paraphrases
 from expunge.audit.report import write_run_report
 from expunge.audit.summary import FORGET, RETAIN, summarise
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, data_hash, read_records
+from expunge.data.questions import read_questions
+from expunge.data.records import data_hash, read_records
 from expunge.edits import load_edit
+from expunge.errors import InputError
 from expunge.models.embedded import cache_dir
 from expunge.models.loading import load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
@@ -62,12 +64,12 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         summary = {name: _as_dict(summarise(rows, by_model.get(CONTROL), threshold)) for name, rows in by_model.items()}
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
-        write_run_report(run, summary, by_model, sets)
+        write_run_report(run, summary, by_model, sets.records)
     return run
 
 
-def audit_sets(run: Run, max_rows: int | None) -> dict[str, list[Record]]:
-    """The sets of a run's audit: forget and held-out retain, each with its paraphrases, and the recipe's others.
+def audit_sets(run: Run, max_rows: int | None) -> AuditSets:
+    """The sets of a run's audit: forget and held-out retain, each with its paraphrases, the recipe's others and its questions.
 
     Raises:
         InputError: a file is gone, faulty or has changed since training.
@@ -76,7 +78,10 @@ def audit_sets(run: Run, max_rows: int | None) -> dict[str, list[Record]]:
     seed = recipe.training.seed
     drawn = {name: draw(records, max_rows, seed) for name, records in ((FORGET, mine.forget), (RETAIN, mine.exam))}
     others = {name: draw(read_records(source, {}, recipe.data.split), max_rows, seed) for name, source in recipe.audit.sets.items()}
-    return {**with_paraphrases(drawn), **others}
+    asked = {name: draw(read_questions(source), max_rows, seed) for name, source in recipe.audit.questions.items()}
+    if twice := set(asked) & {FORGET, RETAIN, *others}:
+        raise InputError(f"audit.questions: the name {min(twice)} is taken by a set of records")
+    return AuditSets({**with_paraphrases(drawn), **others}, asked)
 
 
 def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
@@ -88,9 +93,7 @@ def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
     fresh.rename(path)
 
 
-def measured_once(
-    model: nn.Module, builder: PromptBuilder, sets: dict[str, list[Record]], settings: Settings, display: Display, title: str
-) -> list[Row]:
+def measured_once(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str) -> list[Row]:
     """A model without an edit measures the same in every run: kept by the hash of all that the rows depend on."""
     depends = [
         expunge.__version__,
@@ -99,8 +102,9 @@ def measured_once(
         builder.tokenizer.chat_template,
         builder.system,
         asdict(settings),
-        {name: data_hash(records) for name, records in sets.items()},
-        {name: [record.id for record in records] for name, records in sets.items()},
+        {name: data_hash(records) for name, records in sets.records.items()},
+        {name: [record.id for record in records] for name, records in sets.records.items()},
+        {name: [asdict(question) for question in questions] for name, questions in sets.questions.items()},
     ]
     key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
     path = cache_dir() / "measured" / f"{key}.json"
@@ -121,10 +125,8 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def _measured(
-    model: nn.Module, builder: PromptBuilder, sets: dict[str, list[Record]], settings: Settings, display: Display, title: str
-) -> list[Row]:
-    with display.bar(title, 2 * sum(map(len, sets.values()))) as advance:
+def _measured(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str) -> list[Row]:
+    with display.bar(title, 2 * sets.rows) as advance:
         return measure(model, builder, sets, settings, advance)
 
 

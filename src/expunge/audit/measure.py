@@ -1,12 +1,13 @@
 """Measure one model on the audit's sets: one row a record, every metric of it, nothing averaged yet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
+from expunge.audit.metrics.choices import by_letters, by_text, is_right, option_nll
 from expunge.audit.metrics.likelihood import (
     AnswerScore,
     each_answer,
@@ -18,6 +19,7 @@ from expunge.audit.metrics.likelihood import (
 )
 from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
 from expunge.data.prompts import PromptBuilder
+from expunge.data.questions import Question
 from expunge.data.records import Record
 from expunge.edits import REQUEST, gate_logits
 from expunge.models.candidates import score_candidates
@@ -27,6 +29,7 @@ PARAPHRASE = "_paraphrase"
 """Suffix of a set whose questions are put in other words: generation, probability and gate only."""
 
 Row = dict[str, Any]
+Item = TypeVar("Item", Record, Question)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,24 @@ class Settings:
     max_new_tokens: int
     batch_size: int
     show_text: bool
+
+
+@dataclass(frozen=True)
+class AuditSets:
+    """What is measured, by name.
+
+    Attributes:
+        records: to answer and to score.
+        questions: of multiple choice.
+    """
+
+    records: dict[str, list[Record]]
+    questions: dict[str, list[Question]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many there are in all."""
+        return sum(map(len, (*self.records.values(), *self.questions.values())))
 
 
 def with_paraphrases(sets: dict[str, list[Record]]) -> dict[str, list[Record]]:
@@ -53,7 +74,7 @@ def with_paraphrases(sets: dict[str, list[Record]]) -> dict[str, list[Record]]:
     return every
 
 
-def draw(records: list[Record], at_most: int | None, seed: int) -> list[Record]:
+def draw(records: list[Item], at_most: int | None, seed: int) -> list[Item]:
     """The records, or a seeded sample of them in their own order."""
     if at_most is None or len(records) <= at_most:
         return records
@@ -61,25 +82,31 @@ def draw(records: list[Record], at_most: int | None, seed: int) -> list[Record]:
     return [records[i] for i in sorted(chosen)]
 
 
-def measure(
-    model: nn.Module, builder: PromptBuilder, sets: dict[str, list[Record]], settings: Settings, advance: Callable[[int], None]
-) -> list[Row]:
+def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, advance: Callable[[int], None]) -> list[Row]:
     """Measure a model on every set.
 
     Args:
         model: in evaluation mode, with its edit on or off.
         builder: of its tokenizer.
-        sets: as `with_paraphrases` gives them.
+        sets: records as `with_paraphrases` gives them, and multiple-choice questions.
         settings: lengths and batch size.
         advance: called with the number of records done, twice a record (scored, answered).
 
     Returns:
         A row a record: `set`, `id`, `probability`, `nll`, `tokens`, `exact_memorization`, `extraction_strength`, `rouge`,
         `refusal`, `degenerate`; where there is what they need `truth_ratio`, `probability_options`, `gate`; with `show_text` the
-        `answer` given: what a model says of what is to be forgotten is not kept otherwise.
+        `answer` given: what a model says of what is to be forgotten is not kept otherwise. Of a question: `right_by_letters`,
+        `right_by_text`.
     """
     rows: list[Row] = []
-    for name, records in sets.items():
+    for name, questions in sets.questions.items():
+        forms = {"right_by_letters": by_letters, "right_by_text": by_text}
+        arguments = builder.tokenizer, questions
+        nll = {column: option_nll(model, *arguments, form, builder.pad, settings.batch_size, advance) for column, form in forms.items()}
+        for i, question in enumerate(questions):
+            right = {column: is_right(question, form, nll[column][i]) for column, form in forms.items()}
+            rows.append({"set": name, "id": question.id, **right})
+    for name, records in sets.records.items():
         scored = _score(model, builder, records, name.endswith(PARAPHRASE), settings, advance)
         prompts = [builder.record(record).prompt for record in records]
         answers = generate(model, builder, prompts, settings.max_new_tokens, settings.batch_size, advance)

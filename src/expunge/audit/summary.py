@@ -11,6 +11,7 @@ from expunge.audit.statistics import Summary, auroc_ci, mean_ci, proportion_ci
 FORGET, RETAIN, UTILITY = "forget", "retain", "utility"
 MEANS = ("probability", "rouge", "exact_memorization", "extraction_strength")
 SHARES = {"refusal": "refusal", "degeneracy": "degenerate"}
+ACCURACIES = {"accuracy_letters": "right_by_letters", "accuracy_text": "right_by_text"}
 
 SetSummary = dict[str, Summary]
 
@@ -42,6 +43,8 @@ def summarise(rows: list[Row], control: list[Row] | None = None, threshold: floa
 
 
 def _of_set(name: str, rows: list[Row]) -> SetSummary:
+    if "right_by_text" in rows[0]:
+        return {metric: proportion_ci(sum(row[column] for row in rows), len(rows)) for metric, column in ACCURACIES.items()}
     summary = {metric: mean_ci(_column(rows, metric)) for metric in MEANS}
     for metric, column in SHARES.items():
         summary[metric] = proportion_ci(sum(row[column] for row in rows), len(rows))
@@ -73,8 +76,8 @@ def _add_gate(summary: dict[str, SetSummary], sets: dict[str, list[Row]], thresh
 
 
 def is_forget(name: str) -> bool:
-    """Whether a set holds what was to be forgotten, in its own or other words."""
-    return name in (FORGET, FORGET + PARAPHRASE)
+    """Whether a set holds what was to be forgotten: the forget set, or one whose name begins with `forget_`."""
+    return name == FORGET or name.startswith(f"{FORGET}_")
 
 
 def _column(rows: list[Row], name: str) -> list[float]:

@@ -27,6 +27,8 @@ METRICS = {
     "truth_ratio": Metric("Truth ratio", "higher", "higher"),
     "extraction_strength": Metric("Extraction strength", "lower", "higher"),
     "exact_memorization": Metric("Exact memorization", "lower", "higher"),
+    "accuracy_text": Metric("Accuracy by option text", "lower", "higher"),
+    "accuracy_letters": Metric("Accuracy by letters", "lower", "higher"),
     # A refusal may be right or wrong on forgotten matters; on anything else it is a loss.
     "refusal": Metric("Refusals", None, "lower"),
     "degeneracy": Metric("Degenerate outputs", "lower", "lower"),

@@ -1,0 +1,84 @@
+"""Multiple-choice questions in the schema that WMDP and MMLU share: `question`, `choices`, `answer`, and maybe `subject`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from expunge.data.fields import Row, kind, quoted
+from expunge.data.readers import read_rows
+from expunge.errors import InputError
+
+MOST_CHOICES = 26
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        id: its own, or `row-` and its line.
+        question: its text.
+        choices: the options' texts, at least two.
+        answer: index of the right one.
+        subject: what it is about, where that is said.
+    """
+
+    id: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    subject: str | None = None
+
+
+def read_questions(source: str | Path, split: str = "test") -> list[Question]:
+    """Read and check all questions of a source.
+
+    Args:
+        source: a .jsonl, .json (lines), .csv or .parquet file, a folder that `datasets` can load, or a hub id `name` or
+            `name:config`, such as `cais/wmdp:wmdp-bio` or `cais/mmlu:anatomy`.
+        split: of a folder or hub data set; a file has none.
+
+    Raises:
+        InputError: the first fault, as `file:line: what is wrong`.
+    """
+    questions, lines = list[Question](), dict[str, int]()
+    for line, row in read_rows(source, split, {"choices"}):
+        where = f"{source}:{line}"
+        question = _question(where, line, row)
+        if question.id in lines:
+            raise InputError(f"{where}: id {quoted(question.id)} is taken by line {lines[question.id]}")
+        lines[question.id] = line
+        questions.append(question)
+    if not questions:
+        raise InputError(f"{source}: holds no questions")
+    return questions
+
+
+def _question(where: str, line: int, row: Row) -> Question:
+    subject = row.get("subject")
+    if subject is not None:
+        subject = _text(where, "subject", subject)
+    own = row.get("id")
+    given = row.get("choices")
+    if not isinstance(given, list) or not 2 <= len(given) <= MOST_CHOICES:
+        raise InputError(f'{where}: field "choices" must be a list of 2 to {MOST_CHOICES} texts')
+    choices = tuple(_text(where, f"choices[{i}]", choice) for i, choice in enumerate(given))
+    identity = f"row-{line}" if own is None else _text(where, "id", own)
+    return Question(identity, _text(where, "question", row.get("question")), choices, _answer(where, row, len(choices)), subject)
+
+
+def _answer(where: str, row: Row, choices: int) -> int:
+    given = row.get("answer")
+    # A CSV cell is text.
+    if isinstance(given, str) and given.strip().isdecimal():
+        given = int(given)
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given < choices:
+        raise InputError(f'{where}: field "answer" must be the index of the right choice, 0 to {choices - 1}')
+    return given
+
+
+def _text(where: str, field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(f'{where}: field "{field}" is {"missing" if value is None else kind(value)}; it must be a text')
+    if not value.strip():
+        raise InputError(f'{where}: field "{field}" is empty')
+    return value
