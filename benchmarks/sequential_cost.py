@@ -64,9 +64,8 @@ def main() -> None:
             print(
                 f"N {count}: {1e3 * base:.1f} ms -> {1e3 * composed:.1f} ms a prompt ({composed / base - 1:+.1%}), {count * size:,} bytes"
             )
-    print(
-        f"{args.gate} gate, pool {args.pool}; {len(prompts)} prompts x {args.repeats} repeats, {TOKENS} tokens each; torch {torch.__version__}"
-    )
+    what = f"{args.gate} gate, pool {args.pool}; {len(prompts)} prompts x {args.repeats} repeats, {TOKENS} tokens each"
+    print(f"{what}; torch {torch.__version__}")
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
