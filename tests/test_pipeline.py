@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import expunge
 from expunge.console import Display
@@ -22,6 +23,7 @@ from expunge.data.records import Record, Turn, read_records
 from expunge.edits import REQUEST, edits_off, requests
 from expunge.errors import ExpungeError, InputError
 from expunge.models.generation import generate
+from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.pipeline import load_run, reread_sets, split, unlearn
 from expunge.recipe import Recipe, make_recipe
@@ -268,3 +270,53 @@ def test_no_record_is_both_trained_on_and_held_out(edit, count):
     assert bool(sets.calibration) == recipe.edit.trains_gate_first
     assert sets.exam
     assert split([], retain, recipe) == sets
+
+
+@pytest.fixture
+def short_gpt2(make_tiny_model, tmp_path):
+    """Folder of a tiny GPT-2 that takes 64 tokens."""
+    model, tokenizer = load(make_tiny_model("gpt2"))
+    config = GPT2Config.from_dict({**model.config.to_dict(), "n_positions": 64})
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "short")
+    tokenizer.save_pretrained(tmp_path / "short")
+    return tmp_path / "short"
+
+
+def test_a_model_of_short_context_is_enough(short_gpt2, tmp_path):
+    (tmp_path / "forget.jsonl").write_text('{"prompt": "Who?", "answer": "Ana."}\n{"prompt": "Where?", "answer": "Here."}\n')
+    run = expunge.unlearn(short_gpt2, forget=tmp_path / "forget.jsonl", out=tmp_path / "run", edit=GATED, training=SHORT)
+    expunge.audit(run)
+    assert run.summary["unlearned"]["forget"]["rouge"]["n"] == 2
+
+
+def test_a_record_longer_than_the_context_is_named_before_anything_is_trained(short_gpt2, tmp_path):
+    (tmp_path / "forget.jsonl").write_text(json.dumps({"prompt": "Who?", "answer": "Ana.", "wrong_answers": ["no " * 70]}) + "\n")
+    with pytest.raises(InputError, match=r"forget\.jsonl:1: record \"row-1\" has \d+ tokens with the longest of its answers"):
+        expunge.unlearn(short_gpt2, forget=tmp_path / "forget.jsonl", out=tmp_path / "run", edit=GATED, training=SHORT)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("audit", "message"),
+    [
+        ({"sets": {"more": "nowhere.jsonl"}}, "nowhere.jsonl: cannot be opened"),
+        ({"questions": {"more": "nowhere.jsonl"}}, "nowhere.jsonl: cannot be opened"),
+        ({"control": "./nowhere"}, "not a model folder"),
+    ],
+)
+def test_what_the_audit_needs_is_asked_for_before_training(make_recipe_for, tmp_path, audit, message):
+    with pytest.raises(InputError, match=message):
+        unlearn(make_recipe_for("run", audit=audit), Display())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["forget", "utility", "some_paraphrase"])
+def test_a_set_of_the_audits_own_name_is_refused(make_recipe_for, name):
+    with pytest.raises(InputError, match=f"a set cannot be called '{name}'"):
+        make_recipe_for("run", audit={"sets": {name: "file.jsonl"}})
+
+
+def test_the_control_of_the_last_audit_stays(make_recipe_for, tiny_model_dir):
+    run = unlearn(make_recipe_for("run"), Display())
+    expunge.audit(run, control=tiny_model_dir)
+    assert "control" in expunge.audit(run).summary

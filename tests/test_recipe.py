@@ -75,7 +75,7 @@ def test_a_setting_of_an_objective_given_by_name_alone_is_overridden():
         ({"objective": {"name": ["npo"]}}, r"objective: no objective \['npo'\]"),
         ({"objective": 5}, "objective: give its name"),
         ({"objective": None}, "objective: give its name"),
-        ({"data": {}}, "data.forget: Field required"),
+        ({"data": {}}, "data.forget: is not given"),
         ({"data": {"forget": "f", "held_out": 1}}, "data.held_out"),
         ({"model": 5}, "model: .*string"),
     ],
@@ -108,7 +108,7 @@ def test_an_override_that_cannot_be_is_named(override, said):
         (b"- data", "a recipe is a mapping of sections, this is a list"),
         (b"data: {forget: \xff}", "cannot be read"),
         (b"!!python/object/apply:os.getcwd []", "not valid YAML"),
-        (b"", "data: Field required"),
+        (b"", "data: is not given"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_named(tmp_path, content, said):
@@ -152,3 +152,18 @@ def test_every_setting_is_listed_with_its_default():
     assert lines["data.forget"] == "required"
     assert lines["training.clip"].endswith("default 1.0")
     assert {"model", "out", "objective", "edit.rank", "audit.max_rows"} <= set(lines)
+
+
+@pytest.mark.parametrize("objective", [{"name": "npo", "beta": 0}, {"name": "dpo", "beta": -1}, {"name": "idk", "retain_weight": -0.1}])
+def test_an_objective_that_is_not_defined_there_is_refused(objective):
+    with pytest.raises(InputError, match=r"objective: (beta|retain_weight): Input should be greater than"):
+        make_recipe({"data": {"forget": "f"}, "objective": objective})
+
+
+def test_a_number_must_be_finite():
+    with pytest.raises(InputError, match=r"training\.epochs: must be a finite number"):
+        make_recipe({"data": {"forget": "f"}, "training": {"epochs": float("nan")}})
+
+
+def test_an_edit_may_be_given_by_its_name():
+    assert make_recipe({"data": {"forget": "f"}, "edit": "lora"}).edit.name == "lora"

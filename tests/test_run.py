@@ -32,10 +32,26 @@ def test_the_same_recipe_goes_on_in_its_folder(tmp_path):
 @pytest.mark.parametrize("other", [{"training": {"lr": 1e-3}}, {"objective": "dpo"}, {"model": "another"}])
 def test_another_recipe_is_refused_once_training_has_begun(tmp_path, other):
     run = start_run(recipe_for(tmp_path / "a"))
-    (run.folder / "metrics.jsonl").touch()
-    with pytest.raises(InputError, match="holds a run of another recipe"):
+    (run.folder / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=rf"holds a run with other settings \({next(iter(other))}"):
         start_run(recipe_for(tmp_path / "a", **other))
     assert run.recipe == recipe_for(tmp_path / "a")
+
+
+def test_what_is_measured_may_change_after_training(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    run.note(status="trained")
+    (run.folder / "metrics.jsonl").write_text("{}\n")
+    again = start_run(recipe_for(tmp_path / "a", audit={"max_rows": 3}))
+    assert again.recipe.audit.max_rows == 3
+    assert again.info["status"] == "trained"
+
+
+@pytest.mark.parametrize("inside", ["file", "file/sub"])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, inside):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made a folder"):
+        start_run(recipe_for(tmp_path / inside))
 
 
 def test_a_corrected_recipe_takes_the_place_of_one_that_never_began(tmp_path):

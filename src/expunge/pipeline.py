@@ -12,11 +12,14 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from expunge.console import Display
+from expunge.data.fields import quoted
 from expunge.data.prompts import PromptBuilder
+from expunge.data.questions import Question, read_questions
 from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records
-from expunge.edits import add_request, apply_edit, load_edit, save_edit
+from expunge.edits import add_request, apply_edit, check_edit, load_edit, save_edit
 from expunge.errors import ExpungeError, InputError
-from expunge.models.loading import load, weights_sha256
+from expunge.models.blocks import context_length
+from expunge.models.loading import check_there, load, weights_sha256
 from expunge.recipe import DataSection, Recipe
 from expunge.run import Run, locked, open_run, start_run, write_atomically
 from expunge.training.checkpoints import write_manifest
@@ -26,6 +29,8 @@ from expunge.training.self_retain import self_retain
 from expunge.training.train import drop_checkpoints, train
 
 FEWEST_RETAIN = 4
+FEW_SELF_MADE = 40
+COVERAGE_WORTH_A_WORD = 0.95
 SELF_MADE_HELD_OUT = 0.6
 
 
@@ -58,6 +63,9 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         ExpungeError: training failed, or another process holds the run folder.
     """
     forget, retain = read_sets(recipe.data)
+    others, _ = read_audit_sets(recipe)
+    if recipe.audit.control is not None:
+        check_there(recipe.audit.control)
     # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
     ranks = PartialState(cpu=not torch.cuda.is_available())
     with ranks.main_process_first():
@@ -72,6 +80,9 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
             model, tokenizer, bare_sha256 = load_start(recipe.model)
             base_sha256 = weights_sha256(model)
         builder = PromptBuilder(tokenizer, recipe.data.system)
+        check_fits(model, builder, {recipe.data.forget: forget, **({recipe.data.retain: retain} if recipe.data.retain and retain else {})})
+        check_fits(model, builder, {recipe.audit.sets[name]: records for name, records in others.items()})
+        check_edit(model, recipe.edit)
         if retain is None:
             retain = _self_made(run, model, builder, display)
         sets = split(forget, retain, recipe)
@@ -111,6 +122,26 @@ def read_sets(data: DataSection) -> tuple[list[Record], list[Record] | None]:
         few = f"{len(retain)} records are too few to train on some and hold others out"
         raise InputError(f"{data.retain}: {few}; give at least {FEWEST_RETAIN}")
     return forget, retain
+
+
+def read_audit_sets(recipe: Recipe) -> tuple[dict[str, list[Record]], dict[str, list[Question]]]:
+    """The recipe's further sets of records and of questions.
+
+    Raises:
+        InputError: a file is gone or faulty.
+    """
+    records = {name: read_records(source, {}, recipe.data.split) for name, source in recipe.audit.sets.items()}
+    return records, {name: read_questions(source) for name, source in recipe.audit.questions.items()}
+
+
+def check_fits(model: nn.Module, builder: PromptBuilder, sources: dict[str, list[Record]]) -> None:
+    """Raise `InputError` for the first record, by source, that is longer than the model's context."""
+    longest = context_length(model)
+    for source, records in sources.items():
+        for record in records:
+            if longest is not None and (tokens := builder.tokens(record)) > longest:
+                said = f"{tokens} tokens with the longest of its answers, and the model takes {longest}"
+                raise InputError(f"{source}:{record.line}: record {quoted(record.id)} has {said}; shorten it, or leave it out")
 
 
 def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
@@ -209,6 +240,8 @@ def _self_made(run: Run, model: nn.Module, builder: PromptBuilder, display: Disp
                 made = self_retain(model, builder, advance)
             if len(made) < FEWEST_RETAIN:
                 raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
+            if len(made) < FEW_SELF_MADE:
+                display.say(f"Only {len(made)} of the instructions got an answer: little to keep, and to measure what was kept on.")
             lines = [json.dumps({"id": r.id, "prompt": r.prompt, "answer": r.answer}, ensure_ascii=False) + "\n" for r in made]
             write_atomically(run.folder / "retain.jsonl", "".join(lines))
     return _read_self_made(run)
@@ -224,10 +257,11 @@ def _read_self_made(run: Run) -> list[Record]:
 def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> None:
     with display.bar("Training the gate", None) as advance:
         alpha, seed = recipe.edit.false_positives, recipe.training.seed
-        threshold = gate_first(model, builder, sets.forget, sets.retain, sets.calibration, sets.exam, alpha, seed, advance)
-    _note(
-        run, gate={"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
-    )
+        threshold, coverage = gate_first(model, builder, sets.forget, sets.retain, sets.calibration, sets.exam, alpha, seed, advance)
+    calibrated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
+    _note(run, gate={**calibrated, "open_on_forget": coverage})
+    if coverage < COVERAGE_WORTH_A_WORD:
+        display.say(f"The gate opens for {coverage:.0%} of the forget prompts only: the others will be answered as before.")
     if not threshold.guaranteed:
         display.say(
             f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {threshold.alpha:.0%} false positives."

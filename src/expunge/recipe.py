@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
 
+RESERVED_SETS = ("forget", "retain", "utility")
 Positions = Literal["last_prompt", "onward", "all_prompt"]
 
 
 class Section(BaseModel):
     """A part of the recipe: unknown names are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSection(Section):
@@ -110,6 +111,13 @@ class AuditSection(Section):
     batch_size: int = Field(16, ge=1)
     show_text: bool = Field(False, description="keep the answers in audit.parquet and show them, with the questions, in the report")
 
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "AuditSection":
+        for name in (*self.sets, *self.questions):
+            if name in RESERVED_SETS or name.endswith("_paraphrase") or (name in self.sets and name in self.questions):
+                raise ValueError(f"a set cannot be called {name!r}: the audit has one of that name")
+        return self
+
 
 class Recipe(Section):
     """One run."""
@@ -120,7 +128,12 @@ class Recipe(Section):
     edit: EditSection = Field(default_factory=EditSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
     audit: AuditSection = Field(default_factory=AuditSection)
-    out: str | None = Field(None, description="run folder; none: runs/<name of the recipe or forget file>")
+    out: str | None = Field(None, description="run folder; none: runs/<forget file>-<edit>-<objective>")
+
+    @field_validator("edit", mode="before")
+    @classmethod
+    def _edit_by_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -187,7 +200,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).replace('<unicode string>', str(path)).split())}") from error
     if not isinstance(given, dict):
         raise InputError(f"{path}: a recipe is a mapping of sections, this is a {type(given).__name__}")
     return given
@@ -205,9 +218,16 @@ def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "recipe"
         said = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            said = "there is no such setting; see `expunge ls settings`"
+        said = SAID_INSTEAD.get(first["type"], said)
         raise InputError(f"{where}: {name}: {said}") from error
+
+
+SAID_INSTEAD = {
+    "extra_forbidden": "there is no such setting; see `expunge ls settings`",
+    "missing": "is not given",
+    "model_type": "must be a mapping of settings",
+    "finite_number": "must be a finite number",
+}
 
 
 def _set_dotted(values: dict[str, Any], name: str, value: Any) -> None:

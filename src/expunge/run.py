@@ -18,6 +18,9 @@ from filelock import FileLock, Timeout
 from expunge.errors import ExpungeError, InputError
 from expunge.recipe import Recipe, read_recipe
 
+LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
+"""What a start that failed before its first step may leave in a run's folder."""
+
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets")
 
@@ -50,7 +53,8 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether its training has begun: from then on recipe, data and base model are what they are."""
-        return (self.folder / "metrics.jsonl").exists() or self.edit.exists()
+        log = self.folder / "metrics.jsonl"
+        return (log.exists() and log.stat().st_size > 0) or self.edit.exists()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -99,22 +103,43 @@ def start_run(recipe: Recipe) -> Run:
     if folder.is_symlink():
         raise InputError(f"out: {folder} is a symbolic link; name the folder itself")
     run = Run(folder)
+    written = yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
     if (folder / "recipe.yaml").exists() and run.recipe != recipe:
-        if run.begun:
-            raise InputError(f"{folder}: holds a run of another recipe; give --out another folder")
-        # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
+        if run.begun and (other := _other_settings(run.recipe, recipe)):
+            raise InputError(f"{folder}: holds a run with other settings ({', '.join(other)}); give --out another folder")
         with locked(run):
-            for name in ("recipe.yaml", "run.json", "retain.jsonl"):
-                (folder / name).unlink(missing_ok=True)
+            if run.begun:
+                # Only what is measured is another: the training stands.
+                write_atomically(folder / "recipe.yaml", written)
+            else:
+                # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
+                for name in ("recipe.yaml", "run.json", "retain.jsonl"):
+                    (folder / name).unlink(missing_ok=True)
     if not (folder / "recipe.yaml").exists():
-        if folder.exists() and any(path.suffix != ".part" and path.name != ".lock" for path in folder.iterdir()):
-            raise InputError(f"{folder}: holds something else; give --out another folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "recipe.yaml", yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True))
+        try:
+            if folder.exists() and any(path.suffix != ".part" and path.name not in LEFT_BEHIND for path in folder.iterdir()):
+                raise InputError(f"{folder}: holds something else; give --out another folder")
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"out: {folder} cannot be made a folder ({error.strerror})") from error
+        write_atomically(folder / "recipe.yaml", written)
     # Last, and again after a kill between the two files: without it nothing here counts as a run.
     if not (folder / "run.json").exists():
         run.note(status="training", created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), versions=versions())
     return run
+
+
+def _other_settings(one: Recipe, other: Recipe) -> list[str]:
+    """Names of the settings that two recipes differ in, but for those of the audit."""
+    found = []
+    mine, theirs = one.as_dict(), other.as_dict()
+    for section in (name for name in mine if name != "audit"):
+        a, b = mine[section], theirs[section]
+        if isinstance(a, dict):
+            found += [f"{section}.{name}" for name in {**a, **b} if a.get(name) != b.get(name)]
+        elif a != b:
+            found.append(section)
+    return found
 
 
 def default_folder(recipe: Recipe) -> str:

@@ -29,8 +29,13 @@ def test_blocks_do_not_change_what_a_resample_is(monkeypatch):
     assert mean_ci(values).ci95 == pytest.approx(whole, abs=1e-12)
 
 
-def test_the_interval_of_one_value_has_no_width():
-    assert mean_ci([0.3]).ci95 == pytest.approx((0.3, 0.3))
+def test_one_value_has_no_interval():
+    assert mean_ci([0.3]).ci95 is None
+
+
+@pytest.mark.parametrize(("successes", "end"), [(0, 0), (7, 1)])
+def test_the_interval_of_none_or_all_ends_exactly_there(successes, end):
+    assert proportion_ci(successes, 7).ci95[end] == end
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")], [1.0, float("inf")]])
@@ -39,7 +44,7 @@ def test_a_mean_of_nothing_or_of_what_is_not_finite_is_an_error(values):
         mean_ci(values)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
 def test_the_interval_of_a_mean_lies_within_the_values(values):
     low, high = mean_ci(values).ci95
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9

@@ -141,7 +141,7 @@ def test_the_tofu_files_are_read_whole():
 def test_an_overlap_names_both_lines():
     forget = [ask("x", line=2), ask("Who is Ada?", "A painter.", line=3)]
     retain = [ask("y", line=16), ask("who  is ADA? ", "a painter.", line=17)]
-    with pytest.raises(InputError, match=r"^retain\.jsonl:17: the same record as forget\.jsonl:3; .*--allow-overlap$"):
+    with pytest.raises(InputError, match=r"^retain\.jsonl:17: the same record as forget\.jsonl:3; .*--allow-overlap"):
         check_overlap(forget, retain, "forget.jsonl", "retain.jsonl", allow=False)
 
 

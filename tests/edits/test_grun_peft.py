@@ -57,14 +57,14 @@ def test_trainable_parameters_are_the_papers(gate, count):
 @pytest.mark.parametrize(("depth", "blocks"), [(32, [20, 25, 31]), (30, [18, 23, 29]), (8, [0, 1, 7]), (4, [0, 3]), (1, [0])])
 def test_default_blocks_are_the_papers_as_far_as_the_model_has_them(depth, blocks):
     config = ReftConfig()
-    config.resolve(depth)
+    config.resolve(depth, 64)
     assert config.blocks == blocks
 
 
 @pytest.mark.parametrize(("depth", "gate_block"), [(30, 11), (32, 12), (8, 0)])
 def test_the_pooled_gate_sits_at_eleven_thirtieths_or_at_the_first_edited_block(depth, gate_block):
     config = GrunConfig(gate_pool="max")
-    config.resolve(depth)
+    config.resolve(depth, 64)
     assert config.gate_block == gate_block
 
 
@@ -72,12 +72,13 @@ def test_the_pooled_gate_sits_at_eleven_thirtieths_or_at_the_first_edited_block(
     ("make", "message"),
     [
         (
-            lambda: GrunConfig(gate_pool="max", blocks=[1, 3], gate_block=2).resolve(4),
+            lambda: GrunConfig(gate_pool="max", blocks=[1, 3], gate_block=2).resolve(4, 64),
             "gate_block must be from 0 to the first edited block, 1, got 2",
         ),
         (lambda: GrunConfig(gate_block=1), 'gate_block needs gate_pool "max"'),
-        (lambda: ReftConfig(blocks=[1, 4]).resolve(4), r"blocks must name at least one block from 0 to 3, got \[1, 4\]"),
-        (lambda: ReftConfig(blocks=[]).resolve(4), "at least one block"),
+        (lambda: ReftConfig(blocks=[1, 4]).resolve(4, 64), r"blocks must name at least one block from 0 to 3, got \[1, 4\]"),
+        (lambda: ReftConfig(blocks=[]).resolve(4, 64), "at least one block"),
+        (lambda: ReftConfig(rank=65).resolve(4, 64), "rank must be at most the model's hidden size, 64, got 65"),
         (lambda: ReftConfig(positions="everywhere"), "positions must be one of last_prompt, onward, all_prompt, got 'everywhere'"),
         (lambda: GrunConfig(gate="cubic"), "gate must be one of linear, mlp"),
         (lambda: ReftConfig(rank=0), "rank must be at least 1"),

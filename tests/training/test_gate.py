@@ -123,7 +123,8 @@ def test_gate_first_stores_the_threshold_and_freezes_the_gate_alone(tiny_model_d
     model, tokenizer = load(tiny_model_dir)
     model = apply_edit(model, EditSection(name="grun", gate_pool="max"), "")
     forget, retain = map(read_records, tiny_data)
-    threshold = gate_first(model, PromptBuilder(tokenizer), forget, retain[:6], retain[6:8], retain[8:], 0.5, 42, lambda rows: None)
+    sets = forget, retain[:6], retain[6:8], retain[8:]
+    threshold, _ = gate_first(model, PromptBuilder(tokenizer), *sets, 0.5, 42, lambda rows: None)
     config = model.active_peft_config
     # two held-out retain prompts and forty neutral instructions
     assert (config.threshold, config.calibration_n, config.calibration_alpha) == (threshold.logit, 42, 0.5)
@@ -150,5 +151,6 @@ def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
     model = apply_edit(model, EditSection(name="grun", gate_pool="max"), "")
     made = [Record(f"neutral-{i}", (Turn("user", text),), "Yes.") for i, text in enumerate(neutral_instructions())]
     forget = [Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "Nowhere.")]
-    threshold = gate_first(model, PromptBuilder(tokenizer), forget, made[20:], made[:10], made[10:20], 0.5, 42, lambda rows: None)
+    threshold, coverage = gate_first(model, PromptBuilder(tokenizer), forget, made[20:], made[:10], made[10:20], 0.5, 42, lambda rows: None)
     assert threshold.n == 10
+    assert coverage == 1.0

@@ -16,13 +16,11 @@ from expunge.audit.report import write_run_report
 from expunge.audit.summary import FORGET, RETAIN, summarise
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.questions import read_questions
-from expunge.data.records import data_hash, read_records
+from expunge.data.records import data_hash
 from expunge.edits import load_edit
-from expunge.errors import InputError
 from expunge.models.embedded import cache_dir
-from expunge.models.loading import load, weights_sha256
-from expunge.pipeline import load_base, reread_sets
+from expunge.models.loading import check_there, load, weights_sha256
+from expunge.pipeline import load_base, read_audit_sets, reread_sets
 from expunge.run import Run, locked, write_atomically
 
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
@@ -34,7 +32,7 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
     Args:
         run: with a trained edit.
         display: where progress goes.
-        control: a model that never saw the forget set; none: the recipe's, if it names one.
+        control: a model that never saw the forget set; none: the recipe's, or that of the run's last audit.
         max_rows: records a set, drawn by seed; none: the recipe's.
         show_text: keep and show questions and answers, as the recipe's setting does.
 
@@ -42,7 +40,9 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         InputError: a file is gone or has changed, or a model is not the one that was trained on.
     """
     recipe = run.recipe
-    control = control or recipe.audit.control
+    control = control or recipe.audit.control or run.info.get("control")
+    if control is not None:
+        check_there(control)
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, show_text or recipe.audit.show_text)
     with locked(run):
         sets = audit_sets(run, max_rows or recipe.audit.max_rows)
@@ -77,11 +77,9 @@ def audit_sets(run: Run, max_rows: int | None) -> AuditSets:
     recipe, mine = run.recipe, reread_sets(run)
     seed = recipe.training.seed
     drawn = {name: draw(records, max_rows, seed) for name, records in ((FORGET, mine.forget), (RETAIN, mine.exam))}
-    others = {name: draw(read_records(source, {}, recipe.data.split), max_rows, seed) for name, source in recipe.audit.sets.items()}
-    asked = {name: draw(read_questions(source), max_rows, seed) for name, source in recipe.audit.questions.items()}
-    if twice := set(asked) & {FORGET, RETAIN, *others}:
-        raise InputError(f"audit.questions: the name {min(twice)} is taken by a set of records")
-    return AuditSets({**with_paraphrases(drawn), **others}, asked)
+    records, questions = read_audit_sets(recipe)
+    others = {name: draw(own, max_rows, seed) for name, own in records.items()}
+    return AuditSets({**with_paraphrases(drawn), **others}, {name: draw(own, max_rows, seed) for name, own in questions.items()})
 
 
 def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:

@@ -44,7 +44,8 @@ def mean_ci(values: Sequence[float]) -> Summary:
     if sample.size == 0 or not np.isfinite(sample).all():
         raise ValueError("a mean needs at least one value, all finite")
     means = np.concatenate([sample[drawn].mean(1) for drawn in _resamples(sample.size)])
-    return Summary(float(sample.mean()), sample.size, _percentile_interval(means))
+    # One value says nothing about its spread.
+    return Summary(float(sample.mean()), sample.size, _percentile_interval(means) if sample.size > 1 else None)
 
 
 def proportion_ci(successes: int, n: int) -> Summary:
@@ -58,7 +59,8 @@ def proportion_ci(successes: int, n: int) -> Summary:
     share, z2 = successes / n, _Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Summary(share, n, (max(0.0, centre - half), min(1.0, centre + half)))
+    # At 0 and at n an end is exactly there, which rounding misses.
+    return Summary(share, n, (centre - half if successes else 0.0, centre + half if successes < n else 1.0))
 
 
 def auroc_ci(positives: Sequence[float], negatives: Sequence[float]) -> Summary:

@@ -1,9 +1,14 @@
 """`expunge ls`: what there is to choose from."""
 
+from __future__ import annotations
+
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from expunge.audit.metrics import Metric
 
 EXAMPLE = "expunge ls objectives"
 
@@ -42,10 +47,7 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
     if kind is Kind.metrics:
         from expunge.audit.metrics import METRICS
 
-        return [
-            (name, f"{metric.label}; better is {metric.on_forget or 'neither'} on a forget set, {metric.elsewhere or 'neither'} elsewhere")
-            for name, metric in METRICS.items()
-        ]
+        return [(name, _ways(metric)) for name, metric in METRICS.items()]
     if kind is Kind.settings:
         from expunge.recipe import setting_lines
 
@@ -53,6 +55,11 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
     from pathlib import Path
 
     return [(str(path), _first_line(path.read_text(encoding="utf-8")).lstrip("# ")) for path in sorted(Path("recipes").glob("*.yaml"))]
+
+
+def _ways(metric: Metric) -> str:
+    on_forget, elsewhere = (way or "neither way" for way in (metric.on_forget, metric.elsewhere))
+    return f"{metric.label}; better on a forget set: {on_forget}; elsewhere: {elsewhere}"
 
 
 def _first_line(text: str | None) -> str:

@@ -4,10 +4,12 @@ import logging
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+import expunge
 from expunge.cli import audit, chat, compare, demo, ls, run, unlearn, validate
 from expunge.errors import ExpungeError
 
@@ -21,6 +23,19 @@ app = typer.Typer(
 )
 for verb in (demo, unlearn, run, audit, compare, chat, validate, ls):
     app.command(verb.__name__.rpartition(".")[2], epilog=f"Example: {verb.EXAMPLE}")(verb.command)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"expunge {expunge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    """Make a language model forget, and verify that it did. Start with: expunge demo."""
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -42,17 +41,16 @@ def finish(recipe: Recipe, audited: bool) -> Run:
 
     from expunge.pipeline import unlearn
 
-    display, started = Display(), time.monotonic()
+    display = Display()
     run = unlearn(recipe, display)
     if not PartialState().is_main_process:
         return run
-    took = time.monotonic() - started
     if audited:
         from expunge.audit.engine import audit
 
         audit(run, display)
         show_table(run)
-    closing(run, f"Forgot {run.info['data']['forget']['rows']} records in {duration(took)}.")
+    closing(run, f"Forgot {run.info['data']['forget']['rows']} records in {duration(run.info['seconds'])}.")
     return run
 
 

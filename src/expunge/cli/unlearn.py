@@ -15,7 +15,7 @@ def command(
     objective: Annotated[str | None, typer.Option(help="The loss: see `expunge ls objectives`.")] = None,
     control: Annotated[str | None, typer.Option(help="A model that never saw the forget set, to audit against.")] = None,
     map: Annotated[list[str] | None, typer.Option(help="ours=theirs: our field and the file's column; repeatable.")] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder.  [default: runs/<file>-<edit>-<objective>]")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder; without it runs/<file>-<edit>-<objective>.")] = None,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Accept records in both sets.")] = False,
     show_text: Annotated[bool, typer.Option("--show-text", help="Keep and show questions and answers in the audit.")] = False,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Train only; `expunge audit` can follow.")] = False,

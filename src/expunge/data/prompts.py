@@ -107,6 +107,15 @@ class PromptBuilder:
         text = answer if self._chat else " " + answer.strip()
         return (*self._as_text(text), self.end_of_turn)
 
+    def tokens(self, record: Record) -> int:
+        """Length of the longest prompt of a record with its longest answer, whichever wording each has."""
+        own = self.record(record)
+        if not record.turns:
+            return len(own.prompt) + len(own.answer)
+        prompts = [own.prompt, *([self.record(record, prompt=record.paraphrased_prompt).prompt] if record.paraphrased_prompt else [])]
+        said = [record.paraphrased_answer, *record.wrong_answers, *record.alternatives]
+        return max(map(len, prompts)) + max(len(own.answer), *(len(self.answer(text)) for text in said if text), 0)
+
     @cached_property
     def end_of_turn(self) -> int:
         """The token that the template puts after an answer, or the end of sequence."""

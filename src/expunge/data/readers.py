@@ -11,6 +11,7 @@ from typing import BinaryIO
 import pyarrow
 from pyarrow import parquet
 
+from expunge import hub
 from expunge.data.fields import MAX_LINE_BYTES, Row, kind, quoted
 from expunge.errors import InputError
 
@@ -31,6 +32,8 @@ def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple
         InputError: the source cannot be opened, or a row is not well-formed.
     """
     path, name = Path(source), str(source)
+    if not name:
+        raise InputError("'': give a file or a hub id")
     if path.suffix.lower() not in SUFFIXES:
         # A hub id is `name` or `owner/name`; a dot in a bare name is a suffix, in an owner's name it may be a version.
         bare = len(path.parts) == 1 and ":" not in name and not path.is_dir()
@@ -158,12 +161,15 @@ def _distinct(where: str, header: list[str]) -> None:
 
 def _dataset_rows(name: str, split: str) -> Iterator[tuple[int, Row]]:
     # Imported here: `datasets` takes over a second to import and most runs read plain files.
-    from datasets import load_dataset
+    import datasets
     from datasets.exceptions import DatasetBuildError, DatasetsError
 
     path, _, config = name.partition(":")
+    if not Path(path).is_dir() and not hub.answers():
+        # What is in its cache it still finds, without half a minute of asking.
+        datasets.config.HF_HUB_OFFLINE = True
     try:
-        dataset = load_dataset(path, config or None, split=split)
+        dataset = datasets.load_dataset(path, config or None, split=split)
     except (DatasetBuildError, pyarrow.ArrowException) as error:
         # Without the library's reason: it may quote the text to forget.
         raise InputError(f"{name}: a file of the data set is not well-formed; give that file itself to see the line") from error

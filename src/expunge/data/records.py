@@ -121,7 +121,7 @@ def check_overlap(forget: list[Record], retain: list[Record], forget_name: str, 
         alike = "record" if _plain(kept.answer) == _plain(forgotten.answer) else "question"
         raise InputError(
             f"{_place(retain_name, kept)}: the same {alike} as {_place(forget_name, forgotten)}; "
-            "remove one of them, or keep both with --allow-overlap"
+            "remove one of them (`expunge unlearn --allow-overlap` keeps both)"
         )
     return len(overlapping)
 

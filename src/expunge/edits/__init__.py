@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate_logits
@@ -22,6 +23,12 @@ EDITS: dict[str, str] = {
     "reft": "a low-rank intervention on hidden states, always on (LoReFT)",
     "grun": "the same behind a gate that opens for forget prompts only (GRUN)",
 }
+CARD = """# An unlearning edit
+
+Made by expunge. A PEFT adapter: `import expunge.edits.grun`, then `PeftModel.from_pretrained(base, "this folder")`. What it was
+trained on, for what, and what its audit found is said beside this folder, in `recipe.yaml`, `run.json` and `report.html`.
+Whoever can switch it off has the model as it was.
+"""
 FULL_WEIGHTS = "weights.safetensors"
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "REQUEST",
     "add_request",
     "apply_edit",
+    "check_edit",
     "edited_blocks",
     "edits_off",
     "entry_block",
@@ -55,10 +63,10 @@ def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Modu
         InputError: `modules` matches nothing, the model has no such blocks, or the edit does not go with the requests there.
     """
     if edit.name == "full":
-        pattern = re.compile(edit.modules or "")
-        trained = [name for name, p in model.named_parameters() if p.requires_grad_(bool(pattern.search(name))).requires_grad]
-        if not trained:
-            raise InputError(f"edit.modules: {edit.modules!r} matches no parameter of this model")
+        trained = _matching(model, edit)
+        model.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
         return model
     if isinstance(model, PeftModel) and edit.name not in ("reft", "grun"):
         raise InputError(f"edit.name: {edit.name} cannot go on top of earlier requests; take reft or grun, as they did")
@@ -71,6 +79,28 @@ def apply_edit(model: nn.Module, edit: EditSection, base_sha256: str) -> nn.Modu
         raise InputError(f"edit: {error}") from error
     switch_on(model, requests(model), trained=REQUEST)
     return model
+
+
+def check_edit(model: nn.Module, edit: EditSection) -> None:
+    """Raise `InputError` for an edit that does not fit the model, before anything is made for it."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if edit.name == "full":
+        _matching(base, edit)
+        return
+    try:
+        config = _peft_config(base, edit, "")
+        if isinstance(config, ReftConfig):
+            config.resolve(len(decoder_blocks(base)[1]), cast(PreTrainedConfig, base.config).get_text_config().hidden_size)
+    except ValueError as error:
+        raise InputError(f"edit: {error}") from error
+
+
+def _matching(model: nn.Module, edit: EditSection) -> list[nn.Parameter]:
+    pattern = re.compile(edit.modules or "")
+    found = [parameter for name, parameter in model.named_parameters() if pattern.search(name)]
+    if not found:
+        raise InputError(f"edit.modules: {edit.modules!r} matches no parameter of this model")
+    return found
 
 
 def _peft_config(model: nn.Module, edit: EditSection, base_sha256: str) -> PeftConfig:
@@ -118,6 +148,7 @@ def save_edit(model: nn.Module, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, PeftModel):
         model.save_pretrained(str(folder), selected_adapters=[REQUEST])
+        (folder / "README.md").write_text(CARD, encoding="utf-8")
         return
     changed = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
     save_file(changed, folder / FULL_WEIGHTS)

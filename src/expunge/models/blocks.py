@@ -1,4 +1,4 @@
-"""Where a causal language model keeps its decoder blocks."""
+"""Where a causal language model keeps its decoder blocks, and how long a text it takes."""
 
 from typing import cast
 
@@ -6,6 +6,12 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from expunge.errors import ExpungeError
+
+
+def context_length(model: nn.Module) -> int | None:
+    """How many tokens, prompt and answer together, a model was made for; none where its configuration does not say."""
+    # Some families call it otherwise and map the name; those with relative positions (BLOOM) have none.
+    return getattr(cast(PreTrainedConfig, model.config).get_text_config(), "max_position_embeddings", None)
 
 
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -53,7 +53,8 @@ def _continue(
     """What `_forward` gives, (answers, length - 1, …), at all answer tokens but the last, which predicts nothing."""
     cache.batch_select_indices(owner)
     mask = torch.cat((prompt_mask, labelled[:, :-1].to(prompt_mask.dtype)), dim=1)
-    positions = prompt_mask.sum(-1, keepdim=True) + torch.arange(ids.shape[1] - 1, device=ids.device)
+    # Padding stays at its row's last position: a long prompt beside a long answer of another row must not leave the context.
+    positions = prompt_mask.sum(-1, keepdim=True) + labelled[:, :-1].cumsum(-1) - 1
     with continued_prompts(owner):
         return _forward(model, head, input_ids=ids[:, :-1], attention_mask=mask, position_ids=positions, past_key_values=cache)[0]
 

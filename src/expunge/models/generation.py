@@ -1,5 +1,6 @@
 """Greedy answers to many prompts, batched by length; a row that has ended costs nothing more."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
+from expunge.models.blocks import context_length
 from expunge.models.span import continued_prompts
 
 
@@ -19,7 +21,7 @@ def generate(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> list[str]:
-    """The model's greedy answer to each prompt, up to its end of turn.
+    """The model's greedy answer to each prompt, up to its end of turn or the end of the model's context.
 
     Args:
         model: a causal LM with or without edits.
@@ -54,7 +56,9 @@ def _greedy(model: nn.Module, batch: Batch, end: int, limit: int) -> list[list[i
         said = output.logits[:, -1].argmax(-1)
         for row, token in zip(owner, said.tolist(), strict=True):
             answers[row].append(token)
-        going = (said != end).nonzero()[:, 0]
+        # One position is kept for the end of turn that a record made of this answer gets.
+        fits = position[:, 0] + 4 <= (context_length(model) or sys.maxsize)
+        going = ((said != end) & fits).nonzero()[:, 0]
         owner = [owner[row] for row in going.tolist()]
         if not owner or len(answers[owner[0]]) == limit:
             break

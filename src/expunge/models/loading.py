@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from expunge import hub
 from expunge.errors import InputError
 from expunge.models import embedded
 
@@ -34,25 +37,20 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     name = str(name)
     if name == embedded.NAME:
         name = str(embedded.embedded_model())
+    check_there(name)
     if name.endswith(".gguf"):
         return load_gguf(Path(name), dtype)
-    path = Path(name)
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise InputError(f"{name}: no config.json there, so this is not a model folder")
-        if not list(path.glob("*.safetensors")):
-            raise InputError(f"{name}: no *.safetensors there; pickled weights are not loaded, convert them first")
-    elif path.exists() or name.startswith((".", "/", "~")):
-        raise InputError(f"{name}: not a model folder, a .gguf file or a hub id")
+    # A cached model loads without the hub, whose libraries would wait for it all the same.
+    common = {"trust_remote_code": False, "local_files_only": _cached(name) and not hub.answers()}
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, trust_remote_code=False))
+        config = AutoConfig.from_pretrained(name, **common)
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
         model, found = AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
             dtype=dtype,
             use_safetensors=True,
-            trust_remote_code=False,
+            **common,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
@@ -64,14 +62,42 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     return _ready(model, tokenizer)
 
 
+def check_there(name: str) -> None:
+    """Raise `InputError` at once for a model that `load` would not find."""
+    path = Path(name)
+    if name == embedded.NAME:
+        return
+    if name.endswith(".gguf"):
+        if not path.is_file():
+            raise InputError(f"{name}: no such file")
+    elif name and path.is_dir():
+        if not (path / "config.json").exists():
+            raise InputError(f"{name}: no config.json there, so this is not a model folder")
+        if not list(path.glob("*.safetensors")):
+            raise InputError(f"{name}: no *.safetensors there; pickled weights are not loaded, convert them first")
+    elif not name or path.exists() or name.startswith((".", "/", "~")):
+        raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id")
+    elif not _cached(name) and not hub.answers():
+        raise InputError(f"{name}: there is no such folder, and the Hugging Face hub, which might know it, does not answer")
+
+
+def _cached(name: str) -> bool:
+    """Whether a hub model's configuration is in the user's cache."""
+    if Path(name).is_dir():
+        return False
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError as error:
+        raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id") from error
+
+
 def load_gguf(path: Path, dtype: torch.dtype = torch.float32) -> Loaded:
     """Load a GGUF file, dequantised, as an ordinary model that can be trained and saved as safetensors.
 
     Raises:
         InputError: there is no such file, or it is not a GGUF file of a known architecture.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_there(str(path))
     try:
         source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))

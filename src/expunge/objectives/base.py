@@ -1,12 +1,17 @@
 """What every objective is: a forget term, a retain term, their weights, and which scores it needs for them."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from expunge.models.scores import Scores
 from expunge.objectives.retain import RETAIN_PARTS, RETAIN_TERMS
+
+# Checked where a recipe is read.
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,8 @@ class Objective:
         answer: which text of a forget record `forget` scores: its own `answer` or the `alternative` (a refusal).
     """
 
-    forget_weight: float = 1.0
-    retain_weight: float = 1.0
+    forget_weight: Weight = 1.0
+    retain_weight: Weight = 1.0
     retain_loss: Literal["nll", "kl"] = "nll"
 
     parts: ClassVar[tuple[str, ...]] = ()

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from expunge.models.scores import Scores
-from expunge.objectives.base import Objective
+from expunge.objectives.base import Objective, Weight
 from expunge.objectives.retain import answer_nll
 
 
@@ -14,7 +14,7 @@ from expunge.objectives.retain import answer_nll
 class GradAscent(Objective):
     """Make the forget answers unlikely, whatever else happens: no retain term."""
 
-    retain_weight: float = 0.0
+    retain_weight: Weight = 0.0
 
     def forget(self, scores: Scores) -> Tensor:
         """Minus the mean of nll/|y|. `scores.nll`, `scores.tokens`: (batch,)."""

@@ -11,7 +11,7 @@ from expunge.objectives.retain import answer_nll
 
 @dataclass(frozen=True)
 class Learn(Objective):
-    """The opposite of forgetting: make the answers likely."""
+    """Plain fine-tuning, the opposite of forgetting: make the answers likely. It teaches models, it unlearns nothing."""
 
     retain_weight: float = 0.0
 

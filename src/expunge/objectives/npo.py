@@ -6,14 +6,14 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from expunge.models.scores import Scores
-from expunge.objectives.base import Objective
+from expunge.objectives.base import Objective, Positive, Weight
 
 
 @dataclass(frozen=True)
 class NPO(Objective):
     """Push forget answers below the reference model, more gently the further they are (Zhang et al., 2024, arXiv 2404.05868, eq. 3)."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     parts = ("reference_nll",)
 
     def forget(self, scores: Scores) -> Tensor:
@@ -26,8 +26,8 @@ class NPO(Objective):
 class SimNPO(Objective):
     """NPO without a reference, on the length-normalised loss with a margin (Fan et al., 2024, arXiv 2410.07163, eq. 4)."""
 
-    forget_weight: float = 0.125
-    beta: float = 4.5
+    forget_weight: Weight = 0.125
+    beta: Positive = 4.5
     delta: float = 0.0
 
     def forget(self, scores: Scores) -> Tensor:

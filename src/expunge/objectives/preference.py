@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from expunge.models.scores import Scores
-from expunge.objectives.base import Objective
+from expunge.objectives.base import Objective, Positive
 from expunge.objectives.retain import answer_nll
 
 
@@ -25,7 +25,7 @@ class IDK(Objective):
 class DPO(Objective):
     """Prefer the alternative (the record's own, else a refusal) to the true answer, relative to the reference."""
 
-    beta: float = 0.1
+    beta: Positive = 0.1
     parts = ("reference_nll", "alternative_nll", "alternative_reference_nll")
 
     def forget(self, scores: Scores) -> Tensor:

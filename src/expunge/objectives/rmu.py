@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from expunge.models.scores import Scores
-from expunge.objectives.base import Objective
+from expunge.objectives.base import Objective, Positive
 from expunge.objectives.retain import at_least_fp32
 
 
@@ -21,7 +21,7 @@ class RMU(Objective):
         seed: of the random direction u, uniform in [0, 1) and of unit length.
     """
 
-    coefficient: float = 300.0
+    coefficient: Positive = 300.0
     block: int | None = None
     seed: int = 42
     parts = ("hidden",)

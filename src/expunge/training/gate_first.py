@@ -1,5 +1,6 @@
 """Prepare a gate before suppression: which prompts it learns from, which it is calibrated on."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
@@ -16,6 +17,7 @@ from expunge.edits import REQUEST
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.layer import GrunLayer
 from expunge.errors import ExpungeError
+from expunge.models.blocks import context_length
 from expunge.models.features import prompt_states
 from expunge.training.gate import Threshold, calibrate, pooled_logits, train_gate
 
@@ -33,7 +35,7 @@ def gate_first(
     alpha: float,
     seed: int,
     advance: Callable[[int], None],
-) -> Threshold:
+) -> tuple[Threshold, float]:
     """Train the pooled gate of a fresh GRUN edit on frozen states, calibrate its threshold, freeze it.
 
     It learns from forget prompts (as they are, in lower case, and in shipped wrappers), retain prompts and neutral
@@ -51,7 +53,7 @@ def gate_first(
         advance: called with the number of prompts read.
 
     Returns:
-        The threshold, also stored in the adapter's configuration.
+        The threshold, also stored in the adapter's configuration, and the share of the forget prompts that it lets pass.
 
     Raises:
         ExpungeError: the calibrated gate opens for none of the forget prompts, so nothing could be suppressed.
@@ -61,9 +63,11 @@ def gate_first(
     rng = np.random.default_rng([seed, 4])
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
     known = {builder.record(record).prompt for record in (*retain, *calibration, *exam)}
-    neutral = [p for p in (builder.prompt((Turn("user", text),)) for text in neutral_instructions()) if p not in known]
-    positive = [p for record in forget for p in _variants(builder, record, rng, FORGET_WRAPPERS, lower=True)]
-    negative = [p for record in retain for p in _variants(builder, record, rng, RETAIN_WRAPPERS, lower=False)]
+    longest = context_length(model) or sys.maxsize
+    neutral = [builder.prompt((Turn("user", text),)) for text in neutral_instructions()]
+    neutral = [p for p in neutral if p not in known and len(p) <= longest]
+    positive = [p for r in forget for p in _variants(builder, r, rng, FORGET_WRAPPERS, lower=True) if len(p) <= longest]
+    negative = [p for r in retain for p in _variants(builder, r, rng, RETAIN_WRAPPERS, lower=False) if len(p) <= longest]
     negative += neutral[NEUTRAL_CALIBRATION:]
     closed = [builder.record(record).prompt for record in calibration] + neutral[:NEUTRAL_CALIBRATION]
     layer = gate_layer(model, config)
@@ -80,13 +84,15 @@ def gate_first(
     with torch.no_grad():
         opened = pooled_logits(scores, states[: len(positive)])
         threshold = calibrate(pooled_logits(scores, states[cut:]), opened, alpha)
-    if opened.max().item() < threshold.logit:
+    plain = {builder.record(record).prompt for record in forget}
+    coverage = (opened[[prompt in plain for prompt in positive]] >= threshold.logit).float().mean().item()
+    if coverage == 0:
         raise ExpungeError(
             f"the gate cannot tell what to forget from what to keep at {alpha:.0%} false positives: it would open for no forget prompt; "
-            "raise edit.false_positives, or give more retain records"
+            "raise edit.false_positives, or give (more) retain records"
         )
     config.threshold, config.calibration_n, config.calibration_alpha = threshold.logit, threshold.n, threshold.alpha
-    return threshold
+    return threshold, coverage
 
 
 def gate_layer(model: nn.Module, config: GrunConfig) -> GrunLayer:
@@ -95,6 +101,7 @@ def gate_layer(model: nn.Module, config: GrunConfig) -> GrunLayer:
 
 
 def _variants(builder: PromptBuilder, record: Record, rng: np.random.Generator, wrapped: int, lower: bool) -> list[tuple[int, ...]]:
+    """The record's prompt, and in other clothes: in lower case and in shipped wrappers, which a plain text does not go into."""
     prompts = [builder.record(record).prompt]
     if not record.turns:
         return prompts

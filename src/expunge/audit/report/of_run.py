@@ -24,6 +24,7 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
     info, recipe = run.info, run.recipe
     gates = {name: [row["gate"] for row in by_model["unlearned"] if row["set"] == name and row.get("gate") is not None] for name in sets}
     gates = {name: logits for name, logits in gates.items() if logits}
+    samples = _samples(by_model, sets)
     data = ReportData(
         title=f"Unlearning report: {run.folder.name}",
         created=info["audited"],
@@ -34,9 +35,9 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         verdict=verdict(summary),
         gate_logits=gates or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
-        samples=_samples(by_model, sets),
+        samples=samples,
         show_text=True,
-        notes=_notes(run),
+        notes=_notes(run, samples),
     )
     return write_report(run.folder, data)
 
@@ -68,9 +69,13 @@ def _threats(edit: str) -> list[str]:
     return ["This edit changed the weights themselves; what relearning and quantisation bring back was not tested here."]
 
 
-def _notes(run: Run) -> list[str]:
+def _notes(run: Run, samples: list[Sample]) -> list[str]:
     notes = ["Not tested here: relearning, quantisation, sampling at temperature 1, adversarial prompts, other languages."]
+    if not samples:
+        notes.append(f"Questions and answers are left out: `expunge audit {run.folder} --show-text` shows them.")
     if gate := run.info.get("gate"):
+        if (share := gate["open_on_forget"]) < 1:
+            notes.append(f"The gate opens for {share:.0%} of the forget prompts as they are given; the others are answered as before.")
         n, rate = gate["calibration_n"], f"{gate['alpha']:.0%}"
         if gate["guaranteed"]:
             notes.append(f"The gate's threshold passes at most {rate} of prompts like the {n} held-out ones it was chosen on.")

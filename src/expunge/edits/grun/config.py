@@ -44,12 +44,14 @@ class ReftConfig(PeftConfig):
         check_choice("positions", self.positions, get_args(Positions))
         check_choice("composition", self.composition, get_args(Composition))
 
-    def resolve(self, depth: int) -> None:
-        """Fill in what depends on the model's number of blocks.
+    def resolve(self, depth: int, width: int) -> None:
+        """Fill in what depends on the model's number of blocks, and check what depends on its hidden size.
 
         Raises:
-            ValueError: if a block is not there.
+            ValueError: if a block is not there, or the rank is larger than the hidden size.
         """
+        if self.rank > width:
+            raise ValueError(f"rank must be at most the model's hidden size, {width}, got {self.rank}")
         if self.blocks is None:
             self.blocks = [max(0, depth - 12), max(0, depth - 7), depth - 1]
         self.blocks = sorted(set(self.blocks))
@@ -98,13 +100,13 @@ class GrunConfig(ReftConfig):
         if self.gate_block is not None and self.gate_pool != "max":
             raise ValueError('gate_block needs gate_pool "max"; with gate_pool "last" every edited block has its own gate')
 
-    def resolve(self, depth: int) -> None:
+    def resolve(self, depth: int, width: int) -> None:
         """Fill in what depends on the model's number of blocks.
 
         Raises:
             ValueError: if a block is not there, or the gate would come after the first edit.
         """
-        super().resolve(depth)
+        super().resolve(depth, width)
         if self.gate_pool == "last":
             return
         first = super().wrapped_blocks[0]

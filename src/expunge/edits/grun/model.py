@@ -1,11 +1,12 @@
 """The PEFT tuners of ReFT and GRUN: which blocks are wrapped, what is loaded, what cannot be merged."""
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedConfig
 
 from expunge.edits.grun.config import ReftConfig
 from expunge.edits.grun.layer import GrunLayer
@@ -44,7 +45,7 @@ class ReftModel(BaseTuner):
     # pyrefly: ignore [bad-override]
     def _prepare_model(self, peft_config: ReftConfig, model: nn.Module) -> None:
         name, blocks = decoder_blocks(model)
-        peft_config.resolve(len(blocks))
+        peft_config.resolve(len(blocks), cast(PreTrainedConfig, model.config).get_text_config().hidden_size)
         peft_config.target_modules = [f"{name}.{block}" for block in peft_config.wrapped_blocks]
 
     # pyrefly: ignore [bad-override]
