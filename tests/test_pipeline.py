@@ -25,9 +25,10 @@ from expunge.errors import ExpungeError, InputError
 from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.models.scoring import score
-from expunge.pipeline import load_run, reread_sets, split, unlearn
+from expunge.pipeline import load_run, reread_sets, unlearn
 from expunge.recipe import Recipe, make_recipe
 from expunge.run import Run, start_run
+from expunge.sets import split
 from expunge.training.checkpoints import fault
 
 # 32 random dimensions tell too little apart for the default 3 %

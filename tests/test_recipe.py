@@ -7,9 +7,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expunge.cli.ls import setting_lines
 from expunge.errors import InputError
 from expunge.objectives import NPO, OBJECTIVES, RMU
-from expunge.recipe import Recipe, make_recipe, read_recipe, setting_lines
+from expunge.recipe import Recipe, make_recipe, read_recipe
 
 FORGET = {"data": {"forget": "forget.jsonl"}}
 

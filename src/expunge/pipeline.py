@@ -2,53 +2,30 @@
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from expunge.console import Display
-from expunge.data.fields import quoted
 from expunge.data.prompts import PromptBuilder
-from expunge.data.questions import Question, read_questions
-from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records
+from expunge.data.records import Record, Turn, data_hash
 from expunge.edits import add_request, apply_edit, check_edit, load_edit, save_edit
 from expunge.errors import ExpungeError, InputError
-from expunge.models.blocks import context_length
 from expunge.models.loading import check_there, load, weights_sha256
-from expunge.recipe import DataSection, Recipe
+from expunge.recipe import Recipe
 from expunge.run import Run, locked, open_run, start_run, write_atomically
+from expunge.sets import FEWEST_RETAIN, Sets, check_fits, read_audit_sets, read_sets, split
 from expunge.training.checkpoints import write_manifest
 from expunge.training.gate_first import gate_first
 from expunge.training.inputs import encode_rows
 from expunge.training.self_retain import self_retain
 from expunge.training.train import drop_checkpoints, train
 
-FEWEST_RETAIN = 4
 FEW_SELF_MADE = 40
 COVERAGE_WORTH_A_WORD = 0.95
-SELF_MADE_HELD_OUT = 0.6
-
-
-@dataclass(frozen=True)
-class Sets:
-    """The records of a run.
-
-    Attributes:
-        forget: to unlearn.
-        retain: to train and fit the gate on.
-        calibration: retain records kept for the gate's threshold (empty without one).
-        exam: retain records kept for the audit.
-    """
-
-    forget: list[Record]
-    retain: list[Record]
-    calibration: list[Record]
-    exam: list[Record]
 
 
 def unlearn(recipe: Recipe, display: Display) -> Run:
@@ -80,8 +57,10 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
             model, tokenizer, bare_sha256 = load_start(recipe.model)
             base_sha256 = weights_sha256(model)
         builder = PromptBuilder(tokenizer, recipe.data.system)
-        check_fits(model, builder, {recipe.data.forget: forget, **({recipe.data.retain: retain} if recipe.data.retain and retain else {})})
-        check_fits(model, builder, {recipe.audit.sets[name]: records for name, records in others.items()})
+        check_fits(model, builder, recipe.data.forget, forget)
+        check_fits(model, builder, recipe.data.retain, retain or [])
+        for name, records in others.items():
+            check_fits(model, builder, recipe.audit.sets[name], records)
         check_edit(model, recipe.edit)
         if retain is None:
             retain = _self_made(run, model, builder, display)
@@ -105,54 +84,6 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
             run.note(status="trained", seconds=round(time.monotonic() - started, 1))
             drop_checkpoints(run.folder)
     return run
-
-
-def read_sets(data: DataSection) -> tuple[list[Record], list[Record] | None]:
-    """The forget and the retain records of a recipe, checked against each other; no retain set gives none.
-
-    Raises:
-        InputError: a file is faulty, or the two overlap.
-    """
-    forget = read_records(data.forget, data.map, data.split)
-    if data.retain is None:
-        return forget, None
-    retain = read_records(data.retain, data.map, data.split)
-    check_overlap(forget, retain, data.forget, data.retain, data.allow_overlap)
-    if len(retain) < FEWEST_RETAIN:
-        few = f"{len(retain)} records are too few to train on some and hold others out"
-        raise InputError(f"{data.retain}: {few}; give at least {FEWEST_RETAIN}")
-    return forget, retain
-
-
-def read_audit_sets(recipe: Recipe) -> tuple[dict[str, list[Record]], dict[str, list[Question]]]:
-    """The recipe's further sets of records and of questions.
-
-    Raises:
-        InputError: a file is gone or faulty.
-    """
-    records = {name: read_records(source, {}, recipe.data.split) for name, source in recipe.audit.sets.items()}
-    return records, {name: read_questions(source) for name, source in recipe.audit.questions.items()}
-
-
-def check_fits(model: nn.Module, builder: PromptBuilder, sources: dict[str, list[Record]]) -> None:
-    """Raise `InputError` for the first record, by source, that is longer than the model's context."""
-    longest = context_length(model)
-    for source, records in sources.items():
-        for record in records:
-            if longest is not None and (tokens := builder.tokens(record)) > longest:
-                said = f"{tokens} tokens with the longest of its answers, and the model takes {longest}"
-                raise InputError(f"{source}:{record.line}: record {quoted(record.id)} has {said}; shorten it, or leave it out")
-
-
-def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
-    """Hold a seeded share of the retain records out; with a gate trained first, half of it calibrates the gate."""
-    order = np.random.default_rng([recipe.training.seed, 5]).permutation(len(retain))
-    # Of the 120 instructions that the model answers itself, more are held out: a threshold for 3 % needs 33 to calibrate on.
-    share = SELF_MADE_HELD_OUT if recipe.data.retain is None and recipe.edit.trains_gate_first else recipe.data.held_out
-    held = max(2, round(len(retain) * share))
-    calibrating = held // 2 if recipe.edit.trains_gate_first else 0
-    chosen = [[retain[i] for i in sorted(part)] for part in (order[:calibrating], order[calibrating:held], order[held:])]
-    return Sets(forget, retain=chosen[2], calibration=chosen[0], exam=chosen[1])
 
 
 def reread_sets(run: Run) -> Sets:

@@ -250,14 +250,3 @@ def _scalar(text: str) -> Any:
         except ValueError:
             return value
     return value
-
-
-def setting_lines() -> list[tuple[str, str]]:
-    """Every setting with its default and what it means, for `expunge ls settings`."""
-    lines = []
-    for section, field in Recipe.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", None)
-        for name, setting in (inner or {"": field}).items():
-            default = "required" if setting.is_required() else f"default {setting.get_default(call_default_factory=True)}"
-            lines.append((f"{section}.{name}".rstrip("."), "; ".join(filter(None, (setting.description, default)))))
-    return lines

@@ -20,8 +20,9 @@ from expunge.data.records import data_hash
 from expunge.edits import load_edit
 from expunge.models.embedded import cache_dir
 from expunge.models.loading import check_there, load, weights_sha256
-from expunge.pipeline import load_base, read_audit_sets, reread_sets
+from expunge.pipeline import load_base, reread_sets
 from expunge.run import Run, locked, write_atomically
+from expunge.sets import read_audit_sets
 
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
 

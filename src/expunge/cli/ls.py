@@ -49,8 +49,6 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
 
         return [(name, _ways(metric)) for name, metric in METRICS.items()]
     if kind is Kind.settings:
-        from expunge.recipe import setting_lines
-
         return setting_lines()
     from pathlib import Path
 
@@ -60,6 +58,19 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
 def _ways(metric: Metric) -> str:
     on_forget, elsewhere = (way or "neither way" for way in (metric.on_forget, metric.elsewhere))
     return f"{metric.label}; better on a forget set: {on_forget}; elsewhere: {elsewhere}"
+
+
+def setting_lines() -> list[tuple[str, str]]:
+    """Every setting of a recipe with its default and what it means."""
+    from expunge.recipe import Recipe
+
+    lines = []
+    for section, field in Recipe.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        for name, setting in (inner or {"": field}).items():
+            default = "required" if setting.is_required() else f"default {setting.get_default(call_default_factory=True)}"
+            lines.append((f"{section}.{name}".rstrip("."), "; ".join(filter(None, (setting.description, default)))))
+    return lines
 
 
 def _first_line(text: str | None) -> str:
