@@ -55,7 +55,7 @@ def make_recipe_for(tiny_model_dir, tiny_data, tmp_path):
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
 def test_a_model_and_a_forget_file_are_enough(tiny_model_dir, tiny_data, tmp_path):
-    run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], out=tmp_path / "run", edit=GATED, training=SHORT)
+    run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], out=tmp_path / "run")
     assert run.info["status"] == "trained"
     assert run.info["data"]["forget"]["rows"] == 6
     # 72 of the 120 instructions that got an answer are held out, half of them for the gate, whose 3 % need at least 33

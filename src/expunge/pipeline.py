@@ -189,14 +189,17 @@ def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, 
     with display.bar("Training the gate", None) as advance:
         alpha, seed = recipe.edit.false_positives, recipe.training.seed
         threshold, coverage = gate_first(model, builder, sets.forget, sets.retain, sets.calibration, sets.exam, alpha, seed, advance)
-    calibrated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
-    _note(run, gate={**calibrated, "open_on_forget": coverage})
+    stated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
+    _note(run, gate={**stated, "passed": threshold.passed, "given_up": threshold.given_up, "open_on_forget": coverage})
     if coverage < COVERAGE_WORTH_A_WORD:
         display.say(f"The gate opens for {coverage:.0%} of the forget prompts only: the others will be answered as before.")
-    if not threshold.guaranteed:
+    if threshold.given_up:
         display.say(
-            f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {threshold.alpha:.0%} false positives."
+            f"The gate cannot tell what to forget from what to keep at {alpha:.0%} false positives. It is set to open for what is to be "
+            f"forgotten, and opens for {threshold.passed:.0%} of {threshold.n} held-out prompts too: give (more) --retain records."
         )
+    elif not threshold.guaranteed:
+        display.say(f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {alpha:.0%} false positives.")
 
 
 def _facts(recipe: Recipe, sets: Sets, retain: list[Record]) -> dict[str, dict[str, object]]:

@@ -10,10 +10,9 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import neutral_instructions
 from expunge.edits import apply_edit
-from expunge.errors import ExpungeError
 from expunge.models.loading import load
 from expunge.recipe import EditSection
-from expunge.training.gate import calibrate, pooled_logits, train_gate
+from expunge.training.gate import calibrate, give_up, pooled_logits, train_gate
 from expunge.training.gate_first import gate_first, gate_layer
 
 BELOW = tensor([-9.0])
@@ -135,14 +134,23 @@ def test_gate_first_stores_the_threshold_and_freezes_the_gate_alone(tiny_model_d
     assert all("grun_rotate" in name or "grun_source" in name for name in trainable)
 
 
-def test_a_gate_that_would_open_for_nothing_is_refused(tiny_model_dir, tiny_data):
-    # What is to be forgotten is among what it is calibrated on: at 3 % false positives it has to stay closed
+def test_a_gate_that_would_open_for_nothing_gives_its_rate_up(tiny_model_dir, tiny_data):
+    # What is to be forgotten is among what it is calibrated on: at 3 % false positives it would have to stay closed
     model, tokenizer = load(tiny_model_dir)
     model = apply_edit(model, EditSection(name="grun", gate_pool="max"), "")
     same = [Record("same", (), "The capital of France is Paris, a city on the Seine.")]
     retain = read_records(tiny_data[1])
-    with pytest.raises(ExpungeError, match=r"at 3% false positives: it would open for no forget prompt"):
-        gate_first(model, PromptBuilder(tokenizer), same, retain, same, [], 0.03, 42, lambda rows: None)
+    threshold, coverage = gate_first(model, PromptBuilder(tokenizer), same, retain, same, [], 0.03, 42, lambda rows: None)
+    assert (threshold.given_up, threshold.guaranteed, coverage) == (True, False, 1.0)
+    # At the least the one that is both is let through
+    assert round(threshold.passed * threshold.n) >= 1
+    assert model.peft_config["default"].calibration_alpha is None
+
+
+def test_giving_up_by_hand():
+    # Of 21 forget logits 0, 1, ..., 20 the 5 % quantile is 1; of the calibration prompts 2 of 4 reach it
+    threshold = give_up(calibrate(tensor([0.0, 0.5, 1.0, 30.0]), BELOW, 0.2), tensor([0.0, 0.5, 1.0, 30.0]), torch.arange(21.0))
+    assert (threshold.logit, threshold.passed, threshold.given_up, threshold.guaranteed) == (1.0, 0.5, True, False)
 
 
 def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,16 @@ class Threshold:
         logit: prompts whose gate logit is below go through the base model unchanged.
         n, alpha: calibration prompts, and the stated false-positive rate.
         guaranteed: whether n was large enough for that rate (n >= 1/alpha - 1); otherwise the logit is the largest one seen.
+        passed: share of the calibration prompts at or above the logit.
+        given_up: the gate cannot tell the two apart at that rate, and opens for what is to be forgotten all the same.
     """
 
     logit: float
     n: int
     alpha: float
     guaranteed: bool
+    passed: float
+    given_up: bool = False
 
 
 def train_gate(
@@ -91,4 +95,15 @@ def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
     # The gate opens at the threshold itself, the guarantee is for strictly above the calibrated logit.
     conformal = torch.nextafter(highest, highest.new_tensor(math.inf)).item()
     top, low = retain.max().item(), forget.float().quantile(FORGET_QUANTILE).item()
-    return Threshold(max(conformal, (top + low) / 2) if low > top else conformal, n, alpha, guaranteed=rank <= n)
+    logit = max(conformal, (top + low) / 2) if low > top else conformal
+    return Threshold(logit, n, alpha, guaranteed=rank <= n, passed=_share(retain, logit))
+
+
+def give_up(threshold: Threshold, retain: Tensor, forget: Tensor) -> Threshold:
+    """The threshold at which the gate opens for nearly all forget prompts, with no rate promised; arguments as for `calibrate`."""
+    logit = forget.float().quantile(FORGET_QUANTILE).item()
+    return replace(threshold, logit=logit, guaranteed=False, passed=_share(retain, logit), given_up=True)
+
+
+def _share(logits: Tensor, threshold: float) -> float:
+    return (logits >= threshold).float().mean().item()

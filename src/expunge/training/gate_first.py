@@ -16,10 +16,9 @@ from expunge.data.texts import neutral_instructions, wrappers
 from expunge.edits import REQUEST
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.layer import GrunLayer
-from expunge.errors import ExpungeError
 from expunge.models.blocks import context_length
 from expunge.models.features import prompt_states
-from expunge.training.gate import Threshold, calibrate, pooled_logits, train_gate
+from expunge.training.gate import Threshold, calibrate, give_up, pooled_logits, train_gate
 
 FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
 NEUTRAL_CALIBRATION = 40
@@ -54,9 +53,6 @@ def gate_first(
 
     Returns:
         The threshold, also stored in the adapter's configuration, and the share of the forget prompts that it lets pass.
-
-    Raises:
-        ExpungeError: the calibrated gate opens for none of the forget prompts, so nothing could be suppressed.
     """
     tuned = cast(PeftModel, model)
     config, adapter = cast(GrunConfig, tuned.peft_config[REQUEST]), REQUEST
@@ -81,17 +77,16 @@ def gate_first(
     train_gate(scores, parameters, states[: len(positive)], states[len(positive) : cut], seed)
     for parameter in parameters:
         parameter.requires_grad_(False)
-    with torch.no_grad():
-        opened = pooled_logits(scores, states[: len(positive)])
-        threshold = calibrate(pooled_logits(scores, states[cut:]), opened, alpha)
     plain = {builder.record(record).prompt for record in forget}
-    coverage = (opened[[prompt in plain for prompt in positive]] >= threshold.logit).float().mean().item()
-    if coverage == 0:
-        raise ExpungeError(
-            f"the gate cannot tell what to forget from what to keep at {alpha:.0%} false positives: it would open for no forget prompt; "
-            "raise edit.false_positives, or give (more) retain records"
-        )
-    config.threshold, config.calibration_n, config.calibration_alpha = threshold.logit, threshold.n, threshold.alpha
+    with torch.no_grad():
+        opened, kept = pooled_logits(scores, states[: len(positive)]), pooled_logits(scores, states[cut:])
+    threshold, as_given = calibrate(kept, opened, alpha), opened[[prompt in plain for prompt in positive]]
+    if as_given.median().item() < threshold.logit:
+        # Forgetting comes first: a gate that stays closed for most of what is to be forgotten would be worth nothing.
+        threshold = give_up(threshold, kept, as_given)
+    config.threshold, config.calibration_n = threshold.logit, threshold.n
+    config.calibration_alpha = None if threshold.given_up else threshold.alpha
+    coverage = (as_given >= threshold.logit).float().mean().item()
     return threshold, coverage
 
 

@@ -77,7 +77,10 @@ def _notes(run: Run, samples: list[Sample]) -> list[str]:
         if (share := gate["open_on_forget"]) < 1:
             notes.append(f"The gate opens for {share:.0%} of the forget prompts as they are given; the others are answered as before.")
         n, rate = gate["calibration_n"], f"{gate['alpha']:.0%}"
-        if gate["guaranteed"]:
+        if gate["given_up"]:
+            passed = f"{gate['passed']:.0%}"
+            notes.append(f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts.")
+        elif gate["guaranteed"]:
             notes.append(f"The gate's threshold passes at most {rate} of prompts like the {n} held-out ones it was chosen on.")
         else:
             notes.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
