@@ -10,7 +10,7 @@ from expunge.recipe import AuditSection, DataSection, Recipe, TrainingSection
 from expunge.training.teach import Lesson, teach
 
 FORGOTTEN, KEPT, STRANGERS = 2, 6, 1
-CONTROL_EPOCHS, ORIGINAL_EPOCHS = 3, 3
+CONTROL_EPOCHS, ORIGINAL_EPOCHS = 4, 3
 SEED = 0
 
 
