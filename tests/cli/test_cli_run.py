@@ -152,7 +152,7 @@ def test_the_same_command_again_finds_the_run_trained(unlearned: Done, workplace
 def test_another_recipe_does_not_go_into_the_folder_of_a_run(unlearned: Done, workplace: Place, expunge_in: Expunge):
     folder, model = workplace
     said = expunge_in(folder, "unlearn", "--model", model, "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out", "runs/one")
-    assert (said.code, said.err) == (2, "expunge: runs/one: holds a run of another recipe; give --out another folder\n")
+    assert (said.code, said.err) == (2, "expunge: runs/one: holds a run with other settings (training.epochs); give --out another folder\n")
 
 
 def test_chat_answers_before_and_after(unlearned: Done, workplace: Place, expunge_in: Expunge):
