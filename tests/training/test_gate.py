@@ -1,5 +1,7 @@
 """Gates: calibrated by hand and by property, trained on a planted feature, and made ready before suppression."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -105,6 +107,39 @@ def test_a_gate_learns_a_planted_feature_and_tells_unseen_prompts_apart():
         threshold = calibrate(pooled_logits(scores, prompts_with(0, 99, generator)), forget, 0.05)
     assert opens(forget, threshold.logit).float().mean() > 0.9
     assert opens(retain, threshold.logit).float().mean() <= 0.1
+
+
+def test_a_gate_gets_past_a_token_that_every_prompt_begins_with():
+    # The first token scores 0 in both sets, the names -1: a hard maximum would never look at a name, and tell nothing apart
+    generator = torch.Generator().manual_seed(0)
+
+    def prompts(feature: int, count: int) -> list[Tensor]:
+        states = 0.1 * torch.randn(count, 5, 16, generator=generator)
+        states[:, 0, 0] += 3
+        states[:, 2:, 1] += 3
+        states[torch.arange(count), torch.randint(2, 5, (count,), generator=generator), feature] += 3
+        return list(states)
+
+    gate = nn.Linear(16, 1)
+    nn.init.zeros_(gate.weight)
+    nn.init.zeros_(gate.bias)
+    with torch.no_grad():
+        gate.weight[0, 1] = -1 / 3
+
+    def scores(states: Tensor) -> Tensor:
+        return gate(states).squeeze(-1)
+
+    train_gate(scores, list(gate.parameters()), prompts(8, 60), prompts(9, 90), seed=0)
+    with torch.no_grad():
+        assert pooled_logits(scores, prompts(8, 50)).min() > pooled_logits(scores, prompts(9, 50)).max()
+
+
+def test_soft_pooling_by_hand():
+    # 0.5 log(e^(0/0.5) + e^(1/0.5)) over the two real tokens, nothing of the padding of the shorter prompt
+    states = [tensor([[0.0], [1.0]]), tensor([[0.0], [1.0], [5.0]])]
+    soft = pooled_logits(lambda tokens: tokens.squeeze(-1), states, 0.5)
+    assert soft[0].item() == pytest.approx(0.5 * math.log(1 + math.exp(2)))
+    assert soft[1].item() == pytest.approx(0.5 * math.log(1 + math.exp(2) + math.exp(10)))
 
 
 def test_a_gate_is_trained_the_same_way_twice():

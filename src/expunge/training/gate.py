@@ -14,6 +14,7 @@ TokenScores = Callable[[Tensor], Tensor]
 GATE_STEPS = 300
 GATE_LR = 3e-3
 GATE_WEIGHT_DECAY = 1e-2
+SOFTNESS = 0.3
 FORGET_QUANTILE = 0.05
 
 
@@ -42,6 +43,9 @@ def train_gate(
 ) -> float:
     """Fit a gate to tell forget prompts from retain prompts by its largest token score.
 
+    The maximum is soft at first and hard at the end. A hard one teaches the gate one token a prompt, most often one that
+    every prompt shares, and on TOFU its fit stays there: AUROC 0.83 on the very prompts that it learnt from, against 1.00.
+
     Args:
         scores: maps hidden states (…, hidden) to logits (…).
         parameters: of `scores`, trained in place.
@@ -59,9 +63,9 @@ def train_gate(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GATE_STEPS)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
-    for _ in range(GATE_STEPS):
+    for step in range(GATE_STEPS):
         chosen = torch.randperm(len(states), generator=generator)[:64]
-        logits = pooled_logits(scores, [states[i] for i in chosen])
+        logits = pooled_logits(scores, [states[i] for i in chosen], SOFTNESS * (1 - step / GATE_STEPS))
         loss = binary_cross_entropy_with_logits(logits, targets[chosen], weight=weight[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -70,11 +74,12 @@ def train_gate(
     return loss.item()
 
 
-def pooled_logits(scores: TokenScores, states: Sequence[Tensor]) -> Tensor:
-    """Largest token score of each prompt: (prompts,)."""
+def pooled_logits(scores: TokenScores, states: Sequence[Tensor], softness: float = 0.0) -> Tensor:
+    """Largest token score of each prompt: (prompts,); with a softness s above 0, s · log Σ exp(score / s)."""
     padded = pad_sequence(list(states), batch_first=True)
     real = torch.arange(padded.shape[1])[None] < torch.tensor([len(s) for s in states])[:, None]
-    return scores(padded).masked_fill(~real.to(padded.device), -torch.inf).amax(-1)
+    every = scores(padded).masked_fill(~real.to(padded.device), -torch.inf)
+    return softness * (every / softness).logsumexp(-1) if softness else every.amax(-1)
 
 
 def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:

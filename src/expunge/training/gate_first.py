@@ -37,8 +37,8 @@ def gate_first(
 ) -> tuple[Threshold, float]:
     """Train the pooled gate of a fresh GRUN edit on frozen states, calibrate its threshold, freeze it.
 
-    It learns from forget prompts (as they are, in lower case, and in shipped wrappers), retain prompts and neutral
-    instructions; it is calibrated on held-out retain prompts and other neutral instructions.
+    It learns from forget and retain prompts (as they are, in lower case, and in shipped wrappers, so that no such dress is a
+    cue) and from neutral instructions; it is calibrated on held-out retain prompts and other neutral instructions.
 
     Args:
         model: a PEFT model with a GRUN edit of `gate_pool` max.
@@ -62,8 +62,8 @@ def gate_first(
     longest = context_length(model) or sys.maxsize
     neutral = [builder.prompt((Turn("user", text),)) for text in neutral_instructions()]
     neutral = [p for p in neutral if p not in known and len(p) <= longest]
-    positive = [p for r in forget for p in _variants(builder, r, rng, FORGET_WRAPPERS, lower=True) if len(p) <= longest]
-    negative = [p for r in retain for p in _variants(builder, r, rng, RETAIN_WRAPPERS, lower=False) if len(p) <= longest]
+    positive = [p for r in forget for p in _variants(builder, r, rng, FORGET_WRAPPERS) if len(p) <= longest]
+    negative = [p for r in retain for p in _variants(builder, r, rng, RETAIN_WRAPPERS) if len(p) <= longest]
     negative += neutral[NEUTRAL_CALIBRATION:]
     closed = [builder.record(record).prompt for record in calibration] + neutral[:NEUTRAL_CALIBRATION]
     layer = gate_layer(model, config)
@@ -95,12 +95,11 @@ def gate_layer(model: nn.Module, config: GrunConfig) -> GrunLayer:
     return next(m for m in model.modules() if isinstance(m, GrunLayer) and m.block == config.gate_block)
 
 
-def _variants(builder: PromptBuilder, record: Record, rng: np.random.Generator, wrapped: int, lower: bool) -> list[tuple[int, ...]]:
+def _variants(builder: PromptBuilder, record: Record, rng: np.random.Generator, wrapped: int) -> list[tuple[int, ...]]:
     """The record's prompt, and in other clothes: in lower case and in shipped wrappers, which a plain text does not go into."""
     prompts = [builder.record(record).prompt]
     if not record.turns:
         return prompts
     said = record.prompt
-    others = [said.lower()] if lower else []
-    others += [wrapper.format(prompt=said) for wrapper in rng.choice(wrappers(), wrapped, replace=False)]
+    others = [said.lower(), *(wrapper.format(prompt=said) for wrapper in rng.choice(wrappers(), wrapped, replace=False))]
     return prompts + [builder.record(replace(record, turns=(*record.turns[:-1], Turn("user", text)))).prompt for text in others]
