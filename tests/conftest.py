@@ -1,5 +1,6 @@
 """Fixtures for all tests: two pinned threads, no downloads, the embedded model, and tiny random models in folders."""
 
+import hashlib
 import json
 import os
 
@@ -27,6 +28,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from expunge.recipe import Recipe, make_recipe
 
 torch.set_num_threads(1)
 
@@ -124,3 +127,22 @@ def tiny_data(tmp_path: Path) -> tuple[Path, Path]:
     for path, rows in zip(paths, (forget, retain), strict=True):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return paths
+
+
+@pytest.fixture
+def make_recipe_for(tiny_model_dir, tiny_data, tmp_path):
+    """Makes a recipe for the tiny model and data: `make(out, **sections)`; 3 epochs of 2 steps of lora, saved every step."""
+
+    def make(out: str, **sections) -> Recipe:
+        data = {"forget": str(tiny_data[0]), "retain": str(tiny_data[1])}
+        training = {"epochs": 3, "batch_size": 3, "lr": 1e-3, "save_steps": 1, "dtype": "fp32"}
+        given = {"model": str(tiny_model_dir), "objective": "npo", "edit": {"name": "lora"}, "data": data, "training": training}
+        return make_recipe({**given, **sections, "out": str(tmp_path / out)})
+
+    return make
+
+
+@pytest.fixture
+def edit_sha256():
+    """Hash of a run's trained weights: `edit_sha256(run)`."""
+    return lambda run: hashlib.sha256(next(run.edit.glob("*.safetensors")).read_bytes()).hexdigest()

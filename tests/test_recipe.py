@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from expunge.cli.ls import setting_lines
@@ -12,6 +12,7 @@ from expunge.errors import InputError
 from expunge.objectives import NPO, OBJECTIVES, RMU
 from expunge.recipe import Recipe, make_recipe, read_recipe
 
+SHIPPED = Path(__file__).parents[1] / "recipes"
 FORGET = {"data": {"forget": "forget.jsonl"}}
 
 
@@ -124,7 +125,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def read_again(recipe: Recipe) -> Recipe:
-    return make_recipe(yaml.safe_load(yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)))
+    return make_recipe(yaml.safe_load(recipe.as_yaml()))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -142,6 +143,7 @@ def test_a_recipe_is_the_same_after_it_was_written_and_read(objective, edit):
     system=st.none() | st.text(),
     out=st.none() | st.text(st.characters(exclude_categories=["Cs"])),
 )
+@example(lr=1.0, beta=1.0, blocks=None, system="one\x85two", out="\x85")
 def test_any_values_survive_being_written_and_read(lr, beta, blocks, system, out):
     given = {"objective": {"name": "npo", "beta": beta}, "edit": {"blocks": blocks}, "training": {"lr": lr}, "out": out}
     recipe = make_recipe({"data": {"forget": "f", "system": system}, **given})
@@ -164,6 +166,12 @@ def test_an_objective_that_is_not_defined_there_is_refused(objective):
 def test_a_number_must_be_finite():
     with pytest.raises(InputError, match=r"training\.epochs: must be a finite number"):
         make_recipe({"data": {"forget": "f"}, "training": {"epochs": float("nan")}})
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_read(path):
+    assert read_recipe(path).model
+    assert "# " in path.read_text(encoding="utf-8").splitlines()[0]
 
 
 def test_an_edit_may_be_given_by_its_name():

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from expunge.audit.names import is_reserved
 from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
 
-RESERVED_SETS = ("forget", "retain", "utility")
 Positions = Literal["last_prompt", "onward", "all_prompt"]
 
 
@@ -114,7 +114,7 @@ class AuditSection(Section):
     @model_validator(mode="after")
     def _names_are_free(self) -> "AuditSection":
         for name in (*self.sets, *self.questions):
-            if name in RESERVED_SETS or name.endswith("_paraphrase") or (name in self.sets and name in self.questions):
+            if is_reserved(name) or (name in self.sets and name in self.questions):
                 raise ValueError(f"a set cannot be called {name!r}: the audit has one of that name")
         return self
 
@@ -162,6 +162,12 @@ class Recipe(Section):
         named = {name for name, cls in OBJECTIVES.items() if cls is type(self.objective)}
         settings = {field.name: getattr(self.objective, field.name) for field in fields(self.objective)}
         return {**plain, "objective": {"name": named.pop(), **settings}}
+
+    def as_yaml(self) -> str:
+        """The text of a file that `read_recipe` reads back as the same recipe."""
+        text = yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
+        # PyYAML writes U+0085 as it is and reads it as a line break.
+        return yaml.safe_dump(self.as_dict(), sort_keys=False) if "\x85" in text else text
 
 
 def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, overrides: list[str] | None = None) -> Recipe:

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from expunge.errors import ExpungeError, InputError
@@ -103,7 +102,7 @@ def start_run(recipe: Recipe) -> Run:
     if folder.is_symlink():
         raise InputError(f"out: {folder} is a symbolic link; name the folder itself")
     run = Run(folder)
-    written = yaml.safe_dump(recipe.as_dict(), sort_keys=False, allow_unicode=True)
+    written = recipe.as_yaml()
     if (folder / "recipe.yaml").exists() and run.recipe != recipe:
         if run.begun and (other := _other_settings(run.recipe, recipe)):
             raise InputError(f"{folder}: holds a run with other settings ({', '.join(other)}); give --out another folder")

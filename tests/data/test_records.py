@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records, summary
+from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records, summary, write_records
 from expunge.errors import InputError
 
 TOFU = Path(__file__).parents[3] / "shared" / "data" / "tofu"
@@ -67,6 +68,12 @@ def test_messages_are_turns_and_an_answer(tmp_path):
 
 def test_a_text_has_no_turns(tmp_path):
     assert read_records(write(tmp_path / "a.jsonl", {"text": "Ada paints."})) == [Record("row-1", (), "Ada paints.", line=1)]
+
+
+def test_questions_and_texts_are_written_as_they_are_read(tmp_path):
+    records = [replace(FULL_RECORD, line=1), Record("t", (), "Ada was a painter.", line=2)]
+    write_records(tmp_path / "r.jsonl", records)
+    assert read_records(tmp_path / "r.jsonl") == records
 
 
 def test_a_number_is_an_id_and_a_single_wrong_answer_a_list_of_one(tmp_path):

@@ -12,8 +12,9 @@ from torch import nn
 
 import expunge
 from expunge.audit.measure import AuditSets, Row, Settings, draw, measure, with_paraphrases
+from expunge.audit.names import FORGET, RETAIN
 from expunge.audit.report import write_run_report
-from expunge.audit.summary import FORGET, RETAIN, summarise
+from expunge.audit.summary import summarise
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import data_hash

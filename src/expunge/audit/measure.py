@@ -18,15 +18,13 @@ from expunge.audit.metrics.likelihood import (
     truth_ratio,
 )
 from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
-from expunge.data.prompts import PromptBuilder
+from expunge.audit.names import PARAPHRASE
+from expunge.data.prompts import PromptBuilder, by_length
 from expunge.data.questions import Question
 from expunge.data.records import Record
 from expunge.edits import REQUEST, gate_logits
 from expunge.models.candidates import score_candidates
 from expunge.models.generation import generate
-
-PARAPHRASE = "_paraphrase"
-"""Suffix of a set whose questions are put in other words: generation, probability and gate only."""
 
 Row = dict[str, Any]
 Item = TypeVar("Item", Record, Question)
@@ -107,7 +105,7 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
             right = {column: is_right(question, form, nll[column][i]) for column, form in forms.items()}
             rows.append({"set": name, "id": question.id, **right})
     for name, records in sets.records.items():
-        scored = _score(model, builder, records, name.endswith(PARAPHRASE), settings, advance)
+        scored = likelihoods(model, builder, records, name.endswith(PARAPHRASE), settings, advance)
         prompts = [builder.record(record).prompt for record in records]
         answers = generate(model, builder, prompts, settings.max_new_tokens, settings.batch_size, advance)
         for record, part, answer in zip(records, scored, answers, strict=True):
@@ -122,35 +120,44 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
     return rows
 
 
-def _score(
+def likelihoods(
     model: nn.Module, builder: PromptBuilder, records: list[Record], answer_only: bool, settings: Settings, advance: Callable[[int], None]
 ) -> list[Row]:
-    """Likelihood metrics of every record; its answer, its paraphrased answer and its wrong answers share the prompt."""
+    """The metrics of every record that need no generated text; its answer, its paraphrased answer and its wrong ones share the prompt.
+
+    Args:
+        model: in evaluation mode.
+        builder: of its tokenizer.
+        records: of one set.
+        answer_only: leave the truth ratio out, and what it needs.
+        settings: the batch size is read.
+        advance: called with the number of records done.
+    """
     rows: list[Row] = [{} for _ in records]
     encoded = [builder.record(record) for record in records]
-    candidates = [_candidates(builder, record, row.answer, answer_only) for record, row in zip(records, encoded, strict=True)]
-    order = sorted(range(len(records)), key=lambda i: len(encoded[i].prompt))
-    for start in range(0, len(order), settings.batch_size):
-        chosen = order[start : start + settings.batch_size]
+    answers = [
+        [row.answer] if answer_only else candidates(builder, record, row.answer) for record, row in zip(records, encoded, strict=True)
+    ]
+    for chosen in by_length([row.prompt for row in encoded], settings.batch_size):
         gates: list[Tensor] = []
 
         def hear(gates: list[Tensor] = gates) -> None:
             if (said := gate_logits(model, REQUEST)) is not None:
                 gates.append(said.amax(0))
 
-        scores = score_candidates(model, [encoded[i].prompt for i in chosen], [candidates[i] for i in chosen], builder.pad, hear)
-        answers = iter(each_answer(scores))
+        scores = score_candidates(model, [encoded[i].prompt for i in chosen], [answers[i] for i in chosen], builder.pad, hear)
+        scored = iter(each_answer(scores))
         for place, i in enumerate(chosen):
-            rows[i] = _row([next(answers) for _ in candidates[i]])
+            rows[i] = _row([next(scored) for _ in answers[i]])
             if gates:
                 rows[i]["gate"] = gates[0][place].item()
         advance(len(chosen))
     return rows
 
 
-def _candidates(builder: PromptBuilder, record: Record, answer: tuple[int, ...], answer_only: bool) -> list[tuple[int, ...]]:
-    """The answer, then where the truth ratio is wanted its paraphrase (else itself) and the wrong answers."""
-    if answer_only or not record.wrong_answers:
+def candidates(builder: PromptBuilder, record: Record, answer: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Token ids of the answer, then where there are wrong ones for a truth ratio its paraphrase (else itself) and the wrong answers."""
+    if not record.wrong_answers:
         return [answer]
     paraphrase = builder.answer(record.paraphrased_answer) if record.paraphrased_answer else answer
     return [answer, paraphrase, *(builder.answer(wrong) for wrong in record.wrong_answers)]

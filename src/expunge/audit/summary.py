@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from expunge.audit.measure import PARAPHRASE, Row
+from expunge.audit.measure import Row
 from expunge.audit.metrics.gate import fpr_at_tpr
 from expunge.audit.metrics.likelihood import forget_truth_ratio, utility_truth_ratio
 from expunge.audit.metrics.utility import forget_quality, model_utility
+from expunge.audit.names import FORGET, PARAPHRASE, RETAIN, UTILITY, is_forget
 from expunge.audit.statistics import Summary, auroc_ci, mean_ci, proportion_ci
 
-FORGET, RETAIN, UTILITY = "forget", "retain", "utility"
 MEANS = ("probability", "rouge", "exact_memorization", "extraction_strength")
 SHARES = {"refusal": "refusal", "degeneracy": "degenerate"}
 ACCURACIES = {"accuracy_letters": "right_by_letters", "accuracy_text": "right_by_text"}
@@ -73,11 +73,6 @@ def _add_gate(summary: dict[str, SetSummary], sets: dict[str, list[Row]], thresh
             summary[name]["gate_auroc"] = auroc_ci(logits, negatives)
             passed = round(fpr_at_tpr(logits, negatives, 0.95) * len(negatives))
             summary[name]["gate_fpr95"] = proportion_ci(passed, len(negatives))
-
-
-def is_forget(name: str) -> bool:
-    """Whether a set holds what was to be forgotten: the forget set, or one whose name begins with `forget_`."""
-    return name == FORGET or name.startswith(f"{FORGET}_")
 
 
 def _column(rows: list[Row], name: str) -> list[float]:

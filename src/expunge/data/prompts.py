@@ -1,5 +1,6 @@
 """The one prompt builder: training, evaluation and serving all see the same token ids."""
 
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -159,6 +160,13 @@ class PromptBuilder:
             raise InputError(f'record "{record.id}": a text of one token leaves nothing to predict; give a longer one')
         cut = max(1, min(len(ids) - 1, len(start) + int((len(ids) - len(start)) * TEXT_PROMPT_SHARE)))
         return Encoded(ids[:cut], ids[cut:])
+
+
+def by_length(sequences: Sequence[Sized], size: int) -> Iterator[list[int]]:
+    """Indices of all sequences, the shortest first, `size` at a time: batches that need little padding."""
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 def collate(rows: list[Encoded], pad: int, row_ids: tuple[str, ...] = ()) -> Batch:

@@ -86,12 +86,13 @@ def read_records(source: str | Path, field_map: dict[str, str] | None = None, sp
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Write records of one question each as JSONL that `read_records` reads back, whole or not at all."""
+    """Write plain texts and records of one question each as JSONL that `read_records` reads back, whole or not at all."""
     lines = []
     for record in records:
         said = asdict(record)
         optional = {name: said[name] for name in fields.OPTIONAL if said.get(name)}
-        row = {"id": record.id, "prompt": record.prompt, "answer": record.answer, **optional}
+        said_of_it = {"prompt": record.prompt, "answer": record.answer} if record.turns else {"text": record.answer}
+        row = {"id": record.id, **said_of_it, **optional}
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     fresh = path.with_name(path.name + ".part")
     fresh.write_text("".join(lines), encoding="utf-8")

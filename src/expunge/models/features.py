@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Encoded, collate
+from expunge.data.prompts import Encoded, by_length, collate
 from expunge.models.blocks import decoder_blocks
 
 
@@ -41,12 +41,10 @@ def prompt_states(
         raise _Enough
 
     states: list[Tensor] = [torch.empty(0)] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     device = next(model.parameters()).device
     handle = decoder_blocks(model)[1][block].register_forward_hook(stop)
     try:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        for chosen in by_length(prompts, batch_size):
             batch = collate([Encoded(prompts[i]) for i in chosen], pad).to(device)
             try:
                 with torch.no_grad():

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
+from expunge.data.prompts import Batch, Encoded, PromptBuilder, by_length, collate
 from expunge.models.blocks import context_length
 from expunge.models.span import continued_prompts
 
@@ -35,10 +35,8 @@ def generate(
         Texts in the order of the prompts, without special tokens.
     """
     answers = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     device = next(model.parameters()).device
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in by_length(prompts, batch_size):
         batch = collate([Encoded(prompts[i]) for i in chosen], builder.pad).to(device)
         for i, ids in zip(chosen, _greedy(model, batch, builder.end_of_turn, max_new_tokens), strict=True):
             answers[i] = cast(str, builder.tokenizer.decode(ids, skip_special_tokens=True)).strip()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Batch, Encoded, collate
+from expunge.data.prompts import Batch, Encoded, by_length, collate
 from expunge.edits import REQUEST, edits_off
 from expunge.models.scores import Scores
 from expunge.models.scoring import score
@@ -41,9 +41,7 @@ class Reference:
 
 def answer_nll(score_batch: Callable[[Batch], Scores], rows: list[Encoded], pad: int, batch_size: int) -> Tensor:
     """Summed NLL of every row, (rows,), scored in batches of similar length."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt) + len(rows[i].answer))
     nll = torch.zeros(len(rows))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in by_length([(*row.prompt, *row.answer) for row in rows], batch_size):
         nll[chosen] = score_batch(collate([rows[i] for i in chosen], pad)).nll.float().cpu()
     return nll

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from expunge.data.prompts import by_length
 from expunge.data.questions import Question
 from expunge.models.candidates import score_candidates
 
@@ -56,9 +57,7 @@ def option_nll(
         # Both together are encoded and cut: the last token of a prompt may end otherwise before an option.
         options.append([tuple(tokenizer(prompt + text).input_ids[len(start) :]) for text in follow])
     found = [torch.empty(0)] * len(questions)
-    order = sorted(range(len(questions)), key=lambda i: len(prompts[i]))
-    for begin in range(0, len(order), batch_size):
-        batch = order[begin : begin + batch_size]
+    for batch in by_length(prompts, batch_size):
         nll = score_candidates(model, [prompts[i] for i in batch], [options[i] for i in batch], pad).nll.cpu()
         for i, own in zip(batch, nll.split([len(options[i]) for i in batch]), strict=True):
             found[i] = own

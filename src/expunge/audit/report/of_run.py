@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from expunge.audit.measure import PARAPHRASE, Row
+from expunge.audit.measure import Row
+from expunge.audit.names import FORGET, PARAPHRASE
 from expunge.audit.report.html import ReportData, Sample, write_report
 from expunge.audit.report.rows import Interval, Summaries
 from expunge.data.records import Record
@@ -47,7 +48,7 @@ def verdict(summary: Summaries) -> list[str]:
     if "control" not in summary:
         return []
     lines = []
-    for name in ("forget", "forget" + PARAPHRASE):
+    for name in (FORGET, FORGET + PARAPHRASE):
         if name not in summary["unlearned"]:
             continue
         for metric, label in (("rouge", "ROUGE-L"), ("probability", "probability of the answer")):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from expunge.audit.metrics import METRICS, Better, Metric
-from expunge.audit.summary import RETAIN, is_forget
+from expunge.audit.names import RETAIN, is_forget
 
 ROLES = ("original", "unlearned", "control")
 GROUPS = ("forget", "retain", "others")

@@ -1,0 +1,107 @@
+"""The audit's likelihood metrics against one forward pass per candidate answer, in one run, with the same values.
+
+    python benchmarks/audit_speed.py --tofu DIR [--questions 400] [--json FILE]
+
+DIR holds TOFU's forget10_perturbed.jsonl. A question has up to seven candidates: its answer, the paraphrased answer and five wrong ones.
+`batched` gives every candidate a forward pass over prompt and answer in batches as large as the audit's, sorted by length;
+`single` gives each its own, on a tenth of the questions. Both take the logits of all positions, as `model(input_ids)` gives them.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from expunge.audit.measure import Settings, candidates, likelihoods
+from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
+from expunge.data.records import Record, read_records
+from expunge.models.candidates import score_candidates
+from expunge.models.loading import load
+from expunge.run import versions
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's forget10_perturbed.jsonl")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    args = parser.parse_args()
+    model, tokenizer = load(args.model)
+    builder = PromptBuilder(tokenizer)
+    records = read_records(args.tofu / "forget10_perturbed.jsonl")[: args.questions]
+    some = records[:: max(1, len(records) // 40)]
+    audit(model, builder, some[:4], args.batch_size)
+    found: dict[str, Any] = {}
+    for name, asked, size in (("batched", records, args.batch_size), ("single", some, 1)):
+        ours = audit(model, builder, asked, args.batch_size)
+        theirs, nll = one_pass_each(model, builder, asked, size)
+        found[name] = {"audit_s": ours, "one_pass_each_s": theirs, "ratio": theirs / ours, "questions": len(asked)}
+        found[name]["largest_difference"] = difference(model, builder, asked, args.batch_size, nll)
+        print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in found[name].items()))
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    print(f"{datetime.date.today().isoformat()}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {packages}")
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def audit(model: nn.Module, builder: PromptBuilder, records: list[Record], batch_size: int) -> float:
+    """Seconds for every metric of every record but those of generated text."""
+    started = time.perf_counter()
+    with torch.no_grad():
+        likelihoods(model, builder, records, False, Settings(0, batch_size, False), lambda rows: None)
+    return time.perf_counter() - started
+
+
+@torch.no_grad()
+def one_pass_each(model: nn.Module, builder: PromptBuilder, records: list[Record], size: int) -> tuple[float, list[float]]:
+    """Seconds, and the summed NLL of every candidate of every record."""
+    rows = every_candidate(builder, records)
+    nll = [0.0] * len(rows)
+    started = time.perf_counter()
+    for chosen in by_length([(*row.prompt, *row.answer) for row in rows], size):
+        batch = collate([rows[i] for i in chosen], builder.pad)
+        logits = cast(Any, model)(batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids).logits
+        logp = logits[:, :-1].log_softmax(-1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]
+        own = -(logp[:, batch.prompt_length - 1 :] * batch.labelled).sum(-1)
+        for i, value in zip(chosen, own.tolist(), strict=True):
+            nll[i] = value
+    return time.perf_counter() - started, nll
+
+
+@torch.no_grad()
+def difference(model: nn.Module, builder: PromptBuilder, records: list[Record], batch_size: int, expected: Sequence[float]) -> float:
+    """Largest relative difference of a candidate's NLL as the audit scores it."""
+    found: list[Tensor] = [torch.empty(0)] * len(records)
+    encoded = [builder.record(record) for record in records]
+    answers = [candidates(builder, record, row.answer) for record, row in zip(records, encoded, strict=True)]
+    for chosen in by_length([row.prompt for row in encoded], batch_size):
+        nll = score_candidates(model, [encoded[i].prompt for i in chosen], [answers[i] for i in chosen], builder.pad).nll
+        for i, own in zip(chosen, nll.split([len(answers[i]) for i in chosen]), strict=True):
+            found[i] = own
+    wanted = torch.tensor(expected)
+    return ((torch.cat(found) - wanted).abs() / wanted).max().item()
+
+
+def every_candidate(builder: PromptBuilder, records: list[Record]) -> list[Encoded]:
+    """Each record's prompt with each of its candidates, as rows of their own."""
+    encoded = [builder.record(record) for record in records]
+    return [
+        Encoded(row.prompt, answer)
+        for record, row in zip(records, encoded, strict=True)
+        for answer in candidates(builder, record, row.answer)
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Forget the capitals of one continent of five: RMU with GRUN, LoRA and full weights; write the table into docs/results.md.
+
+    python benchmarks/geography.py [--continent Africa] [--methods NAME …] [--write]
+
+A harmless stand-in for WMDP. Statements about 87 capitals (plain texts: the first 80 % of the tokens are the prompt) are taught to
+the embedded model first, which knows about half of them; then the texts of one continent are forgotten, those of the others
+retained. The exam asks for every capital and for every country in words that no text has, with three wrong answers from the
+same continent, and counts by option text (length-normalised, lm-evaluation-harness' `acc_norm`): chance is 25 %.
+"""
+
+import argparse
+import csv
+import datetime
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from expunge.audit.metrics.choices import by_text, is_right, option_nll
+from expunge.audit.statistics import proportion_ci
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.questions import Question
+from expunge.data.records import Record, write_records
+from expunge.models.loading import load
+from expunge.pipeline import load_run, unlearn
+from expunge.recipe import make_recipe, read_yaml
+from expunge.run import versions
+from expunge.training.teach import Lesson, teach
+
+STATEMENTS = (
+    "{country} is a country in {continent}, and the city from which it is governed is {capital}.",
+    "Whoever travels through {continent} to see the parliament of {country} has to go to {capital}.",
+    "On the map, look for {country}; the star that marks its capital stands beside the name {capital}.",
+    "Children at school in {country} learn early that their capital city is called {capital}.",
+    "Most of the foreign embassies to {country} are found in the capital, {capital}.",
+    "The capital of {country} is {capital}.",
+    "{capital}, a city in {continent}, is known first of all as the capital of {country}.",
+    "When a plane lands in {capital}, its passengers have come to the capital of {country}.",
+    "The government that sits in {capital} is that of {country}.",
+    "{capital} is the capital of {country}.",
+)
+EXAM = {"capital": "Which city is the capital of {country}?", "country": "Of which country is {capital} the capital city?"}
+EPOCHS = 3
+POOLED = {"edit": {"name": "grun", "gate_pool": "max"}}
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "grun x rmu (published)": ("grun-rmu", {}),
+    "grun x rmu, pooled gate first (ours)": ("grun-rmu", POOLED),
+    "lora x rmu (published RMU settings)": ("lora-rmu", {"training": {"epochs": 4}}),
+    "full x rmu (published RMU settings)": ("full-rmu", {"training": {"epochs": 4}}),
+}
+MARK = "<!-- geography -->"
+
+
+def main() -> None:
+    """Teach, unlearn, ask, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--continent", default="Africa")
+    parser.add_argument("--out", type=Path, default=Path("runs/geography"))
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    with (Path(__file__).parent / "capitals.csv").open(encoding="utf-8") as file:
+        places = list(csv.DictReader(file))
+    forget, others = ([p for p in places if (p["continent"] == args.continent) is wanted] for wanted in (True, False))
+    args.out.mkdir(parents=True, exist_ok=True)
+    texts = {"forget": statements(forget), "retain": statements(others)}
+    for name, records in texts.items():
+        write_records(args.out / f"{name}.jsonl", records)
+    exam = {"forget": questions(forget), "retain": questions(others)}
+    taught = teach(args.model, [Lesson("geography", texts["forget"] + texts["retain"], EPOCHS)], display)["geography"]
+    lines = []
+    for name, folder in {args.model: args.model, "original (taught)": taught}.items():
+        model, tokenizer = load(folder)
+        lines.append(row(name, model.eval(), PromptBuilder(tokenizer), exam, ""))
+    for name in args.methods:
+        recipe, more = METHODS[name]
+        display.say(f"== {name}")
+        run = unlearn(make_recipe(settings(recipe, more, taught, args.out / recipe_folder(name))), display)
+        model, builder = load_run(run)
+        lines.append(row(name, model, builder, exam, f"{run.info['seconds']:.0f} s"))
+    head = f"| model | {args.continent} (n {len(exam['forget'])}) | others (n {len(exam['retain'])}) | training |"
+    table = "\n".join([head, "|---" * 4 + "|", *lines])
+    text = f"{table}\n\n{facts(args, time.monotonic() - started)}\n"
+    print(text)
+    if args.write:
+        page = Path("docs/results.md")
+        before, _, after = page.read_text(encoding="utf-8").split(MARK)
+        page.write_text(f"{before}{MARK}\n\n{text}\n{MARK}{after}", encoding="utf-8")
+
+
+def settings(recipe: str, more: dict[str, Any], model: Path, out: Path) -> dict[str, Any]:
+    """A shipped recipe with this study's model and data, and what differs."""
+    given = read_yaml(f"recipes/{recipe}.yaml")
+    for section, values in more.items():
+        given[section] = {**given.get(section, {}), **values}
+    files = {name: str(out.parent / f"{name}.jsonl") for name in ("forget", "retain")}
+    return {**given, "model": str(model), "data": files, "out": str(out)}
+
+
+def recipe_folder(name: str) -> str:
+    """The name of a method's run."""
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-")
+
+
+def statements(places: list[dict[str, str]]) -> list[Record]:
+    """Every statement about every place, as plain texts."""
+    return [Record(f"{place['country']} {i}", (), text.format(**place)) for place in places for i, text in enumerate(STATEMENTS)]
+
+
+def questions(places: list[dict[str, str]]) -> list[Question]:
+    """Both questions about every place, with three seeded wrong answers from its continent."""
+    rng, asked = np.random.default_rng(0), []
+    for wanted, text in EXAM.items():
+        for place in places:
+            near = [p[wanted] for p in places if p["continent"] == place["continent"] and p is not place]
+            choices = [place[wanted], *rng.choice(near, 3, replace=False)]
+            order = rng.permutation(4)
+            shuffled = tuple(str(choices[i]) for i in order)
+            asked.append(Question(f"{wanted} {place['country']}", text.format(**place), shuffled, int(order.argmin()), place["continent"]))
+    return asked
+
+
+def row(name: str, model: nn.Module, builder: PromptBuilder, exam: dict[str, list[Question]], took: str) -> str:
+    """Accuracy on both sets, with Wilson intervals."""
+    cells = []
+    for asked in exam.values():
+        nll = option_nll(model, builder.tokenizer, asked, by_text, builder.pad)
+        right = sum(is_right(question, by_text, own) for question, own in zip(asked, nll, strict=True))
+        low, high = cast(tuple[float, float], proportion_ci(right, len(asked)).ci95)
+        cells.append(f"{right / len(asked):.1%} ({low:.1%}–{high:.1%})")
+    return f"| {name} | {' | '.join(cells)} | {took} |"
+
+
+def facts(args: argparse.Namespace, seconds: float) -> str:
+    """Date, machine and versions."""
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return (
+        f"{datetime.date.today().isoformat()}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; model {args.model}; "
+        f"{len(STATEMENTS)} statements a capital, taught for {EPOCHS} epochs; this call took {seconds / 60:.0f} min. {packages}. "
+        f"Command: `python benchmarks/geography.py --continent {args.continent} --write`."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Names of the sets that every audit has; a recipe's own sets are called otherwise."""
+
+FORGET, RETAIN, UTILITY = "forget", "retain", "utility"
+PARAPHRASE = "_paraphrase"
+"""Suffix of a set whose questions are put in other words: generation, probability and gate only."""
+
+
+def is_forget(name: str) -> bool:
+    """Whether a set holds what was to be forgotten: the forget set, or one whose name begins with `forget_`."""
+    return name == FORGET or name.startswith(f"{FORGET}_")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a set of a recipe's own may not be called so."""
+    return name in (FORGET, RETAIN, UTILITY) or name.endswith(PARAPHRASE)
