@@ -24,6 +24,7 @@ class Shape:
     keys: int
     inner: int
     vocabulary: int
+    tied: bool
 
     @property
     def block(self) -> int:
@@ -37,15 +38,15 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """All of them, the head tied to the embeddings."""
-        return self.blocks * self.block + self.head
+        """All of them; the head may be tied to the embeddings."""
+        return self.blocks * self.block + self.head * (1 if self.tied else 2)
 
 
 SHAPES = (
-    Shape("SmolLM2-135M", 30, 576, 192, 1536, 49152),
-    Shape("Llama-3.2-1B", 16, 2048, 512, 8192, 128256),
-    Shape("Llama-3.1-8B", 32, 4096, 1024, 14336, 128256),
-    Shape("Llama-3.1-70B", 80, 8192, 1024, 28672, 128256),
+    Shape("SmolLM2-135M", 30, 576, 192, 1536, 49152, True),
+    Shape("Llama-3.2-1B", 16, 2048, 512, 8192, 128256, True),
+    Shape("Llama-3.1-8B", 32, 4096, 1024, 14336, 128256, False),
+    Shape("Llama-3.1-70B", 80, 8192, 1024, 28672, 128256, False),
 )
 
 
@@ -97,12 +98,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32)
     args = parser.parse_args()
     print(
-        "| model | weights, bf16 | trained | step, full | step, frozen prefix | ratio | store a row | activations, full | frozen prefix |"
+        "| model | weights, fp32 | trained | step, full | step, frozen prefix | ratio | store a row | activations, full | frozen prefix |"
     )
     print("|---" * 9 + "|")
     for shape in SHAPES:
         step = Step(shape, args.prompt, args.answer, args.rows)
-        cells = [shape.name, f"{2 * shape.weights / 1e9:.1f} GB", f"{step.trained:,}", f"{step.full / 1e12:.2f} TFLOP"]
+        cells = [shape.name, f"{4 * shape.weights / 1e9:.1f} GB", f"{step.trained:,}", f"{step.full / 1e12:.2f} TFLOP"]
         cells += [f"{step.frozen / 1e12:.2f} TFLOP", f"{step.full / step.frozen:.1f}", f"{step.store() / 1e6:.2f} MB"]
         cells += [f"{step.activations(frozen) / 1e9:.2f} GB" for frozen in (False, True)]
         print("| " + " | ".join(cells) + " |")

@@ -78,8 +78,8 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         rows = encode_rows(builder, sets.forget, retained, own_alternatives="alternative_nll" in recipe.objective.parts)
         with display.progress() as progress:
             train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if recipe.edit.trains_gate_first else "Training")
+        save_edit(model, run.edit, writes=ranks.is_main_process)
         if ranks.is_main_process:
-            save_edit(model, run.edit)
             write_manifest(run.edit)
             run.note(status="trained", seconds=round(time.monotonic() - started, 1))
             drop_checkpoints(run.folder)

@@ -15,6 +15,7 @@ from expunge.edits.grun import GrunConfig, ReftConfig, retract
 from expunge.edits.requests import REQUEST, add_request, remove_request, requests, switch_on
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
+from expunge.models.sharding import whole
 from expunge.recipe import EditSection
 
 EDITS: dict[str, str] = {
@@ -143,15 +144,25 @@ def freeze_above(model: nn.Module, block: int) -> None:
         parameter.requires_grad_(False)
 
 
-def save_edit(model: nn.Module, folder: Path) -> None:
-    """Save an adapter as PEFT does, or the changed weights of a `full` edit, as safetensors."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder), selected_adapters=[REQUEST])
-        (folder / "README.md").write_text(CARD, encoding="utf-8")
+def save_edit(model: nn.Module, folder: Path, writes: bool = True) -> None:
+    """Save an adapter as PEFT does, or the changed weights of a `full` edit, as safetensors.
+
+    Args:
+        model: with its edit.
+        folder: made where it is not there.
+        writes: whether this rank is the one that writes; all have to call, as each may hold a part of the weights.
+    """
+    adapter = isinstance(model, PeftModel)
+    mine = {name: p for name, p in model.named_parameters() if (f".{REQUEST}." in f"{name}." if adapter else p.requires_grad)}
+    weights = {name: whole(p.detach()).cpu().contiguous() for name, p in mine.items()}
+    if not writes:
         return
-    changed = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
-    save_file(changed, folder / FULL_WEIGHTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not adapter:
+        save_file(weights, folder / FULL_WEIGHTS)
+        return
+    model.save_pretrained(str(folder), selected_adapters=[REQUEST], state_dict=weights)
+    (folder / "README.md").write_text(CARD, encoding="utf-8")
 
 
 def load_edit(model: nn.Module, folder: Path) -> nn.Module:

@@ -77,6 +77,9 @@ class UnlearnTrainer(Trainer):
         self.step_rows: list[str] = []
         rows = cast(Any, range(len(plan.forget_lengths)))
         super().__init__(model=model, args=args, data_collator=collator, train_dataset=rows, **kwargs)
+        if (plugin := getattr(self.accelerator.state, "fsdp_plugin", None)) is not None:
+            # FSDP would cast the edit's parameters too; autocast computes in bf16 around them.
+            plugin.mixed_precision_policy = None
         # The terms are means over a micro-batch: the Trainer itself must divide by the number of micro-batches.
         self.loss_is_scaled_for_ga = False
         objective = loss.objective
@@ -95,7 +98,8 @@ class UnlearnTrainer(Trainer):
         scorer = self.reference.score if self.reference else torch.no_grad()(partial(score, cast(nn.Module, self.model)))
 
         def score_batch(batch: Batch) -> Scores:
-            return scorer(batch.to(self.args.device), prefix=self._prefix(batch))
+            # A model that is going to be sharded is not on the rank's device yet.
+            return scorer(batch.to(next(cast(nn.Module, self.model).parameters()).device), prefix=self._prefix(batch))
 
         with self.accelerator.autocast():
             return answer_nll(score_batch, rows, cast(PairCollator, self.data_collator).pad, self.plan.batch_size)

@@ -9,6 +9,7 @@ from torch.nn.functional import layer_norm, linear, relu
 
 from expunge.edits.grun.config import GrunConfig, Positions, ReftConfig
 from expunge.edits.grun.state import PromptState
+from expunge.models.sharding import spread_as, whole
 from expunge.models.span import decided_gates
 
 MLP_WIDTHS = (256, 64)
@@ -185,5 +186,5 @@ def retract(model: nn.Module) -> None:
         if isinstance(layer, GrunLayer):
             for rotate in layer.grun_rotate.values():
                 if rotate.requires_grad:
-                    q, r = torch.linalg.qr(rotate.T)
-                    rotate.copy_(torch.where(r.diagonal() < 0, -q, q).T)
+                    q, r = torch.linalg.qr(whole(rotate).T)
+                    rotate.copy_(spread_as(torch.where(r.diagonal() < 0, -q, q).T, rotate))
