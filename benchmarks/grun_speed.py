@@ -1,10 +1,11 @@
-"""Training steps of GRUN from the frozen prefix against the full forward, in one run, on the embedded model.
+"""Training steps of GRUN from the frozen prefix against two full forwards, in one run, on the embedded model.
 
     python benchmarks/grun_speed.py [--tofu DIR] [--json FILE] [--sweep]
 
-Each measurement is a process of its own, the two modes in turn. The published NPO preset, batch 16 + 16, on 64 rows of TOFU (DIR
-holds forget10_perturbed.jsonl) or, without it, of expunge's own people. Timed are the steps after the first epoch, in which the
-prefixes are filled; what the first epoch costs is shown beside.
+`full` is the product without the frozen prefix; `plain` (fp32 only) the plain hooks that the tests hold it against: all logits, and
+the reference scored anew in every step. Each measurement is a process of its own, the modes in turn. The published NPO preset, batch
+16 + 16, on 64 rows of TOFU (DIR holds forget10_perturbed.jsonl) or, without it, of expunge's own people. Timed are the steps after the
+first epoch, in which the prefixes are filled; what the first epoch costs is shown beside.
 """
 
 import argparse
@@ -17,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROWS, BATCH = 32, 16
 SWEEP = {"prompt": (32, 64, 128, 256), "answer": (16, 32, 64), "blocks": ([29], [18, 23, 29], [18, 20, 22, 24, 26, 29])}
@@ -53,6 +55,8 @@ def main() -> None:
 def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
     """Both modes in turn, `repeats` times."""
     said: dict[str, list[dict]] = {"off": [], "auto": []}
+    if case == {"dtype": "fp32"}:
+        said["plain"] = []
     for _ in range(args.repeats):
         for mode, results in said.items():
             arguments = ["--one", json.dumps({**case, "mode": mode}), "--epochs", str(args.epochs), "--model", args.model]
@@ -62,7 +66,7 @@ def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
     full, frozen = said["off"], said["auto"]
     step = {mode: statistics.median([s for result in results for s in result["steps"]]) for mode, results in said.items()}
     gaps = [abs(a - b) / abs(a) for a, b in zip(full[0]["losses"], frozen[0]["losses"], strict=True)]
-    return {
+    found = {
         "frozen_over_full": step["off"] / step["auto"],
         "max_loss_difference": max(gaps),
         "full_steps_per_s": 1 / step["off"],
@@ -75,6 +79,12 @@ def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
         "tokens_per_step": full[0]["tokens"],
         "timed_steps": sum(len(result["steps"]) for result in full),
     }
+    if "plain" in step:
+        gaps = [abs(a - b) / abs(a) for a, b in zip(said["plain"][0]["losses"], frozen[0]["losses"], strict=True)]
+        peak = max(result["peak_gib"] for result in said["plain"])
+        found |= {"frozen_over_plain": step["plain"] / step["auto"], "plain_steps_per_s": 1 / step["plain"]}
+        found |= {"max_loss_difference_to_plain": max(gaps), "plain_peak_gib": peak}
+    return found
 
 
 def line(found: dict[str, float]) -> str:
@@ -85,6 +95,11 @@ def line(found: dict[str, float]) -> str:
         f"{found['tokens_per_step']:.0f} tokens, n {found['timed_steps']:.0f} each), first epoch {found['first_epoch_over_full']:.2f}x, "
         f"largest relative difference of losses {found['max_loss_difference']:.1e}, "
         f"peak memory {found['full_peak_gib']:.2f} -> {found['frozen_peak_gib']:.2f} GiB"
+    ) + (
+        f"; over plain {found['frozen_over_plain']:.2f}x ({1 / found['plain_steps_per_s']:.2f} s, {found['plain_peak_gib']:.2f} GiB, "
+        f"losses {found['max_loss_difference_to_plain']:.1e})"
+        if "frozen_over_plain" in found
+        else ""
     )
 
 
@@ -102,7 +117,6 @@ def measure(
     from expunge.models.loading import load
     from expunge.recipe import make_recipe
     from expunge.training.inputs import encode_rows
-    from expunge.training.train import train
 
     ends: list[float] = []
 
@@ -119,23 +133,67 @@ def measure(
         "data": {"forget": "rows", "retain": "rows"},
         "objective": {"name": "npo", "forget_weight": 100.0},
         "edit": {"name": "grun", "gate_pool": "last", "blocks": blocks},
-        "training": {"epochs": args.epochs, "batch_size": BATCH, "dtype": dtype, "save_steps": 0, "frozen_prefix": mode},
+        "training": {"epochs": args.epochs, "batch_size": BATCH, "dtype": dtype, "save_steps": 0, "frozen_prefix": "off"},
     }
+    if mode != "plain":
+        preset["training"]["frozen_prefix"] = mode
     recipe = make_recipe(preset)
     torch.manual_seed(0)
     model = apply_edit(model, recipe.edit, "")
-    with tempfile.TemporaryDirectory() as folder:
-        train(model, recipe, rows, Path(folder), 0, Clock(disable=True))
-        logged = [json.loads(text) for text in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    losses = plain(model, args.model, rows, args.epochs, ends) if mode == "plain" else ours(model, recipe, rows, Clock(disable=True))
     first = -(-ROWS // BATCH)
     seconds = [after - before for before, after in itertools.pairwise(ends)]
     return {
         "first": seconds[: first - 1],
         "steps": seconds[first - 1 :],
-        "losses": [step["loss"] for step in logged],
+        "losses": losses,
         "tokens": sum(len(row.prompt) + len(row.answer) for row in [*rows.forget, *rows.retain]) * BATCH / ROWS,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
+
+
+def ours(model: Any, recipe: Any, rows: Any, clock: Any) -> list[float]:
+    """Losses of the product's steps; the clock hears of each."""
+    from expunge.training.train import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        train(model, recipe, rows, Path(folder), 0, clock)
+        return [json.loads(text)["loss"] for text in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def plain(edited: Any, base: str, rows: Any, epochs: int, ends: list[float]) -> list[float]:
+    """Losses of the plain hooks' steps, from the same start on the same batches; `ends` gets the end of each."""
+    from types import SimpleNamespace
+
+    from expunge.data.batches import Plan, epoch_batches
+    from expunge.edits.grun import GrunLayer
+    from expunge.models.loading import load
+    from expunge.training.inputs import PairCollator
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
+    import plain_grun  # pyrefly: ignore [missing-import]
+
+    class Steps(list):
+        def __iter__(self) -> Iterator[Any]:
+            for i, step in enumerate(super().__iter__()):
+                if i:
+                    ends.append(time.perf_counter())
+                yield step
+            ends.append(time.perf_counter())
+
+    lengths = [[(len(row.prompt), len(row.answer)) for row in part] for part in (rows.forget, rows.retain)]
+    plan = Plan(*lengths, batch_size=BATCH)
+    collate = PairCollator(rows, 0, resample=False, seed=plan.seed)
+    steps = Steps(collate(batch) for epoch in range(epochs) for batch in epoch_batches(plan, epoch))
+    parts = {}
+    for layer in (m for m in edited.modules() if isinstance(m, GrunLayer)):
+        source, gate = cast(Any, layer.grun_source["default"]), cast(Any, layer.grun_gate["default"])
+        of_block = {"R": layer.grun_rotate["default"], "W": source.weight, "b": source.bias, "v": gate.weight, "c": gate.bias}
+        parts[layer.block] = {name: p.detach().clone().requires_grad_() for name, p in of_block.items()}
+    model = load(base)[0].requires_grad_(False)
+    npo = SimpleNamespace(name="npo", answer="answer", gamma=100, lambda_r=1, lambda_g=10)
+    logged = plain_grun.train(plain_grun.PlainGrun(model, parts), npo, steps)
+    return [npo.gamma * step["forget"] + step["retain"] + npo.lambda_g * step["gate"] for step in logged]
 
 
 def _length(ids: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:
