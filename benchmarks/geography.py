@@ -79,12 +79,14 @@ def main() -> None:
     for name, folder in {args.model: args.model, "original (taught)": taught}.items():
         model, tokenizer = load(folder)
         lines.append(row(name, model.eval(), PromptBuilder(tokenizer), exam, ""))
+        display.say(lines[-1])
     for name in args.methods:
         recipe, more = METHODS[name]
         display.say(f"== {name}")
         run = unlearn(make_recipe(settings(recipe, more, taught, args.out / recipe_folder(name))), display)
         model, builder = load_run(run)
         lines.append(row(name, model, builder, exam, f"{run.info['seconds']:.0f} s"))
+        display.say(lines[-1])
     head = f"| model | {args.continent} (n {len(exam['forget'])}) | others (n {len(exam['retain'])}) | training |"
     table = "\n".join([head, "|---" * 4 + "|", *lines])
     text = f"{table}\n\n{facts(args, time.monotonic() - started)}\n"
