@@ -20,9 +20,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from expunge.audit.measure import Settings, candidates, likelihoods
+from expunge.audit.measure import Settings, candidates, measure_records
 from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
 from expunge.data.records import Record, read_records
+from expunge.models.asked import ask
 from expunge.models.candidates import score_candidates
 from expunge.models.loading import load
 from expunge.run import versions
@@ -59,7 +60,7 @@ def audit(model: nn.Module, builder: PromptBuilder, records: list[Record], batch
     """Seconds for every metric of every record but those of generated text."""
     started = time.perf_counter()
     with torch.no_grad():
-        likelihoods(model, builder, records, False, Settings(0, batch_size, False), lambda rows: None)
+        measure_records(model, builder, records, False, Settings(0, batch_size, False), lambda rows: None)
     return time.perf_counter() - started
 
 
@@ -86,7 +87,8 @@ def difference(model: nn.Module, builder: PromptBuilder, records: list[Record], 
     encoded = [builder.record(record) for record in records]
     answers = [candidates(builder, record, row.answer) for record, row in zip(records, encoded, strict=True)]
     for chosen in by_length([row.prompt for row in encoded], batch_size):
-        nll = score_candidates(model, [encoded[i].prompt for i in chosen], [answers[i] for i in chosen], builder.pad).nll
+        asked = ask(model, [encoded[i].prompt for i in chosen], builder.pad)
+        nll = score_candidates(model, asked, [answers[i] for i in chosen], builder.pad).nll
         for i, own in zip(chosen, nll.split([len(answers[i]) for i in chosen]), strict=True):
             found[i] = own
     wanted = torch.tensor(expected)

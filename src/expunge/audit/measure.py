@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from expunge.audit.metrics.choices import by_letters, by_text, is_right, option_nll
 from expunge.audit.metrics.likelihood import (
@@ -22,9 +23,10 @@ from expunge.audit.names import PARAPHRASE
 from expunge.data.prompts import PromptBuilder, by_length
 from expunge.data.questions import Question
 from expunge.data.records import Record
-from expunge.edits import REQUEST, gate_logits
+from expunge.edits import REQUEST
+from expunge.models.asked import ask
 from expunge.models.candidates import score_candidates
-from expunge.models.generation import generate
+from expunge.models.generation import answer_greedily
 
 Row = dict[str, Any]
 Item = TypeVar("Item", Record, Question)
@@ -105,33 +107,25 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
             right = {column: is_right(question, form, nll[column][i]) for column, form in forms.items()}
             rows.append({"set": name, "id": question.id, **right})
     for name, records in sets.records.items():
-        scored = likelihoods(model, builder, records, name.endswith(PARAPHRASE), settings, advance)
-        prompts = [builder.record(record).prompt for record in records]
-        answers = generate(model, builder, prompts, settings.max_new_tokens, settings.batch_size, advance)
-        for record, part, answer in zip(records, scored, answers, strict=True):
-            said: Row = {
-                "rouge": rouge_l_recall(answer, record.answer),
-                "refusal": is_refusal(answer),
-                "degenerate": is_degenerate(answer),
-            }
-            if settings.show_text:
-                said["answer"] = answer
-            rows.append({"set": name, "id": record.id, **part, **said})
+        found = measure_records(model, builder, records, name.endswith(PARAPHRASE), settings, advance)
+        rows += [{"set": name, "id": record.id, **row} for record, row in zip(records, found, strict=True)]
     return rows
 
 
-def likelihoods(
+def measure_records(
     model: nn.Module, builder: PromptBuilder, records: list[Record], answer_only: bool, settings: Settings, advance: Callable[[int], None]
 ) -> list[Row]:
-    """The metrics of every record that need no generated text; its answer, its paraphrased answer and its wrong ones share the prompt.
+    """The metrics of one set's records, in their order.
+
+    A prompt is read once: its answer, its paraphrased answer, its wrong answers and the model's own go on from there.
 
     Args:
         model: in evaluation mode.
         builder: of its tokenizer.
         records: of one set.
         answer_only: leave the truth ratio out, and what it needs.
-        settings: the batch size is read.
-        advance: called with the number of records done.
+        settings: lengths and batch size; with no new tokens nothing is generated.
+        advance: called with the number of records done, twice a record (scored, answered).
     """
     rows: list[Row] = [{} for _ in records]
     encoded = [builder.record(record) for record in records]
@@ -139,20 +133,24 @@ def likelihoods(
         [row.answer] if answer_only else candidates(builder, record, row.answer) for record, row in zip(records, encoded, strict=True)
     ]
     for chosen in by_length([row.prompt for row in encoded], settings.batch_size):
-        gates: list[Tensor] = []
-
-        def hear(gates: list[Tensor] = gates) -> None:
-            if (said := gate_logits(model, REQUEST)) is not None:
-                gates.append(said.amax(0))
-
-        scores = score_candidates(model, [encoded[i].prompt for i in chosen], [answers[i] for i in chosen], builder.pad, hear)
-        scored = iter(each_answer(scores))
+        asked = ask(model, [encoded[i].prompt for i in chosen], builder.pad)
+        scored = iter(each_answer(score_candidates(model, asked, [answers[i] for i in chosen], builder.pad)))
+        gates = [logits for (adapter, _), logits in asked.gates.items() if adapter == REQUEST]
         for place, i in enumerate(chosen):
             rows[i] = _row([next(scored) for _ in answers[i]])
             if gates:
-                rows[i]["gate"] = gates[0][place].item()
+                rows[i]["gate"] = torch.stack(gates).amax(0)[place].item()
+        advance(len(chosen))
+        if settings.max_new_tokens:
+            for i, answer in zip(chosen, answer_greedily(model, builder, asked, settings.max_new_tokens), strict=True):
+                rows[i] |= _said(answer, records[i], settings)
         advance(len(chosen))
     return rows
+
+
+def _said(answer: str, record: Record, settings: Settings) -> Row:
+    said: Row = {"rouge": rouge_l_recall(answer, record.answer), "refusal": is_refusal(answer), "degenerate": is_degenerate(answer)}
+    return {**said, "answer": answer} if settings.show_text else said
 
 
 def candidates(builder: PromptBuilder, record: Record, answer: tuple[int, ...]) -> list[tuple[int, ...]]:

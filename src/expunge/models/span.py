@@ -15,7 +15,8 @@ Gates = Mapping[tuple[str, int], Tensor]
 _NONE: Gates = MappingProxyType({})
 _batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
 _decided: ContextVar[Gates] = ContextVar("decided", default=_NONE)
-_continued: ContextVar[Tensor | None] = ContextVar("continued", default=None)
+_continued: ContextVar[Gates | None] = ContextVar("continued", default=None)
+_heard: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("heard", default=None)
 
 
 @contextmanager
@@ -47,19 +48,36 @@ def decided_gates() -> Gates:
 
 
 @contextmanager
-def continued_prompts(rows: Tensor) -> Iterator[None]:
-    """Within this context a forward with a past is over answers: row i goes on with prompt `rows[i]` of the forward before.
+def continued_prompts(gates: Gates) -> Iterator[None]:
+    """Within this context a forward with a past goes on with prompts that were read before.
 
     Args:
-        rows: (batch,), indices into the batch of prompts.
+        gates: what gates said of each row's prompt.
     """
-    token = _continued.set(rows)
+    token = _continued.set(gates)
     try:
         yield
     finally:
         _continued.reset(token)
 
 
-def continued_rows() -> Tensor | None:
-    """Which prompt each row goes on with, within `continued_prompts`."""
+def continued_gates() -> Gates | None:
+    """What gates said of the prompts that the rows go on with, within `continued_prompts`."""
     return _continued.get()
+
+
+@contextmanager
+def heard_gates() -> Iterator[dict[tuple[str, int], Tensor]]:
+    """Gates that are asked within this context also say it here."""
+    heard: dict[tuple[str, int], Tensor] = {}
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)
+
+
+def tell(adapter: str, block: int, logits: Tensor) -> None:
+    """Say what a gate said to whom it may concern."""
+    if (heard := _heard.get()) is not None:
+        heard[adapter, block] = logits

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from expunge.data.prompts import by_length
 from expunge.data.questions import Question
+from expunge.models.asked import ask
 from expunge.models.candidates import score_candidates
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -58,7 +59,7 @@ def option_nll(
         options.append([tuple(tokenizer(prompt + text).input_ids[len(start) :]) for text in follow])
     found = [torch.empty(0)] * len(questions)
     for batch in by_length(prompts, batch_size):
-        nll = score_candidates(model, [prompts[i] for i in batch], [options[i] for i in batch], pad).nll.cpu()
+        nll = score_candidates(model, ask(model, [prompts[i] for i in batch], pad), [options[i] for i in batch], pad).nll.cpu()
         for i, own in zip(batch, nll.split([len(options[i]) for i in batch]), strict=True):
             found[i] = own
         advance(len(batch))

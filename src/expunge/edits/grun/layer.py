@@ -10,7 +10,7 @@ from torch.nn.functional import layer_norm, linear, relu
 from expunge.edits.grun.config import GrunConfig, Positions, ReftConfig
 from expunge.edits.grun.state import PromptState
 from expunge.models.sharding import spread_as, whole
-from expunge.models.span import decided_gates
+from expunge.models.span import decided_gates, tell
 
 MLP_WIDTHS = (256, 64)
 
@@ -107,6 +107,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             rows = torch.arange(len(hidden), device=hidden.device)
             logit = self._gate(adapter, hidden[rows, prompts.last.to(hidden.device)].float())
         self.state.logits[adapter, self.block] = logit
+        tell(adapter, self.block, logit)
 
     def token_scores(self, adapter: str, states: Tensor) -> Tensor:
         """What a pooled gate says of each token, (..., hidden) fp32 -> (...) logits; its maximum over the prompt decides."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from expunge.data.prompts import Batch
 from expunge.edits.grun.config import Positions
 from expunge.errors import ExpungeError
-from expunge.models.span import continued_rows, decided_gates, spanned_batch
+from expunge.models.span import continued_gates, decided_gates, spanned_batch
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class PromptState:
             self.logits = dict(decided_gates())
             self.prompts = Prompts.of_batch(batch)
             return
-        if (rows := continued_rows()) is not None:
-            self.logits = {gate: logits[rows.to(logits.device)] for gate, logits in self.logits.items()}
+        if (gates := continued_gates()) is not None:
+            self.logits = dict(gates)
             self.prompts = None
             return
         given = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments

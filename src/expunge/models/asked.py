@@ -1,0 +1,84 @@
+"""Prompts that a model has read, once: answers are scored and given from there, as often as wanted."""
+
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache
+
+from expunge.data.prompts import Batch, Encoded, collate
+from expunge.models.head import frozen_head, head_inputs
+from expunge.models.span import Gates, continued_prompts, heard_gates
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts after their forward pass.
+
+    Attributes:
+        batch: the prompts alone, padded on the left.
+        last: (prompts, 1, hidden), what the head would read at the last token; without a head (prompts, 1, vocab), the logits.
+        head: frozen, see `expunge.models.head.frozen_head`.
+        gates: what gates said of the prompts.
+    """
+
+    batch: Batch
+    last: Tensor
+    head: nn.Linear | None
+    gates: Gates
+    _cache: Cache
+
+    def cache(self) -> Cache:
+        """Keys and values of the prompts, to be extended: the tensors are shared, what holds them is not."""
+        cache = copy.copy(self._cache)
+        cache.layers = [copy.copy(layer) for layer in cache.layers]
+        return cache
+
+    def logits(self, last: Tensor) -> Tensor:
+        """The logits of what `last` and `go_on` give."""
+        return self.head(last) if self.head else last
+
+
+@torch.no_grad()
+def ask(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int) -> Asked:
+    """Read prompts.
+
+    Args:
+        model: a causal LM, with or without edits.
+        prompts: token ids of each.
+        pad: padding token id.
+    """
+    head = frozen_head(model)
+    batch = collate([Encoded(prompt) for prompt in prompts], pad).to(next(model.parameters()).device)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
+    with heard_gates() as gates:
+        last, cache = _forward(model, head, **inputs, logits_to_keep=1)
+    return Asked(batch, last, head, gates, cache)
+
+
+@torch.no_grad()
+def go_on(model: nn.Module, asked: Asked, rows: Tensor, cache: Cache, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+    """Read more tokens after the prompts: as `Asked.last`, at each of them.
+
+    Args:
+        model: the one that was asked.
+        asked: the prompts.
+        rows: (batch,), which prompt each row goes on with.
+        cache: of these rows, up to the tokens; they are added to it.
+        ids: (batch, tokens).
+        mask: (batch, prompt and all tokens after it).
+        positions: (batch, tokens).
+    """
+    with continued_prompts({gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}):
+        return _forward(model, asked.head, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)[0]
+
+
+def _forward(model: nn.Module, head: nn.Linear | None, **inputs: Any) -> tuple[Tensor, Cache]:
+    """The last hidden states, or without a head to take them to the logits, and the cache."""
+    with head_inputs(model, head) if head else nullcontext([]) as states:
+        output = model(**inputs, use_cache=True)
+    return states[0] if head else output.logits, output.past_key_values
