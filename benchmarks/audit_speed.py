@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from expunge.audit.measure import Settings, candidates, measure_records
+from expunge.audit.rows import Settings, alone, candidates, record_rows
 from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
 from expunge.data.records import Record, read_records
 from expunge.models.asked import ask
@@ -60,7 +60,7 @@ def audit(model: nn.Module, builder: PromptBuilder, records: list[Record], batch
     """Seconds for every metric of every record but those of generated text."""
     started = time.perf_counter()
     with torch.no_grad():
-        measure_records(model, builder, records, False, Settings(0, batch_size, False), lambda rows: None)
+        record_rows(alone(model, builder), records, False, Settings(0, batch_size, False), lambda rows: None)
     return time.perf_counter() - started
 
 

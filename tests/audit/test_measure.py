@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 
 from expunge.audit.engine import measured_once
-from expunge.audit.measure import AuditSets, Settings, draw, measure, with_paraphrases
+from expunge.audit.measure import AuditSets, draw, measure, with_paraphrases
+from expunge.audit.rows import Settings
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, collate
 from expunge.data.records import Record, Turn

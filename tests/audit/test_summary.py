@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from expunge.audit.measure import Row
 from expunge.audit.names import is_forget
+from expunge.audit.rows import Row
 from expunge.audit.summary import summarise
 
 PLAIN = {"probability": 0.5, "rouge": 0.5, "exact_memorization": 0.5, "extraction_strength": 0.5, "refusal": False, "degenerate": False}

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from torch import nn
 
 import expunge
-from expunge.audit.measure import AuditSets, Row, Settings, draw, measure, with_paraphrases
+from expunge.audit.measure import AuditSets, draw, measure, measure_both, with_paraphrases
 from expunge.audit.names import FORGET, RETAIN
 from expunge.audit.report import write_run_report
+from expunge.audit.rows import Row, Settings
 from expunge.audit.summary import summarise
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -48,14 +49,8 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, show_text or recipe.audit.show_text)
     with locked(run):
         sets = audit_sets(run, max_rows or recipe.audit.max_rows)
-        by_model: dict[str, list[Row]] = {}
-        with display.step("Loading the model"):
-            model, builder = load_base(run)
-        by_model[ORIGINAL] = measured_once(model, builder, sets, settings, display, "Auditing the original")
-        model = load_edit(model, run.edit).eval()
-        by_model[UNLEARNED] = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")
+        by_model = _off_and_on(run, sets, settings, display)
         if control is not None:
-            del model
             with display.step("Loading the control"):
                 model, tokenizer = load(control)
             by_model[CONTROL] = measured_once(
@@ -93,8 +88,33 @@ def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
     fresh.rename(path)
 
 
+def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display) -> dict[str, list[Row]]:
+    with display.step("Loading the model"):
+        model, builder = load_base(run)
+    kept = kept_rows(model, builder, sets, settings)
+    if run.recipe.edit.name == "full":
+        # Its weights take the place of the original's.
+        measured_once(model, builder, sets, settings, display, "Auditing the original")
+    model = load_edit(model, run.edit).eval()
+    if kept.exists():
+        unlearned = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")
+    else:
+        with display.bar("Auditing the original and the unlearned model", 4 * sets.rows) as advance:
+            original, unlearned = measure_both(model, builder, sets, settings, advance)
+        _keep(kept, original)
+    return {ORIGINAL: json.loads(kept.read_text(encoding="utf-8")), UNLEARNED: unlearned}
+
+
 def measured_once(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str) -> list[Row]:
-    """A model without an edit measures the same in every run: kept by the hash of all that the rows depend on."""
+    """What a model without an edit measures, the same in every run: measured now, or read where it was kept."""
+    path = kept_rows(model, builder, sets, settings)
+    if not path.exists():
+        _keep(path, _measured(model, builder, sets, settings, display, title))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def kept_rows(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Path:
+    """Where the rows of a model without an edit are kept: by the hash of all that they depend on."""
     depends = [
         expunge.__version__,
         code_sha256(),
@@ -107,19 +127,19 @@ def measured_once(model: nn.Module, builder: PromptBuilder, sets: AuditSets, set
         {name: [asdict(question) for question in questions] for name, questions in sets.questions.items()},
     ]
     key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
-    path = cache_dir() / "measured" / f"{key}.json"
-    if not path.exists():
-        rows = _measured(model, builder, sets, settings, display, title)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(rows))
-    return json.loads(path.read_text(encoding="utf-8"))
+    return cache_dir() / "measured" / f"{key}.json"
+
+
+def _keep(path: Path, rows: list[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(rows))
 
 
 def code_sha256() -> str:
     """Hash of the code that the rows depend on: what measures, scores, generates and builds prompts."""
     root = Path(expunge.__file__).parent
     digest = hashlib.sha256()
-    for folder in ("audit", "data", "models"):
+    for folder in ("audit", "data", "edits", "models"):
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from expunge.audit.measure import Row
 from expunge.audit.metrics.gate import fpr_at_tpr
 from expunge.audit.metrics.likelihood import forget_truth_ratio, utility_truth_ratio
 from expunge.audit.metrics.utility import forget_quality, model_utility
 from expunge.audit.names import FORGET, PARAPHRASE, RETAIN, UTILITY, is_forget
+from expunge.audit.rows import Row
 from expunge.audit.statistics import Summary, auroc_ci, mean_ci, proportion_ci
 
 MEANS = ("probability", "rouge", "exact_memorization", "extraction_strength")

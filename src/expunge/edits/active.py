@@ -104,7 +104,7 @@ def pooled_gate_logits(model: nn.Module) -> Gates:
 def _pooled(tuner: ReftModel) -> Iterator[tuple[str, GrunLayer]]:
     """Active adapters whose gate reads the whole prompt, with the block that carries it."""
     for layer in tuner.modules():
-        if isinstance(layer, GrunLayer):
+        if isinstance(layer, GrunLayer) and not layer.disable_adapters:
             for adapter in tuner.active_adapters:
                 config = tuner.peft_config[adapter]
                 if isinstance(config, GrunConfig) and config.gate_block == layer.block:

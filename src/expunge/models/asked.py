@@ -1,9 +1,9 @@
 """Prompts that a model has read, once: answers are scored and given from there, as often as wanted."""
 
 import copy
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from transformers import Cache
 
 from expunge.data.prompts import Batch, Encoded, collate
 from expunge.models.head import frozen_head, head_inputs
-from expunge.models.span import Gates, continued_prompts, heard_gates
+from expunge.models.prefix import last_prompt_onward
+from expunge.models.span import Gates, continued_prompts, heard_gates, prompt_span
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,46 @@ def ask(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int) -> Asked
     with heard_gates() as gates:
         last, cache = _forward(model, head, **inputs, logits_to_keep=1)
     return Asked(batch, last, head, gates, cache)
+
+
+@torch.no_grad()
+def ask_both(
+    model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int, off: Callable[[], AbstractContextManager], pooled: Callable[[], Gates]
+) -> tuple[Asked, Asked]:
+    """Read prompts with an edit off and with it on: all but the last token of each is computed once, for both.
+
+    Args:
+        model: whose active edits act on the last prompt token alone, and whose pooled gates read what no edit changes.
+        prompts: token ids of each.
+        pad: padding token id.
+        off: within this context the edit is off.
+        pooled: what pooled gates of active edits said in the last forward.
+
+    Returns:
+        The prompts as the model without the edit reads them, and as the one with it.
+    """
+    asked = ask(model, prompts, pad)
+    try:
+        cropped = asked.cache()
+        cropped.crop(-1)
+    except (RuntimeError, ValueError):
+        # A sliding window has let go of what would come back into view.
+        with off():
+            return ask(model, prompts, pad), asked
+    body = replace(asked, _cache=cropped)
+    said = pooled()
+    with off():
+        without = _ask_last(model, body, {gate: said[gate] for gate in pooled()})
+    return without, _ask_last(model, body, said)
+
+
+def _ask_last(model: nn.Module, body: Asked, said: Gates) -> Asked:
+    """The prompts whose last token the cache does not hold yet."""
+    last_token, cache, mask = last_prompt_onward(body.batch), body.cache(), body.batch.attention_mask
+    inputs = {"input_ids": last_token.input_ids, "attention_mask": mask, "position_ids": body.batch.position_ids[:, -1:]}
+    with prompt_span(last_token, said), heard_gates() as gates:
+        last, cache = _forward(model, body.head, **inputs, past_key_values=cache)
+    return Asked(body.batch, last, body.head, {**said, **gates}, cache)
 
 
 @torch.no_grad()

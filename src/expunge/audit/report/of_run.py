@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from expunge.audit.measure import Row
 from expunge.audit.names import FORGET, PARAPHRASE
 from expunge.audit.report.html import ReportData, Sample, write_report
 from expunge.audit.report.rows import Interval, Summaries
+from expunge.audit.rows import Row
 from expunge.data.records import Record
 from expunge.run import Run
 
