@@ -44,7 +44,9 @@ def edited(base: nn.Module, edit: EditSection) -> nn.Module:
 def close(rows: list[dict], expected: list[dict]) -> None:
     assert [row.keys() for row in rows] == [row.keys() for row in expected]
     for row, other in zip(rows, expected, strict=True):
-        assert row == {name: pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value for name, value in other.items()}
+        assert row == {
+            name: pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value for name, value in other.items()
+        }
 
 
 @pytest.mark.parametrize("edit", EDITS)

@@ -1,4 +1,4 @@
-"""Two processes train as one does: the same losses, the same edit, one run folder."""
+"""Two processes train as one does, each with the whole model (DDP) or with a part of it (FSDP2): the same losses, the same edit."""
 
 import json
 import subprocess
@@ -23,14 +23,38 @@ COMBINATIONS = {
 SCRIPT = """
 import sys
 import torch
+from accelerate import DistributedType, PartialState
+from torch.distributed.tensor import DTensor
+import expunge.pipeline
 from expunge.console import Display
-from expunge.pipeline import unlearn
 from expunge.recipe import read_recipe
 
 torch.set_num_threads(1)
-for path in sys.argv[1:]:
-    unlearn(read_recipe(path), Display())
+sharded = sys.argv[1] == "fsdp2"
+start, save = PartialState.__init__, expunge.pipeline.save_edit
+
+def start_as_if_on_gpus(self, *args, **kwargs):
+    # accelerate shards on GPUs only; torch's FSDP2 itself works on processors too
+    start(self, *args, **kwargs)
+    self.distributed_type = DistributedType.MULTI_GPU
+
+def save_what_is_spread(model, *args, **kwargs):
+    assert PartialState().num_processes == 2
+    assert all(isinstance(parameter, DTensor) == sharded for parameter in model.parameters())
+    save(model, *args, **kwargs)
+
+if sharded:
+    PartialState.__init__ = start_as_if_on_gpus
+expunge.pipeline.save_edit = save_what_is_spread
+for path in sys.argv[2:]:
+    expunge.pipeline.unlearn(read_recipe(path), Display())
 """
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+FSDP2 = Path(__file__).parents[2] / "launch" / "fsdp2.yaml"
+LAUNCHERS = {
+    "ddp": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"],
+    "fsdp2": [*ACCELERATE, "--config_file", str(FSDP2)],
+}
 
 
 @pytest.fixture
@@ -57,10 +81,11 @@ def log_of(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_two_processes_train_as_one(tmp_path, recipes):
+@pytest.mark.parametrize("spread", LAUNCHERS)
+def test_two_processes_train_as_one(tmp_path, recipes, spread):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    launch = [*LAUNCHERS[spread], str(script), spread]
     done = subprocess.run([*launch, *write(recipes, tmp_path / "two")], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for path in write(recipes, tmp_path / "one"):
