@@ -13,18 +13,16 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from expunge.audit.rows import Settings, alone, candidates, record_rows
+from expunge.audit.metrics.likelihood import truth_ratio
+from expunge.audit.rows import Row, Settings, alone, candidates, record_rows
 from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
 from expunge.data.records import Record, read_records
-from expunge.models.asked import ask
-from expunge.models.candidates import score_candidates
 from expunge.models.loading import load
 from expunge.run import versions
 
@@ -42,26 +40,25 @@ def main() -> None:
     builder = PromptBuilder(tokenizer)
     records = read_records(args.tofu / "forget10_perturbed.jsonl")[: args.questions]
     some = records[:: max(1, len(records) // 40)]
-    audit(model, builder, some[:4], args.batch_size)
+    measured(model, builder, some[:4], args.batch_size)
     found: dict[str, Any] = {}
     for name, asked, size in (("batched", records, args.batch_size), ("single", some, 1)):
-        ours = audit(model, builder, asked, args.batch_size)
+        ours, rows = measured(model, builder, asked, args.batch_size)
         theirs, nll = one_pass_each(model, builder, asked, size)
         found[name] = {"audit_s": ours, "one_pass_each_s": theirs, "ratio": theirs / ours, "questions": len(asked)}
-        found[name]["largest_difference"] = difference(model, builder, asked, args.batch_size, nll)
-        print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in found[name].items()))
+        found[name]["largest_difference"] = difference(builder, asked, rows, nll)
+        print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in found[name].items()), flush=True)
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     print(f"{datetime.date.today().isoformat()}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {packages}")
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def audit(model: nn.Module, builder: PromptBuilder, records: list[Record], batch_size: int) -> float:
-    """Seconds for every metric of every record but those of generated text."""
+def measured(model: nn.Module, builder: PromptBuilder, records: list[Record], batch_size: int) -> tuple[float, list[Row]]:
+    """Seconds for every metric of every record but those of generated text, and the rows."""
     started = time.perf_counter()
-    with torch.no_grad():
-        record_rows(alone(model, builder), records, False, Settings(0, batch_size, False), lambda rows: None)
-    return time.perf_counter() - started
+    rows = record_rows(alone(model, builder), records, False, Settings(0, batch_size, False), lambda done: None)[0]
+    return time.perf_counter() - started, rows
 
 
 @torch.no_grad()
@@ -80,19 +77,16 @@ def one_pass_each(model: nn.Module, builder: PromptBuilder, records: list[Record
     return time.perf_counter() - started, nll
 
 
-@torch.no_grad()
-def difference(model: nn.Module, builder: PromptBuilder, records: list[Record], batch_size: int, expected: Sequence[float]) -> float:
-    """Largest relative difference of a candidate's NLL as the audit scores it."""
-    found: list[Tensor] = [torch.empty(0)] * len(records)
-    encoded = [builder.record(record) for record in records]
-    answers = [candidates(builder, record, row.answer) for record, row in zip(records, encoded, strict=True)]
-    for chosen in by_length([row.prompt for row in encoded], batch_size):
-        asked = ask(model, [encoded[i].prompt for i in chosen], builder.pad)
-        nll = score_candidates(model, asked, [answers[i] for i in chosen], builder.pad).nll
-        for i, own in zip(chosen, nll.split([len(answers[i]) for i in chosen]), strict=True):
-            found[i] = own
-    wanted = torch.tensor(expected)
-    return ((torch.cat(found) - wanted).abs() / wanted).max().item()
+def difference(builder: PromptBuilder, records: list[Record], rows: list[Row], nll: list[float]) -> float:
+    """Largest relative difference of an answer's NLL, or of a truth ratio, from those of the single passes."""
+    gaps, given = [], iter(zip(every_candidate(builder, records), nll, strict=True))
+    for record, row in zip(records, rows, strict=True):
+        own = [next(given) for _ in candidates(builder, record, builder.record(record).answer)]
+        gaps.append(abs(row["nll"] / own[0][1] - 1))
+        if len(own) > 1:
+            paraphrase, *wrong = (value / len(encoded.answer) for encoded, value in own[1:])
+            gaps.append(abs(row["truth_ratio"] / truth_ratio(wrong, paraphrase) - 1))
+    return max(gaps)
 
 
 def every_candidate(builder: PromptBuilder, records: list[Record]) -> list[Encoded]:

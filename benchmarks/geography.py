@@ -52,6 +52,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "grun x rmu, pooled gate first (ours)": ("grun-rmu", POOLED),
     "lora x rmu (published RMU settings)": ("lora-rmu", {"training": {"epochs": 4}}),
     "full x rmu (published RMU settings)": ("full-rmu", {"training": {"epochs": 4}}),
+    "lora x rmu (c 300, alpha 30, lr 1e-3)": (
+        "lora-rmu",
+        {"objective": {"coefficient": 300.0, "retain_weight": 30.0}, "training": {"epochs": 4, "lr": 1e-3}},
+    ),
+    "full x rmu (c 300, alpha 30, lr 5e-4)": (
+        "full-rmu",
+        {"objective": {"coefficient": 300.0, "retain_weight": 30.0}, "training": {"epochs": 4, "lr": 5e-4}},
+    ),
 }
 MARK = "<!-- geography -->"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Encoded, collate
+from expunge.data.prompts import Encoded, by_length, collate
 from expunge.models.asked import Asked, go_on
 from expunge.models.scores import Scores
 from expunge.models.scoring import answer_scores
@@ -14,6 +14,8 @@ from expunge.models.scoring import answer_scores
 @torch.no_grad()
 def score_candidates(model: nn.Module, asked: Asked, answers: Sequence[Sequence[tuple[int, ...]]], pad: int) -> Scores:
     """Score every answer of every prompt; the prompts' keys and values are shared.
+
+    As many answers are scored at once as there are prompts, in order of length: answers of one question may be of very different ones.
 
     Args:
         model: the one that was asked.
@@ -24,10 +26,23 @@ def score_candidates(model: nn.Module, asked: Asked, answers: Sequence[Sequence[
     Returns:
         `Scores`, one row an answer, the answers of a prompt one after the other.
     """
-    device = asked.batch.input_ids.device
-    owner = torch.tensor([i for i, of_prompt in enumerate(answers) for _ in of_prompt], device=device)
-    given = collate([Encoded((), answer) for of_prompt in answers for answer in of_prompt], pad).to(device)
-    labelled, last = given.labelled, asked.last[owner]
+    every = [answer for of_prompt in answers for answer in of_prompt]
+    owner = torch.tensor([i for i, of_prompt in enumerate(answers) for _ in of_prompt], device=asked.last.device)
+    found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    for chosen in by_length(every, len(answers)):
+        scores = _score(model, asked, owner[chosen], [Encoded((), every[i]) for i in chosen], pad)
+        lengths = scores.tokens.tolist()
+        of_each = zip(scores.nll, scores.token_nll.split(lengths), scores.greedy.split(lengths), strict=True)
+        found.update(zip(chosen, of_each, strict=True))
+    nll, token_nll, greedy = zip(*(found[i] for i in range(len(every))), strict=True)
+    tokens = torch.tensor([len(answer) for answer in every], device=owner.device)
+    return Scores(torch.stack(nll), tokens, torch.cat(token_nll), torch.cat(greedy))
+
+
+def _score(model: nn.Module, asked: Asked, owner: Tensor, answers: list[Encoded], pad: int) -> Scores:
+    """Of answers in one batch, each to the prompt that `owner` says."""
+    given, last = collate(answers, pad).to(owner.device), asked.last[owner]
+    labelled = given.labelled
     if labelled.shape[1] > 1:
         last = torch.cat((last, _continue(model, asked, owner, given.input_ids, labelled)), dim=1)
     return answer_scores(last[labelled], asked.head, given.input_ids[labelled], labelled)

@@ -70,6 +70,7 @@ class _Keep(nn.Module):
 
     def __init__(self, head: nn.Linear):
         super().__init__()
+        # Some families (Mamba) cast the states to its dtype.
         self.weight = head.weight
         self.inputs: list[Tensor] = []
 
