@@ -63,7 +63,7 @@ def test_unlearn_ends_with_what_was_done_where_it_is_and_what_is_next(unlearned:
 
 def test_progress_goes_to_standard_error_as_plain_lines(unlearned: Done):
     said = unlearned[1]
-    assert "Auditing the unlearned model ..." in said.err.splitlines()
+    assert "Auditing the original and the unlearned model ..." in said.err.splitlines()
     assert "Auditing" not in said.out
     assert "\x1b" not in said.err + said.out
 
