@@ -4,27 +4,24 @@
 
 DIR holds TOFU's forget10_perturbed.jsonl. A question has up to seven candidates: its answer, the paraphrased answer and five wrong ones.
 `batched` gives every candidate a forward pass over prompt and answer in batches as large as the audit's, sorted by length;
-`single` gives each its own, on a tenth of the questions. Both take the logits of all positions, as `model(input_ids)` gives them.
+`single` gives each its own, on about forty of the questions. Both take the logits of all positions, as `model(input_ids)` gives them.
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
+from writing import measured_on
 
 from expunge.audit.metrics.likelihood import truth_ratio
 from expunge.audit.rows import Row, Settings, alone, candidates, record_rows
 from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
 from expunge.data.records import Record, read_records
 from expunge.models.loading import load
-from expunge.run import versions
 
 
 def main() -> None:
@@ -48,8 +45,7 @@ def main() -> None:
         found[name] = {"audit_s": ours, "one_pass_each_s": theirs, "ratio": theirs / ours, "questions": len(asked)}
         found[name]["largest_difference"] = difference(builder, asked, rows, nll)
         print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in found[name].items()), flush=True)
-    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
-    print(f"{datetime.date.today().isoformat()}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {packages}")
+    print(measured_on())
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -10,15 +10,13 @@ same continent, and counts by option text (length-normalised, lm-evaluation-harn
 
 import argparse
 import csv
-import datetime
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from torch import nn
+from writing import measured_on, write
 
 from expunge.audit.metrics.choices import by_text, is_right, option_nll
 from expunge.audit.statistics import proportion_ci
@@ -29,7 +27,6 @@ from expunge.data.records import Record, write_records
 from expunge.models.loading import load
 from expunge.pipeline import load_run, unlearn
 from expunge.recipe import make_recipe, read_yaml
-from expunge.run import versions
 from expunge.training.teach import Lesson, teach
 
 STATEMENTS = (
@@ -100,9 +97,7 @@ def main() -> None:
     text = f"{table}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
-        page = Path("docs/results.md")
-        before, _, after = page.read_text(encoding="utf-8").split(MARK)
-        page.write_text(f"{before}{MARK}\n\n{text}\n{MARK}{after}", encoding="utf-8")
+        write(MARK, text)
 
 
 def settings(recipe: str, more: dict[str, Any], model: Path, out: Path) -> dict[str, Any]:
@@ -149,12 +144,10 @@ def row(name: str, model: nn.Module, builder: PromptBuilder, exam: dict[str, lis
 
 
 def facts(args: argparse.Namespace, seconds: float) -> str:
-    """Date, machine and versions."""
-    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    """Where and how it was measured."""
     return (
-        f"{datetime.date.today().isoformat()}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; model {args.model}; "
-        f"{len(STATEMENTS)} statements a capital, taught for {EPOCHS} epochs; this call took {seconds / 60:.0f} min. {packages}. "
-        f"Command: `python benchmarks/geography.py --continent {args.continent} --write`."
+        f"{measured_on()}; model {args.model}; {len(STATEMENTS)} statements a capital, taught for {EPOCHS} epochs; this call took "
+        f"{seconds / 60:.0f} min. Command: `python benchmarks/geography.py --continent {args.continent} --write`."
     )
 
 

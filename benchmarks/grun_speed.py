@@ -171,7 +171,7 @@ def plain(edited: Any, base: str, rows: Any, epochs: int, ends: list[float]) -> 
     from expunge.training.inputs import PairCollator
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
-    import plain_grun  # pyrefly: ignore [missing-import]
+    import plain_grun
 
     class Steps(list):
         def __iter__(self) -> Iterator[Any]:

@@ -8,19 +8,18 @@ call goes on where the first was interrupted.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
+
+from writing import measured_on, write
 
 from expunge.audit.engine import audit
 from expunge.console import Display
 from expunge.data.records import read_records, write_records
 from expunge.pipeline import unlearn
 from expunge.recipe import make_recipe, read_yaml
-from expunge.run import Run, versions
+from expunge.run import Run
 from expunge.training.teach import Lesson, teach
 
 AUTHORS, FORGOTTEN, QUESTIONS = 20, 4, 20
@@ -80,7 +79,7 @@ def main() -> None:
     text = table(runs) + f"\n\n{facts(runs, args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
-        write(Path("docs/results.md"), text)
+        write(MARK, text)
 
 
 def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display) -> None:
@@ -119,19 +118,11 @@ def facts(runs: dict[str, Run], args: argparse.Namespace, seconds: float) -> str
     """Date, machine, n and versions."""
     summary = next(iter(runs.values())).summary["unlearned"]
     counts = ", ".join(f"{name} {next(iter(metrics.values()))['n']}" for name, metrics in summary.items() if name != "utility")
-    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     return (
-        f"{datetime.date.today().isoformat()}; {machine}; model {args.model}; {AUTHORS} authors x {args.questions} questions taught, "
-        f"{FORGOTTEN} authors forgotten; n: {counts}; this call took {seconds / 60:.0f} min. {packages}. "
+        f"{measured_on()}; model {args.model}; {AUTHORS} authors x {args.questions} questions taught, {FORGOTTEN} authors forgotten; "
+        f"n: {counts}; this call took {seconds / 60:.0f} min. "
         f"Command: `python benchmarks/tofu_forget_authors.py --tofu DIR --questions {args.questions} --rows {args.rows} --write`."
     )
-
-
-def write(path: Path, text: str) -> None:
-    """Replace what stands between the two marks of the page."""
-    before, _, after = path.read_text(encoding="utf-8").split(MARK)
-    path.write_text(f"{before}{MARK}\n\n{text}\n{MARK}{after}", encoding="utf-8")
 
 
 def _cell(number: dict | None) -> str:

@@ -66,10 +66,10 @@ def alone(model: nn.Module, builder: PromptBuilder) -> Subject:
 
 def off_and_on(model: nn.Module, builder: PromptBuilder) -> Subject:
     """A model with its adapter off and with it on."""
-    off = partial(edits_off, model, REQUEST)
+    off, late = partial(edits_off, model, REQUEST), _starts_late(model)
 
     def read(prompts: Prompts) -> tuple[Asked, ...]:
-        if _starts_late(model):
+        if late:
             return ask_both(model, prompts, builder.pad, off, partial(pooled_gate_logits, model))
         with off():
             without = ask(model, prompts, builder.pad)

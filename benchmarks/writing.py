@@ -1,0 +1,22 @@
+"""What the studies write alike: where a number was measured, and the table's place in docs/results.md."""
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+from expunge.run import versions
+
+PAGE = Path("docs/results.md")
+
+
+def measured_on() -> str:
+    """Today's date, the machine and the versions of the packages."""
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{datetime.date.today().isoformat()}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {packages}"
+
+
+def write(mark: str, text: str) -> None:
+    """Replace what stands between the two marks of the page."""
+    before, _, after = PAGE.read_text(encoding="utf-8").split(mark)
+    PAGE.write_text(f"{before}{mark}\n\n{text}\n{mark}{after}", encoding="utf-8")
