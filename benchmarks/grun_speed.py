@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, help="folder with TOFU's forget10_perturbed.jsonl; none: expunge's own people")
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--dtypes", nargs="*", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--epochs", type=int, default=4, help="of two steps; the first is not timed")
     parser.add_argument("--repeats", type=int, default=2, help="processes a mode")
     parser.add_argument("--json", type=Path, help="write the ratios there")

@@ -39,6 +39,11 @@ class Asked:
         cache.layers = [copy.copy(layer) for layer in cache.layers]
         return cache
 
+    @property
+    def slides(self) -> bool:
+        """Whether a block looks back over a window of places, not over all of them."""
+        return any(self._cache.is_sliding)
+
     def logits(self, last: Tensor) -> Tensor:
         """The logits of what `last` and `go_on` give."""
         return self.head(last) if self.head else last
@@ -99,6 +104,30 @@ def _ask_last(model: nn.Module, body: Asked, said: Gates) -> Asked:
     with prompt_span(last_token, said), heard_gates() as gates:
         last, cache = _forward(model, body.head, **inputs, past_key_values=cache)
     return Asked(body.batch, last, body.head, {**said, **gates}, cache)
+
+
+@torch.no_grad()
+def read_on(model: nn.Module, asked: Asked, rows: Tensor, more: Batch) -> tuple[Tensor, Asked]:
+    """Go on with prompts by tokens of one's own.
+
+    Args:
+        model: the one that was asked.
+        asked: the prompts.
+        rows: (batch,), which prompt each row goes on with.
+        more: what follows, padded on the right.
+
+    Returns:
+        As `Asked.last` at each of the tokens, and the prompts with them.
+    """
+    cache, mask = asked.cache(), torch.cat((asked.batch.attention_mask[rows], more.attention_mask), dim=1)
+    cache.batch_select_indices(rows)
+    # Padding stays at its row's last position: a long prompt beside a long answer of another row must not leave the context.
+    positions = (mask.cumsum(-1) - 1)[:, -more.input_ids.shape[1] :]
+    states = go_on(model, asked, rows, cache, more.input_ids, mask, positions)
+    last = states[torch.arange(len(rows)), more.attention_mask.sum(-1) - 1][:, None]
+    ids = torch.cat((asked.batch.input_ids[rows], more.input_ids), dim=1)
+    gates = {gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}
+    return states, Asked(Batch(ids, mask, ids.shape[1]), last, asked.head, gates, cache)
 
 
 @torch.no_grad()
