@@ -69,7 +69,7 @@ def test_a_setting_of_an_objective_given_by_name_alone_is_overridden():
         ({"edit": {"name": "prune"}}, "edit.name: .*'lora'"),
         ({"edit": {"blocks": "all"}}, "edit.blocks"),
         ({"edit": {"name": "lora", "modules": "("}}, "edit.modules: not a regular expression"),
-        ({"edit": {"name": "lora", "gate_first": True}}, "edit: gate_first needs name grun and gate_pool max"),
+        ({"edit": {"name": "lora", "gate_first": True}}, "edit: gate_first needs name grun and a pooled gate"),
         ({"edit": {"gate_pool": "last", "gate_first": True}}, "edit: gate_first needs"),
         ({"objective": "amnesia"}, "objective: no objective 'amnesia'; there are grad_ascent"),
         ({"objective": {"name": "npo", "betta": 1}}, "objective: npo has no setting betta; it has beta"),

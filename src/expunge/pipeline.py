@@ -19,7 +19,7 @@ from expunge.recipe import Recipe
 from expunge.run import Run, locked, open_run, start_run, write_atomically
 from expunge.sets import FEWEST_RETAIN, Sets, check_fits, read_audit_sets, read_sets, split
 from expunge.training.checkpoints import write_manifest
-from expunge.training.gate_first import gate_first
+from expunge.training.gate_first import FittedGate, apply_with_gate, fit_gate
 from expunge.training.inputs import encode_rows
 from expunge.training.self_retain import self_retain
 from expunge.training.train import drop_checkpoints, train
@@ -68,11 +68,11 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         if run.begun:
             _check_same(run, base_sha256, forget, retain)
         _note(run, model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
+        edit = recipe.edit
+        gate = _train_gate(run, model, builder, sets, recipe, display) if edit.trains_gate_first else None
         # The edit starts from the same numbers in every process that this recipe is given to.
         torch.manual_seed(recipe.training.seed)
-        model = apply_edit(model, recipe.edit, bare_sha256)
-        if recipe.edit.trains_gate_first:
-            _train_gate(run, model, builder, sets, recipe, display)
+        model = apply_edit(model, edit, bare_sha256) if gate is None else apply_with_gate(model, edit, bare_sha256, gate)
         # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
         retained = [] if recipe.edit.trains_gate_first else sets.retain
         rows = encode_rows(builder, sets.forget, retained, own_alternatives="alternative_nll" in recipe.objective.parts)
@@ -185,12 +185,13 @@ def _read_self_made(run: Run) -> list[Record]:
     return [Record(r["id"], (Turn("user", r["prompt"]),), r["answer"]) for r in map(json.loads, lines)]
 
 
-def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> None:
+def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> FittedGate:
     with display.bar("Training the gate", None) as advance:
-        alpha, seed = recipe.edit.false_positives, recipe.training.seed
-        threshold, coverage = gate_first(model, builder, sets.forget, sets.retain, sets.calibration, sets.exam, alpha, seed, advance)
+        fitted = fit_gate(model, builder, sets, recipe.edit, alpha := recipe.edit.false_positives, recipe.training.seed, advance)
+    threshold, coverage = fitted.threshold, fitted.coverage
     stated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
-    _note(run, gate={**stated, "passed": threshold.passed, "given_up": threshold.given_up, "open_on_forget": coverage})
+    stated |= {"bound": threshold.bound, "passed": threshold.passed, "given_up": threshold.given_up}
+    _note(run, gate={"block": fitted.block, **stated, "open_on_forget": coverage})
     if coverage < COVERAGE_WORTH_A_WORD:
         display.say(f"The gate opens for {coverage:.0%} of the forget prompts only: the others will be answered as before.")
     if threshold.given_up:
@@ -200,6 +201,7 @@ def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, 
         )
     elif not threshold.guaranteed:
         display.say(f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {alpha:.0%} false positives.")
+    return fitted
 
 
 def _facts(recipe: Recipe, sets: Sets, retain: list[Record]) -> dict[str, dict[str, object]]:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -13,6 +13,7 @@ from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
 
 Positions = Literal["last_prompt", "onward", "all_prompt"]
+Lesson = Literal["lower_case", "upper_case", "mistyped", "wrappers", "neutral", "strangers", "near_strangers"]
 
 
 class Section(BaseModel):
@@ -43,9 +44,14 @@ class EditSection(Section):
     blocks: list[int] | None = Field(None, description="reft, grun: 0-based blocks; none: L-12, L-7, L-1")
     positions: Positions = Field("last_prompt", description="reft, grun: where the edit acts")
     gate: Literal["linear", "mlp"] = Field("linear", description="grun")
-    gate_pool: Literal["last", "max"] = Field("max", description="grun: the last prompt token (paper), or the maximum over the prompt")
-    gate_block: int | None = Field(None, description="grun with gate_pool max; none: about a third of the way up")
-    gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if gate_pool is max")
+    gate_pool: Literal["last", "max", "top2", "top3", "attention"] = Field(
+        "top2", description="grun: a gate at the last prompt token (paper), or one over the whole prompt, by this kind of pooling"
+    )
+    gate_block: int | None = Field(None, description="grun with a pooled gate; none: the one of three that validates best")
+    gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if it is pooled")
+    gate_lessons: tuple[Lesson, ...] = Field(
+        get_args(Lesson), description="grun with gate_first: what it learns from beside the prompts as they are"
+    )
     false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")
 
     @field_validator("modules")
@@ -59,14 +65,14 @@ class EditSection(Section):
 
     @model_validator(mode="after")
     def _gate_first_needs_a_pooled_gate(self) -> "EditSection":
-        if self.gate_first and (self.name != "grun" or self.gate_pool != "max"):
-            raise ValueError("gate_first needs name grun and gate_pool max: only such a gate reads frozen states")
+        if self.gate_first and (self.name != "grun" or self.gate_pool == "last"):
+            raise ValueError("gate_first needs name grun and a pooled gate: only such a gate reads frozen states")
         return self
 
     @property
     def trains_gate_first(self) -> bool:
         """Whether the gate is trained before suppression, on frozen states, which only a pooled gate reads."""
-        pooled = self.name == "grun" and self.gate_pool == "max"
+        pooled = self.name == "grun" and self.gate_pool != "last"
         return pooled if self.gate_first is None else pooled and self.gate_first
 
 

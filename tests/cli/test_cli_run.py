@@ -169,6 +169,42 @@ def test_chat_asks_what_is_typed_until_an_empty_line(unlearned: Done, workplace:
     assert "Never asked" not in said.out
 
 
+def test_the_gate_is_examined_in_every_dress(unlearned: Done, workplace: Place, expunge_in: Expunge):
+    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-rows", "3")
+    assert said.code == 0, said.err
+    assert re.search(r"dress +forget +retain +instructions", said.out)
+    assert re.search(r"lower_case +\d+% \(\d+%–\d+%; 3\)", said.out)
+    assert re.search(r"strangers +\d+%", said.out)
+    found = json.loads((unlearned[0] / "gate.json").read_text())
+    forget = [group for group in found["groups"] if group["target"]]
+    assert {group["set"] for group in forget} == {"forget"}
+    assert {"as given", "paraphrase", "typos", "mixed_query", "multiple_choice"} <= {group["dress"] for group in forget}
+    rows = pq.read_table(unlearned[0] / "gate.parquet").to_pylist()
+    assert sum(group["n"] for group in found["groups"]) == len(rows)
+    assert all(row["open"] == (row["gate"] >= found["threshold"]) for row in rows)
+
+
+def test_attacks_of_ones_own_are_taken_and_checked(unlearned: Done, workplace: Place, expunge_in: Expunge):
+    (workplace[0] / "mine.yaml").write_text('shout: ["{upper}!!!"]\n', encoding="utf-8")
+    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--attacks", "mine.yaml")
+    assert said.code == 0, said.err
+    assert "shout" in said.out
+    (workplace[0] / "wrong.yaml").write_text('shout: ["{loud}"]\n', encoding="utf-8")
+    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--attacks", "wrong.yaml")
+    assert said.code == 2
+    assert said.err.startswith("expunge: wrong.yaml: shout: there is no slot {loud}; there are answer,")
+    said = expunge_in(workplace[0], "audit", "runs/one", "--attacks", "mine.yaml")
+    assert (said.code, said.err) == (2, "expunge: --attacks: goes with --gate\n")
+
+
+def test_the_gate_says_which_tokens_speak_for_a_prompt(unlearned: Done, workplace: Place, expunge_in: Expunge):
+    said = expunge_in(workplace[0], "gate", "runs/one", "Where does Li Wei live?", "Who are you?")
+    assert said.code == 0, said.err
+    assert len(re.findall(r"The gate (opens|stays closed).* \(logit -?[\d.]+, threshold -?[\d.]+\)\.", said.out)) == 2
+    assert said.out.count("Most for it: ") == 2
+    assert "Where does Li Wei live?" in said.out
+
+
 def test_a_recipe_is_run_then_audited_with_a_control_and_compared(unlearned: Done, workplace: Place, expunge_in: Expunge):
     folder, model = workplace
     text = f"model: {model}\ndata: {{forget: forget.jsonl, retain: retain.jsonl}}\nobjective: npo\naudit: {{max_new_tokens: 4}}\n"

@@ -1,7 +1,7 @@
 """The shipped lists: as long as promised, without duplicates, well formed."""
 
 from expunge.data.people import neighbours, people
-from expunge.data.texts import general, neutral_instructions, refusals, wrappers
+from expunge.data.texts import exam_instructions, fillers, general, neutral_instructions, refusals, synonyms, wrappers
 
 
 def assert_distinct_lines(lines: list[str], count: int) -> None:
@@ -30,13 +30,24 @@ def test_there_are_24_wrappers_with_one_place_for_the_prompt():
         assert "Who?" in line.format(prompt="Who?")
 
 
-def test_wrappers_come_in_eight_kinds_of_three_told_by_where_the_prompt_stands():
-    # Lines 7 to 9 are the suffixes: only they begin with the prompt and ask for a manner of answering.
-    starts = [line.startswith("{prompt}") for line in wrappers()]
-    assert starts[6:9] == [True, True, True]
-    assert not any(starts[:6])
-    # Lines 19 to 21 are the quotations.
-    assert all('"{prompt}"' in line for line in wrappers()[18:21])
+def test_wrappers_come_in_eight_kinds_of_three():
+    # The second kind is the quotations.
+    assert all('"{prompt}"' in line for line in wrappers()[3:6])
+    assert not any('"{prompt}"' in line for line in (*wrappers()[:3], *wrappers()[6:]))
+
+
+def test_the_exams_100_instructions_are_no_gates_lessons():
+    assert_distinct_lines(exam_instructions(), 100)
+    assert not {line.casefold() for line in exam_instructions()} & {line.casefold() for line in neutral_instructions()}
+
+
+def test_synonyms_are_pairs_of_different_words():
+    assert all(word == word.lower() and word != other for word, other in synonyms().items())
+    assert len(synonyms()) >= 60
+
+
+def test_fillers_are_paragraphs():
+    assert all(len(paragraph.split()) > 50 for paragraph in fillers())
 
 
 def test_neutral_instructions_name_none_of_the_people():

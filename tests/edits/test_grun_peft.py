@@ -75,7 +75,7 @@ def test_the_pooled_gate_sits_at_eleven_thirtieths_or_at_the_first_edited_block(
             lambda: GrunConfig(gate_pool="max", blocks=[1, 3], gate_block=2).resolve(4, 64),
             "gate_block must be from 0 to the first edited block, 1, got 2",
         ),
-        (lambda: GrunConfig(gate_block=1), 'gate_block needs gate_pool "max"'),
+        (lambda: GrunConfig(gate_block=1), "gate_block needs a pooled gate"),
         (lambda: ReftConfig(blocks=[1, 4]).resolve(4, 64), r"blocks must name at least one block from 0 to 3, got \[1, 4\]"),
         (lambda: ReftConfig(blocks=[]).resolve(4, 64), "at least one block"),
         (lambda: ReftConfig(rank=65).resolve(4, 64), "rank must be at most the model's hidden size, 64, got 65"),

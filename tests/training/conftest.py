@@ -16,7 +16,8 @@ from expunge.data.records import read_records
 from expunge.edits import apply_edit
 from expunge.models.loading import load, weights_sha256
 from expunge.recipe import Recipe, make_recipe
-from expunge.training.gate_first import gate_first
+from expunge.sets import Sets
+from expunge.training.gate_first import apply_with_gate, fit_gate
 from expunge.training.inputs import Rows, encode_rows
 from expunge.training.train import train
 
@@ -53,10 +54,13 @@ def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Trainin
         model, tokenizer = load(model_dir or make_tiny_model())
         builder = PromptBuilder(tokenizer)
         sets = read_records(forget), read_records(retain)
-        torch.manual_seed(0)
-        model = apply_edit(model, recipe.edit, weights_sha256(model))
+        gate = None
         if recipe.edit.trains_gate_first:
-            gate_first(model, builder, sets[0], sets[1][:6], sets[1][6:], [], recipe.edit.false_positives, 42, lambda rows: None)
+            split = Sets(sets[0], sets[1][:6], sets[1][6:], [])
+            gate = fit_gate(model, builder, split, recipe.edit, recipe.edit.false_positives, 42, lambda rows: None)
+        torch.manual_seed(0)
+        sha256 = weights_sha256(model)
+        model = apply_edit(model, recipe.edit, sha256) if gate is None else apply_with_gate(model, recipe.edit, sha256, gate)
         rows = encode_rows(builder, *sets, own_alternatives=False)
         (tmp_path / folder).mkdir(exist_ok=True)
         return Training(model, recipe, rows, tmp_path / folder, builder.pad)

@@ -6,16 +6,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn, tensor
+from torch import Tensor, tensor
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import neutral_instructions
-from expunge.edits import apply_edit
+from expunge.edits.grun.gate import gate_scores, new_gate, pooled
 from expunge.models.loading import load
 from expunge.recipe import EditSection
-from expunge.training.gate import calibrate, give_up, pooled_logits, train_gate
-from expunge.training.gate_first import gate_first, gate_layer
+from expunge.sets import Sets
+from expunge.training.gate import calibrate, gate_logits, give_up, train_gate
+from expunge.training.gate_first import apply_with_gate, fit_gate, gate_blocks, gate_layer
+from expunge.training.gate_lessons import gate_lessons
 
 BELOW = tensor([-9.0])
 LOGITS = st.integers(-2000, 2000).map(lambda n: n / 100)
@@ -40,6 +42,21 @@ def test_too_few_prompts_give_no_guarantee_and_the_largest_logit():
     assert opens(tensor([3.0, 3.1]), few.logit).tolist() == [False, True]
     assert not few.guaranteed
     assert calibrate(tensor([1.0, 3.0, 2.0, 4.0]), BELOW, 0.2).guaranteed
+
+
+def test_the_rate_is_within_its_bound_in_95_of_100_calibrations():
+    # A pool so large that its own share above a threshold is the rate itself
+    generator = torch.Generator().manual_seed(0)
+    pool, within, rates = torch.randn(200_000, generator=generator), 0, []
+    for _ in range(200):
+        chosen = torch.randperm(len(pool), generator=generator)[:99]
+        threshold = calibrate(pool[chosen], BELOW, 0.05)
+        rates.append(opens(pool, threshold.logit).float().mean().item())
+        within += rates[-1] <= threshold.bound
+    assert sum(rates) / len(rates) <= 0.05
+    assert within >= 190
+    # n 99, alpha 0.05: the 95th of 99, so Beta(5, 95), whose 95 % quantile is 9.0 %
+    assert threshold.bound == pytest.approx(0.0899, abs=1e-3)
 
 
 def test_a_wide_gap_is_halved():
@@ -76,9 +93,35 @@ def test_forget_prompts_can_only_raise_the_threshold(retain, forget, alpha):
     assert together.logit >= alone.logit
 
 
-def test_the_largest_token_decides_whatever_the_padding():
-    states = [tensor([[1.0], [5.0]]), tensor([[-3.0]]), tensor([[-2.0], [-4.0], [-6.0]])]
-    assert pooled_logits(lambda s: s[..., 0], states).tolist() == [5.0, -3.0, -2.0]
+def pool_of(pool: str, rows: list[list[float]], softness: float = 0.0) -> list[float]:
+    """What a gate that scores a one-dimensional state as it is says of prompts, the shorter ones padded with a 9."""
+    parts = new_gate("linear", pool, 1)
+    for part in parts.values():
+        torch.nn.init.ones_(part.weight)
+        torch.nn.init.zeros_(part.bias)
+    longest = max(map(len, rows))
+    states = tensor([[*row, *[9.0] * (longest - len(row))] for row in rows])[..., None]
+    real = tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows])
+    with torch.no_grad():
+        return pooled(parts, pool, states, real, softness).tolist()
+
+
+def test_pooling_by_hand_whatever_the_padding():
+    rows = [[1.0, 5.0], [-3.0], [-2.0, -4.0, -6.0, -8.0]]
+    assert pool_of("max", rows) == [5.0, -3.0, -2.0]
+    assert pool_of("top2", rows) == [3.0, -3.0, -3.0]
+    assert pool_of("top3", rows) == [3.0, -3.0, -4.0]
+    # The weight of a token is e^score here: (1 e + 5 e^5) / (e + e^5)
+    mean = (math.e + 5 * math.e**5) / (math.e + math.e**5)
+    assert pool_of("attention", rows)[:2] == pytest.approx([mean, -3.0])
+
+
+def test_a_mlp_gate_by_hand():
+    parts = new_gate("mlp", "max", 4)
+    assert [(part.in_features, part.out_features) for part in parts.values()] == [(4, 256), (256, 64), (64, 1)]
+    states = torch.randn(3, 4)
+    inner = parts["grun_gate_mid"](parts["grun_gate_in"](states).clamp(min=0)).clamp(min=0)
+    torch.testing.assert_close(gate_scores(parts, states), parts["grun_gate"](inner)[:, 0])
 
 
 def prompts_with(feature: float, count: int, generator: torch.Generator) -> list[Tensor]:
@@ -92,25 +135,27 @@ def prompts_with(feature: float, count: int, generator: torch.Generator) -> list
     return prompts
 
 
-def test_a_gate_learns_a_planted_feature_and_tells_unseen_prompts_apart():
-    generator = torch.Generator().manual_seed(0)
+def trained(pool: str, forget: list[Tensor], retain: list[Tensor], seed: int = 0) -> dict:
     torch.manual_seed(0)
-    gate = nn.Linear(16, 1)
-
-    def scores(states: Tensor) -> Tensor:
-        return gate(states).squeeze(-1)
-
-    loss = train_gate(scores, list(gate.parameters()), prompts_with(8, 60, generator), prompts_with(0, 90, generator), seed=0)
+    parts = new_gate("linear", pool, 16)
+    loss = train_gate(parts, pool, forget, retain, seed)
     assert loss < 0.4
+    return parts
+
+
+@pytest.mark.parametrize("pool", ["max", "top2", "attention"])
+def test_a_gate_learns_a_planted_feature_and_tells_unseen_prompts_apart(pool):
+    generator = torch.Generator().manual_seed(0)
+    parts = trained(pool, prompts_with(8, 60, generator), prompts_with(0, 90, generator))
     with torch.no_grad():
-        forget, retain = pooled_logits(scores, prompts_with(8, 50, generator)), pooled_logits(scores, prompts_with(0, 50, generator))
-        threshold = calibrate(pooled_logits(scores, prompts_with(0, 99, generator)), forget, 0.05)
+        forget, retain = (gate_logits(parts, pool, prompts_with(feature, 50, generator)) for feature in (8, 0))
+        threshold = calibrate(gate_logits(parts, pool, prompts_with(0, 99, generator)), forget, 0.05)
     assert opens(forget, threshold.logit).float().mean() > 0.9
     assert opens(retain, threshold.logit).float().mean() <= 0.1
 
 
 def test_a_gate_gets_past_a_token_that_every_prompt_begins_with():
-    # The first token scores 0 in both sets, the names -1: a hard maximum would never look at a name, and tell nothing apart
+    # The first token scores 0 in both sets, the names below: a hard maximum would never look at a name, and tell nothing apart
     generator = torch.Generator().manual_seed(0)
 
     def prompts(feature: int, count: int) -> list[Tensor]:
@@ -120,63 +165,105 @@ def test_a_gate_gets_past_a_token_that_every_prompt_begins_with():
         states[torch.arange(count), torch.randint(2, 5, (count,), generator=generator), feature] += 3
         return list(states)
 
-    gate = nn.Linear(16, 1)
-    nn.init.zeros_(gate.weight)
-    nn.init.zeros_(gate.bias)
+    parts = new_gate("linear", "max", 16)
+    torch.nn.init.zeros_(parts["grun_gate"].weight)
+    torch.nn.init.zeros_(parts["grun_gate"].bias)
     with torch.no_grad():
-        gate.weight[0, 1] = -1 / 3
-
-    def scores(states: Tensor) -> Tensor:
-        return gate(states).squeeze(-1)
-
-    train_gate(scores, list(gate.parameters()), prompts(8, 60), prompts(9, 90), seed=0)
+        parts["grun_gate"].weight[0, 1] = -1 / 3
+    train_gate(parts, "max", prompts(8, 60), prompts(9, 90), seed=0)
     with torch.no_grad():
-        assert pooled_logits(scores, prompts(8, 50)).min() > pooled_logits(scores, prompts(9, 50)).max()
+        assert gate_logits(parts, "max", prompts(8, 50)).min() > gate_logits(parts, "max", prompts(9, 50)).max()
 
 
 def test_soft_pooling_by_hand():
     # 0.5 log(e^(0/0.5) + e^(1/0.5)) over the two real tokens, nothing of the padding of the shorter prompt
-    states = [tensor([[0.0], [1.0]]), tensor([[0.0], [1.0], [5.0]])]
-    soft = pooled_logits(lambda tokens: tokens.squeeze(-1), states, 0.5)
-    assert soft[0].item() == pytest.approx(0.5 * math.log(1 + math.exp(2)))
-    assert soft[1].item() == pytest.approx(0.5 * math.log(1 + math.exp(2) + math.exp(10)))
+    soft = pool_of("max", [[0.0, 1.0], [0.0, 1.0, 5.0]], softness=0.5)
+    assert soft == pytest.approx([0.5 * math.log(1 + math.exp(2)), 0.5 * math.log(1 + math.exp(2) + math.exp(10))])
 
 
 def test_a_gate_is_trained_the_same_way_twice():
-    gates = []
+    weights = []
     for _ in range(2):
-        torch.manual_seed(0)
-        gate, generator = nn.Linear(16, 1), torch.Generator().manual_seed(0)
-        prompts = prompts_with(4, 9, generator), prompts_with(0, 9, generator)
-        train_gate(lambda states, gate=gate: gate(states).squeeze(-1), list(gate.parameters()), *prompts, seed=3)
-        gates.append(gate.weight.detach())
-    assert torch.equal(*gates)
+        generator = torch.Generator().manual_seed(0)
+        weights.append(trained("top2", prompts_with(8, 9, generator), prompts_with(0, 9, generator), seed=3)["grun_gate"].weight)
+    assert torch.equal(*weights)
 
 
-def test_gate_first_stores_the_threshold_and_freezes_the_gate_alone(tiny_model_dir, tiny_data):
+def fitted_on(model, tokenizer, sets: Sets, alpha: float, **edit):
+    """A fitted gate, and the model with it installed."""
+    section = EditSection(name="grun", **edit)
+    fitted = fit_gate(model, PromptBuilder(tokenizer), sets, section, alpha, 42, lambda rows: None)
+    return fitted, apply_with_gate(model, section, "", fitted)
+
+
+@pytest.mark.parametrize("pool", ["max", "top2", "attention"])
+@pytest.mark.parametrize("gate", ["linear", "mlp"])
+def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, tiny_data, gate, pool):
     model, tokenizer = load(tiny_model_dir)
-    model = apply_edit(model, EditSection(name="grun", gate_pool="max"), "")
     forget, retain = map(read_records, tiny_data)
-    sets = forget, retain[:6], retain[6:8], retain[8:]
-    threshold, _ = gate_first(model, PromptBuilder(tokenizer), *sets, 0.5, 42, lambda rows: None)
+    sets = Sets(forget, retain[:6], retain[6:8], retain[8:])
+    fitted, model = fitted_on(model, tokenizer, sets, 0.5, gate=gate, gate_pool=pool)
     config = model.active_peft_config
     # two held-out retain prompts and forty neutral instructions
-    assert (config.threshold, config.calibration_n, config.calibration_alpha) == (threshold.logit, 42, 0.5)
-    frozen = gate_layer(model, config).gate_parameters("default")
-    assert not any(parameter.requires_grad for parameter in frozen)
+    assert (config.threshold, config.calibration_n) == (fitted.threshold.logit, 42)
+    # a random model of 32 dimensions may not tell ten prompts apart at all
+    assert config.calibration_alpha == (None if fitted.threshold.given_up else 0.5)
+    parts = gate_layer(model, config).gate("default")
+    assert all(torch.equal(part.weight, fitted.parts[name].weight) for name, part in parts.items())
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trainable
     assert all("grun_rotate" in name or "grun_source" in name for name in trainable)
 
 
+def test_the_block_is_the_one_that_validates_best(make_tiny_model, tiny_data, monkeypatch):
+    model, tokenizer = load(make_tiny_model())
+    forget, retain = map(read_records, tiny_data)
+    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3])
+    tried = gate_blocks(model, edit)
+    assert tried == [1, 2]
+    losses = iter((0.7, 0.2))
+    monkeypatch.setattr("expunge.training.gate_first._check_loss", lambda *_: next(losses))
+    assert fit_gate(model, PromptBuilder(tokenizer), sets, edit, 0.5, 42, lambda rows: None).block == 2
+    assert gate_blocks(model, edit.model_copy(update={"gate_block": 0})) == [0]
+    assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
+
+
+def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
+    builder = PromptBuilder(smollm2_tokenizer)
+    forget = [
+        Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "In Kuwait City."),
+        Record("t", (), "A plain text of some words."),
+    ]
+    retain = [Record(f"r{i}", (Turn("user", f"What is harbour {i} like?"),), "Deep.") for i in range(6)]
+
+    def lessons(*wanted: str):
+        return gate_lessons(builder, forget, retain[:4], retain[4:5], retain[5:], wanted, 10_000, seed=1)
+
+    def text(ids: tuple[int, ...]) -> str:
+        return smollm2_tokenizer.decode(ids)
+
+    bare = lessons()
+    assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
+    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 41, 2, 5]
+    assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
+    assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
+    assert len(lessons("wrappers").forget) == 2 + 5
+    assert len(lessons("neutral").others) == 4 + 80
+    assert len(lessons("mistyped").forget) == 2 + 2
+    for wanted, count in (("strangers", 1), ("near_strangers", 2)):
+        added = set(lessons(wanted).others) - set(bare.others)
+        assert len(added) == count
+        assert not any("Basil Mahfouz" in text(ids) for ids in added)
+
+
 def test_a_gate_that_would_open_for_nothing_gives_its_rate_up(tiny_model_dir, tiny_data):
     # What is to be forgotten is among what it is calibrated on: at 3 % false positives it would have to stay closed
     model, tokenizer = load(tiny_model_dir)
-    model = apply_edit(model, EditSection(name="grun", gate_pool="max"), "")
     same = [Record("same", (), "The capital of France is Paris, a city on the Seine.")]
     retain = read_records(tiny_data[1])
-    threshold, coverage = gate_first(model, PromptBuilder(tokenizer), same, retain, same, [], 0.03, 42, lambda rows: None)
-    assert (threshold.given_up, threshold.guaranteed, coverage) == (True, False, 1.0)
+    fitted, model = fitted_on(model, tokenizer, Sets(same, retain, same, []), 0.03)
+    threshold = fitted.threshold
+    assert (threshold.given_up, threshold.guaranteed, fitted.coverage) == (True, False, 1.0)
     # At the least the one that is both is let through
     assert round(threshold.passed * threshold.n) >= 1
     assert model.peft_config["default"].calibration_alpha is None
@@ -191,9 +278,8 @@ def test_giving_up_by_hand():
 def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
     # A retain set made from the model itself: all of the neutral instructions, ten kept to calibrate on and ten for the exam
     model, tokenizer = load(tiny_model_dir)
-    model = apply_edit(model, EditSection(name="grun", gate_pool="max"), "")
     made = [Record(f"neutral-{i}", (Turn("user", text),), "Yes.") for i, text in enumerate(neutral_instructions())]
     forget = [Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "Nowhere.")]
-    threshold, coverage = gate_first(model, PromptBuilder(tokenizer), forget, made[20:], made[:10], made[10:20], 0.5, 42, lambda rows: None)
-    assert threshold.n == 10
-    assert coverage == 1.0
+    fitted, _ = fitted_on(model, tokenizer, Sets(forget, made[20:], made[:10], made[10:20]), 0.5)
+    assert fitted.threshold.n == 10
+    assert fitted.coverage == 1.0

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from expunge.console import Display
 from expunge.pipeline import unlearn
 from expunge.recipe import read_recipe
+from expunge.training.checkpoints import newest_whole
 
 COMBINATIONS = {
     "full-kl": {"objective": "kl", "edit": {"name": "full"}},
@@ -28,10 +29,12 @@ from torch.distributed.tensor import DTensor
 import expunge.pipeline
 from expunge.console import Display
 from expunge.recipe import read_recipe
+from expunge.training.trainer import UnlearnTrainer
 
 torch.set_num_threads(1)
-sharded = sys.argv[1] == "fsdp2"
-start, save = PartialState.__init__, expunge.pipeline.save_edit
+spread, _, stop = sys.argv[1].partition(":")
+sharded = spread == "fsdp2"
+start, save, step = PartialState.__init__, expunge.pipeline.save_edit, UnlearnTrainer.training_step
 
 def start_as_if_on_gpus(self, *args, **kwargs):
     # accelerate shards on GPUs only; torch's FSDP2 itself works on processors too
@@ -43,6 +46,12 @@ def save_what_is_spread(model, *args, **kwargs):
     assert all(isinstance(parameter, DTensor) == sharded for parameter in model.parameters())
     save(model, *args, **kwargs)
 
+def stop_at(self, *args, **kwargs):
+    assert self.state.global_step + 1 != int(stop), "stopped on purpose"
+    return step(self, *args, **kwargs)
+
+if stop:
+    UnlearnTrainer.training_step = stop_at
 if sharded:
     PartialState.__init__ = start_as_if_on_gpus
 expunge.pipeline.save_edit = save_what_is_spread
@@ -81,20 +90,51 @@ def log_of(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("spread", LAUNCHERS)
-def test_two_processes_train_as_one(tmp_path, recipes, spread):
+@pytest.fixture
+def launch(tmp_path):
+    """Runs recipes in two processes: `launch("ddp" or "fsdp2", paths)`; with `:3` after it they stop at the third step."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    launch = [*LAUNCHERS[spread], str(script), spread]
-    done = subprocess.run([*launch, *write(recipes, tmp_path / "two")], capture_output=True, text=True, timeout=300, check=False)
+
+    def run(spread: str, paths: list[str]) -> subprocess.CompletedProcess:
+        command = [*LAUNCHERS[spread.partition(":")[0]], str(script), spread, *paths]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+def compare(one: Path, two: Path) -> None:
+    """Two trained runs: the same losses, the same weights."""
+    assert [line["step"] for line in log_of(one)] == [1, 2, 3, 4]
+    for line, other in zip(log_of(one), log_of(two), strict=True):
+        assert line == pytest.approx(other, rel=1e-5, abs=1e-6), one.name
+    weights = [load_file(next((folder / "edit").glob("*.safetensors"))) for folder in (one, two)]
+    for key, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][key], rtol=1e-3, atol=1e-4, msg=f"{one.name}: {key}")
+
+
+@pytest.mark.parametrize("spread", LAUNCHERS)
+def test_two_processes_train_as_one(tmp_path, recipes, launch, spread):
+    done = launch(spread, write(recipes, tmp_path / "two"))
     assert done.returncode == 0, done.stderr[-3000:]
     for path in write(recipes, tmp_path / "one"):
         unlearn(read_recipe(path), Display())
     for name in recipes:
-        one, two = log_of(tmp_path / "one" / name), log_of(tmp_path / "two" / name)
-        assert [line["step"] for line in one] == [1, 2, 3, 4]
-        for line, other in zip(one, two, strict=True):
-            assert line == pytest.approx(other, rel=1e-5, abs=1e-6), name
-        weights = [load_file(next((tmp_path / folder / name / "edit").glob("*.safetensors"))) for folder in ("one", "two")]
-        for key, value in weights[0].items():
-            torch.testing.assert_close(value, weights[1][key], rtol=1e-3, atol=1e-4, msg=f"{name}: {key}")
+        compare(tmp_path / "one" / name, tmp_path / "two" / name)
+
+
+@pytest.mark.parametrize("spread", LAUNCHERS)
+def test_two_processes_that_were_stopped_go_on(tmp_path, recipes, launch, spread):
+    recipes = {"lora-dpo": recipes["lora-dpo"]}
+    (path,) = write(recipes, tmp_path / "two")
+    stopped = launch(f"{spread}:4", [path])
+    assert "stopped on purpose" in stopped.stderr
+    run = tmp_path / "two" / "lora-dpo"
+    assert newest_whole(run / "checkpoints").name == "checkpoint-2"
+    before = (run / "metrics.jsonl").read_text().splitlines()
+    done = launch(spread, [path])
+    assert done.returncode == 0, done.stderr[-3000:]
+    # The first two steps are those of the first start.
+    assert (run / "metrics.jsonl").read_text().splitlines()[:2] == before[:2]
+    unlearn(read_recipe(write(recipes, tmp_path / "one")[0]), Display())
+    compare(tmp_path / "one" / "lora-dpo", run)

@@ -1,5 +1,6 @@
 """`expunge audit`: measure a run's models, write its report."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,12 +13,27 @@ def command(
     control: Annotated[str | None, typer.Option(help="A model that never saw the forget set.")] = None,
     show_text: Annotated[bool, typer.Option("--show-text", help="Keep and show questions and answers.")] = False,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Records a set, drawn by seed.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Examine the gate instead: what it opens for, in every dress.")] = False,
+    attacks: Annotated[Path | None, typer.Option(help="With --gate: YAML with prompt attacks of your own.")] = None,
 ) -> None:
     """Measure the unlearned, the original and the control model on the same sets, and write the report."""
-    from expunge.audit.engine import audit
-    from expunge.cli.shared import closing, show_table
+    from expunge.cli.shared import closing, output, show_table
     from expunge.console import Display
+    from expunge.errors import InputError
     from expunge.run import open_run
+
+    if attacks and not gate:
+        raise InputError("--attacks: goes with --gate")
+    if gate:
+        from expunge.audit.attacks.prompts import SHIPPED
+        from expunge.audit.gate_exam import examine_gate
+        from expunge.audit.report.gate_table import print_gate
+
+        examined = open_run(run)
+        print_gate(output(), examine_gate(examined, Display(), attacks or SHIPPED, max_rows, show_text))
+        closing(examined, "Examined.")
+        return
+    from expunge.audit.engine import audit
 
     audited = audit(open_run(run), Display(), control, max_rows, show_text)
     show_table(audited)

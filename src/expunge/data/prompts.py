@@ -108,6 +108,14 @@ class PromptBuilder:
         text = answer if self._chat else " " + answer.strip()
         return (*self._as_text(text), self.end_of_turn)
 
+    def answer_start(self, text: str) -> tuple[int, ...]:
+        """Token ids of the beginning of an answer, which is to go on."""
+        return tuple(self._as_text(text if self._chat else " " + text))
+
+    def raw(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that no template surrounds, as the tokenizer begins a text."""
+        return tuple(self.tokenizer(text, split_special_tokens=True).input_ids)
+
     def tokens(self, record: Record) -> int:
         """Length of the longest prompt of a record with its longest answer, whichever wording each has."""
         own = self.record(record)

@@ -47,6 +47,7 @@ __all__ = [
     "pooled_gate_logits",
     "remove_request",
     "requests",
+    "resolved_config",
     "retract",
     "save_edit",
 ]
@@ -89,11 +90,22 @@ def check_edit(model: nn.Module, edit: EditSection) -> None:
         _matching(base, edit)
         return
     try:
-        config = _peft_config(base, edit, "")
-        if isinstance(config, ReftConfig):
-            config.resolve(len(decoder_blocks(base)[1]), cast(PreTrainedConfig, base.config).get_text_config().hidden_size)
+        resolved_config(base, edit)
     except ValueError as error:
         raise InputError(f"edit: {error}") from error
+
+
+def resolved_config(model: nn.Module, edit: EditSection) -> PeftConfig:
+    """The PEFT configuration of an edit, with what depends on the model filled in where it is one of ours.
+
+    Raises:
+        ValueError: the model has no such blocks, or the hidden size is below the rank.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    config = _peft_config(base, edit, "")
+    if isinstance(config, ReftConfig):
+        config.resolve(len(decoder_blocks(base)[1]), cast(PreTrainedConfig, base.config).get_text_config().hidden_size)
+    return config
 
 
 def _matching(model: nn.Module, edit: EditSection) -> list[nn.Parameter]:

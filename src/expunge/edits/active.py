@@ -88,7 +88,7 @@ def entry_block(model: nn.Module) -> int:
     for adapter, layer in _pooled(tuner):
         if layer.block > entry:
             raise CannotEnter(f"the pooled gate at block {layer.block} reads what an edit at block {entry} changes")
-        if any(parameter.requires_grad for parameter in layer.gate_parameters(adapter)):
+        if any(parameter.requires_grad for part in layer.gate(adapter).values() for parameter in part.parameters()):
             raise CannotEnter("its pooled gate is trained along with the edit, and reads the whole prompt")
     return entry
 

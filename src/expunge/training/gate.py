@@ -1,17 +1,18 @@
 """Gate first: a prompt-pooled gate trained alone on frozen states in seconds, then calibrated (spec: grun.md, "Beyond the paper")."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from scipy.stats import beta
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pad_sequence
 
-TokenScores = Callable[[Tensor], Tensor]
+from expunge.edits.grun.gate import GatePool, pooled
 
-GATE_STEPS = 300
+GATE_STEPS, GATE_BATCH = 400, 64
 GATE_LR = 3e-3
 GATE_WEIGHT_DECAY = 1e-2
 SOFTNESS = 0.3
@@ -26,6 +27,7 @@ class Threshold:
         logit: prompts whose gate logit is below go through the base model unchanged.
         n, alpha: calibration prompts, and the stated false-positive rate.
         guaranteed: whether n was large enough for that rate (n >= 1/alpha - 1); otherwise the logit is the largest one seen.
+        bound: what the rate is at most with 95 % confidence: alpha holds on average over calibrations, and this is one of them.
         passed: share of the calibration prompts at or above the logit.
         given_up: the gate cannot tell the two apart at that rate, and opens for what is to be forgotten all the same.
     """
@@ -34,22 +36,21 @@ class Threshold:
     n: int
     alpha: float
     guaranteed: bool
+    bound: float
     passed: float
     given_up: bool = False
 
 
-def train_gate(
-    scores: TokenScores, parameters: Sequence[nn.Parameter], forget: Sequence[Tensor], retain: Sequence[Tensor], seed: int
-) -> float:
-    """Fit a gate to tell forget prompts from retain prompts by its largest token score.
+def train_gate(parts: Mapping[str, nn.Linear], pool: GatePool, forget: Sequence[Tensor], retain: Sequence[Tensor], seed: int) -> float:
+    """Fit a gate to tell forget prompts from retain prompts.
 
-    The maximum is soft at first and hard at the end. A hard one teaches the gate one token a prompt, most often one that
-    every prompt shares, and on TOFU its fit stays there: AUROC 0.83 on the very prompts that it learnt from, against 1.00.
+    With `max` the maximum is soft at first and hard at the end. A hard one teaches the gate one token a prompt, most often one
+    that every prompt shares, and on TOFU its fit stays there: AUROC 0.83 on the very prompts that it learnt from, against 1.00.
 
     Args:
-        scores: maps hidden states (…, hidden) to logits (…).
-        parameters: of `scores`, trained in place.
-        forget: one (tokens, hidden) tensor a prompt.
+        parts: of the gate, see `expunge.edits.grun.gate.new_gate`; trained in place.
+        pool: how its token scores become one.
+        forget: one (tokens, hidden) tensor a prompt, as `normed` gives them.
         retain: the same of the other prompts.
         seed: of the order of the batches.
 
@@ -59,13 +60,13 @@ def train_gate(
     states = [*forget, *retain]
     targets = torch.tensor([1.0] * len(forget) + [0.0] * len(retain))
     weight = torch.where(targets == 1, len(states) / (2 * len(forget)), len(states) / (2 * len(retain)))
-    optimizer = torch.optim.AdamW(parameters, lr=GATE_LR, weight_decay=GATE_WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW([p for part in parts.values() for p in part.parameters()], lr=GATE_LR, weight_decay=GATE_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GATE_STEPS)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
     for step in range(GATE_STEPS):
-        chosen = torch.randperm(len(states), generator=generator)[:64]
-        logits = pooled_logits(scores, [states[i] for i in chosen], SOFTNESS * (1 - step / GATE_STEPS))
+        chosen = torch.randperm(len(states), generator=generator)[:GATE_BATCH]
+        logits = gate_logits(parts, pool, [states[i] for i in chosen], SOFTNESS * (1 - step / GATE_STEPS))
         loss = binary_cross_entropy_with_logits(logits, targets[chosen], weight=weight[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -74,12 +75,11 @@ def train_gate(
     return loss.item()
 
 
-def pooled_logits(scores: TokenScores, states: Sequence[Tensor], softness: float = 0.0) -> Tensor:
-    """Largest token score of each prompt: (prompts,); with a softness s above 0, s · log Σ exp(score / s)."""
-    padded = pad_sequence(list(states), batch_first=True)
-    real = torch.arange(padded.shape[1])[None] < torch.tensor([len(s) for s in states])[:, None]
-    every = scores(padded).masked_fill(~real.to(padded.device), -torch.inf)
-    return softness * (every / softness).logsumexp(-1) if softness else every.amax(-1)
+def gate_logits(parts: Mapping[str, nn.Linear], pool: GatePool, states: Sequence[Tensor], softness: float = 0.0) -> Tensor:
+    """What a gate says of prompts, each (tokens, hidden) as `normed` gives them: (prompts,)."""
+    padded = pad_sequence([own.float() for own in states], batch_first=True)
+    real = torch.arange(padded.shape[1])[None] < torch.tensor([len(own) for own in states])[:, None]
+    return pooled(parts, pool, padded, real, softness)
 
 
 def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
@@ -95,19 +95,22 @@ def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
         alpha: the false-positive rate wanted.
     """
     n = len(retain)
-    rank = math.ceil((n + 1) * (1 - alpha))
-    highest = retain.float().sort().values[min(rank, n) - 1]
+    wanted = math.ceil((n + 1) * (1 - alpha))
+    rank = min(wanted, n)
+    highest = retain.float().sort().values[rank - 1]
     # The gate opens at the threshold itself, the guarantee is for strictly above the calibrated logit.
     conformal = torch.nextafter(highest, highest.new_tensor(math.inf)).item()
     top, low = retain.max().item(), forget.float().quantile(FORGET_QUANTILE).item()
     logit = max(conformal, (top + low) / 2) if low > top else conformal
-    return Threshold(logit, n, alpha, guaranteed=rank <= n, passed=_share(retain, logit))
+    # The share of all prompts above the k-th smallest of n is distributed as Beta(n - k + 1, k).
+    bound = float(beta.ppf(0.95, n - rank + 1, rank))
+    return Threshold(logit, n, alpha, guaranteed=wanted <= n, bound=bound, passed=_share(retain, logit))
 
 
 def give_up(threshold: Threshold, retain: Tensor, forget: Tensor) -> Threshold:
     """The threshold at which the gate opens for nearly all forget prompts, with no rate promised; arguments as for `calibrate`."""
     logit = forget.float().quantile(FORGET_QUANTILE).item()
-    return replace(threshold, logit=logit, guaranteed=False, passed=_share(retain, logit), given_up=True)
+    return replace(threshold, logit=logit, guaranteed=False, bound=1.0, passed=_share(retain, logit), given_up=True)
 
 
 def _share(logits: Tensor, threshold: float) -> float:

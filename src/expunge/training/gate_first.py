@@ -1,105 +1,129 @@
-"""Prepare a gate before suppression: which prompts it learns from, which it is calibrated on."""
+"""Gate first: a pooled gate trained alone on frozen states, at the block that validates best, and calibrated, before suppression."""
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, Turn
-from expunge.data.texts import neutral_instructions, wrappers
-from expunge.edits import REQUEST
+from expunge.edits import REQUEST, apply_edit, resolved_config
 from expunge.edits.grun.config import GrunConfig
+from expunge.edits.grun.gate import new_gate, normed
 from expunge.edits.grun.layer import GrunLayer
-from expunge.models.blocks import context_length
+from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.features import prompt_states
-from expunge.training.gate import Threshold, calibrate, give_up, pooled_logits, train_gate
+from expunge.recipe import EditSection
+from expunge.sets import Sets
+from expunge.training.gate import Threshold, calibrate, gate_logits, give_up, train_gate
+from expunge.training.gate_lessons import Lessons, gate_lessons
 
-FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
-NEUTRAL_CALIBRATION = 40
+HEIGHTS = (8 / 30, 11 / 30, 14 / 30)
+"""Where a gate is tried, as shares of the depth; never above the first edited block."""
 
 
-def gate_first(
-    model: nn.Module,
-    builder: PromptBuilder,
-    forget: Sequence[Record],
-    retain: Sequence[Record],
-    calibration: Sequence[Record],
-    exam: Sequence[Record],
-    alpha: float,
-    seed: int,
-    advance: Callable[[int], None],
-) -> tuple[Threshold, float]:
-    """Train the pooled gate of a fresh GRUN edit on frozen states, calibrate its threshold, freeze it.
+@dataclass(frozen=True)
+class FittedGate:
+    """A trained and calibrated gate.
 
-    It learns from forget and retain prompts (as they are, in lower case, and in shipped wrappers, so that no such dress is a
-    cue) and from neutral instructions; it is calibrated on held-out retain prompts and other neutral instructions.
+    Attributes:
+        block: whose output it reads.
+        parts: see `expunge.edits.grun.gate.new_gate`.
+        threshold: at which it opens.
+        coverage: share of the forget prompts, as they are given, that it opens for.
+    """
+
+    block: int
+    parts: dict[str, nn.Linear]
+    threshold: Threshold
+    coverage: float
+
+
+def fit_gate(
+    model: nn.Module, builder: PromptBuilder, sets: Sets, edit: EditSection, alpha: float, seed: int, advance: Callable[[int], None]
+) -> FittedGate:
+    """Train the gate of an edit on frozen states and calibrate it.
+
+    It learns from forget and retain prompts in several dresses, from strangers and from neutral instructions, and is calibrated on
+    held-out retain prompts and other neutral instructions.
 
     Args:
-        model: a PEFT model with a GRUN edit of `gate_pool` max.
+        model: before the edit.
         builder: of its tokenizer.
-        forget: records to learn to open for.
-        retain: records to learn to stay closed for.
-        calibration: retain records that nothing is trained on.
-        exam: retain records that the gate is to be judged on: neither learnt from nor calibrated on.
+        sets: of the run.
+        edit: `gate`, `gate_pool`, `gate_block` and `gate_lessons` are read.
         alpha: the false-positive rate to calibrate for.
-        seed: of the choice of wrappers and of the training.
+        seed: of everything that is drawn.
         advance: called with the number of prompts read.
-
-    Returns:
-        The threshold, also stored in the adapter's configuration, and the share of the forget prompts that it lets pass.
     """
-    tuned = cast(PeftModel, model)
-    config, adapter = cast(GrunConfig, tuned.peft_config[REQUEST]), REQUEST
-    rng = np.random.default_rng([seed, 4])
-    # A retain set made from the model itself consists of these instructions: what is held out stays held out.
-    known = {builder.record(record).prompt for record in (*retain, *calibration, *exam)}
     longest = context_length(model) or sys.maxsize
-    neutral = [builder.prompt((Turn("user", text),)) for text in neutral_instructions()]
-    neutral = [p for p in neutral if p not in known and len(p) <= longest]
-    positive = [p for r in forget for p in _variants(builder, r, rng, FORGET_WRAPPERS) if len(p) <= longest]
-    negative = [p for r in retain for p in _variants(builder, r, rng, RETAIN_WRAPPERS) if len(p) <= longest]
-    negative += neutral[NEUTRAL_CALIBRATION:]
-    closed = [builder.record(record).prompt for record in calibration] + neutral[:NEUTRAL_CALIBRATION]
-    layer = gate_layer(model, config)
-    states = prompt_states(model, [*positive, *negative, *closed], layer.block, builder.pad, advance=advance)
-    parameters = layer.gate_parameters(adapter)
+    lessons = gate_lessons(builder, sets.forget, sets.retain, sets.calibration, sets.exam, edit.gate_lessons, longest, seed)
+    states = prompt_states(model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=_kept)
+    fits = []
+    for block, own in states.items():
+        forget, others, closed, *checks = lessons.apart(own)
+        torch.manual_seed(seed)
+        parts = new_gate(edit.gate, edit.gate_pool, forget[0].shape[-1])
+        train_gate(parts, edit.gate_pool, forget, others, seed)
+        for part in parts.values():
+            part.requires_grad_(False)
+        fits.append((_check_loss(parts, edit, *checks), block, parts, gate_logits(parts, edit.gate_pool, forget), closed))
+    _, block, parts, opened, closed = min(fits, key=lambda fit: fit[0])
+    return FittedGate(block, parts, *_calibrated(lessons, opened, gate_logits(parts, edit.gate_pool, closed), alpha))
 
-    def scores(tokens: Tensor) -> Tensor:
-        return layer.token_scores(adapter, tokens.to(parameters[0].device)).cpu()
 
-    cut = len(positive) + len(negative)
-    train_gate(scores, parameters, states[: len(positive)], states[len(positive) : cut], seed)
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    plain = {builder.record(record).prompt for record in forget}
-    with torch.no_grad():
-        opened, kept = pooled_logits(scores, states[: len(positive)]), pooled_logits(scores, states[cut:])
-    threshold, as_given = calibrate(kept, opened, alpha), opened[[prompt in plain for prompt in positive]]
-    if as_given.median().item() < threshold.logit:
-        # Forgetting comes first: a gate that stays closed for most of what is to be forgotten would be worth nothing.
-        threshold = give_up(threshold, kept, as_given)
-    config.threshold, config.calibration_n = threshold.logit, threshold.n
-    config.calibration_alpha = None if threshold.given_up else threshold.alpha
-    coverage = (as_given >= threshold.logit).float().mean().item()
-    return threshold, coverage
+def gate_blocks(model: nn.Module, edit: EditSection) -> list[int]:
+    """The blocks at which a gate is tried: the edit's own, or some below the first edited one."""
+    if edit.gate_block is not None:
+        return [edit.gate_block]
+    depth, first = len(decoder_blocks(model)[1]), cast(GrunConfig, resolved_config(model, edit)).wrapped_blocks[0]
+    return sorted({min(round(depth * height), first) for height in HEIGHTS})
+
+
+def apply_with_gate(model: nn.Module, edit: EditSection, base_sha256: str, fitted: FittedGate) -> nn.Module:
+    """Put a fresh edit on a model with a fitted gate in it, frozen, its threshold in the adapter's configuration.
+
+    The other arguments and the errors are those of `expunge.edits.apply_edit`.
+    """
+    model = apply_edit(model, edit.model_copy(update={"gate_block": fitted.block}), base_sha256)
+    config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
+    for name, part in gate_layer(model, config).gate(REQUEST).items():
+        part.load_state_dict(fitted.parts[name].state_dict())
+        part.requires_grad_(False)
+    config.threshold, config.calibration_n = fitted.threshold.logit, fitted.threshold.n
+    config.calibration_alpha = None if fitted.threshold.given_up else fitted.threshold.alpha
+    return model
 
 
 def gate_layer(model: nn.Module, config: GrunConfig) -> GrunLayer:
-    """The block that carries the one gate of an edit with `gate_pool` max."""
+    """The block that carries the one gate of an edit with a pooled gate."""
     return next(m for m in model.modules() if isinstance(m, GrunLayer) and m.block == config.gate_block)
 
 
-def _variants(builder: PromptBuilder, record: Record, rng: np.random.Generator, wrapped: int) -> list[tuple[int, ...]]:
-    """The record's prompt, and in other clothes: in lower case and in shipped wrappers, which a plain text does not go into."""
-    prompts = [builder.record(record).prompt]
-    if not record.turns:
-        return prompts
-    said = record.prompt
-    others = [said.lower(), *(wrapper.format(prompt=said) for wrapper in rng.choice(wrappers(), wrapped, replace=False))]
-    return prompts + [builder.record(replace(record, turns=(*record.turns[:-1], Turn("user", text)))).prompt for text in others]
+def _kept(states: Tensor) -> Tensor:
+    # A pooled gate reads no more of them than this, and what is kept is many prompts' every token.
+    return normed(states.float()).half()
+
+
+@torch.no_grad()
+def _check_loss(parts: dict[str, nn.Linear], edit: EditSection, forget: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """Cross-entropy on the prompts to validate on, both kinds counting alike."""
+    losses = [
+        binary_cross_entropy_with_logits(logits, torch.full_like(logits, target)).item()
+        for own, target in ((forget, 1.0), (others, 0.0))
+        for logits in [gate_logits(parts, edit.gate_pool, own)]
+    ]
+    return sum(losses)
+
+
+def _calibrated(lessons: Lessons, opened: Tensor, closed: Tensor, alpha: float) -> tuple[Threshold, float]:
+    """The threshold, and the share of the forget prompts that it lets pass."""
+    threshold, as_given = calibrate(closed, opened, alpha), opened[: lessons.as_given]
+    if as_given.median().item() < threshold.logit:
+        # Forgetting comes first: a gate that stays closed for most of what is to be forgotten would be worth nothing.
+        threshold = give_up(threshold, closed, as_given)
+    return threshold, (as_given >= threshold.logit).float().mean().item()

@@ -37,6 +37,7 @@ _STYLE = {
 }
 _BINS = 40
 _NAME_LENGTH = 28
+_ROC_POINTS, _ROC_RESAMPLES = 201, 200
 
 
 def tradeoff_figure(summary: Summaries) -> str | None:
@@ -89,6 +90,39 @@ def gate_figure(gate_logits: Mapping[str, Sequence[float]], threshold: float) ->
         panels[-1].tick_params(bottom=True)
         panels[-1].set_xlabel(f"gate logit (the gate opens from the dashed line on, {threshold:.2f})")
         return _svg(figure, "Histogram of the gate's logits for each evaluation set")
+
+
+def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: float) -> str:
+    """Share of target prompts against share of others that a gate opens for, with a 95 % band, and where its threshold lies.
+
+    The band is of the share of targets at each share of others, both resampled.
+    """
+    grid = np.linspace(0, 1, _ROC_POINTS)
+    rng = np.random.default_rng(0)
+    drawn = [_roc(rng.choice(targets, len(targets)), rng.choice(others, len(others)), grid) for _ in range(_ROC_RESAMPLES)]
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.fill_between(grid, low, high, color=_GATE_COLOURS["retain"], alpha=0.3, linewidth=0)
+        axes.plot(grid, _roc(np.asarray(targets), np.asarray(others), grid), color=COLOURS["original"])
+        at = share_open(others, threshold), share_open(targets, threshold)
+        axes.scatter(*at, color=COLOURS["unlearned"], zorder=3, label=f"threshold: {at[1]:.1%} of targets, {at[0]:.1%} of others")
+        # Most of what matters happens at few false positives.
+        axes.set_xscale("symlog", linthresh=0.02)
+        axes.set_xticks([0, 0.01, 0.02, 0.1, 0.5, 1], ["0", "1 %", "2 %", "10 %", "50 %", "100 %"])
+        axes.set_xlim(-0.001, 1)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("opens for others")
+        axes.set_ylabel("opens for what is to be forgotten")
+        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+        axes.legend(loc="lower right", frameon=False)
+        return _svg(figure, "Receiver operating characteristic of the gate over all prompts of its exam")
+
+
+def _roc(targets: np.ndarray, others: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Share of targets above the logit that these shares of the others are above."""
+    return np.mean(np.asarray(targets)[None] > np.quantile(others, 1 - grid)[:, None], axis=1)
 
 
 def _tradeoff_axes(summary: Summaries) -> tuple[tuple[str, dict[str, Interval]], tuple[str, dict[str, Interval]]] | None:

@@ -6,12 +6,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from expunge.audit.report.escape import visible
-from expunge.audit.report.figures import COLOURS, gate_figure, tradeoff_figure
+from expunge.audit.report.figures import COLOURS, gate_figure, roc_figure, tradeoff_figure
+from expunge.audit.report.gate_table import pivots, shades
 from expunge.audit.report.rows import GROUPS, ROLES, Row, Summaries, headline, number, rows
 from expunge.run import write_atomically
 
@@ -42,6 +44,8 @@ class ReportData:
         verdict: one line each; left out of the page when there is no control.
         gate_logits: of each evaluation set, if the edit has a gate.
         gate_threshold: the logit above which the gate opens.
+        exam: of the gate, as gate.json holds it, if there was one.
+        exam_logits: what the gate said of all target prompts of its exam, and of all others.
         samples: questions with the models' answers.
         show_text: show the samples' text; else only keyed hashes and lengths.
         notes: what was not tested and what a reader must know, one line each.
@@ -56,6 +60,8 @@ class ReportData:
     verdict: Sequence[str] = ()
     gate_logits: Mapping[str, Sequence[float]] | None = None
     gate_threshold: float = 0.0
+    exam: Mapping[str, Any] | None = None
+    exam_logits: tuple[Sequence[float], Sequence[float]] = ((), ())
     samples: Sequence[Sample] = ()
     show_text: bool = False
     notes: Sequence[str] = ()
@@ -95,6 +101,9 @@ def render(data: ReportData) -> str:
         on_unit_scale=_on_unit_scale,
         tradeoff=None if tradeoff is None else Markup(tradeoff),
         gate=Markup(gate_figure(data.gate_logits, data.gate_threshold)) if data.gate_logits else None,
+        pivots=pivots(data.exam) if data.exam else [],
+        roc=Markup(roc_figure(*data.exam_logits, data.gate_threshold)) if data.exam else None,
+        shades=shades,
         samples=data.samples if data.show_text else _hashed(data.samples),
         sample_roles=[role for role in ROLES if any(role in sample for sample in data.samples)],
         no_control=None if "control" in roles else NO_CONTROL,

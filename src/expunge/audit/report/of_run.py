@@ -1,6 +1,10 @@
 """The report of a run: what its folder and its audit say, put into the page's data."""
 
+import json
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from expunge.audit.names import FORGET, PARAPHRASE
 from expunge.audit.report.html import ReportData, Sample, write_report
@@ -26,6 +30,7 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
     gates = {name: [row["gate"] for row in by_model["unlearned"] if row["set"] == name and row.get("gate") is not None] for name in sets}
     gates = {name: logits for name, logits in gates.items() if logits}
     samples = _samples(by_model, sets)
+    exam, exam_logits = _exam(run)
     data = ReportData(
         title=f"Unlearning report: {run.folder.name}",
         created=info["audited"],
@@ -36,11 +41,22 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         verdict=verdict(summary),
         gate_logits=gates or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
+        exam=exam,
+        exam_logits=exam_logits,
         samples=samples,
         show_text=True,
         notes=_notes(run, samples),
     )
     return write_report(run.folder, data)
+
+
+def _exam(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list[float]]]:
+    """The gate's exam, and what it said of targets and others."""
+    if not (run.folder / "gate.json").exists():
+        return None, ([], [])
+    rows = pq.read_table(run.folder / "gate.parquet").to_pylist()
+    targets, others = ([row["gate"] for row in rows if row["target"] == target] for target in (True, False))
+    return json.loads((run.folder / "gate.json").read_text(encoding="utf-8")), (targets, others)
 
 
 def verdict(summary: Summaries) -> list[str]:
@@ -82,7 +98,10 @@ def _notes(run: Run, samples: list[Sample]) -> list[str]:
             passed = f"{gate['passed']:.0%}"
             notes.append(f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts.")
         elif gate["guaranteed"]:
-            notes.append(f"The gate's threshold passes at most {rate} of prompts like the {n} held-out ones it was chosen on.")
+            most = f"at most {gate['bound']:.1%} with 95 % confidence"
+            notes.append(
+                f"The gate's threshold passes on average {rate} at most of prompts like the {n} held-out ones it was chosen on, {most}."
+            )
         else:
             notes.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
     if run.recipe.data.retain is None:
@@ -99,7 +118,9 @@ def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> l
     for name, records in sets.items():
         if name.endswith(PARAPHRASE):
             continue
-        for record in records[:SAMPLES_A_SET]:
+        # Of an audit of fewer rows than the recipe's not every record has an answer.
+        asked = [record for record in records if all((name, record.id, model) in answers for model in by_model)]
+        for record in asked[:SAMPLES_A_SET]:
             said = {model: answers[name, record.id, model] for model in by_model}
             samples.append({"set": name, "id": record.id, "question": record.prompt, "truth": record.answer, **said})
     return samples

@@ -5,9 +5,9 @@ from typing import Literal, get_args
 
 from peft import PeftConfig, PeftType, TaskType
 
+from expunge.edits.grun.gate import Gate, GatePool
+
 Positions = Literal["last_prompt", "onward", "all_prompt"]
-Gate = Literal["linear", "mlp"]
-GatePool = Literal["last", "max"]
 Composition = Literal["sum", "paper"]
 
 
@@ -74,12 +74,13 @@ class GrunConfig(ReftConfig):
 
     Attributes:
         gate: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
-        gate_pool: `last` (the paper's): every edited block has a gate of its own that reads the state it edits. `max`: one
-            gate scores the layer-normed state of every prompt token at `gate_block`; the largest score decides for all blocks.
+        gate_pool: `last` (the paper's): every edited block has a gate of its own that reads the state it edits. Otherwise one
+            gate scores the layer-normed state of every prompt token at `gate_block`, and decides for all blocks by the largest
+            score (`max`), the mean of the two or three largest (`top2`, `top3`), or a weighted mean (`attention`).
         gate_block: the block of the one gate, at or below the first edited one; none means 11/30 of the depth, or the first
             edited block if that is lower. Filled in when the adapter meets its model.
         threshold: calibrated hard gate, a logit: below it an edit is off, bit for bit. At or above it the edit has strength 1
-            with `gate_pool` max, the gate's sigmoid otherwise.
+            with a pooled gate, the gate's sigmoid otherwise.
         calibration_n: number of held-out prompts that the threshold was chosen on.
         calibration_alpha: the false-positive rate it was chosen for.
     """
@@ -97,8 +98,8 @@ class GrunConfig(ReftConfig):
         self.peft_type = PeftType("GRUN")
         check_choice("gate", self.gate, get_args(Gate))
         check_choice("gate_pool", self.gate_pool, get_args(GatePool))
-        if self.gate_block is not None and self.gate_pool != "max":
-            raise ValueError('gate_block needs gate_pool "max"; with gate_pool "last" every edited block has its own gate')
+        if self.gate_block is not None and not self.pooled:
+            raise ValueError('gate_block needs a pooled gate; with gate_pool "last" every edited block has its own')
 
     def resolve(self, depth: int, width: int) -> None:
         """Fill in what depends on the model's number of blocks.
@@ -107,13 +108,18 @@ class GrunConfig(ReftConfig):
             ValueError: if a block is not there, or the gate would come after the first edit.
         """
         super().resolve(depth, width)
-        if self.gate_pool == "last":
+        if not self.pooled:
             return
         first = super().wrapped_blocks[0]
         if self.gate_block is None:
             self.gate_block = min(round(depth * 11 / 30), first)
         if not 0 <= self.gate_block <= first:
             raise ValueError(f"gate_block must be from 0 to the first edited block, {first}, got {self.gate_block}")
+
+    @property
+    def pooled(self) -> bool:
+        """Whether one gate reads the whole prompt."""
+        return self.gate_pool != "last"
 
     @property
     def wrapped_blocks(self) -> list[int]:

@@ -5,14 +5,15 @@ from typing import cast
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear, relu
+from torch.nn.functional import linear
 
 from expunge.edits.grun.config import GrunConfig, Positions, ReftConfig
+from expunge.edits.grun.gate import gate_scores, new_gate, normed, pooled
 from expunge.edits.grun.state import PromptState
 from expunge.models.sharding import spread_as, whole
 from expunge.models.span import decided_gates, tell
 
-MLP_WIDTHS = (256, 64)
+GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query")
 
 
 class GrunLayer(nn.Module, BaseTunerLayer):
@@ -29,7 +30,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         state: shared by all wrapped blocks of the model.
     """
 
-    adapter_layer_names = ("grun_rotate", "grun_source", "grun_gate_in", "grun_gate_mid", "grun_gate")
+    adapter_layer_names = ("grun_rotate", "grun_source", *GATE_PARTS)
     other_param_names = ("configs",)
 
     def __init__(self, base_layer: nn.Module, block: int, hidden_size: int, state: PromptState):
@@ -46,6 +47,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         self.grun_gate_in = nn.ModuleDict()
         self.grun_gate_mid = nn.ModuleDict()
         self.grun_gate = nn.ModuleDict()
+        self.grun_gate_query = nn.ModuleDict()
         self.merged_adapters = []
 
     def __getattr__(self, name: str):
@@ -65,12 +67,8 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             self.grun_rotate[adapter] = nn.Parameter(nn.init.orthogonal_(torch.empty(config.rank, self.hidden_size, **place)))
             self.grun_source[adapter] = nn.Linear(self.hidden_size, config.rank, **place)
         if isinstance(config, GrunConfig) and config.gate_of(self.block) == self.block:
-            width = self.hidden_size
-            if config.gate == "mlp":
-                self.grun_gate_in[adapter] = nn.Linear(width, MLP_WIDTHS[0], **place)
-                self.grun_gate_mid[adapter] = nn.Linear(*MLP_WIDTHS, **place)
-                width = MLP_WIDTHS[-1]
-            self.grun_gate[adapter] = nn.Linear(width, 1, **place)
+            for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, **place).items():
+                getattr(self, name)[adapter] = part
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def forward(self, *args: object, **kwargs: object) -> Tensor | tuple:
@@ -99,31 +97,18 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         # The gate decides once a prompt: its word stands while the answer is generated.
         if prompts is None or (adapter, self.block) in decided_gates():
             return
-        config = self.configs[adapter]
-        if isinstance(config, GrunConfig) and config.gate_pool == "max":
-            scores = self.token_scores(adapter, hidden.float())
-            logit = scores.masked_fill(~prompts.tokens.to(scores.device), -torch.inf).amax(-1)
+        config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
+        if config.pooled:
+            logit = pooled(parts, config.gate_pool, normed(hidden.float()), prompts.tokens.to(hidden.device))
         else:
             rows = torch.arange(len(hidden), device=hidden.device)
-            logit = self._gate(adapter, hidden[rows, prompts.last.to(hidden.device)].float())
+            logit = gate_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())
         self.state.logits[adapter, self.block] = logit
         tell(adapter, self.block, logit)
 
-    def token_scores(self, adapter: str, states: Tensor) -> Tensor:
-        """What a pooled gate says of each token, (..., hidden) fp32 -> (...) logits; its maximum over the prompt decides."""
-        return self._gate(adapter, layer_norm(states, (self.hidden_size,)))
-
-    def gate_parameters(self, adapter: str) -> list[nn.Parameter]:
-        """The parameters of an adapter's gate in this block."""
-        parts = (self.grun_gate_in, self.grun_gate_mid, self.grun_gate)
-        return [parameter for part in parts if adapter in part for parameter in part[adapter].parameters()]
-
-    def _gate(self, adapter: str, states: Tensor) -> Tensor:
-        """(..., hidden) -> (...)."""
-        for part in (self.grun_gate_in, self.grun_gate_mid):
-            if adapter in part:
-                states = relu(part[adapter](states))
-        return self.grun_gate[adapter](states).squeeze(-1)
+    def gate(self, adapter: str) -> dict[str, nn.Linear]:
+        """The parts of an adapter's gate in this block, see `expunge.edits.grun.gate.new_gate`; empty where it has none."""
+        return {name: cast(nn.Linear, getattr(self, name)[adapter]) for name in GATE_PARTS if adapter in getattr(self, name)}
 
     def _add_edits(self, positions: Positions, adapters: list[str], hidden: Tensor, edited: Tensor) -> Tensor:
         """Adapters that act on the same positions, as one of their ranks together."""
@@ -156,7 +141,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         logit = self.state.logits[adapter, config.gate_of(self.block)].to(hidden.device)
         if config.threshold is None:
             return logit.sigmoid(), torch.ones_like(logit, dtype=torch.bool)
-        strength = torch.ones_like(logit) if config.gate_pool == "max" else logit.sigmoid()
+        strength = torch.ones_like(logit) if config.pooled else logit.sigmoid()
         return strength, logit >= config.threshold
 
     def enable_adapters(self, enabled: bool) -> None:

@@ -1,0 +1,112 @@
+"""Examine a run's gate: which share of each set's prompts it opens for, in every dress, with intervals, and where it errs most."""
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow.parquet as pq
+from peft import PeftModel
+from torch import nn
+
+from expunge.audit.attacks.prompts import SHIPPED, read_attacks
+from expunge.audit.engine import audit_sets, write_rows
+from expunge.audit.exam import exam_groups
+from expunge.audit.gate_look import look_at
+from expunge.audit.report import write_run_report
+from expunge.audit.rows import Row
+from expunge.audit.statistics import auroc_ci, proportion_ci
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.edits import REQUEST
+from expunge.edits.grun.config import GrunConfig
+from expunge.errors import InputError
+from expunge.models.blocks import context_length
+from expunge.models.features import prompt_gates
+from expunge.pipeline import load_run, reread_sets
+from expunge.run import Run, locked, write_atomically
+from expunge.sets import read_audit_sets
+
+WORST = 6
+"""Prompts of each kind of error that are looked at token by token."""
+
+
+def examine_gate(
+    run: Run, display: Display, attacks: Path = SHIPPED, max_rows: int | None = None, show_text: bool = False
+) -> dict[str, Any]:
+    """Ask a run's gate about every prompt of the exam; write gate.parquet and gate.json into its folder, and its report anew.
+
+    Args:
+        run: with a trained gated edit.
+        display: where progress goes.
+        attacks: templates, see `expunge/data/texts/attacks.yaml`.
+        max_rows: records a set, drawn by seed; none: all.
+        show_text: keep the worst errors' prompts, and what each of their tokens says, for the report.
+
+    Returns:
+        What gate.json holds: `threshold`, `groups` (set, dress, target and the share it opens for), `auroc` and `worst`.
+
+    Raises:
+        InputError: the run's edit has no gate, or a file is gone, faulty or has changed.
+    """
+    if run.recipe.edit.name != "grun":
+        raise InputError(f"{run.folder}: its edit ({run.recipe.edit.name}) has no gate to examine")
+    templates = read_attacks(attacks)
+    with locked(run):
+        sets = reread_sets(run)
+        others, _ = read_audit_sets(run.recipe)
+        with display.step("Loading the model"):
+            model, builder = load_run(run)
+        config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
+        longest = context_length(model)
+        groups = exam_groups(builder, sets, others, templates, max_rows)
+        asked = [(group, name, ids) for group in groups for name, ids in group.prompts.items() if longest is None or len(ids) <= longest]
+        with display.bar("Examining the gate", len(asked)) as advance:
+            block = max(config.gate_of(block) for block in config.blocks or ())
+            logits = prompt_gates(model, [ids for _, _, ids in asked], REQUEST, block, builder.pad, advance=advance).tolist()
+        threshold = 0.0 if config.threshold is None else config.threshold
+        rows = [
+            {"set": group.of, "dress": group.dress, "target": group.target, "id": name, "gate": said, "open": said >= threshold}
+            for (group, name, _), said in zip(asked, logits, strict=True)
+        ]
+        write_rows(run.folder / "gate.parquet", {"unlearned": rows})
+        prompts = [ids for _, _, ids in asked] if show_text else None
+        found = {
+            "examined": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "threshold": threshold,
+            **summarise_gate(rows),
+            "worst": _worst(rows, prompts, model, builder),
+        }
+        write_atomically(run.folder / "gate.json", json.dumps(found, indent=1) + "\n")
+        if (run.folder / "audit.json").exists():
+            measured = pq.read_table(run.folder / "audit.parquet").to_pylist()
+            by_model = {name: [row for row in measured if row["model"] == name] for name in run.summary}
+            write_run_report(run, run.summary, by_model, audit_sets(run, run.recipe.audit.max_rows).records)
+    return found
+
+
+def summarise_gate(rows: list[Row]) -> dict[str, Any]:
+    """Shares of open gates by set and dress, and the AUROC between all that is to be forgotten and all the rest.
+
+    Args:
+        rows: `set`, `dress`, `target`, `gate` and `open` each.
+    """
+    by_group: dict[tuple[str, str, bool], list[bool]] = defaultdict(list)
+    logits: dict[bool, list[float]] = {True: [], False: []}
+    for row in rows:
+        by_group[row["set"], row["dress"], row["target"]].append(row["open"])
+        logits[row["target"]].append(row["gate"])
+    groups = [
+        {"set": name, "dress": dress, "target": target, **proportion_ci(sum(opened), len(opened)).as_dict()}
+        for (name, dress, target), opened in by_group.items()
+    ]
+    return {"groups": groups, "auroc": auroc_ci(logits[True], logits[False]).as_dict()}
+
+
+def _worst(rows: list[Row], prompts: list[tuple[int, ...]] | None, model: nn.Module, builder: PromptBuilder) -> list[Row]:
+    """The forget prompts furthest below the threshold and the others furthest above it; with their tokens where prompts are given."""
+    errors = sorted((i for i, row in enumerate(rows) if row["open"] != row["target"]), key=lambda i: rows[i]["gate"])
+    misses = [i for i in errors if rows[i]["target"]][:WORST]
+    alarms = [i for i in reversed(errors) if not rows[i]["target"]][:WORST]
+    return [{**rows[i], "tokens": look_at(model, builder, prompts[i]).tokens if prompts else []} for i in (*misses, *alarms)]

@@ -1,0 +1,63 @@
+"""What a gate says of one prompt, as a whole and token by token."""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from peft import PeftModel
+from torch import nn
+
+from expunge.data.prompts import PromptBuilder
+from expunge.edits import REQUEST, edits_off
+from expunge.edits.grun.config import GrunConfig
+from expunge.edits.grun.gate import gate_scores, normed
+from expunge.models.features import prompt_gates, prompt_states
+from expunge.training.gate_first import gate_layer
+
+
+@dataclass(frozen=True)
+class Look:
+    """A gate's word on a prompt.
+
+    Attributes:
+        logit: the gate's; of gates at several blocks the largest.
+        threshold: at which a calibrated gate opens; none for a soft one, whose edit acts with the strength sigmoid(logit).
+        tokens: (text, score) of each prompt token, in order; empty for a gate that reads the last token alone.
+    """
+
+    logit: float
+    threshold: float | None
+    tokens: list[tuple[str, float]]
+
+    @property
+    def word(self) -> str:
+        """What becomes of the prompt."""
+        if self.threshold is None:
+            return f"is open by {1 / (1 + math.exp(-self.logit)):.0%} (logit {self.logit:.2f})"
+        said = "opens: the edit acts" if self.logit >= self.threshold else "stays closed: the base model answers, bit for bit"
+        return f"{said} (logit {self.logit:.2f}, threshold {self.threshold:.2f})"
+
+
+def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> Look:
+    """Ask a gate about one prompt.
+
+    Args:
+        model: with a GRUN edit.
+        builder: of its tokenizer.
+        ids: the prompt's token ids.
+    """
+    config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
+    block = max(config.gate_of(block) for block in config.blocks or ())
+    logit = prompt_gates(model, [ids], REQUEST, block, builder.pad).item()
+    if not config.pooled:
+        return Look(logit, config.threshold, [])
+    # What an edit at the gate's own block makes of it, the gate does not read.
+    with edits_off(model, REQUEST):
+        states = prompt_states(model, [ids], [block], builder.pad)[block][0]
+    parts = gate_layer(model, config).gate(REQUEST)
+    with torch.no_grad():
+        scores = gate_scores(parts, normed(states).to(parts["grun_gate"].weight.device)).tolist()
+    return Look(
+        logit, config.threshold, [(cast(str, builder.tokenizer.decode([token])), said) for token, said in zip(ids, scores, strict=True)]
+    )

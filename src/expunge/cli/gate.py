@@ -1,0 +1,36 @@
+"""`expunge gate`: what a run's gate says of a prompt, token by token."""
+
+from typing import Annotated
+
+import typer
+
+EXAMPLE = 'expunge gate runs/people "Where does Basil Mahfouz live?"'
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run folder.")],
+    text: Annotated[list[str], typer.Argument(help="What a user might say; several are told one after the other.")],
+) -> None:
+    """Say whether the gate opens for a prompt, and which of its tokens speak for it."""
+    from rich.text import Text
+
+    from expunge import pipeline
+    from expunge.audit.gate_look import look_at
+    from expunge.audit.report.gate_table import heat, spoken_for
+    from expunge.cli.shared import output
+    from expunge.console import Display
+    from expunge.data.records import Turn
+    from expunge.errors import InputError
+    from expunge.run import open_run
+
+    opened, console = open_run(run), output()
+    if opened.recipe.edit.name != "grun":
+        raise InputError(f"{run}: its edit ({opened.recipe.edit.name}) has no gate")
+    with Display().step("Loading the model"):
+        model, builder = pipeline.load_run(opened)
+    for one in text:
+        look = look_at(model, builder, builder.prompt((Turn("user", one),)))
+        console.print(Text(f"The gate {look.word}."))
+        if look.tokens:
+            console.print(heat(look))
+            console.print(Text(f"Most for it: {spoken_for(look)}"))

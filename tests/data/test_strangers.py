@@ -1,0 +1,79 @@
+"""The same questions about somebody else."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from expunge.data.records import Record, Turn
+from expunge.data.strangers import strangers
+
+SETTLED = "The author lives in a small house."
+
+
+def record(prompt: str, answer: str = SETTLED, name: str = "r", **fields) -> Record:
+    return Record(name, (Turn("user", prompt),), answer, **fields)
+
+
+def swapped(*records: Record, seed: int = 0) -> list[Record | None]:
+    return strangers(records, np.random.default_rng(seed))
+
+
+def test_a_name_is_swapped_for_the_same_other_name_everywhere():
+    one, two = swapped(
+        record("Where was Ada Lundgren-Moe born?", "Ada was born in Visby.", paraphrased_prompt="What is Ada Lundgren-Moe's birthplace?"),
+        record("Who taught Lundgren-Moe?", "Ada Lundgren-Moe's father did.", wrong_answers=("Lundgren-Moe herself.",)),
+    )
+    first, last = one.prompt.split()[2:4]
+    assert {first, last}.isdisjoint({"Ada", "Lundgren-Moe"})
+    assert one.prompt == f"Where was {first} {last} born?"
+    assert one.paraphrased_prompt == f"What is {first} {last}'s birthplace?"
+    # Visby is what the first question is after, and Ada is not in the second
+    assert one.answer == f"{first} was born in Visby."
+    assert two.prompt == f"Who taught {last}?"
+    assert two.answer == f"Ada {last}'s father did."
+    assert two.wrong_answers == (f"{last} herself.",)
+
+
+def test_words_that_are_written_small_elsewhere_are_no_names():
+    assert swapped(record("What does the author like?", "What the author likes is Leadership.")) == [None]
+    (other,) = swapped(record("Has Ada written 'The Small House'?"))
+    assert "Small" not in other.prompt
+    assert "Ada" not in other.prompt
+
+
+def test_a_number_becomes_another_of_its_length_and_first_digit():
+    (other,) = swapped(record("Who was born on 05/11/1991?", "In 1991 Ada was."), seed=3)
+    year = other.prompt[-5:-1]
+    assert year[0] == "1"
+    assert year != "1991"
+    assert other.answer == f"In {year} Ada was."
+
+
+def test_a_text_without_a_question_names_nobody():
+    assert swapped(Record("text", (), "Ada Lundgren lives in Visby.")) == [None]
+
+
+def test_a_near_stranger_shares_something_and_is_somebody_else():
+    records = [record(f"Where does Adaline Lundgren{i} live?".replace(str(i), "a" * (i + 1)), name=f"r{i}") for i in range(12)]
+    others = [other.prompt.split()[2:4] for other in strangers(records, np.random.default_rng(0), near=True)]
+    real = [r.prompt.split()[2:4] for r in records]
+    assert all(other != own for other, own in zip(others, real, strict=True))
+    alike = [other[0][0] == "A" or other[1][0] == "L" for other in others]
+    assert sum(alike) >= 6
+
+
+names = st.from_regex(r"[A-Z][a-z]{3,8}( [A-Z][a-z]{3,8})?", fullmatch=True)
+
+
+@settings(max_examples=50)
+@given(st.lists(names, min_size=1, max_size=4), st.integers(0, 999))
+def test_whoever_is_asked_for_the_stranger_is_somebody_else(people, seed):
+    records = [record(f"Where does {name} live?", f"{name} lives in a house.", f"r{i}") for i, name in enumerate(people)]
+    known = {word.lower() for r in records for word in (r.prompt + " " + r.answer).split()}
+    for name, other in zip(people, strangers(records, np.random.default_rng(seed)), strict=True):
+        if other is not None:
+            said = other.prompt.removeprefix("Where does ").removesuffix(" live?")
+            assert len(said.split()) == len(name.split())
+            assert other.answer == f"{said} lives in a house."
+            assert any(word.lower() not in known for word in said.split())
+    assert strangers(records, np.random.default_rng(seed)) == strangers(records, np.random.default_rng(seed))
