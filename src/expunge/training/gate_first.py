@@ -80,7 +80,7 @@ def gate_blocks(model: nn.Module, edit: EditSection) -> list[int]:
     """The blocks at which a gate is tried: the edit's own, or some below the first edited one."""
     if edit.gate_block is not None:
         return [edit.gate_block]
-    depth, first = len(decoder_blocks(model)[1]), cast(GrunConfig, resolved_config(model, edit)).wrapped_blocks[0]
+    depth, first = len(decoder_blocks(model)[1]), (cast(GrunConfig, resolved_config(model, edit)).blocks or [0])[0]
     return sorted({min(round(depth * height), first) for height in HEIGHTS})
 
 
