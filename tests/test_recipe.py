@@ -107,7 +107,7 @@ def test_an_override_that_cannot_be_is_named(override, said):
     ("content", "said"),
     [
         (b"data: [", "not valid YAML"),
-        (b"- data", "a recipe is a mapping of sections, this is a list"),
+        (b"- data", "must be a mapping, this is a list"),
         (b"data: {forget: \xff}", "cannot be read"),
         (b"!!python/object/apply:os.getcwd []", "not valid YAML"),
         (b"", "data: is not given"),

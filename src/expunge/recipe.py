@@ -47,7 +47,9 @@ class EditSection(Section):
     gate_pool: Literal["last", "max", "top2", "top3", "attention"] = Field(
         "top2", description="grun: a gate at the last prompt token (paper), or one over the whole prompt, by this kind of pooling"
     )
-    gate_block: int | None = Field(None, description="grun with a pooled gate; none: the one of three that validates best")
+    gate_block: int | None = Field(
+        None, description="grun with a pooled gate; none: with gate_first the best of three, else 11/30 of the depth"
+    )
     gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if it is pooled")
     gate_lessons: tuple[Lesson, ...] = Field(
         get_args(Lesson), description="grun with gate_first: what it learns from beside the prompts as they are"
@@ -214,7 +216,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).replace('<unicode string>', str(path)).split())}") from error
     if not isinstance(given, dict):
-        raise InputError(f"{path}: a recipe is a mapping of sections, this is a {type(given).__name__}")
+        raise InputError(f"{path}: must be a mapping, this is a {type(given).__name__}")
     return given
 
 

@@ -26,7 +26,7 @@ PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets"
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder: recipe.yaml, run.json, metrics.jsonl, edit/, audit.json, audit.parquet, report.html.
+    """A run's folder: recipe.yaml, run.json, metrics.jsonl, edit/, audit.json, audit.parquet, report.html; gate.json, gate.parquet.
 
     Attributes:
         folder: where it is.

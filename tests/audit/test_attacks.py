@@ -61,15 +61,34 @@ def test_what_a_record_does_not_have_is_not_asked_with(builder):
 
 def test_an_answer_that_is_begun_comes_after_the_prompt(builder, tmp_path):
     (template,) = read_attacks(written(tmp_path, 'a:\n  - turns: ["{prompt}"]\n    start: "{half}"\n'))["a"]
-    ids = template.ids(builder, slots(RECORD, OTHERS, np.random.default_rng(0)))
+    ids = template.ids(builder, RECORD, slots(RECORD, OTHERS, np.random.default_rng(0)))
     plain = builder.record(RECORD)
     assert ids == (*plain.prompt, *plain.answer[: len(ids) - len(plain.prompt)])
     assert builder.tokenizer.decode(ids[len(plain.prompt) :]) == "Ada Lund was"
 
 
+def test_what_was_said_before_is_said_in_every_dress(builder):
+    before = (Turn("system", "Be kind."), Turn("user", "Tell me about Ada Lund."), Turn("assistant", "She writes."))
+    longer = Record("longer", (*before, Turn("user", "Where was she born?")), "In Visby.")
+    prompts = dressed(read_attacks(), builder, [longer], OTHERS, seed=0)
+    assert "no_template" not in prompts
+    for name, of_record in prompts.items():
+        said = builder.tokenizer.decode(of_record["longer"])
+        assert "Tell me about Ada Lund." in said, name
+        assert ("Be kind." in said) == (name != "system_prompt")
+
+
+def test_a_chat_template_without_a_system_message_is_not_asked_with_one(builder):
+    template = builder.tokenizer.chat_template
+    builder.tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + template
+    prompts = dressed(read_attacks(), builder, [RECORD], OTHERS, seed=0)
+    assert "system_prompt" not in prompts
+    assert "role_play" in prompts
+
+
 def test_a_raw_template_stands_alone(builder, tmp_path):
     (template,) = read_attacks(written(tmp_path, 'a:\n  - raw: "Q: {prompt}"\n'))["a"]
-    ids = template.ids(builder, slots(RECORD, OTHERS, np.random.default_rng(0)))
+    ids = template.ids(builder, RECORD, slots(RECORD, OTHERS, np.random.default_rng(0)))
     assert builder.tokenizer.decode(ids, skip_special_tokens=True) == "Q: Where was Ada Lund born?"
 
 
@@ -80,8 +99,10 @@ def test_a_raw_template_stands_alone(builder, tmp_path):
         ("a: []", "a: is not a list of templates"),
         ("a: [3]", "a: a template is a text, or a mapping"),
         ("a:\n  - {raw: x, system: y}", "a: a raw template stands alone"),
-        ('a:\n  - {turns: ["{prompt}", "b"]}', "a: turns are texts, the user's first and last"),
-        ("a:\n  - {turns: [3]}", "a: turns are texts"),
+        ('a:\n  - {turns: ["{prompt}", "b"]}', "of turns the user's are the first and the last"),
+        ("a:\n  - {turns: [3]}", "a: its parts are texts that are not empty"),
+        ('a: ["{prompt:d}"]', "Unknown format code 'd'"),
+        ("a:\n  - raw: ''", "a: its parts are texts that are not empty"),
         ('a: ["{question}"]', "there is no slot {question}; there are answer, "),
         ('a: ["{prompt"]', "a: expected '}' before end of string"),
     ],
@@ -95,11 +116,10 @@ def test_a_file_of_ones_own_is_checked(tmp_path, text, said):
 
 
 def test_synonyms_keep_capitals_and_whole_words():
-    assert (
-        with_synonyms("What is the author's Father?", {"what is": "tell me", "father": "dad", "author": "writer"})
-        == "Tell me the writer's Dad?"
-    )
-    assert with_synonyms("a bookshelf", {"book": "volume"}) == "a bookshelf"
+    assert with_synonyms("What is the author's Father?") == "Tell me the writer's Dad?"
+    assert with_synonyms("a bookshelf") == "a bookshelf"
+    # ignoring case, the dotless i is an i
+    assert with_synonyms("Who ıs it in the cıty?") == "Who ıs it in the cıty?"
 
 
 @given(st.text(alphabet="abcdefgh IJ.,'", max_size=80), st.integers(0, 2**32))
@@ -122,7 +142,9 @@ def test_options_name_the_answer_once():
 
 
 def test_the_exam_dresses_in_nothing_that_gates_are_trained_in():
-    trained = {wrapper.replace("{prompt}", "").strip() for wrapper in wrappers()}
-    exam = [text for templates in read_attacks().values() for template in templates for text in template.turns]
-    assert not [text for text in exam for phrase in trained if phrase and phrase in text]
+    trained = {piece.strip() for wrapper in wrappers() for piece in wrapper.split("{prompt}") if len(piece.split()) > 1}
+    every = [template for templates in read_attacks().values() for template in templates]
+    exam = [text for t in every for text in (*t.turns, t.system or "", t.start or "", t.raw or "")]
+    assert len(trained) > 30
+    assert not [text for text in exam for phrase in trained if phrase in text]
     assert len(fillers()) == 4

@@ -60,7 +60,7 @@ def test_sets_to_be_forgotten_are_targets_and_wear_every_dress(builder):
     assert dresses["forget"] == dresses["forget_elsewhere"] == dresses["retain"] == {AS_GIVEN, *read_attacks()}
     assert {group.of for group in groups if group.target} == {"forget", "forget_elsewhere"}
     assert {group.dress for group in groups if group.of == "facts"} == {AS_GIVEN, "paraphrase"}
-    assert len(next(group for group in groups if group.of == "strangers").prompts) == 3
+    assert len(next(group for group in groups if group.of == "invented_strangers").prompts) == 3
     assert all(len(group.prompts) <= 2 for group in exam_groups(builder, SETS, {}, read_attacks(), 2))
 
 
@@ -104,7 +104,7 @@ def test_the_token_that_speaks_most_is_the_darkest():
 
 def test_a_gates_word_in_words():
     assert Look(1.0, 0.5, []).word == "opens: the edit acts (logit 1.00, threshold 0.50)"
-    assert Look(0.0, 0.5, []).word == "stays closed: the base model answers, bit for bit (logit 0.00, threshold 0.50)"
+    assert Look(0.0, 0.5, []).word == "stays closed: the edit changes nothing, bit for bit (logit 0.00, threshold 0.50)"
     assert Look(0.0, None, []).word == "is open by 50% (logit 0.00)"
 
 

@@ -172,9 +172,9 @@ def test_chat_asks_what_is_typed_until_an_empty_line(unlearned: Done, workplace:
 def test_the_gate_is_examined_in_every_dress(unlearned: Done, workplace: Place, expunge_in: Expunge):
     said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-rows", "3")
     assert said.code == 0, said.err
-    assert re.search(r"dress +forget +retain +instructions", said.out)
+    assert re.search(r"dress +forget +retain +everyday_instructions", said.out)
     assert re.search(r"lower_case +\d+% \(\d+%–\d+%; 3\)", said.out)
-    assert re.search(r"strangers +\d+%", said.out)
+    assert re.search(r"invented_strangers +\d+%", said.out)
     found = json.loads((unlearned[0] / "gate.json").read_text())
     forget = [group for group in found["groups"] if group["target"]]
     assert {group["set"] for group in forget} == {"forget"}
@@ -195,6 +195,9 @@ def test_attacks_of_ones_own_are_taken_and_checked(unlearned: Done, workplace: P
     assert said.err.startswith("expunge: wrong.yaml: shout: there is no slot {loud}; there are answer,")
     said = expunge_in(workplace[0], "audit", "runs/one", "--attacks", "mine.yaml")
     assert (said.code, said.err) == (2, "expunge: --attacks: goes with --gate\n")
+    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--control", "x")
+    assert said.code == 2
+    assert said.err.startswith("expunge: --control: ")
 
 
 def test_the_gate_says_which_tokens_speak_for_a_prompt(unlearned: Done, workplace: Place, expunge_in: Expunge):

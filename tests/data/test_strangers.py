@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge.data.people.vocabulary import table
 from expunge.data.records import Record, Turn
 from expunge.data.strangers import strangers
 
@@ -41,8 +42,34 @@ def test_words_that_are_written_small_elsewhere_are_no_names():
     assert "Ada" not in other.prompt
 
 
+def test_digits_beside_letters_are_swapped_with_a_name_or_not_at_all():
+    assert swapped(record("What is COVID-19?", "A virus."), record("Which books of the 1990s did she write?", "Some.")) == [None, None]
+    (other,) = swapped(record("Who flew the Boeing-747 first?", "Ada did."))
+    assert "Boeing" not in other.prompt
+
+
+def test_names_of_earlier_questions_are_swapped_too():
+    turns = (Turn("user", "Tell me about Ada Lund."), Turn("assistant", "Ada Lund is an author."), Turn("user", "What did she write?"))
+    (other,) = swapped(Record("r", turns, "Nothing yet."))
+    assert not any(name in turn.content for turn in other.turns for name in ("Ada", "Lund"))
+
+
+def test_there_are_names_even_where_the_records_have_them_all():
+    regions = table("regions")
+    firsts, lasts = [name for r in regions for p in ("she", "he") for name in r[p]], [name for r in regions for name in r["last"]]
+    records = [record(f"Where does {first} {last} live?", name=first) for first, last in zip(firsts, lasts, strict=True)]
+    assert all(strangers(records, np.random.default_rng(0)))
+
+
+def test_a_near_stranger_is_never_the_same_person_in_another_year():
+    asked = record("What did Ada Lund write in 1991?", "Ada wrote in 1991.")
+    for seed in range(50):
+        (other,) = strangers([asked], np.random.default_rng(seed), near=True)
+        assert "Ada Lund " not in other.prompt
+
+
 def test_a_number_becomes_another_of_its_length_and_first_digit():
-    (other,) = swapped(record("Who was born on 05/11/1991?", "In 1991 Ada was."), seed=3)
+    (other,) = swapped(record("Who in Visby was born on 05/11/1991?", "In 1991 Ada was."), seed=3)
     year = other.prompt[-5:-1]
     assert year[0] == "1"
     assert year != "1991"

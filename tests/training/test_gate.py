@@ -215,15 +215,19 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
     assert all("grun_rotate" in name or "grun_source" in name for name in trainable)
 
 
-def test_the_block_is_the_one_that_validates_best(make_tiny_model, tiny_data, monkeypatch):
+def test_the_block_is_the_one_that_validates_best(make_tiny_model, tiny_data):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
     sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3])
     tried = gate_blocks(model, edit)
     assert tried == [1, 2]
-    losses = iter((0.7, 0.2))
-    monkeypatch.setattr("expunge.training.gate_first._check_loss", lambda *_: next(losses))
-    assert fit_gate(model, PromptBuilder(tokenizer), sets, edit, 0.5, 42, lambda rows: None).block == 2
+
+    def fit(edit: EditSection):
+        return fit_gate(model, PromptBuilder(tokenizer), sets, edit, 0.5, 42, lambda rows: None)
+
+    alone = {block: fit(edit.model_copy(update={"gate_block": block})) for block in tried}
+    assert fit(edit).block == min(tried, key=lambda block: alone[block].check_loss)
+    assert fit(edit).check_loss == min(fitted.check_loss for fitted in alone.values())
     assert gate_blocks(model, edit.model_copy(update={"gate_block": 0})) == [0]
     assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
 

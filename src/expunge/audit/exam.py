@@ -1,4 +1,4 @@
-"""The gate's exam: prompts that nothing was trained on, of what is to be forgotten and of everything else, in every dress."""
+"""The gate's exam: what is to be forgotten and everything else, in dresses that nothing was trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from expunge.audit.attacks.prompts import Template, dressed
 from expunge.audit.measure import draw
-from expunge.audit.names import FORGET, RETAIN, is_forget
+from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS, is_forget
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.strangers import strangers
@@ -15,7 +15,6 @@ from expunge.data.texts import exam_instructions, general
 from expunge.sets import Sets
 
 AS_GIVEN = "as given"
-INSTRUCTIONS, GENERAL, STRANGERS = "instructions", "general", "strangers"
 SEED = 7
 
 
@@ -49,8 +48,8 @@ def exam_groups(
     """All prompts of an exam.
 
     In every dress: what is to be forgotten, held-out retain records and shipped everyday instructions, so that no dress is a cue.
-    As given and in other words: the recipe's further sets, shipped questions of general knowledge, and near neighbours: the forget
-    questions about somebody else, whose names are invented.
+    As given and in other words: the recipe's further sets, shipped questions of general knowledge, and the forget questions about
+    strangers, whose names are invented. Learnt from were only the forget questions as given and in lower and upper case.
 
     Args:
         builder: of the model's tokenizer.

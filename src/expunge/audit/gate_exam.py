@@ -13,7 +13,7 @@ from torch import nn
 from expunge.audit.attacks.prompts import SHIPPED, read_attacks
 from expunge.audit.engine import audit_sets, write_rows
 from expunge.audit.exam import exam_groups
-from expunge.audit.gate_look import look_at
+from expunge.audit.gate_look import check_gated, look_at
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row
 from expunge.audit.statistics import auroc_ci, proportion_ci
@@ -21,7 +21,6 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.edits import REQUEST
 from expunge.edits.grun.config import GrunConfig
-from expunge.errors import InputError
 from expunge.models.blocks import context_length
 from expunge.models.features import prompt_gates
 from expunge.pipeline import load_run, reread_sets
@@ -35,13 +34,13 @@ WORST = 6
 def examine_gate(
     run: Run, display: Display, attacks: Path = SHIPPED, max_rows: int | None = None, show_text: bool = False
 ) -> dict[str, Any]:
-    """Ask a run's gate about every prompt of the exam; write gate.parquet and gate.json into its folder, and its report anew.
+    """Ask a run's gate about every prompt of the exam; write gate.parquet and gate.json into its folder, of an audited run the report anew.
 
     Args:
         run: with a trained gated edit.
         display: where progress goes.
         attacks: templates, see `expunge/data/texts/attacks.yaml`.
-        max_rows: records a set, drawn by seed; none: all.
+        max_rows: records a set, drawn by seed; none: the recipe's.
         show_text: keep the worst errors' prompts, and what each of their tokens says, for the report.
 
     Returns:
@@ -50,9 +49,9 @@ def examine_gate(
     Raises:
         InputError: the run's edit has no gate, or a file is gone, faulty or has changed.
     """
-    if run.recipe.edit.name != "grun":
-        raise InputError(f"{run.folder}: its edit ({run.recipe.edit.name}) has no gate to examine")
-    templates = read_attacks(attacks)
+    check_gated(run)
+    templates, settings = read_attacks(attacks), run.recipe.audit
+    max_rows, show_text = max_rows or settings.max_rows, show_text or settings.show_text
     with locked(run):
         sets = reread_sets(run)
         others, _ = read_audit_sets(run.recipe)
@@ -63,8 +62,7 @@ def examine_gate(
         groups = exam_groups(builder, sets, others, templates, max_rows)
         asked = [(group, name, ids) for group in groups for name, ids in group.prompts.items() if longest is None or len(ids) <= longest]
         with display.bar("Examining the gate", len(asked)) as advance:
-            block = max(config.gate_of(block) for block in config.blocks or ())
-            logits = prompt_gates(model, [ids for _, _, ids in asked], REQUEST, block, builder.pad, advance=advance).tolist()
+            logits = prompt_gates(model, [ids for _, _, ids in asked], REQUEST, config.last_gate, builder.pad, advance=advance).tolist()
         threshold = 0.0 if config.threshold is None else config.threshold
         rows = [
             {"set": group.of, "dress": group.dress, "target": group.target, "id": name, "gate": said, "open": said >= threshold}
@@ -82,7 +80,7 @@ def examine_gate(
         if (run.folder / "audit.json").exists():
             measured = pq.read_table(run.folder / "audit.parquet").to_pylist()
             by_model = {name: [row for row in measured if row["model"] == name] for name in run.summary}
-            write_run_report(run, run.summary, by_model, audit_sets(run, run.recipe.audit.max_rows).records)
+            write_run_report(run, run.summary, by_model, audit_sets(run, settings.max_rows).records)
     return found
 
 

@@ -9,10 +9,12 @@ from peft import PeftModel
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
-from expunge.edits import REQUEST, edits_off
+from expunge.edits import REQUEST
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import gate_scores, normed
+from expunge.errors import InputError
 from expunge.models.features import prompt_gates, prompt_states
+from expunge.run import Run
 from expunge.training.gate_first import gate_layer
 
 
@@ -35,8 +37,14 @@ class Look:
         """What becomes of the prompt."""
         if self.threshold is None:
             return f"is open by {1 / (1 + math.exp(-self.logit)):.0%} (logit {self.logit:.2f})"
-        said = "opens: the edit acts" if self.logit >= self.threshold else "stays closed: the base model answers, bit for bit"
+        said = "opens: the edit acts" if self.logit >= self.threshold else "stays closed: the edit changes nothing, bit for bit"
         return f"{said} (logit {self.logit:.2f}, threshold {self.threshold:.2f})"
+
+
+def check_gated(run: Run) -> None:
+    """Raise `InputError` for a run whose edit has no gate."""
+    if (name := run.recipe.edit.name) != "grun":
+        raise InputError(f"{run.folder}: its edit ({name}) has no gate")
 
 
 def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> Look:
@@ -48,13 +56,11 @@ def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> L
         ids: the prompt's token ids.
     """
     config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
-    block = max(config.gate_of(block) for block in config.blocks or ())
+    block = config.last_gate
     logit = prompt_gates(model, [ids], REQUEST, block, builder.pad).item()
     if not config.pooled:
         return Look(logit, config.threshold, [])
-    # What an edit at the gate's own block makes of it, the gate does not read.
-    with edits_off(model, REQUEST):
-        states = prompt_states(model, [ids], [block], builder.pad)[block][0]
+    states = prompt_states(model, [ids], [block], builder.pad)[block][0]
     parts = gate_layer(model, config).gate(REQUEST)
     with torch.no_grad():
         scores = gate_scores(parts, normed(states).to(parts["grun_gate"].weight.device)).tolist()

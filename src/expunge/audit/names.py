@@ -5,6 +5,10 @@ PARAPHRASE = "_paraphrase"
 """Suffix of a set whose questions are put in other words: generation, probability and gate only."""
 
 
+INSTRUCTIONS, GENERAL, STRANGERS = "everyday_instructions", "general_knowledge", "invented_strangers"
+"""Sets of a gate's exam that are shipped or made."""
+
+
 def is_forget(name: str) -> bool:
     """Whether a set holds what was to be forgotten: the forget set, or one whose name begins with `forget_`."""
     return name == FORGET or name.startswith(f"{FORGET}_")
@@ -12,4 +16,4 @@ def is_forget(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Whether a set of a recipe's own may not be called so."""
-    return name in (FORGET, RETAIN, UTILITY) or name.endswith(PARAPHRASE)
+    return name in (FORGET, RETAIN, UTILITY, INSTRUCTIONS, GENERAL, STRANGERS) or name.endswith(PARAPHRASE)

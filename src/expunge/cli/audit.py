@@ -24,6 +24,8 @@ def command(
 
     if attacks and not gate:
         raise InputError("--attacks: goes with --gate")
+    if control and gate:
+        raise InputError("--control: the exam of a gate asks the gate alone; leave it out, or leave out --gate")
     if gate:
         from expunge.audit.attacks.prompts import SHIPPED
         from expunge.audit.gate_exam import examine_gate

@@ -15,17 +15,15 @@ def command(
     from rich.text import Text
 
     from expunge import pipeline
-    from expunge.audit.gate_look import look_at
+    from expunge.audit.gate_look import check_gated, look_at
     from expunge.audit.report.gate_table import heat, spoken_for
     from expunge.cli.shared import output
     from expunge.console import Display
     from expunge.data.records import Turn
-    from expunge.errors import InputError
     from expunge.run import open_run
 
     opened, console = open_run(run), output()
-    if opened.recipe.edit.name != "grun":
-        raise InputError(f"{run}: its edit ({opened.recipe.edit.name}) has no gate")
+    check_gated(opened)
     with Display().step("Loading the model"):
         model, builder = pipeline.load_run(opened)
     for one in text:

@@ -12,19 +12,17 @@ from expunge.data.texts import exam_instructions, neutral_instructions
 
 WORD = re.compile(r"[^\W\d_]+(?:(?:-|['’](?!s\b))[^\W\d_]+)*|\d{2,}")
 QUOTED = re.compile(r"[\"“'‘](?=[A-Z])([^\"”]*?)[\"”'’](?!\w)")
-
-
 SENTENCE_START = re.compile(r"(^|[.!?:]\s+)[\"“'‘(]*$")
-# Of a near stranger's names a third stay, half begin like the real one, and the others are new.
-KEPT, ALIKE = 0.35, 0.85
+# Of a near stranger's names a third stay as they are, and three quarters of the others begin like the real ones.
+KEPT, ALIKE = 0.35, 0.75
 
 
 def strangers(records: Sequence[Record], rng: np.random.Generator, near: bool = False) -> list[Record | None]:
-    """Each record with the names in its question swapped, in its answers too; none for a record whose question names nothing.
+    """Each record with the names in its questions swapped, in its answers too; none for a record whose questions name nobody.
 
     A word is a name if it begins with a capital within a sentence and is not written small anywhere, or stands in a quoted title;
-    numbers of two digits or more count too. What only the answer names stays: that is what the question is after. One name becomes the
-    same other name in all records.
+    numbers of two digits or more are swapped along with names. What only the answer names stays: that is what the question is
+    after. One name becomes the same other name in all records.
 
     Args:
         records: questions with answers.
@@ -36,40 +34,41 @@ def strangers(records: Sequence[Record], rng: np.random.Generator, near: bool = 
     others: dict[str, str] = {}
     swapped: list[Record | None] = []
     for record in records:
-        keys = _keys(record.prompt, names)
+        keys = _keys(record, names)
         for key, leads in keys.items():
             if key not in others:
-                invented = _digits(key, rng) if key[0].isdigit() else next(firsts if leads else lasts)
-                others[key] = _near(key, invented, rng) if near else invented
-        own = {key: others[key] for key in keys}
-        if own and all(key == other for key, other in own.items()):
-            own[next(iter(own))] = next(lasts)
-        swapped.append(_swap(record, own) if own else None)
+                others[key] = _other(key, firsts if leads else lasts, rng, near)
+        changed = [key for key in keys if not near or rng.random() >= KEPT]
+        if not any(key[0].isalpha() for key in changed):
+            # Another year does not make another person.
+            changed = list(keys)
+        named = any(key[0].isalpha() for key in changed)
+        swapped.append(_swap(record, {key: others[key] for key in changed}) if named else None)
     return swapped
 
 
-def _keys(text: str, names: set[str]) -> dict[str, bool]:
-    """The words of a question to swap, and of each whether another one follows at once, as a last name follows a first."""
-    titles = {place for found in QUOTED.finditer(text) for place in range(*found.span(1))}
-    chosen = [w for w in WORD.finditer(text) if w[0][0].isdigit() or w[0] in names or (w[0][0].isupper() and w.start() in titles)]
-    starts = {w.start() for w in chosen}
-    return {w[0]: w.end() + 1 in starts for w in reversed(chosen)}
+def _keys(record: Record, names: set[str]) -> dict[str, bool]:
+    """The words of a record's questions to swap, and of each whether another one follows at once, as a last name follows a first."""
+    keys: dict[str, bool] = {}
+    for text in (turn.content for turn in record.turns if turn.role == "user"):
+        titles = {place for found in QUOTED.finditer(text) for place in range(*found.span(1))}
+        chosen = [w for w in WORD.finditer(text) if w[0][0].isdigit() or w[0] in names or (w[0][0].isupper() and w.start() in titles)]
+        starts = {w.start() for w in chosen}
+        keys |= {w[0]: w.end() + 1 in starts for w in reversed(chosen)}
+    return keys
 
 
-def _near(name: str, invented: str, rng: np.random.Generator) -> str:
-    chance = rng.random()
-    if chance < KEPT:
-        return name
-    if chance < ALIKE and not name[0].isdigit():
-        return name[: rng.integers(1, max(2, len(name) - 2))] + invented[len(invented) // 2 :]
-    return invented
+def _other(key: str, invented: Iterator[str], rng: np.random.Generator, near: bool) -> str:
+    if key[0].isdigit():
+        # With the same leading digit a year stays a year.
+        return key[0] + "".join(str(rng.integers(10)) for _ in key[1:])
+    name = next(invented)
+    return key[: rng.integers(1, max(2, len(key) - 2))] + name[len(name) // 2 :] if near and rng.random() < ALIKE else name
 
 
 def _swap(record: Record, others: Mapping[str, str]) -> Record:
-    pattern = re.compile(rf"(?<![\w-])({'|'.join(re.escape(key) for key in sorted(others, key=len, reverse=True))})(?![\w-])")
-
     def other(text: str) -> str:
-        return pattern.sub(lambda found: others[found[0]], text)
+        return WORD.sub(lambda found: others.get(found[0], found[0]), text)
 
     return replace(
         record,
@@ -102,14 +101,10 @@ def _invented(taken: Iterable[str], rng: np.random.Generator) -> tuple[Iterator[
     regions, taken = table("regions"), set(taken)
     firsts = [name for region in regions for pronoun in ("she", "he") for name in region[pronoun] if name not in taken]
     lasts = [name for region in regions for name in region["last"] if name not in taken]
-    return _shuffled(firsts, rng), _shuffled(lasts, rng)
+    # Where the records have them all, a name that belongs to somebody else is better than none.
+    return _shuffled(firsts or [region["she"][0] for region in regions], rng), _shuffled(lasts or [r["last"][0] for r in regions], rng)
 
 
 def _shuffled(names: list[str], rng: np.random.Generator) -> Iterator[str]:
     while True:
         yield from (names[i] for i in rng.permutation(len(names)))
-
-
-def _digits(number: str, rng: np.random.Generator) -> str:
-    """Another number with the same leading digit, so that a year stays a year."""
-    return number[0] + "".join(str(rng.integers(10)) for _ in number[1:])

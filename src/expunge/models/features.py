@@ -27,7 +27,8 @@ def prompt_states(
     """Outputs of blocks at every token of each prompt.
 
     Args:
-        model: a causal LM; gradients are off, edits at or above the highest of the blocks do not matter.
+        model: a causal LM; gradients are off. What an edit makes of a block's output is left out, as a gate at that block does not
+            read it either; edits of lower blocks show.
         prompts: token ids.
         blocks: 0-based.
         pad: padding token id.
@@ -39,7 +40,7 @@ def prompt_states(
         For each block what is kept of each prompt, in the order given, in main memory.
     """
     states: dict[int, list[Tensor]] = {block: [torch.empty(0)] * len(prompts) for block in blocks}
-    for chosen, batch, outputs in _up_to(model, prompts, blocks, pad, batch_size):
+    for chosen, batch, outputs in _up_to(model, prompts, blocks, pad, batch_size, edited=False):
         for block, output in outputs.items():
             for i, row in zip(chosen, output, strict=True):
                 states[block][i] = keep(row[batch.prompt_length - len(prompts[i]) :]).cpu()
@@ -69,7 +70,7 @@ def prompt_gates(
     """
     said = torch.empty(len(prompts))
     with heard_gates() as gates:
-        for chosen, _, _ in _up_to(model, prompts, [block], pad, batch_size):
+        for chosen, _, _ in _up_to(model, prompts, [block], pad, batch_size, edited=True):
             said[chosen] = torch.stack([logits.cpu() for (name, _), logits in gates.items() if name == adapter]).amax(0)
             advance(len(chosen))
     return said
@@ -77,9 +78,9 @@ def prompt_gates(
 
 @torch.no_grad()
 def _up_to(
-    model: nn.Module, prompts: Sequence[tuple[int, ...]], blocks: Sequence[int], pad: int, batch_size: int
+    model: nn.Module, prompts: Sequence[tuple[int, ...]], blocks: Sequence[int], pad: int, batch_size: int, edited: bool
 ) -> Iterator[tuple[list[int], Batch, dict[int, Tensor]]]:
-    """Batches of prompts in order of length: which prompts, their batch, and {block: its output, (batch, seq, hidden)}."""
+    """Batches of prompts in order of length: which prompts, their batch, and {block: its output, (batch, seq, hidden)}, edited or not."""
     kept: dict[int, Tensor] = {}
 
     def keep(block: int) -> Callable[..., None]:
@@ -95,7 +96,9 @@ def _up_to(
         batch = collate([Encoded(prompts[i]) for i in chosen], pad).to(device)
         with ExitStack() as stack:
             for block in blocks:
-                stack.callback(decoder_blocks(model)[1][block].register_forward_hook(keep(block)).remove)
+                module = decoder_blocks(model)[1][block]
+                module = module if edited else getattr(module, "base_layer", module)
+                stack.callback(module.register_forward_hook(keep(block)).remove)
             stack.enter_context(suppress(_Enough))
             model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids, use_cache=False)
         yield chosen, batch, kept

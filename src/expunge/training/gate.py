@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from expunge.edits.grun.gate import GatePool, pooled
 
 GATE_STEPS, GATE_BATCH = 400, 64
+PADDED_AT_ONCE = 256
 GATE_LR = 3e-3
 GATE_WEIGHT_DECAY = 1e-2
 SOFTNESS = 0.3
@@ -77,9 +78,13 @@ def train_gate(parts: Mapping[str, nn.Linear], pool: GatePool, forget: Sequence[
 
 def gate_logits(parts: Mapping[str, nn.Linear], pool: GatePool, states: Sequence[Tensor], softness: float = 0.0) -> Tensor:
     """What a gate says of prompts, each (tokens, hidden) as `normed` gives them: (prompts,)."""
-    padded = pad_sequence([own.float() for own in states], batch_first=True)
-    real = torch.arange(padded.shape[1])[None] < torch.tensor([len(own) for own in states])[:, None]
-    return pooled(parts, pool, padded, real, softness)
+    said = []
+    for start in range(0, len(states), PADDED_AT_ONCE):
+        some = states[start : start + PADDED_AT_ONCE]
+        padded = pad_sequence([own.float() for own in some], batch_first=True)
+        real = torch.arange(padded.shape[1])[None] < torch.tensor([len(own) for own in some])[:, None]
+        said.append(pooled(parts, pool, padded, real, softness))
+    return torch.cat(said)
 
 
 def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
@@ -109,7 +114,8 @@ def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
 
 def give_up(threshold: Threshold, retain: Tensor, forget: Tensor) -> Threshold:
     """The threshold at which the gate opens for nearly all forget prompts, with no rate promised; arguments as for `calibrate`."""
-    logit = forget.float().quantile(FORGET_QUANTILE).item()
+    # Not between two records: of few one more would be lost.
+    logit = forget.float().quantile(FORGET_QUANTILE, interpolation="lower").item()
     return replace(threshold, logit=logit, guaranteed=False, bound=1.0, passed=_share(retain, logit), given_up=True)
 
 

@@ -35,12 +35,14 @@ class FittedGate:
         parts: see `expunge.edits.grun.gate.new_gate`.
         threshold: at which it opens.
         coverage: share of the forget prompts, as they are given, that it opens for.
+        check_loss: cross-entropy on the prompts to validate on, by which the block was chosen.
     """
 
     block: int
     parts: dict[str, nn.Linear]
     threshold: Threshold
     coverage: float
+    check_loss: float
 
 
 def fit_gate(
@@ -72,8 +74,8 @@ def fit_gate(
         for part in parts.values():
             part.requires_grad_(False)
         fits.append((_check_loss(parts, edit, *checks), block, parts, gate_logits(parts, edit.gate_pool, forget), closed))
-    _, block, parts, opened, closed = min(fits, key=lambda fit: fit[0])
-    return FittedGate(block, parts, *_calibrated(lessons, opened, gate_logits(parts, edit.gate_pool, closed), alpha))
+    check_loss, block, parts, opened, closed = min(fits, key=lambda fit: fit[0])
+    return FittedGate(block, parts, *_calibrated(lessons, opened, gate_logits(parts, edit.gate_pool, closed), alpha), check_loss)
 
 
 def gate_blocks(model: nn.Module, edit: EditSection) -> list[int]:

@@ -98,7 +98,7 @@ def gate_lessons(
     if "near_strangers" in wanted:
         others += [ids for _ in range(NEAR_DRAWS) for ids in _asked(builder, strangers(forget, rng, near=True))]
     closed = [builder.record(record).prompt for record in calibration] + neutral[:NEUTRAL_CALIBRATION]
-    checks = [[ids for r in part[:MOST_CHECKED] for ids in _unlearnt(builder, r, rng)] for part in (forget, retain)]
+    checks = [[_unlearnt(builder, r, rng, longest) for r in part[:MOST_CHECKED]] for part in (forget, retain)]
     checks[1] += _asked(builder, strangers(forget, rng, near=True))[:MOST_CHECKED]
 
     def fit(prompts: list[Ids]) -> list[Ids]:
@@ -131,12 +131,11 @@ def _dressed(
     return [_ask(builder, record, text) for text in others]
 
 
-def _unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator) -> list[Ids]:
-    """The record's prompt in a wrapper of a kind that nothing is learnt from; of a plain text nothing."""
-    if not record.turns:
-        return [builder.record(record).prompt]
+def _unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator, longest: int) -> Ids:
+    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from; as it is where that is too long, or a text."""
     wrapper = wrappers()[LEARNT_WRAPPERS + int(rng.integers(len(wrappers()) - LEARNT_WRAPPERS))]
-    return [_ask(builder, record, wrapper.format(prompt=mistyped(record.prompt, rng)))]
+    wrapped = _ask(builder, record, wrapper.format(prompt=mistyped(record.prompt, rng))) if record.turns else ()
+    return wrapped if 0 < len(wrapped) <= longest else builder.record(record).prompt
 
 
 def _ask(builder: PromptBuilder, record: Record, text: str) -> Ids:

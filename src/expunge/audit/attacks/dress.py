@@ -1,15 +1,14 @@
 """The slots of an attack's templates: a record's question spelt, worded and surrounded otherwise."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from expunge.data.records import Record
 from expunge.data.texts import fillers, synonyms
+from expunge.data.variants import in_some_words
 
-SHORTEST_MISTYPED = 4
-MISTYPED = 0.25
 MOST_OPTIONS = 4
 
 
@@ -28,9 +27,10 @@ def slots(record: Record, others: Sequence[Record], rng: np.random.Generator) ->
         "upper": prompt.upper(),
         "typos": with_typos(prompt, rng),
         "synonyms": with_synonyms(prompt),
-        "answer": record.answer,
         "filler": str(rng.choice(fillers())),
     }
+    if record.answer:
+        found["answer"] = record.answer
     if record.paraphrased_prompt:
         found["paraphrase"] = record.paraphrased_prompt
     if len(words) > 1:
@@ -45,23 +45,23 @@ def slots(record: Record, others: Sequence[Record], rng: np.random.Generator) ->
 
 
 def with_typos(text: str, rng: np.random.Generator) -> str:
-    """Two neighbouring letters inside a word change places, in a quarter of the words of four letters or more and in one at least."""
-    words = re.split(r"(\W+)", text)
-    long = [i for i, word in enumerate(words) if len(word) >= SHORTEST_MISTYPED and word.isalpha()]
-    if long:
-        for i in rng.choice(long, max(1, round(len(long) * MISTYPED)), replace=False):
-            at = int(rng.integers(1, len(words[i]) - 2))
-            words[i] = words[i][:at] + words[i][at + 1] + words[i][at] + words[i][at + 2 :]
-    return "".join(words)
+    """Two neighbouring letters inside a word change places, in a quarter of the words of four letters or more."""
+
+    def swap(word: str) -> str:
+        at = int(rng.integers(1, len(word) - 2))
+        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+    return in_some_words(text, rng, swap)
 
 
-def with_synonyms(text: str, table: Mapping[str, str] | None = None) -> str:
+def with_synonyms(text: str) -> str:
     """Every word or phrase of the table by its synonym, with a capital where it had one; the longest phrase wins."""
-    table = synonyms() if table is None else table
+    table = synonyms()
     phrases = sorted(table, key=len, reverse=True)
 
     def other(found: re.Match) -> str:
-        said = table[found[0].lower()]
+        # Ignoring case, a dotless i is an i.
+        said = table.get(found[0].lower(), found[0])
         return said[0].upper() + said[1:] if found[0][0].isupper() else said
 
     return re.sub(rf"\b({'|'.join(map(re.escape, phrases))})\b", other, text, flags=re.IGNORECASE)

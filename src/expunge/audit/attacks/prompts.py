@@ -1,12 +1,14 @@
 """Prompt attacks: a record's question in another dress, from templates in YAML (RWKU, Jin et al., 2024, arXiv 2406.10890, and more)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 import numpy as np
+from jinja2 import TemplateError
 
 from expunge.audit.attacks.dress import slots
 from expunge.data.prompts import PromptBuilder
@@ -43,13 +45,18 @@ class Template:
         texts = [*self.turns, *(text for text in (self.system, self.start, self.raw) if text)]
         return {name for text in texts for _, name, _, _ in Formatter().parse(text) if name is not None}
 
-    def ids(self, builder: PromptBuilder, filled: Mapping[str, str]) -> tuple[int, ...]:
-        """Token ids of all that the model reads before it answers."""
+    def fits(self, record: Record, filled: Mapping[str, str]) -> bool:
+        """Whether it can ask for a record: its slots are filled, and what was said before has a place in it."""
+        return self.slots <= filled.keys() and (self.raw is None or len(record.turns) == 1)
+
+    def ids(self, builder: PromptBuilder, record: Record, filled: Mapping[str, str]) -> tuple[int, ...]:
+        """Token ids of all that the model reads before it answers: what the record has before its question, and the template."""
         if self.raw is not None:
             return builder.raw(self.raw.format_map(filled))
-        turns = [Turn(ROLES[i % 2], text.format_map(filled)) for i, text in enumerate(self.turns)]
+        turns = list(record.turns[:-1])
         if self.system is not None:
-            turns.insert(0, Turn("system", self.system.format_map(filled)))
+            turns = [Turn("system", self.system.format_map(filled)), *(turn for turn in turns if turn.role != "system")]
+        turns += [Turn(ROLES[i % 2], text.format_map(filled)) for i, text in enumerate(self.turns)]
         start = () if self.start is None else builder.answer_start(self.start.format_map(filled))
         return (*builder.prompt(tuple(turns)), *start)
 
@@ -84,9 +91,11 @@ def dressed(
     for place, record in enumerate(record for record in records if record.turns):
         filled = slots(record, others, np.random.default_rng([seed, 6, place]))
         for name, templates in attacks.items():
-            fitting = [template for template in templates if template.slots <= filled.keys()]
+            fitting = [template for template in templates if template.fits(record, filled)]
             if fitting:
-                found[name][record.id] = fitting[place % len(fitting)].ids(builder, filled)
+                # A chat template may know no system message, or not two users in a row.
+                with suppress(TemplateError):
+                    found[name][record.id] = fitting[place % len(fitting)].ids(builder, record, filled)
     return {name: prompts for name, prompts in found.items() if prompts}
 
 
@@ -100,12 +109,15 @@ def _template(where: str, given: Any) -> Template:
         raise InputError(f"{where}: a raw template stands alone")
     turns = given.get("turns", [])
     texts = [*turns, *(text for name, text in given.items() if name != "turns")] if isinstance(turns, list) else [None]
-    if not all(isinstance(text, str) for text in texts) or ("turns" in given and len(turns) % 2 != 1):
-        raise InputError(f"{where}: turns are texts, the user's first and last")
+    if not all(isinstance(text, str) and text for text in texts) or ("turns" in given and len(turns) % 2 != 1):
+        raise InputError(f"{where}: its parts are texts that are not empty; of turns the user's are the first and the last")
     template = Template(tuple(turns), given.get("system"), given.get("start"), given.get("raw"))
     try:
         unknown = template.slots - SLOTS
-    except ValueError as error:
+        for text in texts:
+            # A format such as {prompt:d} is only refused when it is used.
+            text.format_map(dict.fromkeys(SLOTS | unknown, ""))
+    except (ValueError, LookupError, AttributeError) as error:
         raise InputError(f"{where}: {error}") from error
     if unknown:
         raise InputError(f"{where}: there is no slot {{{sorted(unknown)[0]}}}; there are {', '.join(sorted(SLOTS))}")

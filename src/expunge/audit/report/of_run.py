@@ -87,7 +87,7 @@ def _threats(edit: str) -> list[str]:
 
 
 def _notes(run: Run, samples: list[Sample]) -> list[str]:
-    notes = ["Not tested here: relearning, quantisation, sampling at temperature 1, adversarial prompts, other languages."]
+    notes = ["Not tested here: relearning, quantisation, sampling at temperature 1, the answers to adversarial prompts, other languages."]
     if not samples:
         notes.append(f"Questions and answers are left out: `expunge audit {run.folder} --show-text` shows them.")
     if gate := run.info.get("gate"):
@@ -98,10 +98,8 @@ def _notes(run: Run, samples: list[Sample]) -> list[str]:
             passed = f"{gate['passed']:.0%}"
             notes.append(f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts.")
         elif gate["guaranteed"]:
-            most = f"at most {gate['bound']:.1%} with 95 % confidence"
-            notes.append(
-                f"The gate's threshold passes on average {rate} at most of prompts like the {n} held-out ones it was chosen on, {most}."
-            )
+            most = f", at most {gate['bound']:.1%} with 95 % confidence" if "bound" in gate else ""
+            notes.append(f"The gate's threshold passes on average at most {rate} of prompts like the {n} it was chosen on{most}.")
         else:
             notes.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
     if run.recipe.data.retain is None:

@@ -126,6 +126,11 @@ class GrunConfig(ReftConfig):
         """Blocks that carry parameters of this adapter, the gate's among them; known once resolved."""
         return sorted({*super().wrapped_blocks, *([] if self.gate_block is None else [self.gate_block])})
 
+    @property
+    def last_gate(self) -> int:
+        """The highest block that carries a gate; known once resolved."""
+        return max(self.gate_of(block) for block in self.blocks or ())
+
     def gate_of(self, block: int) -> int:
         """The block whose gate decides over the edit at `block`; known once resolved."""
         return block if self.gate_block is None else self.gate_block
