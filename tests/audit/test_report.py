@@ -60,6 +60,21 @@ def data(summary) -> ReportData:
     )
 
 
+def test_a_gates_exam_is_shown_and_its_tokens_stay_text(data):
+    group = {"target": True, "value": 0.95, "n": 20, "ci95": [0.76, 0.99]}
+    groups = [{**group, "set": "forget", "dress": dress} for dress in ("as given", "typos", "role_play")]
+    worst = [{"set": "forget", "dress": "typos", "id": "a:1", "target": True, "gate": -1.0, "tokens": [[HOSTILE, 2.0], ["b", 0.0]]}]
+    exam = {"threshold": 0.0, "groups": groups, "auroc": {"value": 0.987, "n": 5, "ci95": [0.9, 1.0]}, "worst": worst}
+    page = Page(render(replace(data, exam=exam, exam_logits=([1.0, 2.0, -1.0], [-3.0, -2.0]))))
+    assert "95% (76%–99%; 20)" in page.text
+    assert "AUROC 0.987" in page.text
+    assert "missed · forget · typos · a:1 · logit -1.00" in page.text
+    assert "script" not in page.tags
+    assert ("style", "--shade: 155") in page.attributes
+    bare = Page(render(replace(data, exam={**exam, "worst": [{**worst[0], "tokens": []}]}, exam_logits=([1.0], [0.0]))))
+    assert "Their texts are not shown" in bare.text
+
+
 class Page(HTMLParser):
     """Tags, attributes and text of a page."""
 

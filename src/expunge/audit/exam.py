@@ -1,7 +1,7 @@
 """The gate's exam: what is to be forgotten and everything else, in dresses that nothing was trained on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,7 +59,8 @@ def exam_groups(
         max_rows: records a set, drawn by seed; none: all.
     """
     instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(exam_instructions(), 1)]
-    near = [other for other in strangers(sets.forget, np.random.default_rng([SEED, 1])) if other is not None]
+    # A paraphrase may name whom the question itself does not: of a stranger it would not be about the stranger.
+    near = [replace(other, paraphrased_prompt=None) for other in strangers(sets.forget, np.random.default_rng([SEED, 1])) if other]
     worn = {FORGET: sets.forget, RETAIN: sets.exam, INSTRUCTIONS: instructions}
     worn |= {name: list(records) for name, records in others.items() if is_forget(name)}
     plain = {GENERAL: general(), STRANGERS: near, **{name: list(records) for name, records in others.items() if not is_forget(name)}}

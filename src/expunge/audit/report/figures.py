@@ -37,7 +37,7 @@ _STYLE = {
 }
 _BINS = 40
 _NAME_LENGTH = 28
-_ROC_POINTS, _ROC_RESAMPLES = 201, 200
+_ROC_POINTS, _ROC_DENSE, _ROC_RESAMPLES = 101, 0.05, 200
 
 
 def tradeoff_figure(summary: Summaries) -> str | None:
@@ -97,7 +97,8 @@ def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: flo
 
     The band is of the share of targets at each share of others, both resampled.
     """
-    grid = np.linspace(0, 1, _ROC_POINTS)
+    # Dense where few false positives are told apart.
+    grid = np.concatenate([np.linspace(0, _ROC_DENSE, _ROC_POINTS), np.linspace(_ROC_DENSE, 1, _ROC_POINTS)[1:]])
     rng = np.random.default_rng(0)
     drawn = [_roc(rng.choice(targets, len(targets)), rng.choice(others, len(others)), grid) for _ in range(_ROC_RESAMPLES)]
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
