@@ -187,8 +187,8 @@ def _read_self_made(run: Run) -> list[Record]:
 
 def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> FittedGate:
     with display.bar("Training the gate", None) as advance:
-        fitted = fit_gate(model, builder, sets, recipe.edit, alpha := recipe.edit.false_positives, recipe.training.seed, advance)
-    threshold, coverage = fitted.threshold, fitted.coverage
+        fitted = fit_gate(model, builder, sets, recipe.edit, recipe.training.seed, advance)
+    threshold, coverage, alpha = fitted.threshold, fitted.coverage, recipe.edit.false_positives
     stated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
     stated |= {"bound": threshold.bound, "passed": threshold.passed, "given_up": threshold.given_up}
     _note(run, gate={"block": fitted.block, **stated, "open_on_forget": coverage})

@@ -13,6 +13,8 @@ from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
 
 Positions = Literal["last_prompt", "onward", "all_prompt"]
+Gate = Literal["linear", "mlp"]
+GatePool = Literal["last", "max", "top2", "top3", "attention"]
 Lesson = Literal["lower_case", "upper_case", "mistyped", "wrappers", "neutral", "strangers", "near_strangers"]
 
 
@@ -43,8 +45,8 @@ class EditSection(Section):
     alpha: int | None = Field(None, ge=1, description="lora; none: 2 x rank")
     blocks: list[int] | None = Field(None, description="reft, grun: 0-based blocks; none: L-12, L-7, L-1")
     positions: Positions = Field("last_prompt", description="reft, grun: where the edit acts")
-    gate: Literal["linear", "mlp"] = Field("linear", description="grun")
-    gate_pool: Literal["last", "max", "top2", "top3", "attention"] = Field(
+    gate: Gate = Field("linear", description="grun")
+    gate_pool: GatePool = Field(
         "top2", description="grun: a gate at the last prompt token (paper), or one over the whole prompt, by this kind of pooling"
     )
     gate_block: int | None = Field(

@@ -48,7 +48,7 @@ def builder(smollm2_tokenizer) -> PromptBuilder:
 
 def test_nothing_of_the_exam_was_learnt_but_the_questions_themselves_and_their_capitals(builder):
     wanted = EditSection().gate_lessons
-    learnt = set(gate_lessons(builder, SETS.forget, SETS.retain, SETS.calibration, SETS.exam, wanted, 10_000, seed=42).every)
+    learnt = set(gate_lessons(builder, SETS, wanted, 10_000, seed=42).every)
     for group in exam_groups(builder, SETS, {"forget_elsewhere": people(["Kim Roe"])}, read_attacks(), None):
         known = group.of == "forget" and group.dress in (AS_GIVEN, "lower_case", "upper_case")
         assert known or not learnt & set(group.prompts.values()), (group.of, group.dress)
@@ -99,7 +99,7 @@ def test_the_token_that_speaks_most_is_the_darkest():
     # Far below the threshold nothing is dark.
     assert shades([("a", -1.0), ("b", 0.0)], threshold=9.0)[1][1] <= 2
     assert shades([("a", 0.0)], threshold=0.0) == [("a", 0)]
-    assert spoken_for(Look(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0)]), at_most=1) == "'<U+001B>' 3.00"
+    assert spoken_for(Look(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0)])) == "'<U+001B>' 3.00, 'a' -1.00"
 
 
 def test_a_gates_word_in_words():

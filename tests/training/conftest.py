@@ -57,7 +57,7 @@ def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Trainin
         gate = None
         if recipe.edit.trains_gate_first:
             split = Sets(sets[0], sets[1][:6], sets[1][6:], [])
-            gate = fit_gate(model, builder, split, recipe.edit, recipe.edit.false_positives, 42, lambda rows: None)
+            gate = fit_gate(model, builder, split, recipe.edit, 42, lambda rows: None)
         torch.manual_seed(0)
         sha256 = weights_sha256(model)
         model = apply_edit(model, recipe.edit, sha256) if gate is None else apply_with_gate(model, recipe.edit, sha256, gate)

@@ -11,12 +11,13 @@ from torch import Tensor, tensor
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import neutral_instructions
+from expunge.edits import gate_layer
 from expunge.edits.grun.gate import gate_scores, new_gate, pooled
 from expunge.models.loading import load
 from expunge.recipe import EditSection
 from expunge.sets import Sets
 from expunge.training.gate import calibrate, gate_logits, give_up, train_gate
-from expunge.training.gate_first import apply_with_gate, fit_gate, gate_blocks, gate_layer
+from expunge.training.gate_first import apply_with_gate, fit_gate, gate_blocks
 from expunge.training.gate_lessons import gate_lessons
 
 BELOW = tensor([-9.0])
@@ -191,8 +192,8 @@ def test_a_gate_is_trained_the_same_way_twice():
 
 def fitted_on(model, tokenizer, sets: Sets, alpha: float, **edit):
     """A fitted gate, and the model with it installed."""
-    section = EditSection(name="grun", **edit)
-    fitted = fit_gate(model, PromptBuilder(tokenizer), sets, section, alpha, 42, lambda rows: None)
+    section = EditSection(name="grun", false_positives=alpha, **edit)
+    fitted = fit_gate(model, PromptBuilder(tokenizer), sets, section, 42, lambda rows: None)
     return fitted, apply_with_gate(model, section, "", fitted)
 
 
@@ -208,7 +209,7 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
     assert (config.threshold, config.calibration_n) == (fitted.threshold.logit, 42)
     # a random model of 32 dimensions may not tell ten prompts apart at all
     assert config.calibration_alpha == (None if fitted.threshold.given_up else 0.5)
-    parts = gate_layer(model, config).gate("default")
+    parts = gate_layer(model, "default").gate("default")
     assert all(torch.equal(part.weight, fitted.parts[name].weight) for name, part in parts.items())
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trainable
@@ -218,12 +219,12 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
 def test_the_block_is_the_one_that_validates_best(make_tiny_model, tiny_data):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
-    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3])
+    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positives=0.5)
     tried = gate_blocks(model, edit)
     assert tried == [1, 2]
 
     def fit(edit: EditSection):
-        return fit_gate(model, PromptBuilder(tokenizer), sets, edit, 0.5, 42, lambda rows: None)
+        return fit_gate(model, PromptBuilder(tokenizer), sets, edit, 42, lambda rows: None)
 
     alone = {block: fit(edit.model_copy(update={"gate_block": block})) for block in tried}
     assert fit(edit).block == min(tried, key=lambda block: alone[block].check_loss)
@@ -241,7 +242,7 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
     retain = [Record(f"r{i}", (Turn("user", f"What is harbour {i} like?"),), "Deep.") for i in range(6)]
 
     def lessons(*wanted: str):
-        return gate_lessons(builder, forget, retain[:4], retain[4:5], retain[5:], wanted, 10_000, seed=1)
+        return gate_lessons(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), wanted, 10_000, seed=1)
 
     def text(ids: tuple[int, ...]) -> str:
         return smollm2_tokenizer.decode(ids)

@@ -24,7 +24,7 @@ from expunge.models.embedded import cache_dir
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
 from expunge.run import Run, locked, write_atomically
-from expunge.sets import read_audit_sets
+from expunge.sets import Sets, read_audit_sets
 
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
 
@@ -48,7 +48,7 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         check_there(control)
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, show_text or recipe.audit.show_text)
     with locked(run):
-        sets = audit_sets(run, max_rows or recipe.audit.max_rows)
+        sets = audit_sets(run, reread_sets(run), max_rows or recipe.audit.max_rows)
         by_model = _off_and_on(run, sets, settings, display)
         if control is not None:
             with display.step("Loading the control"):
@@ -65,14 +65,13 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
     return run
 
 
-def audit_sets(run: Run, max_rows: int | None) -> AuditSets:
+def audit_sets(run: Run, mine: Sets, max_rows: int | None) -> AuditSets:
     """The sets of a run's audit: forget and held-out retain, each with its paraphrases, the recipe's others and its questions.
 
     Raises:
         InputError: a file is gone, faulty or has changed since training.
     """
-    recipe, mine = run.recipe, reread_sets(run)
-    seed = recipe.training.seed
+    recipe, seed = run.recipe, run.recipe.training.seed
     drawn = {name: draw(records, max_rows, seed) for name, records in ((FORGET, mine.forget), (RETAIN, mine.exam))}
     records, questions = read_audit_sets(recipe)
     others = {name: draw(own, max_rows, seed) for name, own in records.items()}

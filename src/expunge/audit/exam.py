@@ -60,10 +60,10 @@ def exam_groups(
     """
     instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(exam_instructions(), 1)]
     # A paraphrase may name whom the question itself does not: of a stranger it would not be about the stranger.
-    near = [replace(other, paraphrased_prompt=None) for other in strangers(sets.forget, np.random.default_rng([SEED, 1])) if other]
+    unknown = [replace(other, paraphrased_prompt=None) for other in strangers(sets.forget, np.random.default_rng([SEED, 1])) if other]
     worn = {FORGET: sets.forget, RETAIN: sets.exam, INSTRUCTIONS: instructions}
     worn |= {name: list(records) for name, records in others.items() if is_forget(name)}
-    plain = {GENERAL: general(), STRANGERS: near, **{name: list(records) for name, records in others.items() if not is_forget(name)}}
+    plain = {GENERAL: general(), STRANGERS: unknown, **{name: list(records) for name, records in others.items() if not is_forget(name)}}
     reworded = {name: templates for name, templates in attacks.items() if name == "paraphrase"}
     groups = []
     for of, records in {**worn, **plain}.items():

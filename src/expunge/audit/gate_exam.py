@@ -25,7 +25,6 @@ from expunge.models.blocks import context_length
 from expunge.models.features import prompt_gates
 from expunge.pipeline import load_run, reread_sets
 from expunge.run import Run, locked, write_atomically
-from expunge.sets import read_audit_sets
 
 WORST = 6
 """Prompts of each kind of error that are looked at token by token."""
@@ -54,7 +53,8 @@ def examine_gate(
     max_rows, show_text = max_rows or settings.max_rows, show_text or settings.show_text
     with locked(run):
         sets = reread_sets(run)
-        others, _ = read_audit_sets(run.recipe)
+        measured = audit_sets(run, sets, max_rows).records
+        others = {name: measured[name] for name in settings.sets}
         with display.step("Loading the model"):
             model, builder = load_run(run)
         config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
@@ -78,9 +78,9 @@ def examine_gate(
         }
         write_atomically(run.folder / "gate.json", json.dumps(found, indent=1) + "\n")
         if (run.folder / "audit.json").exists():
-            measured = pq.read_table(run.folder / "audit.parquet").to_pylist()
-            by_model = {name: [row for row in measured if row["model"] == name] for name in run.summary}
-            write_run_report(run, run.summary, by_model, audit_sets(run, settings.max_rows).records)
+            audited = pq.read_table(run.folder / "audit.parquet").to_pylist()
+            by_model = {name: [row for row in audited if row["model"] == name] for name in run.summary}
+            write_run_report(run, run.summary, by_model, measured)
     return found
 
 

@@ -9,13 +9,12 @@ from peft import PeftModel
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
-from expunge.edits import REQUEST
+from expunge.edits import REQUEST, gate_layer
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import gate_scores, normed
 from expunge.errors import InputError
 from expunge.models.features import prompt_gates, prompt_states
 from expunge.run import Run
-from expunge.training.gate_first import gate_layer
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> L
     if not config.pooled:
         return Look(logit, config.threshold, [])
     states = prompt_states(model, [ids], [block], builder.pad)[block][0]
-    parts = gate_layer(model, config).gate(REQUEST)
+    parts = gate_layer(model, REQUEST).gate(REQUEST)
     with torch.no_grad():
         scores = gate_scores(parts, normed(states).to(parts["grun_gate"].weight.device)).tolist()
     return Look(

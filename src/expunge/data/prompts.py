@@ -105,12 +105,11 @@ class PromptBuilder:
 
     def answer(self, answer: str) -> tuple[int, ...]:
         """Token ids of an answer with the end of turn."""
-        text = answer if self._chat else " " + answer.strip()
-        return (*self._as_text(text), self.end_of_turn)
+        return (*self.answer_start(answer), self.end_of_turn)
 
     def answer_start(self, text: str) -> tuple[int, ...]:
         """Token ids of the beginning of an answer, which is to go on."""
-        return tuple(self._as_text(text if self._chat else " " + text))
+        return tuple(self._as_text(text if self._chat else " " + text.strip()))
 
     def raw(self, text: str) -> tuple[int, ...]:
         """Token ids of a text that no template surrounds, as the tokenizer begins a text."""

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate_logits
+from expunge.edits.active import edits_off, entry_block, gate_layer, gate_logits, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig, retract
 from expunge.edits.requests import REQUEST, add_request, remove_request, requests, switch_on
 from expunge.errors import InputError
@@ -42,6 +42,7 @@ __all__ = [
     "edits_off",
     "entry_block",
     "freeze_above",
+    "gate_layer",
     "gate_logits",
     "load_edit",
     "pooled_gate_logits",

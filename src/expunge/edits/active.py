@@ -101,6 +101,19 @@ def pooled_gate_logits(model: nn.Module) -> Gates:
     return {(adapter, layer.block): tuner.state.logits[adapter, layer.block] for adapter, layer in _pooled(tuner)}
 
 
+def gate_layer(model: nn.Module, request: str) -> GrunLayer:
+    """The block that carries the pooled gate of an active adapter.
+
+    Raises:
+        ExpungeError: it has none.
+    """
+    tuner = _find(model, ReftModel)
+    found = [layer for adapter, layer in _pooled(tuner) if adapter == request] if tuner else []
+    if not found:
+        raise ExpungeError(f'adapter "{request}" has no pooled gate that is on')
+    return found[0]
+
+
 def _pooled(tuner: ReftModel) -> Iterator[tuple[str, GrunLayer]]:
     """Active adapters whose gate reads the whole prompt, with the block that carries it."""
     for layer in tuner.modules():

@@ -10,6 +10,8 @@ from expunge.data.prompts import Batch, Encoded, by_length, collate
 from expunge.models.blocks import decoder_blocks
 from expunge.models.span import heard_gates
 
+BATCH_SIZE = 16
+
 
 class _Enough(Exception):
     """Raised at the output of the block that is wanted, to leave the forward pass there."""
@@ -20,7 +22,7 @@ def prompt_states(
     prompts: Sequence[tuple[int, ...]],
     blocks: Sequence[int],
     pad: int,
-    batch_size: int = 16,
+    batch_size: int = BATCH_SIZE,
     advance: Callable[[int], None] = lambda rows: None,
     keep: Callable[[Tensor], Tensor] = Tensor.float,
 ) -> dict[int, list[Tensor]]:
@@ -54,7 +56,6 @@ def prompt_gates(
     adapter: str,
     block: int,
     pad: int,
-    batch_size: int = 16,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> Tensor:
     """What an adapter's gates say of each prompt: (prompts,), the largest of their logits.
@@ -65,12 +66,11 @@ def prompt_gates(
         adapter: whose gates.
         block: the highest one that carries a gate of the adapter.
         pad: padding token id.
-        batch_size: prompts at once; they are taken in order of length.
         advance: called with the number of prompts done.
     """
     said = torch.empty(len(prompts))
     with heard_gates() as gates:
-        for chosen, _, _ in _up_to(model, prompts, [block], pad, batch_size, edited=True):
+        for chosen, _, _ in _up_to(model, prompts, [block], pad, BATCH_SIZE, edited=True):
             said[chosen] = torch.stack([logits.cpu() for (name, _), logits in gates.items() if name == adapter]).amax(0)
             advance(len(chosen))
     return said

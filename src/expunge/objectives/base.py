@@ -1,5 +1,6 @@
 """What every objective is: a forget term, a retain term, their weights, and which scores it needs for them."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -15,7 +16,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(ABC):
     """Total loss = forget_weight * forget + retain_weight * retain (spec: gamma, alpha).
 
     Attributes:
@@ -33,9 +34,9 @@ class Objective:
     parts: ClassVar[tuple[str, ...]] = ()
     answer: ClassVar[Literal["answer", "alternative"]] = "answer"
 
+    @abstractmethod
     def forget(self, scores: Scores) -> Tensor:
         """Mean forget loss of a batch, a scalar."""
-        raise NotImplementedError(f"{type(self).__name__} defines no forget term")
 
     def retain(self, scores: Scores) -> Tensor:
         """Mean retain loss of a batch, a scalar."""

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.data.prompts import PromptBuilder
-from expunge.edits import REQUEST, apply_edit, resolved_config
+from expunge.edits import REQUEST, apply_edit, gate_layer, resolved_config
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import new_gate, normed
-from expunge.edits.grun.layer import GrunLayer
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.features import prompt_states
 from expunge.recipe import EditSection
 from expunge.sets import Sets
 from expunge.training.gate import Threshold, calibrate, gate_logits, give_up, train_gate
-from expunge.training.gate_lessons import Lessons, gate_lessons
+from expunge.training.gate_lessons import gate_lessons
 
 HEIGHTS = (8 / 30, 11 / 30, 14 / 30)
 """Where a gate is tried, as shares of the depth; never above the first edited block."""
@@ -46,7 +45,7 @@ class FittedGate:
 
 
 def fit_gate(
-    model: nn.Module, builder: PromptBuilder, sets: Sets, edit: EditSection, alpha: float, seed: int, advance: Callable[[int], None]
+    model: nn.Module, builder: PromptBuilder, sets: Sets, edit: EditSection, seed: int, advance: Callable[[int], None]
 ) -> FittedGate:
     """Train the gate of an edit on frozen states and calibrate it.
 
@@ -57,13 +56,12 @@ def fit_gate(
         model: before the edit.
         builder: of its tokenizer.
         sets: of the run.
-        edit: `gate`, `gate_pool`, `gate_block` and `gate_lessons` are read.
-        alpha: the false-positive rate to calibrate for.
+        edit: `gate`, `gate_pool`, `gate_block`, `gate_lessons` and `false_positives` are read.
         seed: of everything that is drawn.
         advance: called with the number of prompts read.
     """
     longest = context_length(model) or sys.maxsize
-    lessons = gate_lessons(builder, sets.forget, sets.retain, sets.calibration, sets.exam, edit.gate_lessons, longest, seed)
+    lessons = gate_lessons(builder, sets, edit.gate_lessons, longest, seed)
     states = prompt_states(model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=_kept)
     fits = []
     for block, own in states.items():
@@ -75,7 +73,8 @@ def fit_gate(
             part.requires_grad_(False)
         fits.append((_check_loss(parts, edit, *checks), block, parts, gate_logits(parts, edit.gate_pool, forget), closed))
     check_loss, block, parts, opened, closed = min(fits, key=lambda fit: fit[0])
-    return FittedGate(block, parts, *_calibrated(lessons, opened, gate_logits(parts, edit.gate_pool, closed), alpha), check_loss)
+    kept = gate_logits(parts, edit.gate_pool, closed)
+    return FittedGate(block, parts, *_calibrated(opened, kept, lessons.as_given, edit.false_positives), check_loss)
 
 
 def gate_blocks(model: nn.Module, edit: EditSection) -> list[int]:
@@ -93,17 +92,12 @@ def apply_with_gate(model: nn.Module, edit: EditSection, base_sha256: str, fitte
     """
     model = apply_edit(model, edit.model_copy(update={"gate_block": fitted.block}), base_sha256)
     config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
-    for name, part in gate_layer(model, config).gate(REQUEST).items():
+    for name, part in gate_layer(model, REQUEST).gate(REQUEST).items():
         part.load_state_dict(fitted.parts[name].state_dict())
         part.requires_grad_(False)
     config.threshold, config.calibration_n = fitted.threshold.logit, fitted.threshold.n
     config.calibration_alpha = None if fitted.threshold.given_up else fitted.threshold.alpha
     return model
-
-
-def gate_layer(model: nn.Module, config: GrunConfig) -> GrunLayer:
-    """The block that carries the one gate of an edit with a pooled gate."""
-    return next(m for m in model.modules() if isinstance(m, GrunLayer) and m.block == config.gate_block)
 
 
 def _kept(states: Tensor) -> Tensor:
@@ -122,9 +116,9 @@ def _check_loss(parts: dict[str, nn.Linear], edit: EditSection, forget: Sequence
     return sum(losses)
 
 
-def _calibrated(lessons: Lessons, opened: Tensor, closed: Tensor, alpha: float) -> tuple[Threshold, float]:
-    """The threshold, and the share of the forget prompts that it lets pass."""
-    threshold, as_given = calibrate(closed, opened, alpha), opened[: lessons.as_given]
+def _calibrated(opened: Tensor, closed: Tensor, given: int, alpha: float) -> tuple[Threshold, float]:
+    """The threshold, and the share of the forget prompts as they are, the first `given`, that it lets pass."""
+    threshold, as_given = calibrate(closed, opened, alpha), opened[:given]
     if as_given.median().item() < threshold.logit:
         # Forgetting comes first: a gate that stays closed for most of what is to be forgotten would be worth nothing.
         threshold = give_up(threshold, closed, as_given)

@@ -11,6 +11,7 @@ from expunge.data.strangers import strangers
 from expunge.data.texts import neutral_instructions, wrappers
 from expunge.data.variants import mistyped
 from expunge.recipe import Lesson
+from expunge.sets import Sets
 
 Ids = tuple[int, ...]
 
@@ -57,16 +58,7 @@ class Lessons:
         return parts
 
 
-def gate_lessons(
-    builder: PromptBuilder,
-    forget: Sequence[Record],
-    retain: Sequence[Record],
-    calibration: Sequence[Record],
-    exam: Sequence[Record],
-    wanted: Sequence[Lesson],
-    longest: int,
-    seed: int,
-) -> Lessons:
+def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], longest: int, seed: int) -> Lessons:
     """The prompts to learn from, to validate and to calibrate on.
 
     Retain prompts wear the same dresses as forget prompts, so that none of these is a cue. Strangers are the forget questions about
@@ -74,17 +66,14 @@ def gate_lessons(
 
     Args:
         builder: of the model's tokenizer.
-        forget: records to open for.
-        retain: records to stay closed for.
-        calibration: retain records that nothing is trained on.
-        exam: retain records that the gate is to be judged on: neither learnt from nor calibrated on.
+        sets: of the run; what is held out for the audit is neither learnt from nor calibrated on.
         wanted: the lessons beside the prompts as they are.
         longest: the model's context; longer prompts are left out.
         seed: of all that is drawn.
     """
-    rng = np.random.default_rng([seed, 4])
+    rng, forget, retain = np.random.default_rng([seed, 4]), sets.forget, sets.retain
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
-    known = {builder.record(record).prompt for record in (*retain, *calibration, *exam)}
+    known = {builder.record(record).prompt for record in (*retain, *sets.calibration, *sets.exam)}
     neutral = [builder.prompt((Turn("user", text),)) for text in neutral_instructions()]
     neutral = [ids for ids in neutral if ids not in known]
     given = [builder.record(record).prompt for record in forget]
@@ -97,7 +86,7 @@ def gate_lessons(
         others += _asked(builder, strangers(forget, rng))
     if "near_strangers" in wanted:
         others += [ids for _ in range(NEAR_DRAWS) for ids in _asked(builder, strangers(forget, rng, near=True))]
-    closed = [builder.record(record).prompt for record in calibration] + neutral[:NEUTRAL_CALIBRATION]
+    closed = [builder.record(record).prompt for record in sets.calibration] + neutral[:NEUTRAL_CALIBRATION]
     checks = [[_unlearnt(builder, r, rng, longest) for r in part[:MOST_CHECKED]] for part in (forget, retain)]
     checks[1] += _asked(builder, strangers(forget, rng, near=True))[:MOST_CHECKED]
 

@@ -16,6 +16,7 @@ Found = Mapping[str, Any]
 MOST_PLAIN = 2
 """A set asked in no more ways than these is one of those that are not put in every dress."""
 DARKEST = 155
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def heat(look: Look) -> Text:
     return text
 
 
-def spoken_for(look: Look, at_most: int = 5) -> str:
+def spoken_for(look: Look) -> str:
     """The tokens that speak most for opening the gate, with their scores."""
-    highest = sorted(look.tokens, key=lambda pair: -pair[1])[:at_most]
+    highest = sorted(look.tokens, key=lambda pair: -pair[1])[:MOST_NAMED]
     return ", ".join(f"{visible(token)!r} {said:.2f}" for token, said in highest)
 
 

@@ -5,9 +5,8 @@ from typing import Literal, get_args
 
 from peft import PeftConfig, PeftType, TaskType
 
-from expunge.edits.grun.gate import Gate, GatePool
+from expunge.recipe import Gate, GatePool, Positions
 
-Positions = Literal["last_prompt", "onward", "all_prompt"]
 Composition = Literal["sum", "paper"]
 
 

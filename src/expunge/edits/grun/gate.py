@@ -1,14 +1,13 @@
 """What a gate is: a linear map or a small network over hidden states, and how its token scores become one logit a prompt."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu
 
-Gate = Literal["linear", "mlp"]
-GatePool = Literal["last", "max", "top2", "top3", "attention"]
+from expunge.recipe import Gate, GatePool
 
 MLP_WIDTHS = (256, 64)
 TOP = {"top2": 2, "top3": 3}

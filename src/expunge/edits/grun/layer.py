@@ -7,11 +7,12 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from expunge.edits.grun.config import GrunConfig, Positions, ReftConfig
+from expunge.edits.grun.config import GrunConfig, ReftConfig
 from expunge.edits.grun.gate import gate_scores, new_gate, normed, pooled
 from expunge.edits.grun.state import PromptState
 from expunge.models.sharding import spread_as, whole
 from expunge.models.span import decided_gates, tell
+from expunge.recipe import Positions
 
 GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query")
 

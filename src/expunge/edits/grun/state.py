@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch
-from expunge.edits.grun.config import Positions
 from expunge.errors import ExpungeError
 from expunge.models.span import continued_gates, decided_gates, spanned_batch
+from expunge.recipe import Positions
 
 
 @dataclass(frozen=True)
