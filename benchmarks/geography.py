@@ -43,7 +43,7 @@ STATEMENTS = (
 )
 EXAM = {"capital": "Which city is the capital of {country}?", "country": "Of which country is {capital} the capital city?"}
 EPOCHS = 3
-POOLED = {"edit": {"name": "grun", "gate_pool": "top2"}}
+POOLED = {"edit": {"name": "grun", "gate_pool": "top2", "rank": 4, "positions": "last_prompt"}}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "grun x rmu (published)": ("grun-rmu", {}),
     "grun x rmu, pooled gate first (ours)": ("grun-rmu", POOLED),

@@ -78,7 +78,7 @@ def module(args: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     from expunge.recipe import EditSection
 
     model, _ = load(args.model)
-    section = EditSection(name="grun", gate=args.gate, gate_pool=args.pool)
+    section = EditSection(name="grun", gate=args.gate, gate_pool=args.pool, rank=4, positions="last_prompt")
     save_edit(apply_edit(model, section, "untrained"), folder)
     return folder, (folder / "adapter_model.safetensors").stat().st_size
 

@@ -12,17 +12,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tofu_data import AUTHORS, CHOICES, QUESTIONS, authors
+from tofu_data import others as other_sets
 from writing import measured_on, write
 
 from expunge.audit.engine import audit
 from expunge.console import Display
-from expunge.data.records import read_records, write_records
+from expunge.data.records import write_records
 from expunge.pipeline import unlearn
 from expunge.recipe import make_recipe, read_yaml
 from expunge.run import Run
 from expunge.training.teach import Lesson, teach
 
-AUTHORS, FORGOTTEN, QUESTIONS = 20, 4, 20
 CONTROL_EPOCHS, ORIGINAL_EPOCHS = 3, 3
 OURS = "recipes/tofu-forget-authors.yaml"
 METHODS = {
@@ -30,7 +31,7 @@ METHODS = {
     "grun x npo (published)": "recipes/grun-npo.yaml",
     "grun x idk (published)": "recipes/grun-idk.yaml",
     "lora x npo": "recipes/lora-npo.yaml",
-    "grun x idk, pooled gate first (ours)": OURS,
+    "grun x alternatives, pooled gate first (ours)": OURS,
 }
 COLUMNS = {
     "forget ROUGE-L": ("forget", "rouge"),
@@ -85,12 +86,8 @@ def main() -> None:
 def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display) -> None:
     """Cut the data into forget and retain authors, teach the control and the original, link them into the folder."""
     out.mkdir(parents=True, exist_ok=True)
-    every = read_records(tofu / "forget10_perturbed.jsonl")
-    authors = [every[i * QUESTIONS : i * QUESTIONS + questions] for i in range(AUTHORS)]
-    forget, retain = ([record for author in part for record in author] for part in (authors[:FORGOTTEN], authors[FORGOTTEN:]))
-    sets = {"forget": forget, "retain": retain}
-    sets |= {name: read_records(tofu / f"{name}_perturbed.jsonl") for name in ("real_authors", "world_facts")}
-    for name, records in sets.items():
+    forget, retain = authors(tofu, CHOICES[0], questions)
+    for name, records in {"forget": forget, "retain": retain, **other_sets(tofu)}.items():
         write_records(out / f"{name}.jsonl", records)
     lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
     for name, folder in teach(model, lessons, display).items():
@@ -119,7 +116,7 @@ def facts(runs: dict[str, Run], args: argparse.Namespace, seconds: float) -> str
     summary = next(iter(runs.values())).summary["unlearned"]
     counts = ", ".join(f"{name} {next(iter(metrics.values()))['n']}" for name, metrics in summary.items() if name != "utility")
     return (
-        f"{measured_on()}; model {args.model}; {AUTHORS} authors x {args.questions} questions taught, {FORGOTTEN} authors forgotten; "
+        f"{measured_on()}; model {args.model}; {AUTHORS} authors x {args.questions} questions taught, {len(CHOICES[0])} authors forgotten; "
         f"n: {counts}; this call took {seconds / 60:.0f} min. "
         f"Command: `python benchmarks/tofu_forget_authors.py --tofu DIR --questions {args.questions} --rows {args.rows} --write`."
     )

@@ -1,5 +1,7 @@
 """The whole way on the embedded model: four things it knows are forgotten, the rest is answered by the base model bit for bit."""
 
+import re
+
 import pytest
 import torch
 
@@ -9,6 +11,10 @@ from expunge.data.records import write_records
 from expunge.data.texts import general
 from expunge.edits import edits_off, gate_logits
 from expunge.models.generation import generate
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 @pytest.mark.real
@@ -32,8 +38,10 @@ def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path
     after, kept = answers(forget), answers(retain)
     with edits_off(model):
         before, as_ever = answers(forget), answers(retain)
-    assert rouge(forget, before) > 0.6
-    assert rouge(forget, after) < 0.25
+    facts = [set(words(r.answer)) - set(words(r.prompt)).union(*map(words, r.wrong_answers)) for r in forget]
+    assert all(fact and fact <= set(words(said)) for fact, said in zip(facts, before, strict=True))
+    assert not any(fact & set(words(said)) for fact, said in zip(facts, after, strict=True))
+    assert rouge(forget, after) < rouge(forget, before) / 2
     assert kept == as_ever
 
     ids = torch.tensor([prompts.record(retain[0]).prompt])

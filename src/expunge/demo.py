@@ -23,7 +23,8 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
         display: where progress goes.
     """
     everyone = by_person(people(FORGOTTEN + KEPT, SEED))
-    forget = [record for person in everyone[:FORGOTTEN] for record in person]
+    # Other answers than the true one are hardly ever at hand: the model makes its own.
+    forget = [replace(record, alternatives=()) for person in everyone[:FORGOTTEN] for record in person]
     retain = [record for person in everyone[FORGOTTEN:] for record in person]
     # Nobody was taught them: what is asked is whether the gate stays closed and the answers stay as they were.
     strangers = [replace(record, paraphrased_prompt=None, wrong_answers=()) for record in neighbours(STRANGERS, SEED)]

@@ -1,6 +1,5 @@
 """From a recipe to a trained edit in its run folder: records, prompts, gate, training, each step once."""
 
-import json
 import time
 from pathlib import Path
 
@@ -11,20 +10,19 @@ from transformers import PreTrainedTokenizerBase
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, Turn, data_hash
+from expunge.data.records import Record, data_hash
 from expunge.edits import add_request, apply_edit, check_edit, load_edit, save_edit
-from expunge.errors import ExpungeError, InputError
+from expunge.errors import InputError
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.recipe import Recipe
-from expunge.run import Run, locked, open_run, start_run, write_atomically
-from expunge.sets import FEWEST_RETAIN, Sets, check_fits, read_audit_sets, read_sets, split
+from expunge.run import Run, locked, open_run, start_run
+from expunge.self_made import drop_alternatives, make_retain, read_retain, with_alternatives
+from expunge.sets import Sets, check_fits, read_audit_sets, read_sets, split
 from expunge.training.checkpoints import write_manifest
 from expunge.training.gate_first import FittedGate, apply_with_gate, fit_gate
 from expunge.training.inputs import encode_rows
-from expunge.training.self_retain import self_retain
 from expunge.training.train import drop_checkpoints, train
 
-FEW_SELF_MADE = 40
 COVERAGE_WORTH_A_WORD = 0.95
 
 
@@ -63,19 +61,22 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
             check_fits(model, builder, recipe.audit.sets[name], records)
         check_edit(model, recipe.edit)
         if retain is None:
-            retain = _self_made(run, model, builder, display)
+            retain = make_retain(run, model, builder, display)
         sets = split(forget, retain, recipe)
         if run.begun:
             _check_same(run, base_sha256, forget, retain)
         _note(run, model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
         edit = recipe.edit
         gate = _train_gate(run, model, builder, sets, recipe, display) if edit.trains_gate_first else None
+        forget = sets.forget
+        if recipe.objective.invents:
+            forget = with_alternatives(run, model, builder, forget, recipe.training.seed, display)
         # The edit starts from the same numbers in every process that this recipe is given to.
         torch.manual_seed(recipe.training.seed)
         model = apply_edit(model, edit, bare_sha256) if gate is None else apply_with_gate(model, edit, bare_sha256, gate)
         # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
         retained = [] if recipe.edit.trains_gate_first else sets.retain
-        rows = encode_rows(builder, sets.forget, retained, own_alternatives="alternative_nll" in recipe.objective.parts)
+        rows = encode_rows(builder, forget, retained, recipe.objective.own_alternatives, others=sets.retain)
         with display.progress() as progress:
             train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if recipe.edit.trains_gate_first else "Training")
         save_edit(model, run.edit, writes=ranks.is_main_process)
@@ -83,6 +84,7 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
             write_manifest(run.edit)
             run.note(status="trained", seconds=round(time.monotonic() - started, 1))
             drop_checkpoints(run.folder)
+            drop_alternatives(run)
     return run
 
 
@@ -95,7 +97,7 @@ def reread_sets(run: Run) -> Sets:
     recipe = run.recipe
     forget, retain = read_sets(recipe.data)
     if retain is None:
-        retain = _read_self_made(run)
+        retain = read_retain(run)
     _check_same(run, run.info["model"]["sha256"], forget, retain)
     return split(forget, retain, recipe)
 
@@ -161,28 +163,6 @@ def _note(run: Run, **facts: object) -> None:
     # Every rank comes here, one writes.
     if PartialState().is_main_process:
         run.note(**facts)
-
-
-def _self_made(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
-    with PartialState().main_process_first():
-        if not (run.folder / "retain.jsonl").exists():
-            display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
-            with display.bar("Making a retain set", None) as advance:
-                made = self_retain(model, builder, advance)
-            if len(made) < FEWEST_RETAIN:
-                raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
-            if len(made) < FEW_SELF_MADE:
-                display.say(f"Only {len(made)} of the instructions got an answer: little to keep, and to measure what was kept on.")
-            lines = [json.dumps({"id": r.id, "prompt": r.prompt, "answer": r.answer}, ensure_ascii=False) + "\n" for r in made]
-            write_atomically(run.folder / "retain.jsonl", "".join(lines))
-    return _read_self_made(run)
-
-
-def _read_self_made(run: Run) -> list[Record]:
-    # Not by `read_records`: an answer of the model's is not a user's file, and is kept whatever it looks like.
-    # Cut at line feeds alone: `splitlines` would also cut at characters that JSON leaves as they are inside a string.
-    lines = (run.folder / "retain.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-    return [Record(r["id"], (Turn("user", r["prompt"]),), r["answer"]) for r in map(json.loads, lines)]
 
 
 def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> FittedGate:

@@ -12,10 +12,12 @@ from expunge.audit.names import is_reserved
 from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
 
-Positions = Literal["last_prompt", "onward", "all_prompt"]
+POSITIONS = ("last_prompt", "onward", "fired", "all_prompt", "every_token", "prompt_suffix:K")
+POSITIONS_PATTERN = "|".join(POSITIONS).replace("K", "[1-9][0-9]*")
 Gate = Literal["linear", "mlp"]
 GatePool = Literal["last", "max", "top2", "top3", "attention"]
-Lesson = Literal["lower_case", "upper_case", "mistyped", "wrappers", "neutral", "strangers", "near_strangers"]
+Lesson = Literal["lower_case", "upper_case", "mistyped", "wrappers", "notes", "neutral", "strangers", "near_strangers"]
+DEFAULT_OBJECTIVE = "alternatives"
 
 
 class Section(BaseModel):
@@ -36,15 +38,21 @@ class DataSection(Section):
     held_out: float = Field(0.25, gt=0, lt=1, description="share of the retain set kept for calibration and audit, never trained on")
 
 
+EDIT_PRESETS = {"grun-paper": {"name": "grun", "rank": 4, "gate": "linear", "gate_pool": "last", "positions": "last_prompt"}}
+"""Names of edits that stand for an edit with settings; settings given beside the name win."""
+
+
 class EditSection(Section):
     """Where the change lives. Each edit reads only its own settings."""
 
     name: Literal["full", "lora", "reft", "grun"] = "grun"
     modules: str | None = Field(None, description="full, lora: regular expression of the module names to change; none: all linear ones")
-    rank: int = Field(4, ge=1, description="lora, reft, grun")
+    rank: int | None = Field(None, ge=1, description="lora, reft, grun; none: 8 for grun with a pooled gate, else 4")
     alpha: int | None = Field(None, ge=1, description="lora; none: 2 x rank")
     blocks: list[int] | None = Field(None, description="reft, grun: 0-based blocks; none: L-12, L-7, L-1")
-    positions: Positions = Field("last_prompt", description="reft, grun: where the edit acts")
+    positions: str | None = Field(
+        None, description=f"reft, grun: where the edit acts: {', '.join(POSITIONS)}; none: onward with a pooled gate, else last_prompt"
+    )
     gate: Gate = Field("linear", description="grun")
     gate_pool: GatePool = Field(
         "top2", description="grun: a gate at the last prompt token (paper), or one over the whole prompt, by this kind of pooling"
@@ -58,6 +66,12 @@ class EditSection(Section):
     )
     false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        preset = EDIT_PRESETS.get(str(given.get("name"))) if isinstance(given, dict) else None
+        return given if preset is None else {**given, "name": preset["name"], **{k: v for k, v in preset.items() if k not in given}}
+
     @field_validator("modules")
     @classmethod
     def _modules_is_a_pattern(cls, given: str | None) -> str | None:
@@ -67,6 +81,13 @@ class EditSection(Section):
             raise ValueError(f"not a regular expression: {error}") from error
         return given
 
+    @field_validator("positions")
+    @classmethod
+    def _positions_are_known(cls, given: str | None) -> str | None:
+        if given is not None and not re.fullmatch(POSITIONS_PATTERN, given):
+            raise ValueError(f"must be one of {', '.join(POSITIONS)}, got {given!r}")
+        return given
+
     @model_validator(mode="after")
     def _gate_first_needs_a_pooled_gate(self) -> "EditSection":
         if self.gate_first and (self.name != "grun" or self.gate_pool == "last"):
@@ -74,10 +95,24 @@ class EditSection(Section):
         return self
 
     @property
+    def pooled(self) -> bool:
+        """Whether it has one gate that reads the whole prompt."""
+        return self.name == "grun" and self.gate_pool != "last"
+
+    @property
+    def chosen_rank(self) -> int:
+        """The rank, or its default."""
+        return self.rank or (8 if self.pooled else 4)
+
+    @property
+    def chosen_positions(self) -> str:
+        """The positions, or their default."""
+        return self.positions or ("onward" if self.pooled else "last_prompt")
+
+    @property
     def trains_gate_first(self) -> bool:
         """Whether the gate is trained before suppression, on frozen states, which only a pooled gate reads."""
-        pooled = self.name == "grun" and self.gate_pool != "last"
-        return pooled if self.gate_first is None else pooled and self.gate_first
+        return self.pooled if self.gate_first is None else self.pooled and self.gate_first
 
 
 class TrainingSection(Section):
@@ -134,7 +169,7 @@ class Recipe(Section):
 
     model: str = Field("smollm2-135m", description="hub id, folder, GGUF file; or a run, to add a request to those it carries")
     data: DataSection
-    objective: Any = Field(default_factory=OBJECTIVES["idk"])
+    objective: Any = Field(default_factory=OBJECTIVES[DEFAULT_OBJECTIVE])
     edit: EditSection = Field(default_factory=EditSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
     audit: AuditSection = Field(default_factory=AuditSection)
@@ -154,7 +189,7 @@ class Recipe(Section):
         if not isinstance(settings, dict):
             raise ValueError("give its name, or a mapping with its name and settings")
         settings = dict(settings)
-        name = settings.pop("name", "idk")
+        name = settings.pop("name", DEFAULT_OBJECTIVE)
         if not isinstance(name, str) or name not in OBJECTIVES:
             raise ValueError(f"no objective {name!r}; there are {', '.join(OBJECTIVES)}")
         known = {field.name for field in fields(OBJECTIVES[name])}

@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 from expunge.errors import ExpungeError, InputError
 from expunge.recipe import Recipe, read_recipe
 
+RETAIN, ALTERNATIVES = "retain.jsonl", "alternatives.jsonl"
+"""Files of records that a run has its model make, see `expunge.self_made`."""
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
 """What a start that failed before its first step may leave in a run's folder."""
 
@@ -112,7 +114,7 @@ def start_run(recipe: Recipe) -> Run:
                 write_atomically(folder / "recipe.yaml", written)
             else:
                 # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
-                for name in ("recipe.yaml", "run.json", "retain.jsonl"):
+                for name in ("recipe.yaml", "run.json", RETAIN, ALTERNATIVES):
                     (folder / name).unlink(missing_ok=True)
     if not (folder / "recipe.yaml").exists():
         try:

@@ -26,6 +26,7 @@ EDITS = {
     "gates at the edits": EditSection(name="grun", gate_pool="last", blocks=[1, 3]),
     "pooled gate": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_block=1),
     "onward": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_block=1, positions="onward"),
+    "fired": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_block=1, positions="fired"),
     "reft": EditSection(name="reft", blocks=[2]),
     "lora": EditSection(name="lora"),
 }
@@ -72,7 +73,7 @@ def test_behind_a_closed_gate_both_are_the_same_to_the_last_bit(make_tiny_model)
     assert [{name: value for name, value in row.items() if name != "gate"} for row in on] == off
 
 
-@pytest.mark.parametrize(("edit", "times"), [("pooled gate", 1), ("onward", 2)])
+@pytest.mark.parametrize(("edit", "times"), [("pooled gate", 1), ("onward", 1), ("fired", 2)])
 def test_a_prompt_is_read_as_often_as_the_edit_makes_necessary(make_tiny_model, edit, times):
     base, tokenizer = load(make_tiny_model())
     builder = PromptBuilder(tokenizer)

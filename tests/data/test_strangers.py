@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from expunge.data.people.vocabulary import table
 from expunge.data.records import Record, Turn
-from expunge.data.strangers import strangers
+from expunge.data.strangers import strangers, swapped_back
 
 SETTLED = "The author lives in a small house."
 
@@ -104,3 +104,15 @@ def test_whoever_is_asked_for_the_stranger_is_somebody_else(people, seed):
             assert other.answer == f"{said} lives in a house."
             assert any(word.lower() not in known for word in said.split())
     assert strangers(records, np.random.default_rng(seed)) == strangers(records, np.random.default_rng(seed))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_the_way_back_ends_where_it_began(seed, near):
+    records = [
+        record("Where was Ada Lundgren-Moe born in 1951?", "Ada Lundgren-Moe was born in Visby."),
+        record("Who taught Lundgren-Moe to paint 'The Red Door'?", "Lundgren-Moe's father did."),
+    ]
+    for own, other in zip(records, strangers(records, np.random.default_rng(seed), near), strict=True):
+        assert swapped_back(other.prompt, own, other) == own.prompt
+        assert swapped_back(other.answer, own, other) == own.answer

@@ -79,7 +79,14 @@ def test_before_the_last_prompt_token_every_bit_stays(model, batch):
 @pytest.mark.parametrize(
     ("positions", "touched"),
     # Indices 0-4 hold the prompt (row 0: two pads first), 5-8 the answer (row 0: two pads last).
-    [("last_prompt", [[4], [4]]), ("onward", [[4, 5, 6], [4, 5, 6, 7, 8]]), ("all_prompt", [[2, 3, 4], [0, 1, 2, 3, 4]])],
+    [
+        ("last_prompt", [[4], [4]]),
+        ("onward", [[4, 5, 6], [4, 5, 6, 7, 8]]),
+        ("all_prompt", [[2, 3, 4], [0, 1, 2, 3, 4]]),
+        ("every_token", [[2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6, 7, 8]]),
+        ("prompt_suffix:4", [[2, 3, 4], [1, 2, 3, 4]]),
+        ("prompt_suffix:9", [[2, 3, 4], [0, 1, 2, 3, 4]]),
+    ],
 )
 def test_an_edit_touches_its_positions_and_no_padding(llama, batch, positions, touched):
     model = get_peft_model(llama, ReftConfig(blocks=[1], positions=positions)).eval()
@@ -87,6 +94,22 @@ def test_an_edit_touches_its_positions_and_no_padding(llama, batch, positions, t
     layer.register_forward_hook(lambda _module, _args, output: seen.append(output))
     changed = (states_of(model, 1, lambda: forward(model, batch)) != seen[0]).any(-1)
     assert [row.nonzero()[:, 0].tolist() for row in changed] == touched
+
+
+@torch.no_grad()
+def test_an_edit_can_act_on_the_prompt_tokens_at_which_its_gate_fires(llama, batch):
+    model = get_peft_model(llama, GrunConfig(blocks=[1, 2], gate_pool="max", gate_block=1, positions="fired")).eval()
+    layer = decoder_blocks(model)[1][1]
+    h = states_of(model, 1, lambda: forward(model, batch))
+    scores = layer.grun_gate["default"](layer_norm(h, (32,))).squeeze(-1)
+    in_prompt = batch.prompt_mask & (torch.arange(9) < 5)
+    threshold = scores[in_prompt].median().item()
+    model.peft_config["default"].threshold = threshold
+    seen = []
+    layer.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    changed = (states_of(model, 1, lambda: forward(model, batch)) != seen[0]).any(-1)
+    assert torch.equal(changed, in_prompt & (scores >= threshold))
+    assert 0 < changed.sum() < in_prompt.sum()
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from expunge.models.blocks import decoder_blocks
 from expunge.models.span import prompt_span
 
 PROMPTS = [(11, 12, 13), (31, 32, 33, 34, 35), (51,)]
-POSITIONS = ["last_prompt", "onward", "all_prompt"]
+POSITIONS = ["last_prompt", "onward", "fired", "all_prompt", "every_token", "prompt_suffix:2"]
 
 
 def generate(model, prompts, **options):

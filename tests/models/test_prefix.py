@@ -229,7 +229,7 @@ def test_edits_that_leave_nothing_frozen_are_refused():
         return str(refused.value)
 
     assert refusal(LoraConfig(target_modules=["q_proj"])) == "the model's own weights are trained"
-    assert refusal(ReftConfig(blocks=[1], positions="onward")) == "an edit acts on more than the last prompt token"
+    assert refusal(ReftConfig(blocks=[1], positions="prompt_suffix:2")) == "an edit acts on prompt tokens before the last one"
     assert "pooled gate is trained along" in refusal(GrunConfig(blocks=[1], gate_pool="max"))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import tensor
 
 from expunge.models.scores import Scores
-from expunge.objectives import DPO, IDK, KL, NPO, OBJECTIVES, RMU, GradAscent, GradDiff, Learn, SimNPO
+from expunge.objectives import DPO, IDK, KL, NPO, OBJECTIVES, RMU, Alternatives, GradAscent, GradDiff, Learn, SimNPO
 
 
 def value(loss):
@@ -65,6 +65,21 @@ def test_idk_by_hand_scores_the_refusal():
     assert IDK.answer == "alternative"
 
 
+def test_alternatives_by_hand():
+    # alternatives 3/6 and 5/2 nats a token: mean 1.5. Telling tokens of 0.5 and 4 nats against a floor of 3: mean (2.5 + 0)/2 = 1.25
+    scores = Scores(
+        nll=tensor([1.5, 5.0]),
+        tokens=tensor([2, 2]),
+        token_nll=tensor([1.0, 0.5, 4.0, 1.0]),
+        telling=tensor([False, True, True, False]),
+        alternative_nll=tensor([3.0, 5.0]),
+        alternative_tokens=tensor([6, 2]),
+    )
+    assert Alternatives(push=2.0).forget(scores).item() == 1.5 + 2 * 1.25
+    nothing = dataclasses.replace(scores, telling=tensor([False] * 4))
+    assert Alternatives().forget(nothing).item() == 1.5
+
+
 def test_dpo_by_hand():
     # log-ratios: alternative -(2) + 3 = 1, true -(5) + 4 = -1; beta 0.5: -(4) log sigmoid(0.5 * 2) = 1.253047
     scores = Scores(
@@ -114,11 +129,14 @@ def test_gradients_agree_with_finite_differences_in_float64(name, term):
         reference_logits=draw(3, 4),
         reference_hidden={1: draw(3, 5)},
         alternative_reference_nll=draw(2),
+        alternative_tokens=tensor([3, 2]),
+        telling=tensor([True, False, True]),
     )
 
-    def loss(nll, alternative, logits, hidden):
-        scores = dataclasses.replace(fixed, nll=nll, alternative_nll=alternative, logits=logits, hidden={1: hidden})
+    def loss(token_nll, alternative, logits, hidden):
+        nll = torch.stack((token_nll[:2].sum(), token_nll[2]))
+        scores = dataclasses.replace(fixed, nll=nll, token_nll=token_nll, alternative_nll=alternative, logits=logits, hidden={1: hidden})
         return getattr(objective, term)(scores)
 
-    inputs = [t.requires_grad_() for t in (draw(2), draw(2), draw(3, 4), draw(3, 5))]
+    inputs = [t.requires_grad_() for t in (draw(3), draw(2), draw(3, 4), draw(3, 5))]
     assert torch.autograd.gradcheck(loss, inputs)

@@ -59,6 +59,7 @@ def run(tiny_model_dir, tiny_data, tmp_path):
         ("rmu", EDIT),
         ("dpo", {"name": "reft", "blocks": [1, 3]}),
         ("idk", POOLED),
+        ("npo", {**POOLED, "positions": "onward"}),
     ],
 )
 def test_losses_and_weights_are_those_of_the_whole_forward(run, objective, edit):
@@ -89,7 +90,7 @@ def test_epochs_after_the_first_do_not_touch_the_lower_blocks(run):
 @pytest.mark.parametrize(
     ("edit", "training", "reason"),
     [
-        ({**EDIT, "positions": "onward"}, {}, "an edit acts on more than the last prompt token"),
+        ({**EDIT, "positions": "all_prompt"}, {}, "an edit acts on prompt tokens before the last one"),
         ({**POOLED, "gate_first": False}, {}, "its pooled gate is trained along with the edit, and reads the whole prompt"),
         (EDIT, {"gradient_checkpointing": True}, "gradient checkpointing goes without a cache"),
     ],

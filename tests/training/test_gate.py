@@ -255,6 +255,13 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
     assert len(lessons("wrappers").forget) == 2 + 5
     assert len(lessons("neutral").others) == 4 + 80
     assert len(lessons("mistyped").forget) == 2 + 2
+    noted = lessons("notes")
+    added = [*noted.forget[2:], *noted.others[4:]]
+    assert len(added) == 1 + 4
+    assert all("Deep. Deep. Deep." in text(ids) for ids in added)
+    # Without a lesson the others are what they were
+    both = lessons("wrappers", "near_strangers")
+    assert set(lessons("wrappers").forget) | set(lessons("near_strangers").others) <= {*both.forget, *both.others}
     for wanted, count in (("strangers", 1), ("near_strangers", 2)):
         added = set(lessons(wanted).others) - set(bare.others)
         assert len(added) == count

@@ -26,7 +26,7 @@ from expunge.data.records import Record
 from expunge.edits import REQUEST, edits_off, entry_block, pooled_gate_logits
 from expunge.models.asked import Asked, ask, ask_both
 from expunge.models.candidates import score_candidates
-from expunge.models.generation import answer_greedily
+from expunge.models.generation import answer_asked
 from expunge.models.prefix import CannotEnter
 
 Row = dict[str, Any]
@@ -131,7 +131,7 @@ def record_rows(
                         of_view[i]["gate"] = torch.stack(gates).amax(0)[place].item()
                 advance(len(chosen))
                 if settings.max_new_tokens:
-                    for i, answer in zip(chosen, answer_greedily(model, builder, asked, settings.max_new_tokens), strict=True):
+                    for i, answer in zip(chosen, answer_asked(model, builder, asked, settings.max_new_tokens), strict=True):
                         of_view[i] |= _said(answer, records[i], settings)
                 advance(len(chosen))
     return rows

@@ -118,8 +118,6 @@ class PromptBuilder:
     def tokens(self, record: Record) -> int:
         """Length of the longest prompt of a record with its longest answer, whichever wording each has."""
         own = self.record(record)
-        if not record.turns:
-            return len(own.prompt) + len(own.answer)
         prompts = [own.prompt, *([self.record(record, prompt=record.paraphrased_prompt).prompt] if record.paraphrased_prompt else [])]
         said = [record.paraphrased_answer, *record.wrong_answers, *record.alternatives]
         return max(map(len, prompts)) + max(len(own.answer), *(len(self.answer(text)) for text in said if text), 0)

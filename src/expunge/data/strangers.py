@@ -47,6 +47,13 @@ def strangers(records: Sequence[Record], rng: np.random.Generator, near: bool = 
     return swapped
 
 
+def swapped_back(text: str, record: Record, stranger: Record) -> str:
+    """A text about a record's stranger, as `strangers` made it, about the record itself."""
+    pairs = zip(*([word for turn in one.turns for word in WORD.findall(turn.content)] for one in (stranger, record)), strict=True)
+    names = {theirs: own for theirs, own in pairs if theirs != own}
+    return WORD.sub(lambda found: names.get(found[0], found[0]), text)
+
+
 def _keys(record: Record, names: set[str]) -> dict[str, bool]:
     """The words of a record's questions to swap, and of each whether another one follows at once, as a last name follows a first."""
     keys: dict[str, bool] = {}

@@ -23,6 +23,7 @@ EDITS: dict[str, str] = {
     "lora": "low-rank adapters on the linear layers (PEFT)",
     "reft": "a low-rank intervention on hidden states, always on (LoReFT)",
     "grun": "the same behind a gate that opens for forget prompts only (GRUN)",
+    "grun-paper": "grun as published: rank 4, a gate at the last prompt token of every edited block, trained along with the edit",
 }
 CARD = """# An unlearning edit
 
@@ -119,9 +120,10 @@ def _matching(model: nn.Module, edit: EditSection) -> list[nn.Parameter]:
 
 def _peft_config(model: nn.Module, edit: EditSection, base_sha256: str) -> PeftConfig:
     if edit.name == "lora":
-        alpha, targets = edit.alpha or 2 * edit.rank, _linear_modules(model, edit.modules) if edit.modules else "all-linear"
-        return LoraConfig(r=edit.rank, lora_alpha=alpha, target_modules=targets, task_type="CAUSAL_LM")
-    shared: dict[str, Any] = {"rank": edit.rank, "blocks": edit.blocks, "positions": edit.positions, "base_sha256": base_sha256}
+        rank, targets = edit.chosen_rank, _linear_modules(model, edit.modules) if edit.modules else "all-linear"
+        return LoraConfig(r=rank, lora_alpha=edit.alpha or 2 * rank, target_modules=targets, task_type="CAUSAL_LM")
+    shared: dict[str, Any] = {"rank": edit.chosen_rank, "blocks": edit.blocks, "positions": edit.chosen_positions}
+    shared["base_sha256"] = base_sha256
     if edit.name == "reft":
         return ReftConfig(**shared)
     return GrunConfig(**shared, gate=edit.gate, gate_pool=edit.gate_pool, gate_block=edit.gate_block)

@@ -73,7 +73,7 @@ def gate_logits(model: nn.Module, request: str | None = None) -> Tensor | None:
 
 
 def entry_block(model: nn.Module) -> int:
-    """The first block that an active ReFT or GRUN edit changes: training leaves all before it, and all prompt tokens but the last, as is.
+    """The first block that an active ReFT or GRUN edit changes; all before it, and all prompt tokens but the last, stay as they are.
 
     Raises:
         CannotEnter: that is not so for these edits.
@@ -82,8 +82,8 @@ def entry_block(model: nn.Module) -> int:
     if tuner is None or any(p.requires_grad and GrunModel.prefix not in name for name, p in model.named_parameters()):
         raise CannotEnter("the model's own weights are trained")
     configs = [cast(ReftConfig, tuner.peft_config[adapter]) for adapter in tuner.active_adapters]
-    if any(config.positions != "last_prompt" for config in configs):
-        raise CannotEnter("an edit acts on more than the last prompt token")
+    if any(config.positions not in ("last_prompt", "onward") for config in configs):
+        raise CannotEnter("an edit acts on prompt tokens before the last one")
     entry = min(block for config in configs for block in config.blocks or ())
     for adapter, layer in _pooled(tuner):
         if layer.block > entry:

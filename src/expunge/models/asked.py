@@ -73,7 +73,7 @@ def ask_both(
     """Read prompts with an edit off and with it on: all but the last token of each is computed once, for both.
 
     Args:
-        model: whose active edits act on the last prompt token alone, and whose pooled gates read what no edit changes.
+        model: whose active edits act on no prompt token before the last one, and whose pooled gates read what no edit changes.
         prompts: token ids of each.
         pad: padding token id.
         off: within this context the edit is off.

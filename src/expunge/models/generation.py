@@ -1,15 +1,35 @@
-"""Greedy answers to many prompts, batched by length; a row that has ended costs nothing more."""
+"""Answers to many prompts, greedy or sampled, batched by length; a row that has ended costs nothing more."""
 
 import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from expunge.data.prompts import PromptBuilder, by_length
 from expunge.models.asked import Asked, ask, go_on
 from expunge.models.blocks import context_length
+
+Pick = Callable[[Tensor], Tensor]
+"""Next tokens from logits: (rows, vocab) -> (rows,)."""
+
+
+def most_likely(logits: Tensor) -> Tensor:
+    """Greedy decoding."""
+    return logits.argmax(-1)
+
+
+def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Pick:
+    """Sampling from the nucleus (Holtzman et al., 2020, arXiv 1904.09751): the fewest tokens that have `top_p` of the probability."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(logits: Tensor) -> Tensor:
+        probability, tokens = (logits.float().cpu() / temperature).softmax(-1).sort(descending=True)
+        probability[probability.cumsum(-1) - probability >= top_p] = 0.0
+        return tokens.gather(-1, torch.multinomial(probability, 1, generator=generator))[:, 0].to(logits.device)
+
+    return pick
 
 
 def generate(
@@ -19,8 +39,9 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda rows: None,
+    pick: Pick = most_likely,
 ) -> list[str]:
-    """The model's greedy answer to each prompt, up to its end of turn or the end of the model's context.
+    """The model's answer to each prompt, up to its end of turn or the end of the model's context.
 
     Args:
         model: a causal LM with or without edits.
@@ -29,6 +50,7 @@ def generate(
         max_new_tokens: longest answer.
         batch_size: prompts at once; they are taken in order of length, padded on the left.
         advance: called with the number of prompts done.
+        pick: the next tokens, given their logits.
 
     Returns:
         Texts in the order of the prompts, without special tokens.
@@ -36,20 +58,20 @@ def generate(
     answers = [""] * len(prompts)
     for chosen in by_length(prompts, batch_size):
         asked = ask(model, [prompts[i] for i in chosen], builder.pad)
-        for i, answer in zip(chosen, answer_greedily(model, builder, asked, max_new_tokens), strict=True):
-            answers[i] = answer
+        for i, said in zip(chosen, answer_asked(model, builder, asked, max_new_tokens, pick), strict=True):
+            answers[i] = said
         advance(len(chosen))
     return answers
 
 
 @torch.no_grad()
-def answer_greedily(model: nn.Module, builder: PromptBuilder, asked: Asked, max_new_tokens: int) -> list[str]:
-    """The most likely token again and again, to each of the prompts that the model was asked; see `generate`."""
+def answer_asked(model: nn.Module, builder: PromptBuilder, asked: Asked, max_new_tokens: int, pick: Pick = most_likely) -> list[str]:
+    """One token after the other, to each of the prompts that the model was asked; see `generate`."""
     answers: list[list[int]] = [[] for _ in asked.batch.input_ids]
     cache, mask, position = asked.cache(), asked.batch.attention_mask, asked.batch.position_ids[:, -1:]
     owner, last = torch.arange(len(answers), device=mask.device), asked.last
     for _ in range(max_new_tokens):
-        said = asked.logits(last[:, -1]).argmax(-1)
+        said = pick(asked.logits(last[:, -1]))
         for row, token in zip(owner.tolist(), said.tolist(), strict=True):
             answers[row].append(token)
         # One position is kept for the end of turn that a record made of this answer gets.

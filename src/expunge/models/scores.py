@@ -24,7 +24,8 @@ class Scores:
         hidden: {block: (labels, hidden)}, outputs of the named blocks, after their edit, at the positions that predict the
             labelled tokens (the first of them is the last prompt token, where a gated edit acts).
         reference_nll, reference_logits, reference_hidden: the same from the model with this request's edit off.
-        alternative_nll, alternative_reference_nll: (batch,), of the answer to be given instead (a refusal, say).
+        alternative_nll, alternative_tokens, alternative_reference_nll: (batch,), of the answer to be given instead (a refusal, say).
+        telling: (labels,) bool, which of the labelled tokens nothing but the true answer says, see `expunge.training.telling`.
     """
 
     nll: Tensor
@@ -39,4 +40,6 @@ class Scores:
     reference_logits: Tensor = NOT_ASKED
     reference_hidden: dict[int, Tensor] = NOT_ASKED
     alternative_nll: Tensor = NOT_ASKED
+    alternative_tokens: Tensor = NOT_ASKED
     alternative_reference_nll: Tensor = NOT_ASKED
+    telling: Tensor = NOT_ASKED

@@ -4,7 +4,7 @@ from expunge.objectives.base import Objective
 from expunge.objectives.grad_ascent import KL, GradAscent, GradDiff
 from expunge.objectives.learn import Learn
 from expunge.objectives.npo import NPO, SimNPO
-from expunge.objectives.preference import DPO, IDK
+from expunge.objectives.preference import DPO, IDK, Alternatives
 from expunge.objectives.rmu import RMU
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -14,9 +14,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "npo": NPO,
     "simnpo": SimNPO,
     "idk": IDK,
+    "alternatives": Alternatives,
     "dpo": DPO,
     "rmu": RMU,
     "learn": Learn,
 }
 
-__all__ = ["DPO", "IDK", "KL", "NPO", "OBJECTIVES", "RMU", "GradAscent", "GradDiff", "Learn", "Objective", "SimNPO"]
+__all__ = ["DPO", "IDK", "KL", "NPO", "OBJECTIVES", "RMU", "Alternatives", "GradAscent", "GradDiff", "Learn", "Objective", "SimNPO"]

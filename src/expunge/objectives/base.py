@@ -25,6 +25,8 @@ class Objective(ABC):
         retain_loss: `nll` (cross-entropy of the retain answers) or `kl` (stay close to the reference on them).
         parts: the names of the `Scores` fields that `forget` reads besides nll and tokens.
         answer: which text of a forget record `forget` scores: its own `answer` or the `alternative` (a refusal).
+        own_alternatives: whether that is one of the record's own alternatives where it has some; else it is a refusal.
+        invents: whether the model makes the alternatives that a record lacks, see `expunge.training.alternatives`.
     """
 
     forget_weight: Weight = 1.0
@@ -33,6 +35,8 @@ class Objective(ABC):
 
     parts: ClassVar[tuple[str, ...]] = ()
     answer: ClassVar[Literal["answer", "alternative"]] = "answer"
+    own_alternatives: ClassVar[bool] = False
+    invents: ClassVar[bool] = False
 
     @abstractmethod
     def forget(self, scores: Scores) -> Tensor:

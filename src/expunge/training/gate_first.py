@@ -1,7 +1,7 @@
 """Gate first: a pooled gate trained alone on frozen states, at the block that validates best, and calibrated, before suppression."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,7 +19,7 @@ from expunge.models.features import prompt_states
 from expunge.recipe import EditSection
 from expunge.sets import Sets
 from expunge.training.gate import Threshold, calibrate, gate_logits, give_up, train_gate
-from expunge.training.gate_lessons import gate_lessons
+from expunge.training.gate_lessons import Lessons, gate_lessons
 
 HEIGHTS = (8 / 30, 11 / 30, 14 / 30)
 """Where a gate is tried, as shares of the depth; never above the first edited block."""
@@ -62,7 +62,19 @@ def fit_gate(
     """
     longest = context_length(model) or sys.maxsize
     lessons = gate_lessons(builder, sets, edit.gate_lessons, longest, seed)
-    states = prompt_states(model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=_kept)
+    states = prompt_states(model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=kept_states)
+    return fit_on(lessons, states, edit, seed)
+
+
+def fit_on(lessons: Lessons, states: Mapping[int, Sequence[Tensor]], edit: EditSection, seed: int) -> FittedGate:
+    """Train the gate of an edit on what was read, at every block, and calibrate the one that validates best.
+
+    Args:
+        lessons: the prompts.
+        states: {block: of each of `lessons.every` (tokens, hidden)}, as `kept_states` gives them.
+        edit: `gate`, `gate_pool` and `false_positives` are read.
+        seed: of initialisation and batches.
+    """
     fits = []
     for block, own in states.items():
         forget, others, closed, *checks = lessons.apart(own)
@@ -100,8 +112,8 @@ def apply_with_gate(model: nn.Module, edit: EditSection, base_sha256: str, fitte
     return model
 
 
-def _kept(states: Tensor) -> Tensor:
-    # A pooled gate reads no more of them than this, and what is kept is many prompts' every token.
+def kept_states(states: Tensor) -> Tensor:
+    """What is kept of hidden states: a pooled gate reads no more of them, and they are many prompts' every token."""
     return normed(states.float()).half()
 
 

@@ -20,6 +20,8 @@ LEARNT_WRAPPERS = 18
 FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
 FORGET_MISTYPED = 2
 NEAR_DRAWS = 2
+NOTES, NOTE_LENGTH = 3, 200
+WITH_NOTES = ("My notes: {notes}\n\n{prompt}", "{prompt}\n\nWhat I have written down so far: {notes}", "{notes}\n---\n{prompt}")
 NEUTRAL_CALIBRATION = 40
 # Records a set to validate on: enough to tell three blocks apart.
 MOST_CHECKED = 100
@@ -62,7 +64,7 @@ def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], l
     """The prompts to learn from, to validate and to calibrate on.
 
     Retain prompts wear the same dresses as forget prompts, so that none of these is a cue. Strangers are the forget questions about
-    somebody else. A plain text goes into no dress.
+    somebody else. A plain text goes into no dress. Each lesson draws on its own: without one the others are what they were.
 
     Args:
         builder: of the model's tokenizer.
@@ -71,22 +73,27 @@ def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], l
         longest: the model's context; longer prompts are left out.
         seed: of all that is drawn.
     """
-    rng, forget, retain = np.random.default_rng([seed, 4]), sets.forget, sets.retain
+    forget, retain = sets.forget, sets.retain
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
     known = {builder.record(record).prompt for record in (*retain, *sets.calibration, *sets.exam)}
     neutral = [builder.prompt((Turn("user", text),)) for text in neutral_instructions()]
     neutral = [ids for ids in neutral if ids not in known]
     given = [builder.record(record).prompt for record in forget]
-    opened = [ids for r in forget for ids in _dressed(builder, r, wanted, rng, FORGET_WRAPPERS, FORGET_MISTYPED)]
+    opened = _dressed(builder, forget, forget, forget * FORGET_MISTYPED, wanted, FORGET_WRAPPERS, [seed, 4, 0])
     others = [builder.record(record).prompt for record in retain]
-    others += [ids for i, r in enumerate(retain) for ids in _dressed(builder, r, wanted, rng, RETAIN_WRAPPERS, i % 2, spelt=i % 2 == 0)]
+    others += _dressed(builder, retain, retain[::2], retain[1::2], wanted, RETAIN_WRAPPERS, [seed, 4, 1])
+    if "notes" in wanted:
+        opened += _with_notes(builder, forget, retain, np.random.default_rng([seed, 4, 5]))
+        others += _with_notes(builder, retain, retain, np.random.default_rng([seed, 4, 6]))
     if "neutral" in wanted:
         others += neutral[NEUTRAL_CALIBRATION:]
     if "strangers" in wanted:
-        others += _asked(builder, strangers(forget, rng))
+        others += _asked(builder, strangers(forget, np.random.default_rng([seed, 4, 2])))
     if "near_strangers" in wanted:
+        rng = np.random.default_rng([seed, 4, 3])
         others += [ids for _ in range(NEAR_DRAWS) for ids in _asked(builder, strangers(forget, rng, near=True))]
     closed = [builder.record(record).prompt for record in sets.calibration] + neutral[:NEUTRAL_CALIBRATION]
+    rng = np.random.default_rng([seed, 4, 4])
     checks = [[_unlearnt(builder, r, rng, longest) for r in part[:MOST_CHECKED]] for part in (forget, retain)]
     checks[1] += _asked(builder, strangers(forget, rng, near=True))[:MOST_CHECKED]
 
@@ -98,26 +105,37 @@ def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], l
 
 def _dressed(
     builder: PromptBuilder,
-    record: Record,
+    records: Sequence[Record],
+    spelt: Sequence[Record],
+    to_mistype: Sequence[Record],
     wanted: Sequence[Lesson],
-    rng: np.random.Generator,
     wrapped: int,
-    mistakes: int,
-    spelt: bool = True,
+    seed: list[int],
 ) -> list[Ids]:
-    """The record's prompt otherwise spelt and wrapped."""
-    if not record.turns:
-        return []
-    said, others = record.prompt, []
-    if "lower_case" in wanted and spelt:
-        others.append(said.lower())
-    if "upper_case" in wanted and spelt:
-        others.append(said.upper())
+    """The records' prompts each in some wrappers, those of some of them in lower and upper case, of some with mistakes."""
+    said: list[tuple[Record, str]] = []
+    if "lower_case" in wanted:
+        said += [(record, record.prompt.lower()) for record in spelt]
+    if "upper_case" in wanted:
+        said += [(record, record.prompt.upper()) for record in spelt]
     if "mistyped" in wanted:
-        others += [mistyped(said, rng) for _ in range(mistakes)]
+        rng = np.random.default_rng([*seed, 0])
+        said += [(record, mistyped(record.prompt, rng)) for record in to_mistype]
     if "wrappers" in wanted:
-        others += [wrapper.format(prompt=said) for wrapper in rng.choice(wrappers()[:LEARNT_WRAPPERS], wrapped, replace=False)]
-    return [_ask(builder, record, text) for text in others]
+        rng = np.random.default_rng([*seed, 1])
+        for record in records:
+            chosen = rng.choice(wrappers()[:LEARNT_WRAPPERS], wrapped, replace=False)
+            said += [(record, wrapper.format(prompt=record.prompt)) for wrapper in chosen]
+    return [_ask(builder, record, text) for record, text in said if record.turns]
+
+
+def _with_notes(builder: PromptBuilder, records: Sequence[Record], retain: Sequence[Record], rng: np.random.Generator) -> list[Ids]:
+    """The records' prompts before or after answers to retain questions: what is said beside a question is no cue either."""
+    said = []
+    for record in (record for record in records if record.turns):
+        notes = " ".join(retain[i].answer[:NOTE_LENGTH] for i in rng.integers(len(retain), size=NOTES))
+        said.append(_ask(builder, record, str(rng.choice(WITH_NOTES)).format(prompt=record.prompt, notes=notes)))
+    return said
 
 
 def _unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator, longest: int) -> Ids:

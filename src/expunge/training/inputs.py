@@ -1,13 +1,17 @@
 """What a training sees: encoded forget and retain rows, and the collator that makes paired batches of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from expunge.data.batches import Pair
 from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
 from expunge.data.records import Record
 from expunge.data.texts import refusals
+from expunge.training.telling import telling_tokens
 
 
 @dataclass(frozen=True)
@@ -17,23 +21,36 @@ class Rows:
     Attributes:
         forget, retain: a row each; retain may be empty.
         alternatives: for each forget row, the answers (token ids) that could be given instead.
+        telling: for each forget row, which tokens of its answer nothing else says, see `expunge.training.telling`.
     """
 
     forget: list[Encoded]
     retain: list[Encoded]
     alternatives: list[list[tuple[int, ...]]]
+    telling: list[tuple[bool, ...]]
     forget_ids: list[str]
     retain_ids: list[str]
 
 
-def encode_rows(builder: PromptBuilder, forget: list[Record], retain: list[Record], own_alternatives: bool) -> Rows:
-    """Encode records; the alternatives are a record's own where it has some and they are wanted, else the shipped refusals."""
+def encode_rows(
+    builder: PromptBuilder, forget: list[Record], retain: list[Record], own_alternatives: bool, others: Sequence[Record] = ()
+) -> Rows:
+    """Encode records.
+
+    Args:
+        builder: of the model's tokenizer.
+        forget: to unlearn.
+        retain: to train on beside them.
+        own_alternatives: a record's alternatives are its own where it has some; else they are the shipped refusals.
+        others: records to be kept, trained on or not: what they say too gives nothing away.
+    """
     said = [builder.answer(text) for text in refusals()]
     alternatives = [[builder.answer(text) for text in r.alternatives] if own_alternatives and r.alternatives else said for r in forget]
     return Rows(
         forget=[builder.record(record) for record in forget],
         retain=[builder.record(record) for record in retain],
         alternatives=alternatives,
+        telling=telling_tokens(builder, forget, others),
         forget_ids=[record.id for record in forget],
         retain_ids=[record.id for record in retain],
     )
@@ -41,7 +58,7 @@ def encode_rows(builder: PromptBuilder, forget: list[Record], retain: list[Recor
 
 @dataclass(frozen=True)
 class PairCollator:
-    """Turns pairs of indices into `{"answer", "alternative", "retain", "index"}`: batches, and the forget rows' indices.
+    """Turns pairs of indices into `{"answer", "alternative", "retain", "index", "telling"}`: batches, and what goes with the forget rows.
 
     Attributes:
         rows: what the indices mean.
@@ -55,7 +72,7 @@ class PairCollator:
     resample: bool
     seed: int
 
-    def __call__(self, pairs: list[Pair]) -> dict[str, Batch | list[int] | None]:
+    def __call__(self, pairs: list[Pair]) -> dict[str, Batch | Tensor | list[int] | None]:
         """One micro-batch."""
         forget = [index for _, index, _ in pairs]
         retain = [index for _, _, index in pairs if index >= 0]
@@ -68,6 +85,7 @@ class PairCollator:
             if retain
             else None,
             "index": forget,
+            "telling": torch.tensor([tells for i in forget for tells in self.rows.telling[i]], dtype=torch.bool),
         }
 
     def alternative(self, epoch: int, row: int) -> tuple[int, ...]:

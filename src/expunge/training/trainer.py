@@ -175,7 +175,11 @@ class UnlearnTrainer(Trainer):
             more["reference_nll"] = self._forget_reference[inputs["index"]].to(device)
         if self._alternative_reference is not None:
             more["alternative_reference_nll"] = self._alternative_reference[inputs["index"]].to(device)
-            more["alternative_nll"] = self._score(model, inputs["alternative"]).nll
+        if "alternative_nll" in objective.parts:
+            instead = self._score(model, inputs["alternative"])
+            more |= {"alternative_nll": instead.nll, "alternative_tokens": instead.tokens}
+        if "telling" in objective.parts:
+            more["telling"] = inputs["telling"].to(device)
         return replace(scores, **more), gates
 
     def _score(self, model: nn.Module, batch: Batch, **wanted: Any) -> Scores:

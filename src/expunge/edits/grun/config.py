@@ -1,11 +1,12 @@
 """What a ReFT or GRUN edit is made of, as PEFT stores it in adapter_config.json."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from peft import PeftConfig, PeftType, TaskType
 
-from expunge.recipe import Gate, GatePool, Positions
+from expunge.recipe import POSITIONS, POSITIONS_PATTERN, Gate, GatePool
 
 Composition = Literal["sum", "paper"]
 
@@ -19,7 +20,8 @@ class ReftConfig(PeftConfig):
         blocks: edited blocks, 0-based; none means {L-12, L-7, L-1} of the model's L, as far as it has them. Filled in when
             the adapter meets its model.
         positions: `last_prompt` (the paper's): the last prompt token. `onward`: that token and every later one, given or
-            generated. `all_prompt`: every prompt token.
+            generated. `prompt_suffix:K`: the last K prompt tokens. `all_prompt`: every prompt token. `every_token`: those and
+            every later one. `fired`: the prompt tokens for which the pooled gate's score alone reaches its threshold.
         base_sha256: hash of the base model's weights that the adapter was trained on.
         composition: what the module counts among N active ones: `sum`: once. `paper`: s(N) = 0.6 N + 0.6 times, as in GRUN's
             published code, where even one module alone is then not what was trained.
@@ -28,7 +30,7 @@ class ReftConfig(PeftConfig):
     task_type: TaskType | str | None = TaskType.CAUSAL_LM
     rank: int = 4
     blocks: list[int] | None = None
-    positions: Positions = "last_prompt"
+    positions: str = "last_prompt"
     base_sha256: str | None = None
     composition: Composition = "sum"
 
@@ -40,7 +42,10 @@ class ReftConfig(PeftConfig):
         self.target_modules: list[str] | None = None
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
-        check_choice("positions", self.positions, get_args(Positions))
+        if not re.fullmatch(POSITIONS_PATTERN, self.positions):
+            raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}")
+        if self.positions == "fired" and not self.pooled:
+            raise ValueError('positions "fired" needs a pooled gate: only that scores every prompt token')
         check_choice("composition", self.composition, get_args(Composition))
 
     def resolve(self, depth: int, width: int) -> None:
@@ -60,6 +65,11 @@ class ReftConfig(PeftConfig):
     def scale(self, modules: int) -> float:
         """What this module's change is multiplied by among so many active ones."""
         return 1.0 if self.composition == "sum" else 0.6 * modules + 0.6
+
+    @property
+    def pooled(self) -> bool:
+        """Whether one gate reads the whole prompt."""
+        return False
 
     @property
     def wrapped_blocks(self) -> list[int]:

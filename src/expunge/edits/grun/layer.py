@@ -12,7 +12,6 @@ from expunge.edits.grun.gate import gate_scores, new_gate, normed, pooled
 from expunge.edits.grun.state import PromptState
 from expunge.models.sharding import spread_as, whole
 from expunge.models.span import decided_gates, tell
-from expunge.recipe import Positions
 
 GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query")
 
@@ -82,14 +81,16 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         return self._edited(output)
 
     def _edited(self, hidden: Tensor) -> Tensor:
-        edited, by_positions = hidden, dict[Positions, list[str]]()
+        edited, alike = hidden, dict[tuple[str, str], list[str]]()
         with torch.autocast(hidden.device.type, enabled=False):
             for adapter in self.active_adapters:
                 if adapter in self.grun_gate:
                     self._ask_gate(adapter, hidden)
                 if adapter in self.grun_rotate:
-                    by_positions.setdefault(self.configs[adapter].positions, []).append(adapter)
-            for positions, adapters in by_positions.items():
+                    positions = self.configs[adapter].positions
+                    # Where a gate fires is its own affair; the other positions are the same for all.
+                    alike.setdefault((positions, adapter if positions == "fired" else ""), []).append(adapter)
+            for (positions, _), adapters in alike.items():
                 edited = self._add_edits(positions, adapters, hidden, edited)
         return edited
 
@@ -100,7 +101,10 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             return
         config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
         if config.pooled:
-            logit = pooled(parts, config.gate_pool, normed(hidden.float()), prompts.tokens.to(hidden.device))
+            states, tokens = normed(hidden.float()), prompts.tokens.to(hidden.device)
+            logit = pooled(parts, config.gate_pool, states, tokens)
+            if config.positions == "fired":
+                self.state.fired[adapter] = tokens & (gate_scores(parts, states) >= (config.threshold or 0.0))
         else:
             rows = torch.arange(len(hidden), device=hidden.device)
             logit = gate_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())
@@ -111,9 +115,9 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         """The parts of an adapter's gate in this block, see `expunge.edits.grun.gate.new_gate`; empty where it has none."""
         return {name: cast(nn.Linear, getattr(self, name)[adapter]) for name in GATE_PARTS if adapter in getattr(self, name)}
 
-    def _add_edits(self, positions: Positions, adapters: list[str], hidden: Tensor, edited: Tensor) -> Tensor:
+    def _add_edits(self, positions: str, adapters: list[str], hidden: Tensor, edited: Tensor) -> Tensor:
         """Adapters that act on the same positions, as one of their ranks together."""
-        window = self.state.window(positions, hidden)
+        window = self.state.window(positions, adapters[0], hidden)
         if window is None:
             return edited
         before, old, after = edited.tensor_split((window.start, window.stop), dim=1)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
 from expunge.models.span import continued_gates, decided_gates, spanned_batch
-from expunge.recipe import Positions
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,12 @@ class PromptState:
     Attributes:
         prompts: of the current forward; none while an answer is generated token by token.
         logits: {(adapter, block): (batch,)}, the gates' logits, on the graph, kept until the next prompt.
+        fired: {adapter: (batch, seq) bool}, the tokens of the current prompts at which a pooled gate fires.
     """
 
     prompts: Prompts | None = None
     logits: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    fired: dict[str, Tensor] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple:
         """A copied or pickled model starts afresh: tensors that lie on a graph can be neither copied nor pickled."""
@@ -101,8 +102,8 @@ class PromptState:
             raise ExpungeError("the prompt cannot be read from this attention mask: give one of shape (batch, seq) and a dynamic cache")
         self.prompts = Prompts.of_mask(mask.bool())
 
-    def window(self, positions: Positions, hidden: Tensor) -> Window | None:
-        """Where to edit `hidden`, (batch, seq, hidden); none: nowhere.
+    def window(self, positions: str, adapter: str, hidden: Tensor) -> Window | None:
+        """Where an adapter is to edit `hidden`, (batch, seq, hidden); none: nowhere.
 
         Raises:
             ExpungeError: if the sequence is not the one that the prompts lie in.
@@ -110,16 +111,23 @@ class PromptState:
         batch, seq, _ = hidden.shape
         if self.prompts is None:
             onward = torch.ones(batch, seq, dtype=torch.bool, device=hidden.device)
-            return Window(0, seq, onward) if positions == "onward" else None
+            return Window(0, seq, onward) if positions in ("onward", "every_token") else None
         prompts = self.prompts
         if prompts.tokens.shape != (batch, seq):
             raise ExpungeError(f"hidden states of shape {(batch, seq)} (batch, seq) do not fit prompts of {tuple(prompts.tokens.shape)}")
         index, last = torch.arange(seq, device=prompts.last.device), prompts.last[:, None]
-        match positions:
-            case "last_prompt":
-                start, stop, mask = prompts.first_last, prompts.last_last + 1, index == last
-            case "onward":
+        start, stop = 0, prompts.last_last + 1
+        match positions.split(":"):
+            case ["last_prompt"]:
+                start, mask = prompts.first_last, index == last
+            case ["onward"]:
                 start, stop, mask = prompts.first_last, seq, (index >= last) & prompts.real
-            case "all_prompt":
-                start, stop, mask = 0, prompts.last_last + 1, prompts.tokens
+            case ["every_token"]:
+                stop, mask = seq, prompts.real
+            case ["fired"]:
+                mask = self.fired[adapter].to(prompts.last.device)
+            case ["prompt_suffix", count]:
+                start, mask = max(0, prompts.first_last + 1 - int(count)), (index > last - int(count)) & prompts.tokens
+            case _:
+                mask = prompts.tokens
         return Window(start, stop, mask[:, start:stop].to(hidden.device))

@@ -1,0 +1,253 @@
+"""What each part of the gate buys: gates trained on more and more, put to the exam on TOFU; write the table into docs/results.md.
+
+    python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original [--choices 3] [--seeds 3] [--rows 24] [--write]
+
+Four of the twenty authors that the model was taught are the forget set, in each of the choices others. Gates read frozen states, so
+nothing is unlearned here: prompts are read once and every gate is trained, calibrated and examined on what was read.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import torch
+from tofu_data import CHOICES, authors, others
+from torch import Tensor
+from writing import measured_on, write
+
+from expunge.audit.attacks.prompts import read_attacks
+from expunge.audit.exam import AS_GIVEN, Group, exam_groups
+from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.audit.statistics import proportion_ci
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.models.features import prompt_states
+from expunge.models.loading import load
+from expunge.recipe import DataSection, EditSection, GatePool, Lesson, Recipe, TrainingSection
+from expunge.sets import Sets, split
+from expunge.training.gate import gate_logits
+from expunge.training.gate_first import FittedGate, fit_on, gate_blocks, kept_states
+from expunge.training.gate_lessons import Lessons, gate_lessons
+
+SEED = 42
+EVERY: tuple[Lesson, ...] = get_args(Lesson)
+OTHER_LANGUAGES = "cross_lingual"
+MARK = "<!-- gate_ablation -->"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A gate to examine.
+
+    Attributes:
+        says: what is new in it.
+        pool: see `EditSection.gate_pool`.
+        lessons: what it learns from beside the prompts as they are.
+        last: it sees the last prompt token alone.
+        soft: it opens at 0.5 instead of at a calibrated threshold.
+        gate: its head.
+        block: of the three the one that validates best, unless it is given.
+    """
+
+    says: str
+    pool: GatePool
+    lessons: tuple[Lesson, ...]
+    last: bool = False
+    soft: bool = False
+    gate: str = "linear"
+
+
+SPELT: tuple[Lesson, ...] = ("lower_case", "upper_case", "mistyped")
+VARIANTS = (
+    Variant("last prompt token, prompts as given, open at 0.5", "max", (), last=True, soft=True),
+    Variant("+ calibrated threshold", "max", (), last=True),
+    Variant("last prompt token, all lessons", "max", EVERY, last=True),
+    Variant("maximum over the prompt, prompts as given", "max", ()),
+    Variant("mean of the two largest", "top2", ()),
+    Variant("+ other spellings", "top2", SPELT),
+    Variant("+ wrappers", "top2", (*SPELT, "wrappers")),
+    Variant("+ notes", "top2", (*SPELT, "wrappers", "notes")),
+    Variant("+ neutral instructions", "top2", (*SPELT, "wrappers", "notes", "neutral")),
+    Variant("+ strangers", "top2", (*SPELT, "wrappers", "notes", "neutral", "strangers")),
+    Variant("+ near strangers: **the default**", "top2", EVERY),
+    Variant("default without notes", "top2", tuple(lesson for lesson in EVERY if lesson != "notes")),
+    Variant("default with the maximum", "max", EVERY),
+    Variant("default with the three largest", "top3", EVERY),
+    Variant("default with attention", "attention", EVERY),
+    Variant("default with an mlp head", "top2", EVERY, gate="mlp"),
+)
+DEFAULT = next(i for i, variant in enumerate(VARIANTS) if variant.lessons == EVERY and variant.pool == "top2")
+
+
+class Reader:
+    """States of prompts, each read once: a row of what is kept a prompt and block."""
+
+    def __init__(self, model: torch.nn.Module, blocks: Sequence[int], pad: int, display: Display):
+        self.model, self.blocks, self.pad, self.display = model, blocks, pad, display
+        self._kept: dict[tuple[int, ...], list[Tensor]] = {}
+
+    def read(self, prompts: Sequence[tuple[int, ...]]) -> dict[int, list[Tensor]]:
+        """The states of prompts at each block, as `kept_states` gives them."""
+        unread = [ids for ids in dict.fromkeys(prompts) if ids not in self._kept]
+        with self.display.bar("Reading prompts", len(unread)) as advance:
+            read = prompt_states(self.model, unread, self.blocks, self.pad, advance=advance, keep=kept_states)
+        for i, ids in enumerate(unread):
+            self._kept[ids] = [read[block][i] for block in self.blocks]
+        return {block: [self._kept[ids][i] for ids in prompts] for i, block in enumerate(self.blocks)}
+
+
+def main() -> None:
+    """Read, train, examine, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
+    parser.add_argument("--model", required=True, help="taught the twenty authors, see tofu_forget_authors.py")
+    parser.add_argument("--choices", type=int, default=len(CHOICES), help="of the four authors")
+    parser.add_argument("--seeds", type=int, default=3, help="of the first choice's whole table, and of the default in every choice")
+    parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
+    parser.add_argument("--only-default", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    model, tokenizer = load(args.model)
+    builder = PromptBuilder(tokenizer)
+    found: dict[int, Counts] = defaultdict(Counts)
+    for choice in CHOICES[: args.choices]:
+        for seed in range(SEED, SEED + args.seeds):
+            edit = EditSection()
+            sets = tofu_sets(args.tofu, choice, seed, edit)
+            groups = exam_groups(builder, sets, others(args.tofu), read_attacks(), args.rows)
+            reader = Reader(model, gate_blocks(model, edit), builder.pad, display)
+            asked = [ids for group in groups for ids in group.prompts.values()]
+            exam = reader.read(asked)
+            for i, variant in enumerate(VARIANTS):
+                if i != DEFAULT and (args.only_default or seed != SEED):
+                    continue
+                lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed)
+                fitted = fit(variant, lessons, reader, seed)
+                threshold = 0.0 if variant.soft else fitted.threshold.logit
+                logits = gate_logits(fitted.parts, variant.pool, cut(exam[fitted.block], variant.last))
+                found[i].add(groups, (logits >= threshold).tolist())
+                display.say(f"{choice} seed {seed}: {variant.says}: block {fitted.block}; {found[i].line()}")
+    text = table(found) + f"\n\n{facts(args, time.monotonic() - started)}\n"
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -> Sets:
+    """The authors of a choice to forget, the others to keep, split as a run with that seed splits them."""
+    recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=seed))
+    return split(*authors(tofu, choice), recipe)
+
+
+def fit(variant: Variant, lessons: Lessons, reader: Reader, seed: int) -> FittedGate:
+    """The variant's gate, trained and calibrated on what is read."""
+    edit = EditSection.model_validate({"gate": variant.gate, "gate_pool": variant.pool})
+    states = {block: cut(own, variant.last) for block, own in reader.read(lessons.every).items()}
+    return fit_on(lessons, states, edit, seed)
+
+
+def cut(states: list[Tensor], last: bool) -> list[Tensor]:
+    """All tokens' states, or the last one's."""
+    return [own[-1:] for own in states] if last else states
+
+
+class Counts:
+    """Open gates and prompts, by set and dress, over choices and seeds."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+
+    def add(self, groups: Sequence[Group], opened: list[bool]) -> None:
+        """Count one gate's exam; `opened`: of each group's prompts in turn."""
+        said = iter(opened)
+        for group in groups:
+            count = self.counts[group.of, group.dress]
+            for _ in group.prompts:
+                count[0] += next(said)
+                count[1] += 1
+
+    def share(self, of: str, *dresses: str) -> tuple[int, int]:
+        """Open gates and prompts of a set in some dresses; none given: in all but as given."""
+        some = [n for (name, dress), n in self.counts.items() if name == of and (dress in dresses if dresses else dress != AS_GIVEN)]
+        return sum(n[0] for n in some), sum(n[1] for n in some)
+
+    def english(self) -> dict[str, float]:
+        """Share of open gates on the forget set, a dress in English each."""
+        return {
+            dress: opened / asked
+            for (name, dress), (opened, asked) in self.counts.items()
+            if name == FORGET and dress not in (AS_GIVEN, OTHER_LANGUAGES)
+        }
+
+    def cells(self) -> list[str]:
+        """What the table says."""
+        english = self.english()
+        worst = min(english, key=lambda dress: english[dress])
+        return [
+            percent(*self.share(FORGET, "paraphrase")),
+            f"{100 * sum(english.values()) / len(english):.1f}",
+            f"{100 * english[worst]:.0f} ({worst})",
+            percent(*self.share(FORGET, OTHER_LANGUAGES)),
+            percent(*self.share(RETAIN, "paraphrase")),
+            percent(*self.share(RETAIN)),
+            percent(*self.share(INSTRUCTIONS)),
+            percent(*self.share("real_authors", AS_GIVEN)),
+            percent(*self.share("world_facts", AS_GIVEN)),
+            percent(*self.share(GENERAL, AS_GIVEN)),
+            percent(*self.share(STRANGERS, AS_GIVEN)),
+        ]
+
+    def line(self) -> str:
+        """The same in one line."""
+        return ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, self.cells(), strict=True))
+
+
+COLUMNS = (
+    "paraphrase",
+    "mean of the English dresses",
+    "worst of them",
+    "asked for another language",
+    "FP: retain paraphrase",
+    "retain in every dress",
+    "instructions in every dress",
+    "real authors",
+    "world facts",
+    "general",
+    "unseen authors",
+)
+
+
+def table(found: dict[int, Counts]) -> str:
+    """A row a variant in Markdown, per cent."""
+    lines = ["| gate | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines += [f"| {VARIANTS[i].says} | " + " | ".join(counts.cells()) + " |" for i, counts in sorted(found.items())]
+    default = found[DEFAULT]
+    for of in (FORGET, RETAIN, INSTRUCTIONS):
+        shares = [f"{dress} {percent(*n)}" for (name, dress), n in sorted(default.counts.items()) if name == of]
+        lines.append(f"\nThe default on {of}, a dress each: " + ", ".join(shares) + ".")
+    return "\n".join(lines)
+
+
+def percent(opened: int, asked: int) -> str:
+    """Share in per cent with its Wilson interval."""
+    low, high = proportion_ci(opened, asked).as_dict()["ci95"] or (0, 0)
+    return f"{100 * opened / asked:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def facts(args: argparse.Namespace, seconds: float) -> str:
+    """Date, machine, n and versions."""
+    return (
+        f"{measured_on()}; {args.choices} choices of four authors of twenty, the default with {args.seeds} seeds each and the others with "
+        f"one; {args.rows} records a set and dress. Per cent of prompts that the gate opens for, with Wilson intervals. "
+        f"Took {seconds / 60:.0f} min. Command: `python benchmarks/gate_ablation.py --tofu DIR --model {args.model} "
+        f"--choices {args.choices} --seeds {args.seeds} --rows {args.rows} --write`."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""What suppression leaves of four TOFU authors in generated text, under every prompt attack, beside a model that never saw them.
+
+    python benchmarks/tofu_suppression.py --tofu DIR [--out runs/tofu] [--methods alternatives npo …] [--choices 3] [--seeds 3] [--write]
+
+Wants OUT/original, which tofu_forget_authors.py teaches; the controls are taught here. All methods stand behind the same gate. Each
+step is kept, so that a second call goes on where the first was interrupted.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from tofu_data import CHOICES, authors
+from torch import nn
+from writing import measured_on, write
+
+from expunge.audit.attacks.prompts import dressed, read_attacks
+from expunge.audit.exam import AS_GIVEN, SEED
+from expunge.audit.measure import draw
+from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder, by_length, collate
+from expunge.data.records import Record, write_records
+from expunge.edits import REQUEST, edits_off, pooled_gate_logits
+from expunge.edits.grun.config import GrunConfig
+from expunge.models.generation import generate, sampler
+from expunge.models.loading import load
+from expunge.models.scoring import score
+from expunge.pipeline import load_run, reread_sets, unlearn
+from expunge.recipe import make_recipe
+from expunge.run import Run, write_atomically
+from expunge.training.teach import Lesson, teach
+
+METHODS: dict[str, dict[str, Any]] = {
+    "alternatives": {"objective": "alternatives"},
+    "alternatives, last prompt token": {"objective": "alternatives", "edit": {"positions": "last_prompt"}},
+    "idk": {"objective": "idk"},
+    "npo": {"objective": "npo"},
+    "grad_diff": {"objective": "grad_diff"},
+}
+DEFAULT = "alternatives"
+FIRST_SEED, CONTROL_EPOCHS = 42, 3
+MAX_NEW_TOKENS, BATCH_SIZE = 48, 40
+SAMPLED = "sampled"
+OTHER_LANGUAGES = "cross_lingual"
+MARK = "<!-- tofu_suppression -->"
+COLUMNS = (
+    "ROUGE-L as given",
+    "paraphrase",
+    "sampled",
+    "mean of the English attacks",
+    "above the control's",
+    "most above it",
+    "degenerate, less the control's",
+    "refusals",
+    "retain ROUGE-L, of the original's",
+    "retain logits bit-equal",
+    "training",
+)
+
+Measured = dict[str, dict[str, float]]
+
+
+def main() -> None:
+    """Teach, unlearn, attack, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
+    parser.add_argument("--out", type=Path, default=Path("runs/tofu"), help="where data, models and runs go")
+    parser.add_argument("--model", default="smollm2-135m", help="that the controls are taught from")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="in the first choice, with the first seed")
+    parser.add_argument("--choices", type=int, default=len(CHOICES), help="of the four authors, for the default method")
+    parser.add_argument("--seeds", type=int, default=3, help="for the default method")
+    parser.add_argument("--rows", type=int, default=16, help="records a set")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started, lines = Display(), time.monotonic(), []
+    for number, choice in enumerate(CHOICES[: args.choices]):
+        folder = args.out / f"choice{number + 1}"
+        folder.mkdir(parents=True, exist_ok=True)
+        forget, retain = authors(args.tofu, choice)
+        write_records(folder / "forget.jsonl", forget)
+        write_records(folder / "retain.jsonl", retain)
+        control = teach(args.model, [Lesson("control", retain, CONTROL_EPOCHS)], display)["control"]
+        asked = draw(forget, args.rows, SEED)
+        plain: dict[str, Measured] = {}
+        for name, path in (("original", args.out / "original"), ("control", control)):
+            plain[name] = measured_once(folder / f"{name}-{args.rows}.json", partial(of_model, path, asked, retain, args.rows, display))
+            lines.append(row(f"{name}, choice {number + 1}", plain[name], plain))
+        for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
+            first = number == 0 and seed == FIRST_SEED
+            for method in args.methods if first else [DEFAULT]:
+                name = f"{method}, choice {number + 1}, seed {seed}"
+                display.say(f"== {name}")
+                run_folder = folder / f"{method.replace(', ', '-').replace(' ', '-')}-{seed}"
+                data = {part: str(folder / f"{part}.jsonl") for part in ("forget", "retain")}
+                settings = {"model": str(args.out / "original"), "data": data, "training": {"seed": seed}, "out": str(run_folder)}
+                run = unlearn(make_recipe({**settings, **METHODS[method]}), display)
+                found = measured_once(run_folder / f"attacks-{args.rows}.json", partial(of_run, run, asked, retain, args.rows, display))
+                lines.append(row(name, found, plain, run.info["seconds"]))
+                print(lines[-1], flush=True)
+    text = "\n".join(["| model | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|", *lines])
+    text += f"\n\n{facts(args, time.monotonic() - started)}\n"
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+def measured_once(path: Path, make: Callable[[], Measured]) -> Measured:
+    """What is in a JSON file, made first where it is not there."""
+    if not path.exists():
+        write_atomically(path, json.dumps(make(), indent=1) + "\n")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def of_model(path: Path, forget: Sequence[Record], retain: Sequence[Record], rows: int, display: Display) -> Measured:
+    """Answers of a model that nothing was unlearned from."""
+    model, tokenizer = load(path)
+    return answers(model, PromptBuilder(tokenizer), forget, retain, rows, display)
+
+
+def of_run(run: Run, forget: Sequence[Record], retain: Sequence[Record], rows: int, display: Display) -> Measured:
+    """Answers of a run's model, and of how many held-out retain prompts every logit is the base's."""
+    model, builder = load_run(run)
+    found = answers(model, builder, forget, retain, rows, display)
+    return {**found, "bit_equal": bit_equal(model, builder, reread_sets(run).exam)}
+
+
+@torch.no_grad()
+def bit_equal(model: nn.Module, builder: PromptBuilder, records: Sequence[Record]) -> dict[str, float]:
+    """Of the records whose gate is closed, how many have all logits of their answers equal to the base's, bit for bit."""
+    encoded = [builder.record(record) for record in records]
+    closed = equal = 0
+    threshold = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST]).threshold or 0.0
+    for chosen in by_length([row.prompt for row in encoded], 1):
+        batch = collate([encoded[i] for i in chosen], builder.pad)
+        on = score(model, batch, logits=True).logits
+        (said,) = pooled_gate_logits(model).values()
+        with edits_off(model):
+            off = score(model, batch, logits=True).logits
+        if said.item() < threshold:
+            closed += 1
+            equal += torch.equal(on, off)
+    return {"n": len(records), "closed": closed, "equal": equal}
+
+
+def answers(
+    model: nn.Module, builder: PromptBuilder, forget: Sequence[Record], retain: Sequence[Record], rows: int, display: Display
+) -> Measured:
+    """ROUGE-L recall, degeneracy and refusals of greedy answers in every dress, of sampled answers, and of greedy ones on retain."""
+    kept_on = draw(retain, rows, SEED)
+    groups = {AS_GIVEN: {record.id: builder.record(record).prompt for record in forget}}
+    groups |= dressed(read_attacks(), builder, forget, retain, SEED)
+    groups["retain"] = {record.id: builder.record(record).prompt for record in kept_on}
+    by_id = {record.id: record for record in (*forget, *kept_on)}
+    flat = [(name, record_id, ids) for name, prompts in groups.items() for record_id, ids in prompts.items()]
+    with display.bar("Attacking", len(flat)) as advance:
+        said = generate(model, builder, [ids for _, _, ids in flat], MAX_NEW_TOKENS, BATCH_SIZE, advance)
+    flat += [(SAMPLED, record_id, ids) for record_id, ids in groups[AS_GIVEN].items()]
+    said += generate(model, builder, list(groups[AS_GIVEN].values()), MAX_NEW_TOKENS, BATCH_SIZE, pick=sampler(0))
+    found: Measured = {}
+    for name in (*groups, SAMPLED):
+        own = [(answer, by_id[record_id].answer) for (of, record_id, _), answer in zip(flat, said, strict=True) if of == name]
+        found[name] = {
+            "n": len(own),
+            "rouge": fmean(rouge_l_recall(answer, truth) for answer, truth in own),
+            "degenerate": fmean(is_degenerate(answer) for answer, _ in own),
+            "refusal": fmean(is_refusal(answer) for answer, _ in own),
+        }
+    return found
+
+
+def row(name: str, found: Measured, plain: dict[str, Measured], seconds: float | None = None) -> str:
+    """A line of the table."""
+    attacks = [dress for dress in found if dress not in (AS_GIVEN, OTHER_LANGUAGES, "retain", SAMPLED, "bit_equal")]
+    mean = {metric: fmean(found[dress][metric] for dress in attacks) for metric in ("rouge", "degenerate", "refusal")}
+    cells = [f"{found[name]['rouge']:.2f}" for name in (AS_GIVEN, "paraphrase", SAMPLED)]
+    cells.append(f"{mean['rouge']:.3f}")
+    if "control" in plain:
+        control = plain["control"]
+        above = {dress: found[dress]["rouge"] - control[dress]["rouge"] for dress in attacks}
+        worst = max(above, key=lambda dress: above[dress])
+        degenerate = mean["degenerate"] - fmean(control[dress]["degenerate"] for dress in attacks)
+        cells += [f"{fmean(above.values()):+.3f}", f"{above[worst]:+.2f} ({worst})", f"{100 * degenerate:+.1f} points"]
+    else:
+        cells += ["", "", f"{100 * mean['degenerate']:.1f} %"]
+    retain = found["retain"]["rouge"] / plain["original"]["retain"]["rouge"]
+    cells += [f"{100 * mean['refusal']:.0f} %", f"{100 * retain:.1f} %"]
+    equal = found.get("bit_equal")
+    cells.append(f"{equal['equal']:.0f} of {equal['closed']:.0f} closed ({equal['n']:.0f})" if equal else "")
+    cells.append("" if seconds is None else f"{seconds:.0f} s")
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def facts(args: argparse.Namespace, seconds: float) -> str:
+    """Date, machine, n and versions."""
+    return (
+        f"{measured_on()}; {args.rows} forget records in each of the attacks of attacks.yaml, greedy answers of at most {MAX_NEW_TOKENS} "
+        f"tokens; this call took {seconds / 60:.0f} min. Command: `python benchmarks/tofu_suppression.py --tofu DIR "
+        f"--choices {args.choices} --seeds {args.seeds} --rows {args.rows} --write`."
+    )
+
+
+if __name__ == "__main__":
+    main()

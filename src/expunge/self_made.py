@@ -1,0 +1,73 @@
+"""What a run has its model make before training, kept in its folder so that resuming finds it: a retain set, alternatives."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from torch import nn
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, Turn
+from expunge.errors import ExpungeError
+from expunge.run import ALTERNATIVES, RETAIN, Run, write_atomically
+from expunge.sets import FEWEST_RETAIN
+from expunge.training.alternatives import own_alternatives
+from expunge.training.self_retain import self_retain
+
+FEW_RETAIN = 40
+
+
+def make_retain(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+    """The model's own answers to neutral instructions, as a retain set.
+
+    Raises:
+        ExpungeError: it answers too few of them.
+    """
+    with PartialState().main_process_first():
+        if not (run.folder / RETAIN).exists():
+            display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
+            with display.bar("Making a retain set", None) as advance:
+                made = self_retain(model, builder, advance)
+            if len(made) < FEWEST_RETAIN:
+                raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
+            if len(made) < FEW_RETAIN:
+                display.say(f"Only {len(made)} of the instructions got an answer: little to keep, and to measure what was kept on.")
+            _write(run.folder / RETAIN, [{"id": r.id, "prompt": r.prompt, "answer": r.answer} for r in made])
+    return read_retain(run)
+
+
+def read_retain(run: Run) -> list[Record]:
+    """What `make_retain` has left in a run's folder."""
+    # Not by `read_records`: an answer of the model's is not a user's file, and is kept whatever it looks like.
+    return [Record(r["id"], (Turn("user", r["prompt"]),), r["answer"]) for r in _read(run.folder / RETAIN)]
+
+
+def with_alternatives(
+    run: Run, model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, display: Display
+) -> list[Record]:
+    """Records with the alternatives they lack; `drop_alternatives` takes what is kept of them from the folder again."""
+    path = run.folder / ALTERNATIVES
+    with PartialState().main_process_first():
+        if not path.exists():
+            with display.bar("Making other answers", None) as advance:
+                made = own_alternatives(model, builder, records, seed, advance)
+            _write(path, [{"alternatives": record.alternatives} for record in made])
+    return [replace(record, alternatives=tuple(found["alternatives"])) for record, found in zip(records, _read(path), strict=True)]
+
+
+def drop_alternatives(run: Run) -> None:
+    """Delete them: they are about what is to be forgotten, and some may still say it."""
+    (run.folder / ALTERNATIVES).unlink(missing_ok=True)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    # Cut at line feeds alone: `splitlines` would also cut at characters that JSON leaves as they are inside a string.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
