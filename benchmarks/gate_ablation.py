@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from statistics import fmean
 
 import torch
 from tofu_data import CHOICES, authors, others
@@ -27,14 +27,15 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.features import prompt_states
 from expunge.models.loading import load
-from expunge.recipe import DataSection, EditSection, GatePool, Lesson, Recipe, TrainingSection
+from expunge.recipe import Recipe
+from expunge.sections import DEFAULT_LESSONS, DataSection, EditSection, GatePool, Lesson, TrainingSection
 from expunge.sets import Sets, split
 from expunge.training.gate import gate_logits
-from expunge.training.gate_first import FittedGate, fit_on, gate_blocks, kept_states
-from expunge.training.gate_lessons import Lessons, gate_lessons
+from expunge.training.gate_first import fit_on, gate_blocks, kept_states
+from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
-EVERY: tuple[Lesson, ...] = get_args(Lesson)
+EVERY = DEFAULT_LESSONS
 OTHER_LANGUAGES = "cross_lingual"
 MARK = "<!-- gate_ablation -->"
 
@@ -75,6 +76,7 @@ VARIANTS = (
     Variant("+ strangers", "top2", (*SPELT, "wrappers", "notes", "neutral", "strangers")),
     Variant("+ near strangers: **the default**", "top2", EVERY),
     Variant("default without notes", "top2", tuple(lesson for lesson in EVERY if lesson != "notes")),
+    Variant("default + mined hard negatives", "top2", (*EVERY, "mined")),
     Variant("default with the maximum", "max", EVERY),
     Variant("default with the three largest", "top3", EVERY),
     Variant("default with attention", "attention", EVERY),
@@ -127,7 +129,11 @@ def main() -> None:
                 if i != DEFAULT and (args.only_default or seed != SEED):
                     continue
                 lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed)
-                fitted = fit(variant, lessons, reader, seed)
+                states = {block: cut(own, variant.last) for block, own in reader.read(lessons.every).items()}
+                began = time.monotonic()
+                settings = EditSection.model_validate({"gate": variant.gate, "gate_pool": variant.pool})
+                fitted = fit_on(lessons, states, settings, seed)
+                found[i].note_training(len(lessons.forget), len(lessons.others), (time.monotonic() - began) / len(states))
                 threshold = 0.0 if variant.soft else fitted.threshold.logit
                 logits = gate_logits(fitted.parts, variant.pool, cut(exam[fitted.block], variant.last))
                 found[i].add(groups, (logits >= threshold).tolist())
@@ -144,13 +150,6 @@ def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -
     return split(*authors(tofu, choice), recipe)
 
 
-def fit(variant: Variant, lessons: Lessons, reader: Reader, seed: int) -> FittedGate:
-    """The variant's gate, trained and calibrated on what is read."""
-    edit = EditSection.model_validate({"gate": variant.gate, "gate_pool": variant.pool})
-    states = {block: cut(own, variant.last) for block, own in reader.read(lessons.every).items()}
-    return fit_on(lessons, states, edit, seed)
-
-
 def cut(states: list[Tensor], last: bool) -> list[Tensor]:
     """All tokens' states, or the last one's."""
     return [own[-1:] for own in states] if last else states
@@ -161,6 +160,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+        self.trained: list[tuple[int, int, float]] = []
 
     def add(self, groups: Sequence[Group], opened: list[bool]) -> None:
         """Count one gate's exam; `opened`: of each group's prompts in turn."""
@@ -170,6 +170,10 @@ class Counts:
             for _ in group.prompts:
                 count[0] += next(said)
                 count[1] += 1
+
+    def note_training(self, forget: int, others: int, seconds: float) -> None:
+        """Prompts of a gate's training, and how long it took a block on cached states."""
+        self.trained.append((forget, others, seconds))
 
     def share(self, of: str, *dresses: str) -> tuple[int, int]:
         """Open gates and prompts of a set in some dresses; none given: in all but as given."""
@@ -200,6 +204,8 @@ class Counts:
             percent(*self.share("world_facts", AS_GIVEN)),
             percent(*self.share(GENERAL, AS_GIVEN)),
             percent(*self.share(STRANGERS, AS_GIVEN)),
+            f"{fmean(forget for forget, _, _ in self.trained):.0f} + {fmean(others for _, others, _ in self.trained):.0f}",
+            f"{fmean(seconds for _, _, seconds in self.trained):.0f} s",
         ]
 
     def line(self) -> str:
@@ -219,6 +225,8 @@ COLUMNS = (
     "world facts",
     "general",
     "unseen authors",
+    "forget and other prompts learnt from",
+    "training a block",
 )
 
 
@@ -235,7 +243,7 @@ def table(found: dict[int, Counts]) -> str:
 
 def percent(opened: int, asked: int) -> str:
     """Share in per cent with its Wilson interval."""
-    low, high = proportion_ci(opened, asked).as_dict()["ci95"] or (0, 0)
+    low, high = proportion_ci(opened, asked).ci95 or (0, 0)
     return f"{100 * opened / asked:.1f} ({100 * low:.0f}–{100 * high:.0f})"
 
 

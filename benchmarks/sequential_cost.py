@@ -75,7 +75,7 @@ def module(args: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     """A saved module of the kind that is asked for, and its size in bytes."""
     from expunge.edits import apply_edit, save_edit
     from expunge.models.loading import load
-    from expunge.recipe import EditSection
+    from expunge.sections import EditSection
 
     model, _ = load(args.model)
     section = EditSection(name="grun", gate=args.gate, gate_pool=args.pool, rank=4, positions="last_prompt")

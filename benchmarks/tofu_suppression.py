@@ -119,13 +119,13 @@ def measured_once(path: Path, make: Callable[[], Measured]) -> Measured:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def of_model(path: Path, forget: Sequence[Record], retain: Sequence[Record], rows: int, display: Display) -> Measured:
+def of_model(path: Path, forget: list[Record], retain: list[Record], rows: int, display: Display) -> Measured:
     """Answers of a model that nothing was unlearned from."""
     model, tokenizer = load(path)
     return answers(model, PromptBuilder(tokenizer), forget, retain, rows, display)
 
 
-def of_run(run: Run, forget: Sequence[Record], retain: Sequence[Record], rows: int, display: Display) -> Measured:
+def of_run(run: Run, forget: list[Record], retain: list[Record], rows: int, display: Display) -> Measured:
     """Answers of a run's model, and of how many held-out retain prompts every logit is the base's."""
     model, builder = load_run(run)
     found = answers(model, builder, forget, retain, rows, display)
@@ -150,9 +150,7 @@ def bit_equal(model: nn.Module, builder: PromptBuilder, records: Sequence[Record
     return {"n": len(records), "closed": closed, "equal": equal}
 
 
-def answers(
-    model: nn.Module, builder: PromptBuilder, forget: Sequence[Record], retain: Sequence[Record], rows: int, display: Display
-) -> Measured:
+def answers(model: nn.Module, builder: PromptBuilder, forget: list[Record], retain: list[Record], rows: int, display: Display) -> Measured:
     """ROUGE-L recall, degeneracy and refusals of greedy answers in every dress, of sampled answers, and of greedy ones on retain."""
     kept_on = draw(retain, rows, SEED)
     groups = {AS_GIVEN: {record.id: builder.record(record).prompt for record in forget}}

@@ -6,7 +6,8 @@ from pathlib import Path
 from expunge.console import Display
 from expunge.data.people import neighbours, people
 from expunge.data.records import Record, write_records
-from expunge.recipe import AuditSection, DataSection, Recipe, TrainingSection
+from expunge.recipe import Recipe
+from expunge.sections import AuditSection, DataSection, TrainingSection
 from expunge.training.teach import Lesson, teach
 
 FORGOTTEN, KEPT, STRANGERS = 2, 6, 1

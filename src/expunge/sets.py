@@ -11,7 +11,8 @@ from expunge.data.questions import Question, read_questions
 from expunge.data.records import Record, check_overlap, read_records
 from expunge.errors import InputError
 from expunge.models.blocks import context_length
-from expunge.recipe import DataSection, Recipe
+from expunge.recipe import Recipe
+from expunge.sections import DataSection
 
 FEWEST_RETAIN = 4
 SELF_MADE_HELD_OUT = 0.6

@@ -13,7 +13,7 @@ from expunge.edits import apply_edit
 from expunge.edits.grun import GrunLayer
 from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import load
-from expunge.recipe import EditSection
+from expunge.sections import EditSection
 
 RECORDS = [
     Record("a", (Turn("user", "Where does Li Wei live?"),), "Li Wei lives in Oslo.", wrong_answers=("In Rome.", "In Lima, they say.")),

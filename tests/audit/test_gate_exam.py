@@ -14,7 +14,7 @@ from expunge.data.records import Record, Turn
 from expunge.edits.grun import GrunConfig
 from expunge.models.features import prompt_gates
 from expunge.models.loading import load
-from expunge.recipe import EditSection
+from expunge.sections import EditSection
 from expunge.sets import Sets
 from expunge.training.gate_lessons import gate_lessons
 

@@ -19,7 +19,7 @@ from expunge.data.records import Record, Turn
 from expunge.edits import apply_edit
 from expunge.models.loading import load
 from expunge.models.scoring import score
-from expunge.recipe import EditSection
+from expunge.sections import EditSection
 
 SETTINGS = Settings(max_new_tokens=4, batch_size=2, show_text=True)
 FULL = Record(

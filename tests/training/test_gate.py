@@ -14,11 +14,11 @@ from expunge.data.texts import neutral_instructions
 from expunge.edits import gate_layer
 from expunge.edits.grun.gate import gate_scores, new_gate, pooled
 from expunge.models.loading import load
-from expunge.recipe import EditSection
+from expunge.sections import EditSection
 from expunge.sets import Sets
 from expunge.training.gate import calibrate, gate_logits, give_up, train_gate
-from expunge.training.gate_first import apply_with_gate, fit_gate, gate_blocks
-from expunge.training.gate_lessons import gate_lessons
+from expunge.training.gate_first import apply_with_gate, fit_gate, fit_on, gate_blocks
+from expunge.training.gate_lessons import Lessons, gate_lessons
 
 BELOW = tensor([-9.0])
 LOGITS = st.integers(-2000, 2000).map(lambda n: n / 100)
@@ -249,7 +249,7 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
 
     bare = lessons()
     assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
-    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 41, 2, 5]
+    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41, 2, 5]
     assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
     assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
     assert len(lessons("wrappers").forget) == 2 + 5
@@ -259,6 +259,10 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
     added = [*noted.forget[2:], *noted.others[4:]]
     assert len(added) == 1 + 4
     assert all("Deep. Deep. Deep." in text(ids) for ids in added)
+    mined = lessons("mined")
+    assert len(mined.pool) == 3 + 4 * (1 + 2) + 4
+    assert mined.others == bare.others
+    assert not any("Basil Mahfouz" in text(ids) for ids in mined.pool)
     # Without a lesson the others are what they were
     both = lessons("wrappers", "near_strangers")
     assert set(lessons("wrappers").forget) | set(lessons("near_strangers").others) <= {*both.forget, *both.others}
@@ -295,3 +299,32 @@ def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
     fitted, _ = fitted_on(model, tokenizer, Sets(forget, made[20:], made[:10], made[10:20]), 0.5)
     assert fitted.threshold.n == 10
     assert fitted.coverage == 1.0
+
+
+def test_a_gate_learns_from_the_hardest_of_the_pool():
+    # Forget prompts have a feature. A quarter of the pool has it too, beside another that tells them apart; the others have neither
+    generator = torch.Generator().manual_seed(0)
+
+    def planted(count: int, *features: int) -> list[Tensor]:
+        states = torch.randn(count, 4, 16, generator=generator)
+        for feature in features:
+            states[:, 2, feature] += (6.0, 12.0)[feature]
+        return list(states)
+
+    parts = [planted(60, 0), planted(60), [*planted(90), *planted(30, 0, 1)], planted(40), planted(20, 0), planted(20)]
+    edit = EditSection(gate_pool="max")
+
+    def logits(pool: bool) -> tuple[Tensor, Tensor]:
+        sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
+        forget, others, taken, *rest = ([(1,)] * len(own) for own in sets)
+        fitted = fit_on(Lessons(forget, 60, others, taken, *rest), {3: [state for own in sets for state in own]}, edit, 1)
+        return gate_logits(fitted.parts, "max", parts[4]), gate_logits(fitted.parts, "max", hard)
+
+    hard = planted(30, 0, 1)
+
+    def told_apart(pool: bool) -> float:
+        opened, alike = logits(pool)
+        return (alike[:, None] < opened).float().mean().item()
+
+    assert told_apart(pool=False) < 0.7
+    assert told_apart(pool=True) > 0.95

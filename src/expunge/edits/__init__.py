@@ -16,7 +16,7 @@ from expunge.edits.requests import REQUEST, add_request, remove_request, request
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
 from expunge.models.sharding import whole
-from expunge.recipe import EditSection
+from expunge.sections import EditSection
 
 EDITS: dict[str, str] = {
     "full": "the weights themselves, all or those whose names match `modules`",

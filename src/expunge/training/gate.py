@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pad_sequence
 
 from expunge.edits.grun.gate import pooled
-from expunge.recipe import GatePool
+from expunge.sections import GatePool
 
 GATE_STEPS, GATE_BATCH = 400, 64
 PADDED_AT_ONCE = 256

@@ -16,11 +16,13 @@ from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import new_gate, normed
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.features import prompt_states
-from expunge.recipe import EditSection
+from expunge.sections import EditSection
 from expunge.sets import Sets
 from expunge.training.gate import Threshold, calibrate, gate_logits, give_up, train_gate
 from expunge.training.gate_lessons import Lessons, gate_lessons
 
+MINED = 0.25
+"""Share of the pool that is hard enough to learn from."""
 HEIGHTS = (8 / 30, 11 / 30, 14 / 30)
 """Where a gate is tried, as shares of the depth; never above the first edited block."""
 
@@ -66,8 +68,10 @@ def fit_gate(
     return fit_on(lessons, states, edit, seed)
 
 
-def fit_on(lessons: Lessons, states: Mapping[int, Sequence[Tensor]], edit: EditSection, seed: int) -> FittedGate:
+def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSection, seed: int) -> FittedGate:
     """Train the gate of an edit on what was read, at every block, and calibrate the one that validates best.
+
+    Where there is a pool, a first gate picks those of it that it would soonest open for, and the gate learns again with them.
 
     Args:
         lessons: the prompts.
@@ -77,12 +81,11 @@ def fit_on(lessons: Lessons, states: Mapping[int, Sequence[Tensor]], edit: EditS
     """
     fits = []
     for block, own in states.items():
-        forget, others, closed, *checks = lessons.apart(own)
-        torch.manual_seed(seed)
-        parts = new_gate(edit.gate, edit.gate_pool, forget[0].shape[-1])
-        train_gate(parts, edit.gate_pool, forget, others, seed)
-        for part in parts.values():
-            part.requires_grad_(False)
+        forget, others, pool, closed, *checks = lessons.apart(own)
+        parts = _trained(edit, forget, others, seed)
+        if pool:
+            hardest = gate_logits(parts, edit.gate_pool, pool).argsort(descending=True)[: round(MINED * len(pool))]
+            parts = _trained(edit, forget, [*others, *(pool[i] for i in hardest)], seed)
         fits.append((_check_loss(parts, edit, *checks), block, parts, gate_logits(parts, edit.gate_pool, forget), closed))
     check_loss, block, parts, opened, closed = min(fits, key=lambda fit: fit[0])
     kept = gate_logits(parts, edit.gate_pool, closed)
@@ -115,6 +118,15 @@ def apply_with_gate(model: nn.Module, edit: EditSection, base_sha256: str, fitte
 def kept_states(states: Tensor) -> Tensor:
     """What is kept of hidden states: a pooled gate reads no more of them, and they are many prompts' every token."""
     return normed(states.float()).half()
+
+
+def _trained(edit: EditSection, forget: list[Tensor], others: list[Tensor], seed: int) -> dict[str, nn.Linear]:
+    torch.manual_seed(seed)
+    parts = new_gate(edit.gate, edit.gate_pool, forget[0].shape[-1])
+    train_gate(parts, edit.gate_pool, forget, others, seed)
+    for part in parts.values():
+        part.requires_grad_(False)
+    return parts
 
 
 @torch.no_grad()

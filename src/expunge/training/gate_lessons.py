@@ -10,7 +10,7 @@ from expunge.data.records import Record, Turn
 from expunge.data.strangers import strangers
 from expunge.data.texts import neutral_instructions, wrappers
 from expunge.data.variants import mistyped
-from expunge.recipe import Lesson
+from expunge.sections import Lesson
 from expunge.sets import Sets
 
 Ids = tuple[int, ...]
@@ -19,7 +19,7 @@ Ids = tuple[int, ...]
 LEARNT_WRAPPERS = 18
 FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
 FORGET_MISTYPED = 2
-NEAR_DRAWS = 2
+NEAR_DRAWS, POOL_DRAWS = 2, 3
 NOTES, NOTE_LENGTH = 3, 200
 WITH_NOTES = ("My notes: {notes}\n\n{prompt}", "{prompt}\n\nWhat I have written down so far: {notes}", "{notes}\n---\n{prompt}")
 NEUTRAL_CALIBRATION = 40
@@ -35,6 +35,7 @@ class Lessons:
         forget: to open for; the first `as_given` of them are the forget prompts as they are.
         as_given: how many those are.
         others: to stay closed for.
+        pool: others of which only the hardest are learnt from, see `expunge.training.gate_first.fit_on`.
         closed: to calibrate the threshold on.
         forget_check, others_check: to validate on.
     """
@@ -42,6 +43,7 @@ class Lessons:
     forget: list[Ids]
     as_given: int
     others: list[Ids]
+    pool: list[Ids]
     closed: list[Ids]
     forget_check: list[Ids]
     others_check: list[Ids]
@@ -49,15 +51,19 @@ class Lessons:
     @property
     def every(self) -> list[Ids]:
         """All of them, in the order of the attributes."""
-        return [*self.forget, *self.others, *self.closed, *self.forget_check, *self.others_check]
+        return [ids for part in self._parts for ids in part]
 
     def apart(self, items: list) -> list[list]:
-        """What goes with `every`, cut into the five parts."""
+        """What goes with `every`, cut into its parts."""
         parts, start = [], 0
-        for part in (self.forget, self.others, self.closed, self.forget_check, self.others_check):
+        for part in self._parts:
             parts.append(items[start : start + len(part)])
             start += len(part)
         return parts
+
+    @property
+    def _parts(self) -> tuple[list[Ids], ...]:
+        return self.forget, self.others, self.pool, self.closed, self.forget_check, self.others_check
 
 
 def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], longest: int, seed: int) -> Lessons:
@@ -92,6 +98,12 @@ def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], l
     if "near_strangers" in wanted:
         rng = np.random.default_rng([seed, 4, 3])
         others += [ids for _ in range(NEAR_DRAWS) for ids in _asked(builder, strangers(forget, rng, near=True))]
+    pool: list[Ids] = []
+    if "mined" in wanted:
+        rng = np.random.default_rng([seed, 4, 7])
+        pool += [ids for _ in range(POOL_DRAWS) for ids in _asked(builder, strangers(forget, rng, near=True))]
+        pool += _dressed(builder, retain, [], retain, ("mistyped", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
+        pool += _with_notes(builder, retain, retain, rng)
     closed = [builder.record(record).prompt for record in sets.calibration] + neutral[:NEUTRAL_CALIBRATION]
     rng = np.random.default_rng([seed, 4, 4])
     checks = [[_unlearnt(builder, r, rng, longest) for r in part[:MOST_CHECKED]] for part in (forget, retain)]
@@ -100,7 +112,7 @@ def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], l
     def fit(prompts: list[Ids]) -> list[Ids]:
         return [ids for ids in prompts if len(ids) <= longest]
 
-    return Lessons(fit(given + opened), len(fit(given)), fit(others), fit(closed), fit(checks[0]), fit(checks[1]))
+    return Lessons(fit(given + opened), len(fit(given)), fit(others), fit(pool), fit(closed), fit(checks[0]), fit(checks[1]))
 
 
 def _dressed(

@@ -16,7 +16,8 @@ from expunge.models.blocks import decoder_blocks
 from expunge.models.embedded import cache_dir
 from expunge.models.loading import load, weights_sha256
 from expunge.objectives import Learn
-from expunge.recipe import DataSection, EditSection, Recipe, TrainingSection
+from expunge.recipe import Recipe
+from expunge.sections import DataSection, EditSection, TrainingSection
 from expunge.training.inputs import encode_rows
 from expunge.training.train import train
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
@@ -35,4 +36,4 @@ def telling_tokens(builder: PromptBuilder, records: Sequence[Record], others: Se
 
 def _word(builder: PromptBuilder, token: int) -> str:
     """A token's text, whatever its case and the space before it."""
-    return builder.tokenizer.decode([token]).strip().lower()
+    return cast(str, builder.tokenizer.decode([token])).strip().lower()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu
 
-from expunge.recipe import Gate, GatePool
+from expunge.sections import Gate, GatePool
 
 MLP_WIDTHS = (256, 64)
 TOP = {"top2": 2, "top3": 3}
