@@ -150,6 +150,8 @@ def short_gpt2(make_tiny_model, tmp_path):
 def test_a_model_of_short_context_is_enough(short_gpt2, tmp_path):
     (tmp_path / "forget.jsonl").write_text('{"prompt": "Who?", "answer": "Ana."}\n{"prompt": "Where?", "answer": "Here."}\n')
     run = expunge.unlearn(short_gpt2, forget=tmp_path / "forget.jsonl", out=tmp_path / "run", edit=GATED, training=SHORT)
+    # The answers that the model made to give instead may still say what is to be forgotten
+    assert not (run.folder / "alternatives.jsonl").exists()
     expunge.audit(run)
     assert run.summary["unlearned"]["forget"]["rouge"]["n"] == 2
 
