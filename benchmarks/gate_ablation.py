@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from tofu_data import CHOICES, authors, others
+from tofu_data import CHOICES, OTHER_LANGUAGES, authors, others
 from torch import Tensor
 from writing import measured_on, write
 
@@ -36,7 +36,6 @@ from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
 EVERY = DEFAULT_LESSONS
-OTHER_LANGUAGES = "cross_lingual"
 MARK = "<!-- gate_ablation -->"
 
 
@@ -51,7 +50,6 @@ class Variant:
         last: it sees the last prompt token alone.
         soft: it opens at 0.5 instead of at a calibrated threshold.
         gate: its head.
-        block: of the three the one that validates best, unless it is given.
     """
 
     says: str

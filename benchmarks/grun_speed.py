@@ -115,6 +115,7 @@ def measure(
     from expunge.data.records import read_records
     from expunge.edits import apply_edit
     from expunge.models.loading import load
+    from expunge.objectives import OBJECTIVES
     from expunge.recipe import make_recipe
     from expunge.training.inputs import encode_rows
 
@@ -126,7 +127,7 @@ def measure(
 
     model, tokenizer = load(args.model)
     records = (read_records(args.tofu / "forget10_perturbed.jsonl") if args.tofu else people())[: 2 * ROWS]
-    rows = encode_rows(PromptBuilder(tokenizer), records[:ROWS], records[ROWS:], own_alternatives=False)
+    rows = encode_rows(PromptBuilder(tokenizer), records[:ROWS], records[ROWS:], OBJECTIVES["npo"]())
     for part in (rows.forget, rows.retain):
         part[:] = [Encoded(_length(row.prompt, prompt), _length(row.answer, answer)) for row in part]
     preset: dict[str, Any] = {

@@ -8,6 +8,8 @@ from expunge.data.records import Record, read_records
 AUTHORS, QUESTIONS = 20, 20
 CHOICES = ((0, 1, 2, 3), (4, 9, 13, 17), (6, 11, 15, 19))
 """The authors to forget, in the order of the file; the first choice is that of the main table."""
+OTHER_LANGUAGES = "cross_lingual"
+"""The one attack that asks for another language: reported, not counted among the English ones."""
 OTHERS = ("real_authors", "world_facts")
 
 

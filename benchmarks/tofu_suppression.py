@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from tofu_data import CHOICES, authors
+from tofu_data import CHOICES, OTHER_LANGUAGES, authors
 from torch import nn
 from writing import measured_on, write
 
@@ -49,7 +49,6 @@ DEFAULT = "alternatives"
 FIRST_SEED, CONTROL_EPOCHS = 42, 3
 MAX_NEW_TOKENS, BATCH_SIZE = 48, 40
 SAMPLED = "sampled"
-OTHER_LANGUAGES = "cross_lingual"
 MARK = "<!-- tofu_suppression -->"
 COLUMNS = (
     "ROUGE-L as given",

@@ -76,7 +76,7 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         model = apply_edit(model, edit, bare_sha256) if gate is None else apply_with_gate(model, edit, bare_sha256, gate)
         # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
         retained = [] if recipe.edit.trains_gate_first else sets.retain
-        rows = encode_rows(builder, forget, retained, recipe.objective.own_alternatives, others=sets.retain)
+        rows = encode_rows(builder, forget, retained, recipe.objective, others=sets.retain)
         with display.progress() as progress:
             train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if recipe.edit.trains_gate_first else "Training")
         save_edit(model, run.edit, writes=ranks.is_main_process)

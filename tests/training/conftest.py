@@ -61,7 +61,7 @@ def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Trainin
         torch.manual_seed(0)
         sha256 = weights_sha256(model)
         model = apply_edit(model, recipe.edit, sha256) if gate is None else apply_with_gate(model, recipe.edit, sha256, gate)
-        rows = encode_rows(builder, *sets, own_alternatives=False)
+        rows = encode_rows(builder, *sets, objective=recipe.objective)
         (tmp_path / folder).mkdir(exist_ok=True)
         return Training(model, recipe, rows, tmp_path / folder, builder.pad)
 

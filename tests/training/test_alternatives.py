@@ -53,7 +53,7 @@ def test_only_the_objectives_that_want_them_see_them(tiny_model_dir, tiny_data):
 
     def said(objective):
         chosen = make_recipe({"data": {"forget": str(tiny_data[0])}, "objective": objective}).objective
-        rows = encode_rows(builder, given, read_records(tiny_data[1]), own_alternatives=chosen.own_alternatives)
+        rows = encode_rows(builder, given, read_records(tiny_data[1]), chosen)
         collator = PairCollator(rows, builder.pad, resample=chosen.answer == "alternative", seed=0)
         return {collator.alternative(epoch, 0) for epoch in range(20)}
 

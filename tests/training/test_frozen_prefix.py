@@ -34,7 +34,7 @@ def run(tiny_model_dir, tiny_data, tmp_path):
             if recipe.edit.trains_gate_first and "grun_gate" in name:
                 parameter.requires_grad_(False)
         builder, tokens = PromptBuilder(tokenizer), [0] * 4
-        rows = encode_rows(builder, read_records(tiny_data[0]), read_records(tiny_data[1]), own_alternatives=False)
+        rows = encode_rows(builder, read_records(tiny_data[0]), read_records(tiny_data[1]), recipe.objective)
 
         def count(module, args, _output):
             tokens[module.self_attn.layer_idx] += args[0].shape[0] * args[0].shape[1]

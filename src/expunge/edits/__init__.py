@@ -122,8 +122,8 @@ def _peft_config(model: nn.Module, edit: EditSection, base_sha256: str) -> PeftC
     if edit.name == "lora":
         rank, targets = edit.chosen_rank, _linear_modules(model, edit.modules) if edit.modules else "all-linear"
         return LoraConfig(r=rank, lora_alpha=edit.alpha or 2 * rank, target_modules=targets, task_type="CAUSAL_LM")
-    shared: dict[str, Any] = {"rank": edit.chosen_rank, "blocks": edit.blocks, "positions": edit.chosen_positions}
-    shared["base_sha256"] = base_sha256
+    where: dict[str, Any] = {"blocks": edit.blocks, "positions": edit.chosen_positions}
+    shared: dict[str, Any] = {"rank": edit.chosen_rank, "base_sha256": base_sha256, **where}
     if edit.name == "reft":
         return ReftConfig(**shared)
     return GrunConfig(**shared, gate=edit.gate, gate_pool=edit.gate_pool, gate_block=edit.gate_block)

@@ -11,6 +11,7 @@ from expunge.data.batches import Pair
 from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
 from expunge.data.records import Record
 from expunge.data.texts import refusals
+from expunge.objectives import Objective
 from expunge.training.telling import telling_tokens
 
 
@@ -20,8 +21,8 @@ class Rows:
 
     Attributes:
         forget, retain: a row each; retain may be empty.
-        alternatives: for each forget row, the answers (token ids) that could be given instead.
-        telling: for each forget row, which tokens of its answer nothing else says, see `expunge.training.telling`.
+        alternatives: for each forget row, the answers (token ids) that could be given instead: its own or shipped refusals.
+        telling: for each forget row, which tokens of its answer nothing else says, see `expunge.training.telling`; empty if not wanted.
     """
 
     forget: list[Encoded]
@@ -33,7 +34,7 @@ class Rows:
 
 
 def encode_rows(
-    builder: PromptBuilder, forget: list[Record], retain: list[Record], own_alternatives: bool, others: Sequence[Record] = ()
+    builder: PromptBuilder, forget: list[Record], retain: list[Record], objective: Objective, others: Sequence[Record] = ()
 ) -> Rows:
     """Encode records.
 
@@ -41,16 +42,18 @@ def encode_rows(
         builder: of the model's tokenizer.
         forget: to unlearn.
         retain: to train on beside them.
-        own_alternatives: a record's alternatives are its own where it has some; else they are the shipped refusals.
+        objective: says which alternatives and what else of the forget rows it wants.
         others: records to be kept, trained on or not: what they say too gives nothing away.
     """
     said = [builder.answer(text) for text in refusals()]
-    alternatives = [[builder.answer(text) for text in r.alternatives] if own_alternatives and r.alternatives else said for r in forget]
+    alternatives = [
+        [builder.answer(text) for text in r.alternatives] if objective.own_alternatives and r.alternatives else said for r in forget
+    ]
     return Rows(
         forget=[builder.record(record) for record in forget],
         retain=[builder.record(record) for record in retain],
         alternatives=alternatives,
-        telling=telling_tokens(builder, forget, others),
+        telling=telling_tokens(builder, forget, others) if "telling" in objective.parts else [() for _ in forget],
         forget_ids=[record.id for record in forget],
         retain_ids=[record.id for record in retain],
     )

@@ -72,7 +72,7 @@ def teach(base: str, lessons: Sequence[Lesson], display: Display) -> dict[str, P
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         apply_edit(model, edit, "")
-        rows = encode_rows(builder, list(lesson.records), [], own_alternatives=False)
+        rows = encode_rows(builder, list(lesson.records), [], recipe.objective)
         with display.progress() as progress:
             train(model, recipe, rows, work / "log", builder.pad, progress, f"Teaching {len(lesson.records)} records ({lesson.name})")
         shutil.rmtree(work / "log")

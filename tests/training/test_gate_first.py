@@ -1,0 +1,150 @@
+"""A gate fitted before suppression: its lessons, its block, its threshold, and what it does not see."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, Turn, read_records
+from expunge.data.texts import neutral_instructions
+from expunge.edits import gate_layer
+from expunge.models.loading import load
+from expunge.sections import EditSection
+from expunge.sets import Sets
+from expunge.training.gate import gate_logits
+from expunge.training.gate_first import apply_with_gate, fit_gate, fit_on, gate_blocks
+from expunge.training.gate_lessons import Lessons, gate_lessons
+
+
+def fitted_on(model, tokenizer, sets: Sets, alpha: float, **edit):
+    """A fitted gate, and the model with it installed."""
+    section = EditSection(name="grun", false_positives=alpha, **edit)
+    fitted = fit_gate(model, PromptBuilder(tokenizer), sets, section, 42, lambda rows: None)
+    return fitted, apply_with_gate(model, section, "", fitted)
+
+
+@pytest.mark.parametrize("pool", ["max", "top2", "attention"])
+@pytest.mark.parametrize("gate", ["linear", "mlp"])
+def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, tiny_data, gate, pool):
+    model, tokenizer = load(tiny_model_dir)
+    forget, retain = map(read_records, tiny_data)
+    sets = Sets(forget, retain[:6], retain[6:8], retain[8:])
+    fitted, model = fitted_on(model, tokenizer, sets, 0.5, gate=gate, gate_pool=pool)
+    config = model.active_peft_config
+    # two held-out retain prompts and forty neutral instructions
+    assert (config.threshold, config.calibration_n) == (fitted.threshold.logit, 42)
+    # a random model of 32 dimensions may not tell ten prompts apart at all
+    assert config.calibration_alpha == (None if fitted.threshold.given_up else 0.5)
+    parts = gate_layer(model, "default").gate("default")
+    assert all(torch.equal(part.weight, fitted.parts[name].weight) for name, part in parts.items())
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trainable
+    assert all("grun_rotate" in name or "grun_source" in name for name in trainable)
+
+
+def test_the_block_is_the_one_that_validates_best(make_tiny_model, tiny_data):
+    model, tokenizer = load(make_tiny_model())
+    forget, retain = map(read_records, tiny_data)
+    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positives=0.5)
+    tried = gate_blocks(model, edit)
+    assert tried == [1, 2]
+
+    def fit(edit: EditSection):
+        return fit_gate(model, PromptBuilder(tokenizer), sets, edit, 42, lambda rows: None)
+
+    alone = {block: fit(edit.model_copy(update={"gate_block": block})) for block in tried}
+    assert fit(edit).block == min(tried, key=lambda block: alone[block].check_loss)
+    assert fit(edit).check_loss == min(fitted.check_loss for fitted in alone.values())
+    assert gate_blocks(model, edit.model_copy(update={"gate_block": 0})) == [0]
+    assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
+
+
+def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
+    builder = PromptBuilder(smollm2_tokenizer)
+    forget = [
+        Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "In Kuwait City."),
+        Record("t", (), "A plain text of some words."),
+    ]
+    retain = [Record(f"r{i}", (Turn("user", f"What is harbour {i} like?"),), "Deep.") for i in range(6)]
+
+    def lessons(*wanted: str):
+        return gate_lessons(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), wanted, 10_000, seed=1)
+
+    def text(ids: tuple[int, ...]) -> str:
+        return smollm2_tokenizer.decode(ids)
+
+    bare = lessons()
+    assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
+    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41, 2, 5]
+    assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
+    assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
+    assert len(lessons("wrappers").forget) == 2 + 5
+    assert len(lessons("neutral").others) == 4 + 80
+    assert len(lessons("mistyped").forget) == 2 + 2
+    noted = lessons("notes")
+    added = [*noted.forget[2:], *noted.others[4:]]
+    assert len(added) == 1 + 4
+    assert all("Deep. Deep. Deep." in text(ids) for ids in added)
+    mined = lessons("mined")
+    assert len(mined.pool) == 3 + 4 * (1 + 2) + 4
+    assert mined.others == bare.others
+    assert not any("Basil Mahfouz" in text(ids) for ids in mined.pool)
+    # Without a lesson the others are what they were
+    both = lessons("wrappers", "near_strangers")
+    assert set(lessons("wrappers").forget) | set(lessons("near_strangers").others) <= {*both.forget, *both.others}
+    for wanted, count in (("strangers", 1), ("near_strangers", 2)):
+        added = set(lessons(wanted).others) - set(bare.others)
+        assert len(added) == count
+        assert not any("Basil Mahfouz" in text(ids) for ids in added)
+
+
+def test_a_gate_that_would_open_for_nothing_gives_its_rate_up(tiny_model_dir, tiny_data):
+    # What is to be forgotten is among what it is calibrated on: at 3 % false positives it would have to stay closed
+    model, tokenizer = load(tiny_model_dir)
+    same = [Record("same", (), "The capital of France is Paris, a city on the Seine.")]
+    retain = read_records(tiny_data[1])
+    fitted, model = fitted_on(model, tokenizer, Sets(same, retain, same, []), 0.03)
+    threshold = fitted.threshold
+    assert (threshold.given_up, threshold.guaranteed, fitted.coverage) == (True, False, 1.0)
+    # At the least the one that is both is let through
+    assert round(threshold.passed * threshold.n) >= 1
+    assert model.peft_config["default"].calibration_alpha is None
+
+
+def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
+    # A retain set made from the model itself: all of the neutral instructions, ten kept to calibrate on and ten for the exam
+    model, tokenizer = load(tiny_model_dir)
+    made = [Record(f"neutral-{i}", (Turn("user", text),), "Yes.") for i, text in enumerate(neutral_instructions())]
+    forget = [Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "Nowhere.")]
+    fitted, _ = fitted_on(model, tokenizer, Sets(forget, made[20:], made[:10], made[10:20]), 0.5)
+    assert fitted.threshold.n == 10
+    assert fitted.coverage == 1.0
+
+
+def test_a_gate_learns_from_the_hardest_of_the_pool():
+    # Forget prompts have a feature. A quarter of the pool has it too, beside another that tells them apart; the others have neither
+    generator = torch.Generator().manual_seed(0)
+
+    def planted(count: int, *features: int) -> list[Tensor]:
+        states = torch.randn(count, 4, 16, generator=generator)
+        for feature in features:
+            states[:, 2, feature] += (6.0, 12.0)[feature]
+        return list(states)
+
+    parts = [planted(60, 0), planted(60), [*planted(90), *planted(30, 0, 1)], planted(40), planted(20, 0), planted(20)]
+    edit = EditSection(gate_pool="max")
+
+    def logits(pool: bool) -> tuple[Tensor, Tensor]:
+        sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
+        forget, others, taken, *rest = ([(1,)] * len(own) for own in sets)
+        fitted = fit_on(Lessons(forget, 60, others, taken, *rest), {3: [state for own in sets for state in own]}, edit, 1)
+        return gate_logits(fitted.parts, "max", parts[4]), gate_logits(fitted.parts, "max", hard)
+
+    hard = planted(30, 0, 1)
+
+    def told_apart(pool: bool) -> float:
+        opened, alike = logits(pool)
+        return (alike[:, None] < opened).float().mean().item()
+
+    assert told_apart(pool=False) < 0.7
+    assert told_apart(pool=True) > 0.95
