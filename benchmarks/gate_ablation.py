@@ -10,7 +10,7 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -49,6 +49,7 @@ class Variant:
         lessons: what it learns from beside the prompts as they are.
         last: it sees the last prompt token alone.
         soft: it opens at 0.5 instead of at a calibrated threshold.
+        plain: it is calibrated on prompts as they are, in no other dress.
         gate: its head.
     """
 
@@ -57,6 +58,7 @@ class Variant:
     lessons: tuple[Lesson, ...]
     last: bool = False
     soft: bool = False
+    plain: bool = False
     gate: str = "linear"
 
 
@@ -70,10 +72,12 @@ VARIANTS = (
     Variant("+ other spellings", "top2", SPELT),
     Variant("+ wrappers", "top2", (*SPELT, "wrappers")),
     Variant("+ notes", "top2", (*SPELT, "wrappers", "notes")),
-    Variant("+ neutral instructions", "top2", (*SPELT, "wrappers", "notes", "neutral")),
-    Variant("+ strangers", "top2", (*SPELT, "wrappers", "notes", "neutral", "strangers")),
+    Variant("+ examples", "top2", (*SPELT, "wrappers", "notes", "examples")),
+    Variant("+ asides", "top2", (*SPELT, "wrappers", "notes", "examples", "asides")),
+    Variant("+ neutral instructions", "top2", (*SPELT, "wrappers", "notes", "examples", "asides", "neutral")),
+    Variant("+ strangers", "top2", (*SPELT, "wrappers", "notes", "examples", "asides", "neutral", "strangers")),
     Variant("+ near strangers: **the default**", "top2", EVERY),
-    Variant("default without notes", "top2", tuple(lesson for lesson in EVERY if lesson != "notes")),
+    Variant("default calibrated on prompts as they are", "top2", EVERY, plain=True),
     Variant("default + mined hard negatives", "top2", (*EVERY, "mined")),
     Variant("default with the maximum", "max", EVERY),
     Variant("default with the three largest", "top3", EVERY),
@@ -127,6 +131,8 @@ def main() -> None:
                 if i != DEFAULT and (args.only_default or seed != SEED):
                     continue
                 lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed)
+                if variant.plain:
+                    lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
                 states = {block: cut(own, variant.last) for block, own in reader.read(lessons.every).items()}
                 began = time.monotonic()
                 settings = EditSection.model_validate({"gate": variant.gate, "gate_pool": variant.pool})

@@ -11,7 +11,9 @@ POSITIONS = ("last_prompt", "onward", "fired", "all_prompt", "every_token", "pro
 POSITIONS_PATTERN = "|".join(POSITIONS).replace("K", "[1-9][0-9]*")
 Gate = Literal["linear", "mlp"]
 GatePool = Literal["last", "max", "top2", "top3", "attention"]
-Lesson = Literal["lower_case", "upper_case", "mistyped", "wrappers", "notes", "neutral", "strangers", "near_strangers", "mined"]
+Lesson = Literal[
+    "lower_case", "upper_case", "mistyped", "wrappers", "notes", "examples", "asides", "neutral", "strangers", "near_strangers", "mined"
+]
 DEFAULT_LESSONS: tuple[Lesson, ...] = tuple(lesson for lesson in get_args(Lesson) if lesson != "mined")
 
 

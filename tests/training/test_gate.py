@@ -52,16 +52,16 @@ def test_the_rate_is_within_its_bound_in_95_of_100_calibrations():
 
 
 def test_a_wide_gap_is_halved():
-    # retain up to 2, the lower twentieth of forget at 10: the gate opens halfway, from 6
-    threshold = calibrate(torch.linspace(0, 2, 40), torch.full((20,), 10.0), 0.1)
-    assert threshold.logit == pytest.approx(6.0)
+    # Of retain prompts from 0 to 39 rank ceil(41 * 0.9) = 37 is 36, the lower twentieth of forget is 100: the gate opens from 68
+    threshold = calibrate(torch.arange(40.0), torch.full((20,), 100.0), 0.1)
+    assert threshold.logit == pytest.approx(68.0)
 
 
 def test_one_retain_prompt_among_the_forget_prompts_does_not_close_the_gate_on_them():
     # 39 retain prompts up to 1 and one at 50, forget prompts at 10: rank ceil(41 * 0.9) = 37 of 40 is below 1
     retain = torch.cat([torch.linspace(0, 1, 39), tensor([50.0])])
     threshold = calibrate(retain, torch.full((20,), 10.0), 0.1)
-    assert threshold.logit < 1
+    assert threshold.logit < 5.5
     assert opens(tensor([10.0]), threshold.logit).all()
 
 

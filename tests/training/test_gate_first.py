@@ -1,12 +1,14 @@
 """A gate fitted before suppression: its lessons, its block, its threshold, and what it does not see."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
-from expunge.data.texts import neutral_instructions
+from expunge.data.texts import asides, neutral_instructions
 from expunge.edits import gate_layer
 from expunge.models.loading import load
 from expunge.sections import EditSection
@@ -75,18 +77,22 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
 
     bare = lessons()
     assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
-    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41, 2, 5]
+    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41 * 5, 2, 5]
+    assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.closed[0]) if i != 1)
     assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
     assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
     assert len(lessons("wrappers").forget) == 2 + 5
     assert len(lessons("neutral").others) == 4 + 80
     assert len(lessons("mistyped").forget) == 2 + 2
-    noted = lessons("notes")
-    added = [*noted.forget[2:], *noted.others[4:]]
-    assert len(added) == 1 + 4
-    assert all("Deep. Deep. Deep." in text(ids) for ids in added)
+    for kind, said, alone in (("notes", "Deep. Deep. Deep.", 0), ("examples", "like? Deep.", 0), ("asides", asides()[0][:20], 3 * 16)):
+        beside = lessons(kind)
+        assert (len(beside.forget), len(beside.others)) == (2 + 1, 4 + 4 + alone)
+        assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.others[4:]])
+    # Of what surrounds them a retain record wears one, a forget record each
+    around = lessons("notes", "examples", "asides")
+    assert (len(around.forget), len(around.others)) == (2 + 3, 4 + 4 + 3 * 16)
     mined = lessons("mined")
-    assert len(mined.pool) == 3 + 4 * (1 + 2) + 4
+    assert len(mined.pool) == 3 + 4 * (1 + 2) + 4 * 3
     assert mined.others == bare.others
     assert not any("Basil Mahfouz" in text(ids) for ids in mined.pool)
     # Without a lesson the others are what they were
@@ -121,26 +127,46 @@ def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
     assert fitted.coverage == 1.0
 
 
+def planted(generator: torch.Generator, count: int, *features: int) -> list[Tensor]:
+    """States of prompts of four tokens, the third of which has some features, the first of them weaker."""
+    states = torch.randn(count, 4, 16, generator=generator)
+    for feature in features:
+        states[:, 2, feature] += (6.0, 12.0)[feature]
+    return list(states)
+
+
+def test_a_calibration_prompt_counts_by_its_nearest_dress():
+    # One calibration prompt in twenty is a forget prompt in its second dress
+    make = partial(planted, torch.Generator().manual_seed(0))
+    forget, others, plain, checks = make(60, 0), make(60), make(20), [make(20, 0), make(20)]
+    dressed = [*make(19), *make(1, 0)]
+
+    def passed(closed: list[list[Tensor]]) -> tuple[int, float]:
+        versions = [[(1,)] * len(own) for own in closed]
+        lessons = Lessons([(1,)] * 60, 60, [(1,)] * 60, [], versions, [(1,)] * 20, [(1,)] * 20)
+        states = [*forget, *others, *(state for own in closed for state in own), *checks[0], *checks[1]]
+        fitted = fit_on(lessons, {3: states}, EditSection(gate_pool="max", false_positives=0.06), 1)
+        opened = gate_logits(fitted.parts, "max", dressed) >= fitted.threshold.logit
+        return fitted.threshold.n, opened.float().mean().item()
+
+    assert passed([[state] for state in plain]) == (20, pytest.approx(0.05))
+    assert passed([[one, other] for one, other in zip(plain, dressed, strict=True)]) == (20, 0.0)
+
+
 def test_a_gate_learns_from_the_hardest_of_the_pool():
     # Forget prompts have a feature. A quarter of the pool has it too, beside another that tells them apart; the others have neither
-    generator = torch.Generator().manual_seed(0)
-
-    def planted(count: int, *features: int) -> list[Tensor]:
-        states = torch.randn(count, 4, 16, generator=generator)
-        for feature in features:
-            states[:, 2, feature] += (6.0, 12.0)[feature]
-        return list(states)
-
-    parts = [planted(60, 0), planted(60), [*planted(90), *planted(30, 0, 1)], planted(40), planted(20, 0), planted(20)]
+    make = partial(planted, torch.Generator().manual_seed(0))
+    parts = [make(60, 0), make(60), [*make(90), *make(30, 0, 1)], make(40), make(20, 0), make(20)]
     edit = EditSection(gate_pool="max")
 
     def logits(pool: bool) -> tuple[Tensor, Tensor]:
         sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
-        forget, others, taken, *rest = ([(1,)] * len(own) for own in sets)
-        fitted = fit_on(Lessons(forget, 60, others, taken, *rest), {3: [state for own in sets for state in own]}, edit, 1)
+        forget, others, taken, closed, *checks = ([(1,)] * len(own) for own in sets)
+        lessons = Lessons(forget, 60, others, taken, [[ids] for ids in closed], *checks)
+        fitted = fit_on(lessons, {3: [state for own in sets for state in own]}, edit, 1)
         return gate_logits(fitted.parts, "max", parts[4]), gate_logits(fitted.parts, "max", hard)
 
-    hard = planted(30, 0, 1)
+    hard = make(30, 0, 1)
 
     def told_apart(pool: bool) -> float:
         opened, alike = logits(pool)

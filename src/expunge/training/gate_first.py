@@ -52,7 +52,7 @@ def fit_gate(
     """Train the gate of an edit on frozen states and calibrate it.
 
     It learns from forget and retain prompts in several dresses, from strangers and from neutral instructions, and is calibrated on
-    held-out retain prompts and other neutral instructions.
+    held-out retain prompts and other neutral instructions, each in the dress that comes nearest to opening it.
 
     Args:
         model: before the edit.
@@ -89,6 +89,8 @@ def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSecti
         fits.append((_check_loss(parts, edit, *checks), block, parts, gate_logits(parts, edit.gate_pool, forget), closed))
     check_loss, block, parts, opened, closed = min(fits, key=lambda fit: fit[0])
     kept = gate_logits(parts, edit.gate_pool, closed)
+    # A prompt counts by the dress that comes nearest to opening the gate, so that what is stated holds in all of them.
+    kept = torch.stack([logits.max() for logits in kept.split([len(versions) for versions in lessons.closed])])
     return FittedGate(block, parts, *_calibrated(opened, kept, lessons.as_given, edit.false_positives), check_loss)
 
 

@@ -1,27 +1,21 @@
 """What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is validated on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.strangers import strangers
-from expunge.data.texts import neutral_instructions, wrappers
-from expunge.data.variants import mistyped
+from expunge.data.texts import neutral_instructions, surroundings
 from expunge.sections import Lesson
 from expunge.sets import Sets
+from expunge.training.gate_dress import Ids, asides_alone, spelt_and_wrapped, surrounded, unlearnt
 
-Ids = tuple[int, ...]
-
-# Of the eight kinds of wrapper the last two are for validation.
-LEARNT_WRAPPERS = 18
 FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
 FORGET_MISTYPED = 2
 NEAR_DRAWS, POOL_DRAWS = 2, 3
-NOTES, NOTE_LENGTH = 3, 200
-WITH_NOTES = ("My notes: {notes}\n\n{prompt}", "{prompt}\n\nWhat I have written down so far: {notes}", "{notes}\n---\n{prompt}")
 NEUTRAL_CALIBRATION = 40
 # Records a set to validate on: enough to tell three blocks apart.
 MOST_CHECKED = 100
@@ -36,7 +30,7 @@ class Lessons:
         as_given: how many those are.
         others: to stay closed for.
         pool: others of which only the hardest are learnt from, see `expunge.training.gate_first.fit_on`.
-        closed: to calibrate the threshold on.
+        closed: to calibrate the threshold on: each as it is, and in other dresses.
         forget_check, others_check: to validate on.
     """
 
@@ -44,7 +38,7 @@ class Lessons:
     as_given: int
     others: list[Ids]
     pool: list[Ids]
-    closed: list[Ids]
+    closed: list[list[Ids]]
     forget_check: list[Ids]
     others_check: list[Ids]
 
@@ -54,7 +48,7 @@ class Lessons:
         return [ids for part in self._parts for ids in part]
 
     def apart(self, items: list) -> list[list]:
-        """What goes with `every`, cut into its parts."""
+        """What goes with `every`, cut into its parts; that with `closed` as flat as it stands in `every`."""
         parts, start = [], 0
         for part in self._parts:
             parts.append(items[start : start + len(part)])
@@ -63,7 +57,8 @@ class Lessons:
 
     @property
     def _parts(self) -> tuple[list[Ids], ...]:
-        return self.forget, self.others, self.pool, self.closed, self.forget_check, self.others_check
+        closed = [ids for versions in self.closed for ids in versions]
+        return self.forget, self.others, self.pool, closed, self.forget_check, self.others_check
 
 
 def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], longest: int, seed: int) -> Lessons:
@@ -80,86 +75,53 @@ def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], l
         seed: of all that is drawn.
     """
     forget, retain = sets.forget, sets.retain
+    beside = [kind for kind in surroundings() if kind in wanted]
+
+    def fit(prompts: Sequence[Ids]) -> list[Ids]:
+        return [ids for ids in prompts if len(ids) <= longest]
+
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
     known = {builder.record(record).prompt for record in (*retain, *sets.calibration, *sets.exam)}
-    neutral = [builder.prompt((Turn("user", text),)) for text in neutral_instructions()]
-    neutral = [ids for ids in neutral if ids not in known]
-    given = [builder.record(record).prompt for record in forget]
-    opened = _dressed(builder, forget, forget, forget * FORGET_MISTYPED, wanted, FORGET_WRAPPERS, [seed, 4, 0])
-    others = [builder.record(record).prompt for record in retain]
-    others += _dressed(builder, retain, retain[::2], retain[1::2], wanted, RETAIN_WRAPPERS, [seed, 4, 1])
-    if "notes" in wanted:
-        opened += _with_notes(builder, forget, retain, np.random.default_rng([seed, 4, 5]))
-        others += _with_notes(builder, retain, retain, np.random.default_rng([seed, 4, 6]))
+    neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
+    neutral = [record for record in neutral if builder.record(record).prompt not in known]
+    given = fit(_prompts(builder, forget))
+    opened = spelt_and_wrapped(builder, forget, forget, forget * FORGET_MISTYPED, wanted, FORGET_WRAPPERS, [seed, 4, 0])
+    for kind in beside:
+        rng = np.random.default_rng([seed, 4, 5, list(surroundings()).index(kind)])
+        opened += [ids for record in forget for ids in surrounded(builder, record, retain, kind, rng)]
+    others = _prompts(builder, retain)
+    others += spelt_and_wrapped(builder, retain, retain[::2], retain[1::2], wanted, RETAIN_WRAPPERS, [seed, 4, 1])
+    rng = np.random.default_rng([seed, 4, 6])
+    for i, record in enumerate(retain if beside else []):
+        others += surrounded(builder, record, retain, beside[i % len(beside)], rng)
+    if "asides" in wanted:
+        others += asides_alone(builder)
     if "neutral" in wanted:
-        others += neutral[NEUTRAL_CALIBRATION:]
+        others += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
     if "strangers" in wanted:
-        others += _asked(builder, strangers(forget, np.random.default_rng([seed, 4, 2])))
+        others += _prompts(builder, strangers(forget, np.random.default_rng([seed, 4, 2])))
     if "near_strangers" in wanted:
         rng = np.random.default_rng([seed, 4, 3])
-        others += [ids for _ in range(NEAR_DRAWS) for ids in _asked(builder, strangers(forget, rng, near=True))]
+        others += [ids for _ in range(NEAR_DRAWS) for ids in _prompts(builder, strangers(forget, rng, near=True))]
     pool: list[Ids] = []
     if "mined" in wanted:
         rng = np.random.default_rng([seed, 4, 7])
-        pool += [ids for _ in range(POOL_DRAWS) for ids in _asked(builder, strangers(forget, rng, near=True))]
-        pool += _dressed(builder, retain, [], retain, ("mistyped", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
-        pool += _with_notes(builder, retain, retain, rng)
-    closed = [builder.record(record).prompt for record in sets.calibration] + neutral[:NEUTRAL_CALIBRATION]
+        pool += [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, strangers(forget, rng, near=True))]
+        pool += spelt_and_wrapped(builder, retain, [], retain, ("mistyped", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
+        pool += [ids for kind in surroundings() for record in retain for ids in surrounded(builder, record, retain, kind, rng)]
+    rng = np.random.default_rng([seed, 4, 9])
+    closed = []
+    for record in (*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]):
+        dresses = [surrounded(builder, record, retain, kind, rng) for kind in surroundings()]
+        closed.append(fit([builder.record(record).prompt, *unlearnt(builder, record, rng), *(ids for dress in dresses for ids in dress)]))
     rng = np.random.default_rng([seed, 4, 4])
-    checks = [[_unlearnt(builder, r, rng, longest) for r in part[:MOST_CHECKED]] for part in (forget, retain)]
-    checks[1] += _asked(builder, strangers(forget, rng, near=True))[:MOST_CHECKED]
-
-    def fit(prompts: list[Ids]) -> list[Ids]:
-        return [ids for ids in prompts if len(ids) <= longest]
-
-    return Lessons(fit(given + opened), len(fit(given)), fit(others), fit(pool), fit(closed), fit(checks[0]), fit(checks[1]))
-
-
-def _dressed(
-    builder: PromptBuilder,
-    records: Sequence[Record],
-    spelt: Sequence[Record],
-    to_mistype: Sequence[Record],
-    wanted: Sequence[Lesson],
-    wrapped: int,
-    seed: list[int],
-) -> list[Ids]:
-    """The records' prompts each in some wrappers, those of some of them in lower and upper case, of some with mistakes."""
-    said: list[tuple[Record, str]] = []
-    if "lower_case" in wanted:
-        said += [(record, record.prompt.lower()) for record in spelt]
-    if "upper_case" in wanted:
-        said += [(record, record.prompt.upper()) for record in spelt]
-    if "mistyped" in wanted:
-        rng = np.random.default_rng([*seed, 0])
-        said += [(record, mistyped(record.prompt, rng)) for record in to_mistype]
-    if "wrappers" in wanted:
-        rng = np.random.default_rng([*seed, 1])
-        for record in records:
-            chosen = rng.choice(wrappers()[:LEARNT_WRAPPERS], wrapped, replace=False)
-            said += [(record, wrapper.format(prompt=record.prompt)) for wrapper in chosen]
-    return [_ask(builder, record, text) for record, text in said if record.turns]
+    checks = []
+    for part in (forget, retain):
+        dressed = [(record, fit(unlearnt(builder, record, rng))) for record in part[:MOST_CHECKED]]
+        checks.append(fit([dress[0] if dress else builder.record(record).prompt for record, dress in dressed]))
+    checks[1] += fit(_prompts(builder, strangers(forget, rng, near=True))[:MOST_CHECKED])
+    return Lessons(given + fit(opened), len(given), fit(others), fit(pool), [own for own in closed if own], *checks)
 
 
-def _with_notes(builder: PromptBuilder, records: Sequence[Record], retain: Sequence[Record], rng: np.random.Generator) -> list[Ids]:
-    """The records' prompts before or after answers to retain questions: what is said beside a question is no cue either."""
-    said = []
-    for record in (record for record in records if record.turns):
-        notes = " ".join(retain[i].answer[:NOTE_LENGTH] for i in rng.integers(len(retain), size=NOTES))
-        said.append(_ask(builder, record, str(rng.choice(WITH_NOTES)).format(prompt=record.prompt, notes=notes)))
-    return said
-
-
-def _unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator, longest: int) -> Ids:
-    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from; as it is where that is too long, or a text."""
-    wrapper = wrappers()[LEARNT_WRAPPERS + int(rng.integers(len(wrappers()) - LEARNT_WRAPPERS))]
-    wrapped = _ask(builder, record, wrapper.format(prompt=mistyped(record.prompt, rng))) if record.turns else ()
-    return wrapped if 0 < len(wrapped) <= longest else builder.record(record).prompt
-
-
-def _ask(builder: PromptBuilder, record: Record, text: str) -> Ids:
-    return builder.record(replace(record, turns=(*record.turns[:-1], Turn("user", text)))).prompt
-
-
-def _asked(builder: PromptBuilder, records: Sequence[Record | None]) -> list[Ids]:
+def _prompts(builder: PromptBuilder, records: Sequence[Record | None]) -> list[Ids]:
     return [builder.record(record).prompt for record in records if record is not None]

@@ -1,7 +1,9 @@
-"""Shipped lists of texts: neutral instructions, refusals, prompt wrappers and questions of general knowledge."""
+"""Shipped lists of texts: neutral instructions, refusals, what surrounds a question, and questions of general knowledge."""
 
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 from expunge.data.records import Record, read_records
 
@@ -31,8 +33,19 @@ def wrappers() -> list[str]:
     return _lines("wrappers.txt")
 
 
+@cache
+def surroundings() -> dict[str, list[str]]:
+    """Templates for a question beside something else, by kind; see `surroundings.yaml` for their slots."""
+    return yaml.safe_load((FOLDER / "surroundings.yaml").read_text(encoding="utf-8"))
+
+
+def asides() -> list[str]:
+    """16 paragraphs about nothing in particular, for gates to learn from."""
+    return _lines("asides.txt")
+
+
 def fillers() -> list[str]:
-    """Paragraphs about nothing in particular."""
+    """Four further paragraphs about nothing in particular, that nothing is trained on."""
     return _lines("fillers.txt")
 
 

@@ -48,22 +48,27 @@ def pooled(parts: Mapping[str, nn.Linear], pool: GatePool, states: Tensor, real:
         parts: of the gate.
         pool: `max`: the largest. `top2`, `top3`: the mean of the largest two or three. `attention`:
             their mean, weighted by the softmax of a second linear map.
-        states: (batch, tokens, hidden), as `normed` gives them.
+        states: (batch, tokens, hidden), or those of the real tokens alone, (real tokens, hidden), as `normed` gives them.
         real: (batch, tokens) bool; at least one token a row.
         softness: of `max`: with s above 0, s log sum exp(score / s).
 
     Returns:
         (batch,).
     """
-    scores = gate_scores(parts, states)
-    masked = scores.masked_fill(~real, -torch.inf)
+
+    def spread(said: Tensor) -> Tensor:
+        if states.ndim == 3:
+            return said.masked_fill(~real, -torch.inf)
+        return said.new_full(real.shape, -torch.inf).masked_scatter(real, said)
+
+    scores = spread(gate_scores(parts, states))
     match pool:
         case "max":
-            return softness * (masked / softness).logsumexp(-1) if softness else masked.amax(-1)
+            return softness * (scores / softness).logsumexp(-1) if softness else scores.amax(-1)
         case "attention":
-            weight = parts["grun_gate_query"](states).squeeze(-1).masked_fill(~real, -torch.inf).softmax(-1)
+            weight = spread(parts["grun_gate_query"](states).squeeze(-1)).softmax(-1)
             return (weight * scores.masked_fill(~real, 0.0)).sum(-1)
         case _:
-            largest = masked.topk(min(TOP[pool], masked.shape[1]), dim=-1).values
+            largest = scores.topk(min(TOP[pool], scores.shape[1]), dim=-1).values
             there = largest.isfinite()
             return largest.where(there, 0.0).sum(-1) / there.sum(-1)

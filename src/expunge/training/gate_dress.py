@@ -1,0 +1,84 @@
+"""The dresses that a gate's lessons wear: a record's question spelt, wrapped and surrounded otherwise, none of it as in the exam."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, Turn
+from expunge.data.texts import asides, surroundings, wrappers
+from expunge.data.variants import mistyped
+from expunge.sections import Lesson
+
+Ids = tuple[int, ...]
+
+# Of the eight kinds of wrapper the last two are for validation and calibration.
+LEARNT_WRAPPERS = 18
+NOTES, NOTE_LENGTH = 3, 200
+SPOKEN_ALONE = ("{aside}", "Sum this up.\n{aside}", "Is anything wrong here? {aside}")
+
+
+def spelt_and_wrapped(
+    builder: PromptBuilder,
+    records: Sequence[Record],
+    spelt: Sequence[Record],
+    to_mistype: Sequence[Record],
+    wanted: Sequence[Lesson],
+    wrapped: int,
+    seed: list[int],
+) -> list[Ids]:
+    """The records' prompts each in some wrappers, those of some of them in lower and upper case, of some with mistakes."""
+    said: list[tuple[Record, str]] = []
+    if "lower_case" in wanted:
+        said += [(record, record.prompt.lower()) for record in spelt]
+    if "upper_case" in wanted:
+        said += [(record, record.prompt.upper()) for record in spelt]
+    if "mistyped" in wanted:
+        rng = np.random.default_rng([*seed, 0])
+        said += [(record, mistyped(record.prompt, rng)) for record in to_mistype]
+    if "wrappers" in wanted:
+        rng = np.random.default_rng([*seed, 1])
+        for record in records:
+            chosen = rng.choice(wrappers()[:LEARNT_WRAPPERS], wrapped, replace=False)
+            said += [(record, wrapper.format(prompt=record.prompt)) for wrapper in chosen]
+    return [_ask(builder, record, text) for record, text in said if record.turns]
+
+
+def surrounded(builder: PromptBuilder, record: Record, others: Sequence[Record], kind: str, rng: np.random.Generator) -> list[Ids]:
+    """The record's prompt beside something else: what is said beside a question is no cue. None for a plain text.
+
+    Args:
+        builder: of the model's tokenizer.
+        record: whose question it is.
+        others: the retain set, of which notes and examples are made.
+        kind: of `surroundings.yaml`.
+        rng: of the template and what fills it.
+    """
+    asked = [other for other in others if other.turns]
+    if not record.turns or (kind == "examples" and not asked):
+        return []
+    fill = {"prompt": record.prompt}
+    if kind == "notes":
+        fill["notes"] = " ".join(others[i].answer[:NOTE_LENGTH] for i in rng.integers(len(others), size=NOTES))
+    elif kind == "examples":
+        for place, i in enumerate(rng.integers(len(asked), size=2), 1):
+            fill |= {f"other{place}": asked[i].prompt, f"other{place}_answer": asked[i].answer[:NOTE_LENGTH]}
+    else:
+        fill["aside"] = str(rng.choice(asides()))
+    return [_ask(builder, record, str(rng.choice(surroundings()[kind])).format_map(fill))]
+
+
+def asides_alone(builder: PromptBuilder) -> list[Ids]:
+    """The shipped asides with no question beside them, or one about them."""
+    return [builder.prompt((Turn("user", form.format(aside=aside)),)) for aside in asides() for form in SPOKEN_ALONE]
+
+
+def unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator) -> list[Ids]:
+    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from. None for a plain text."""
+    wrapper = wrappers()[LEARNT_WRAPPERS + int(rng.integers(len(wrappers()) - LEARNT_WRAPPERS))]
+    return [_ask(builder, record, wrapper.format(prompt=mistyped(record.prompt, rng)))] if record.turns else []
+
+
+def _ask(builder: PromptBuilder, record: Record, text: str) -> Ids:
+    return builder.record(replace(record, turns=(*record.turns[:-1], Turn("user", text)))).prompt
