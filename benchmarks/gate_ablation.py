@@ -31,7 +31,7 @@ from expunge.recipe import Recipe
 from expunge.sections import DEFAULT_LESSONS, DataSection, EditSection, GatePool, Lesson, TrainingSection
 from expunge.sets import Sets, split
 from expunge.training.gate import gate_logits
-from expunge.training.gate_first import fit_on, gate_blocks, kept_states
+from expunge.training.gate_first import fit_on, gate_blocks, kept_states, reworded_sets
 from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
@@ -79,6 +79,7 @@ VARIANTS = (
     Variant("+ near strangers: **the default**", "top2", EVERY),
     Variant("default calibrated on prompts as they are", "top2", EVERY, plain=True),
     Variant("default + mined hard negatives", "top2", (*EVERY, "mined")),
+    Variant("default + the model's own paraphrases", "top2", (*EVERY, "paraphrases")),
     Variant("default with the maximum", "max", EVERY),
     Variant("default with the three largest", "top3", EVERY),
     Variant("default with attention", "attention", EVERY),
@@ -119,18 +120,23 @@ def main() -> None:
     model, tokenizer = load(args.model)
     builder = PromptBuilder(tokenizer)
     found: dict[int, Counts] = defaultdict(Counts)
+    edit = EditSection()
     for choice in CHOICES[: args.choices]:
+        reader = Reader(model, gate_blocks(model, edit), builder.pad, display)
         for seed in range(SEED, SEED + args.seeds):
-            edit = EditSection()
             sets = tofu_sets(args.tofu, choice, seed, edit)
             groups = exam_groups(builder, sets, others(args.tofu), read_attacks(), args.rows)
-            reader = Reader(model, gate_blocks(model, edit), builder.pad, display)
             asked = [ids for group in groups for ids in group.prompts.values()]
             exam = reader.read(asked)
             for i, variant in enumerate(VARIANTS):
                 if i != DEFAULT and (args.only_default or seed != SEED):
                     continue
-                lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed)
+                made = ((), ())
+                if "paraphrases" in variant.lessons:
+                    with display.bar("Putting questions in other words", None) as advance:
+                        made = reworded_sets(model, builder, sets, seed, advance)
+                    display.say(f"Of {len(sets.forget)} questions {len(made[0])} in other words still get their answer.")
+                lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed, made)
                 if variant.plain:
                     lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
                 states = {block: cut(own, variant.last) for block, own in reader.read(lessons.every).items()}

@@ -23,7 +23,6 @@ from writing import measured_on, write
 
 from expunge.audit.attacks.prompts import dressed, read_attacks
 from expunge.audit.exam import AS_GIVEN, SEED
-from expunge.audit.measure import draw
 from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, by_length, collate
@@ -36,6 +35,7 @@ from expunge.models.scoring import score
 from expunge.pipeline import load_run, reread_sets, unlearn
 from expunge.recipe import make_recipe
 from expunge.run import Run, write_atomically
+from expunge.sets import draw
 from expunge.training.teach import Lesson, teach
 
 METHODS: dict[str, dict[str, Any]] = {

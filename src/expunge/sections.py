@@ -12,9 +12,20 @@ POSITIONS_PATTERN = "|".join(POSITIONS).replace("K", "[1-9][0-9]*")
 Gate = Literal["linear", "mlp"]
 GatePool = Literal["last", "max", "top2", "top3", "attention"]
 Lesson = Literal[
-    "lower_case", "upper_case", "mistyped", "wrappers", "notes", "examples", "asides", "neutral", "strangers", "near_strangers", "mined"
+    "lower_case",
+    "upper_case",
+    "mistyped",
+    "wrappers",
+    "notes",
+    "examples",
+    "asides",
+    "neutral",
+    "strangers",
+    "near_strangers",
+    "mined",
+    "paraphrases",
 ]
-DEFAULT_LESSONS: tuple[Lesson, ...] = tuple(lesson for lesson in get_args(Lesson) if lesson != "mined")
+DEFAULT_LESSONS: tuple[Lesson, ...] = tuple(lesson for lesson in get_args(Lesson) if lesson not in ("mined", "paraphrases"))
 
 
 class Section(BaseModel):

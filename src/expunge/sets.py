@@ -1,6 +1,7 @@
 """The records of a run: read, checked against each other and against the model, split into what is trained on and what is not."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from torch import nn
@@ -16,6 +17,8 @@ from expunge.sections import DataSection
 
 FEWEST_RETAIN = 4
 SELF_MADE_HELD_OUT = 0.6
+
+Item = TypeVar("Item", Record, Question)
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,11 @@ def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
     calibrating = held // 2 if recipe.edit.trains_gate_first else 0
     chosen = [[retain[i] for i in sorted(part)] for part in (order[:calibrating], order[calibrating:held], order[held:])]
     return Sets(forget, retain=chosen[2], calibration=chosen[0], exam=chosen[1])
+
+
+def draw(records: list[Item], at_most: int | None, seed: int) -> list[Item]:
+    """The records, or a seeded sample of them in their own order."""
+    if at_most is None or len(records) <= at_most:
+        return records
+    chosen = np.random.default_rng([seed, 3]).choice(len(records), at_most, replace=False)
+    return [records[i] for i in sorted(chosen)]

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from expunge.audit.engine import measured_once
-from expunge.audit.measure import AuditSets, draw, measure, with_paraphrases
+from expunge.audit.measure import AuditSets, measure, with_paraphrases
 from expunge.audit.rows import Settings
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, collate
@@ -20,6 +20,7 @@ from expunge.edits import apply_edit
 from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.sections import EditSection
+from expunge.sets import draw
 
 SETTINGS = Settings(max_new_tokens=4, batch_size=2, show_text=True)
 FULL = Record(

@@ -84,11 +84,11 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
     assert len(lessons("wrappers").forget) == 2 + 5
     assert len(lessons("neutral").others) == 4 + 80
     assert len(lessons("mistyped").forget) == 2 + 2
-    for kind, said, alone in (("notes", "Deep. Deep. Deep.", 0), ("examples", "like? Deep.", 0), ("asides", asides()[0][:20], 3 * 16)):
-        beside = lessons(kind)
-        assert (len(beside.forget), len(beside.others)) == (2 + 1, 4 + 4 + alone)
-        assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.others[4:]])
     # Of what surrounds them a retain record wears one, a forget record each
+    for kind, said, worn in (("notes", "Deep. Deep. Deep.", 2), ("examples", "like? Deep.", 1), ("asides", asides()[0][:20], 1 + 3 * 16)):
+        beside = lessons(kind)
+        assert (len(beside.forget), len(beside.others)) == (2 + 1, 4 + worn)
+        assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.others[4:]])
     around = lessons("notes", "examples", "asides")
     assert (len(around.forget), len(around.others)) == (2 + 3, 4 + 4 + 3 * 16)
     mined = lessons("mined")

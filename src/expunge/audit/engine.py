@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from torch import nn
 
 import expunge
-from expunge.audit.measure import AuditSets, draw, measure, measure_both, with_paraphrases
+from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.audit.names import FORGET, RETAIN
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row, Settings
@@ -24,7 +24,7 @@ from expunge.models.embedded import cache_dir
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
 from expunge.run import Run, locked, write_atomically
-from expunge.sets import Sets, read_audit_sets
+from expunge.sets import Sets, draw, read_audit_sets
 
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
 

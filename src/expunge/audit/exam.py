@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expunge.audit.attacks.prompts import Template, dressed
-from expunge.audit.measure import draw
 from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS, is_forget
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.strangers import strangers
 from expunge.data.texts import exam_instructions, general
-from expunge.sets import Sets
+from expunge.sets import Sets, draw
 
 AS_GIVEN = "as given"
 SEED = 7

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
-import numpy as np
 from torch import nn
 
 from expunge.audit.names import PARAPHRASE
@@ -12,8 +10,6 @@ from expunge.audit.rows import Row, Settings, Subject, alone, off_and_on, questi
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
 from expunge.data.records import Record
-
-Item = TypeVar("Item", Record, Question)
 
 
 @dataclass(frozen=True)
@@ -47,14 +43,6 @@ def with_paraphrases(sets: dict[str, list[Record]]) -> dict[str, list[Record]]:
         if reworded:
             every[name + PARAPHRASE] = reworded
     return every
-
-
-def draw(records: list[Item], at_most: int | None, seed: int) -> list[Item]:
-    """The records, or a seeded sample of them in their own order."""
-    if at_most is None or len(records) <= at_most:
-        return records
-    chosen = np.random.default_rng([seed, 3]).choice(len(records), at_most, replace=False)
-    return [records[i] for i in sorted(chosen)]
 
 
 def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, advance: Callable[[int], None]) -> list[Row]:

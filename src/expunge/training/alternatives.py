@@ -10,7 +10,7 @@ from torch import nn
 
 from expunge.audit.metrics.text import rouge_l_recall
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, Turn
+from expunge.data.records import Record
 from expunge.data.strangers import strangers, swapped_back
 from expunge.data.texts import refusals
 from expunge.models.blocks import context_length
@@ -45,7 +45,7 @@ def own_alternatives(
 
     wanted = [record for record in records if not record.alternatives]
     asked = [other or record for draw in range(DRAWS) for record, other in zip(wanted, _strangers(wanted, draw, seed), strict=True)]
-    prompts = [builder.record(_in_other_words(record) if i // len(wanted) % 2 else record).prompt for i, record in enumerate(asked)]
+    prompts = [builder.record(r, prompt=r.paraphrased_prompt if i // len(wanted) % 2 else None).prompt for i, r in enumerate(asked)]
     said = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, sampler(seed, TEMPERATURE, TOP_P))
     made = {}
     for i, record in enumerate(wanted):
@@ -71,9 +71,3 @@ def whole_sentences(text: str) -> str:
 
 def _strangers(records: list[Record], draw: int, seed: int) -> list[Record | None]:
     return strangers(records, np.random.default_rng([seed, 8, draw]))
-
-
-def _in_other_words(record: Record) -> Record:
-    if not record.paraphrased_prompt:
-        return record
-    return replace(record, turns=(*record.turns[:-1], Turn("user", record.paraphrased_prompt)))

@@ -80,7 +80,7 @@ def gate_logits(parts: Mapping[str, nn.Linear], pool: GatePool, states: Sequence
     """What a gate says of prompts, each (tokens, hidden) as `normed` gives them: (prompts,)."""
     said = []
     for start in range(0, len(states), READ_AT_ONCE):
-        some = states[start : start + READ_AT_ONCE]
+        some = tuple(states[start : start + READ_AT_ONCE])
         lengths = torch.tensor([len(own) for own in some])
         real = torch.arange(int(lengths.max()))[None] < lengths[:, None]
         # Unpadded: prompts in some dresses are many times as long as others.

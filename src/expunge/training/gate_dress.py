@@ -1,7 +1,6 @@
 """The dresses that a gate's lessons wear: a record's question spelt, wrapped and surrounded otherwise, none of it as in the exam."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -81,4 +80,4 @@ def unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator) -
 
 
 def _ask(builder: PromptBuilder, record: Record, text: str) -> Ids:
-    return builder.record(replace(record, turns=(*record.turns[:-1], Turn("user", text)))).prompt
+    return builder.record(record, prompt=text).prompt

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record
 from expunge.edits import REQUEST, apply_edit, gate_layer, resolved_config
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import new_gate, normed
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.features import prompt_states
 from expunge.sections import EditSection
-from expunge.sets import Sets
+from expunge.sets import Sets, draw
 from expunge.training.gate import Threshold, calibrate, gate_logits, give_up, train_gate
 from expunge.training.gate_lessons import Lessons, gate_lessons
+from expunge.training.paraphrases import own_paraphrases
 
 MINED = 0.25
 """Share of the pool that is hard enough to learn from."""
@@ -63,9 +65,18 @@ def fit_gate(
         advance: called with the number of prompts read.
     """
     longest = context_length(model) or sys.maxsize
-    lessons = gate_lessons(builder, sets, edit.gate_lessons, longest, seed)
+    made = reworded_sets(model, builder, sets, seed, advance) if "paraphrases" in edit.gate_lessons else ((), ())
+    lessons = gate_lessons(builder, sets, edit.gate_lessons, longest, seed, made)
     states = prompt_states(model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=kept_states)
     return fit_on(lessons, states, edit, seed)
+
+
+def reworded_sets(
+    model: nn.Module, builder: PromptBuilder, sets: Sets, seed: int, advance: Callable[[int], None]
+) -> tuple[list[Record], list[Record]]:
+    """What the model makes of the forget set and of as many retain records in other words, so that its way of putting them is no cue."""
+    retain = draw(sets.retain, len(sets.forget), seed)
+    return own_paraphrases(model, builder, sets.forget, seed, advance), own_paraphrases(model, builder, retain, seed, advance)
 
 
 def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSection, seed: int) -> FittedGate:

@@ -1,6 +1,6 @@
 """What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is validated on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,14 @@ class Lessons:
         return self.forget, self.others, self.pool, closed, self.forget_check, self.others_check
 
 
-def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], longest: int, seed: int) -> Lessons:
+def gate_lessons(
+    builder: PromptBuilder,
+    sets: Sets,
+    wanted: Sequence[Lesson],
+    longest: int,
+    seed: int,
+    reworded: tuple[Sequence[Record], Sequence[Record]] = ((), ()),
+) -> Lessons:
     """The prompts to learn from, to validate and to calibrate on.
 
     Retain prompts wear the same dresses as forget prompts, so that none of these is a cue. Strangers are the forget questions about
@@ -73,54 +80,82 @@ def gate_lessons(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], l
         wanted: the lessons beside the prompts as they are.
         longest: the model's context; longer prompts are left out.
         seed: of all that is drawn.
+        reworded: forget and retain records in other words, see `expunge.training.paraphrases.own_paraphrases`.
     """
-    forget, retain = sets.forget, sets.retain
-    beside = [kind for kind in surroundings() if kind in wanted]
 
     def fit(prompts: Sequence[Ids]) -> list[Ids]:
         return [ids for ids in prompts if len(ids) <= longest]
 
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
-    known = {builder.record(record).prompt for record in (*retain, *sets.calibration, *sets.exam)}
+    known = {builder.record(record).prompt for record in (*sets.retain, *sets.calibration, *sets.exam)}
     neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
     neutral = [record for record in neutral if builder.record(record).prompt not in known]
-    given = fit(_prompts(builder, forget))
-    opened = spelt_and_wrapped(builder, forget, forget, forget * FORGET_MISTYPED, wanted, FORGET_WRAPPERS, [seed, 4, 0])
-    for kind in beside:
-        rng = np.random.default_rng([seed, 4, 5, list(surroundings()).index(kind)])
-        opened += [ids for record in forget for ids in surrounded(builder, record, retain, kind, rng)]
-    others = _prompts(builder, retain)
-    others += spelt_and_wrapped(builder, retain, retain[::2], retain[1::2], wanted, RETAIN_WRAPPERS, [seed, 4, 1])
-    rng = np.random.default_rng([seed, 4, 6])
-    for i, record in enumerate(retain if beside else []):
-        others += surrounded(builder, record, retain, beside[i % len(beside)], rng)
-    if "asides" in wanted:
-        others += asides_alone(builder)
+    given = fit(_prompts(builder, sets.forget))
+    opened = [*_dressed_forget(builder, sets, wanted, seed), *_prompts(builder, reworded[0])]
+    others = [*_prompts(builder, [*sets.retain, *reworded[1]]), *_dressed_retain(builder, sets, wanted, seed)]
+    others += _strangers(builder, sets, wanted, seed)
     if "neutral" in wanted:
         others += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
+    pool = _pool(builder, sets, seed) if "mined" in wanted else []
+    to_calibrate = [*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]]
+    closed = [fit(versions) for versions in _in_all_dresses(builder, to_calibrate, sets.retain, seed)]
+    checks = _checks(builder, sets, fit, seed)
+    return Lessons(given + fit(opened), len(given), fit(others), fit(pool), [versions for versions in closed if versions], *checks)
+
+
+def _dressed_forget(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
+    forget = sets.forget
+    opened = spelt_and_wrapped(builder, forget, forget, forget * FORGET_MISTYPED, wanted, FORGET_WRAPPERS, [seed, 4, 0])
+    for i, kind in enumerate(surroundings()):
+        if kind in wanted:
+            rng = np.random.default_rng([seed, 4, 5, i])
+            opened += [ids for record in forget for ids in surrounded(builder, record, sets.retain, kind, rng)]
+    return opened
+
+
+def _dressed_retain(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
+    """They are many: each wears one of what it could stand beside, and half of them one spelling each."""
+    retain, kinds = sets.retain, surroundings()
+    others = spelt_and_wrapped(builder, retain, retain[::2], retain[1::2], wanted, RETAIN_WRAPPERS, [seed, 4, 1])
+    for i, kind in enumerate(kinds):
+        if kind in wanted:
+            rng = np.random.default_rng([seed, 4, 6, i])
+            others += [ids for record in retain[i :: len(kinds)] for ids in surrounded(builder, record, retain, kind, rng)]
+    return others + (asides_alone(builder) if "asides" in wanted else [])
+
+
+def _strangers(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
+    others: list[Ids] = []
     if "strangers" in wanted:
-        others += _prompts(builder, strangers(forget, np.random.default_rng([seed, 4, 2])))
+        others += _prompts(builder, strangers(sets.forget, np.random.default_rng([seed, 4, 2])))
     if "near_strangers" in wanted:
         rng = np.random.default_rng([seed, 4, 3])
-        others += [ids for _ in range(NEAR_DRAWS) for ids in _prompts(builder, strangers(forget, rng, near=True))]
-    pool: list[Ids] = []
-    if "mined" in wanted:
-        rng = np.random.default_rng([seed, 4, 7])
-        pool += [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, strangers(forget, rng, near=True))]
-        pool += spelt_and_wrapped(builder, retain, [], retain, ("mistyped", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
-        pool += [ids for kind in surroundings() for record in retain for ids in surrounded(builder, record, retain, kind, rng)]
+        others += [ids for _ in range(NEAR_DRAWS) for ids in _prompts(builder, strangers(sets.forget, rng, near=True))]
+    return others
+
+
+def _pool(builder: PromptBuilder, sets: Sets, seed: int) -> list[Ids]:
+    rng, retain = np.random.default_rng([seed, 4, 7]), sets.retain
+    pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, strangers(sets.forget, rng, near=True))]
+    pool += spelt_and_wrapped(builder, retain, [], retain, ("mistyped", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
+    return pool + [ids for kind in surroundings() for record in retain for ids in surrounded(builder, record, retain, kind, rng)]
+
+
+def _in_all_dresses(builder: PromptBuilder, records: Sequence[Record], retain: Sequence[Record], seed: int) -> Iterator[list[Ids]]:
     rng = np.random.default_rng([seed, 4, 9])
-    closed = []
-    for record in (*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]):
-        dresses = [surrounded(builder, record, retain, kind, rng) for kind in surroundings()]
-        closed.append(fit([builder.record(record).prompt, *unlearnt(builder, record, rng), *(ids for dress in dresses for ids in dress)]))
-    rng = np.random.default_rng([seed, 4, 4])
-    checks = []
-    for part in (forget, retain):
+    for record in records:
+        beside = [ids for kind in surroundings() for ids in surrounded(builder, record, retain, kind, rng)]
+        yield [builder.record(record).prompt, *unlearnt(builder, record, rng), *beside]
+
+
+def _checks(builder: PromptBuilder, sets: Sets, fit: Callable[[Sequence[Ids]], list[Ids]], seed: int) -> list[list[Ids]]:
+    """Forget prompts, and retain prompts and near strangers; a record whose dress is too long comes as it is."""
+    rng, checks = np.random.default_rng([seed, 4, 4]), []
+    for part in (sets.forget, sets.retain):
         dressed = [(record, fit(unlearnt(builder, record, rng))) for record in part[:MOST_CHECKED]]
         checks.append(fit([dress[0] if dress else builder.record(record).prompt for record, dress in dressed]))
-    checks[1] += fit(_prompts(builder, strangers(forget, rng, near=True))[:MOST_CHECKED])
-    return Lessons(given + fit(opened), len(given), fit(others), fit(pool), [own for own in closed if own], *checks)
+    checks[1] += fit(_prompts(builder, strangers(sets.forget, rng, near=True))[:MOST_CHECKED])
+    return checks
 
 
 def _prompts(builder: PromptBuilder, records: Sequence[Record | None]) -> list[Ids]:
