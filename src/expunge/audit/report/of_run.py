@@ -96,10 +96,13 @@ def _notes(run: Run, samples: list[Sample]) -> list[str]:
         n, rate = gate["calibration_n"], f"{gate['alpha']:.0%}"
         if gate["given_up"]:
             passed = f"{gate['passed']:.0%}"
-            notes.append(f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts.")
+            notes.append(
+                f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts, dressed or not."
+            )
         elif gate["guaranteed"]:
             most = f", at most {gate['bound']:.1%} with 95 % confidence" if "bound" in gate else ""
-            notes.append(f"The gate's threshold passes on average at most {rate} of prompts like the {n} it was chosen on{most}.")
+            tried = f"prompts like the {n} it was chosen on, in any dress that those were tried in"
+            notes.append(f"The gate's threshold passes on average at most {rate} of {tried}{most}.")
         else:
             notes.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
     if run.recipe.data.retain is None:
