@@ -71,9 +71,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
-    with (Path(__file__).parent / "capitals.csv").open(encoding="utf-8") as file:
-        places = list(csv.DictReader(file))
-    forget, others = ([p for p in places if (p["continent"] == args.continent) is wanted] for wanted in (True, False))
+    forget, others = ([p for p in read_places() if (p["continent"] == args.continent) is wanted] for wanted in (True, False))
     args.out.mkdir(parents=True, exist_ok=True)
     texts = {"forget": statements(forget), "retain": statements(others)}
     for name, records in texts.items():
@@ -112,6 +110,12 @@ def settings(recipe: str, more: dict[str, Any], model: Path, out: Path) -> dict[
 def recipe_folder(name: str) -> str:
     """The name of a method's run."""
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
+
+
+def read_places() -> list[dict[str, str]]:
+    """Country, capital and continent each."""
+    with (Path(__file__).parent / "capitals.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def statements(places: list[dict[str, str]]) -> list[Record]:

@@ -1,0 +1,174 @@
+"""Gates for what is no list of named people: a topic, a kind of task, free text; write the table into docs/results.md.
+
+    python benchmarks/gate_kinds.py --data DIR [--rows 24] [--write]
+
+DIR holds humaneval/HumanEval.jsonl.gz, gsm8k/test.jsonl and wikigold/wikigold.conll.txt. The gates read frozen states of a model that
+was taught nothing; each is put to the exam with records that it did not learn from, of the same kind:
+
+people      four of twenty invented people, asked about in other words; to keep: the others, asked about are four more
+topic       statements about African capitals; asked are questions about them, in words that no statement has; to keep: other continents
+task        Python functions to complete (HumanEval); asked are other functions; to keep: sums in words (GSM8K)
+free text   half of the sentences of some encyclopaedia articles (Wikigold), asked is the other half; to keep: other articles
+"""
+
+import argparse
+import gzip
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from gate_ablation import Counts, Reader, percent
+from geography import questions, read_places, statements
+from writing import measured_on, write
+
+from expunge.audit.attacks.prompts import read_attacks
+from expunge.audit.exam import AS_GIVEN, exam_groups
+from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.console import Display
+from expunge.data.people import people
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, Turn
+from expunge.models.loading import load
+from expunge.recipe import Recipe
+from expunge.sections import DataSection, EditSection, TrainingSection
+from expunge.sets import Sets, draw, split
+from expunge.training.gate import gate_logits
+from expunge.training.gate_first import fit_on, gate_blocks
+from expunge.training.gate_lessons import gate_lessons
+
+SEED = 42
+MARK = "<!-- gate_kinds -->"
+ARTICLES, LEAST_SENTENCES, MOST_RETAIN = 24, 8, 240
+Split = tuple[list[Record], list[Record], list[Record], list[Record]]
+"""Forget and retain records to learn from, and such to examine with."""
+
+
+def people_to_forget(data: Path) -> Split:
+    """Four of twenty people, asked about in other words; and four more who are to be left alone."""
+    everyone = people(24)
+    return everyone[:40], everyone[40:200], reworded(everyone[:40]), reworded(everyone[200:])
+
+
+def topic(data: Path) -> Split:
+    """Texts about the capitals of Africa, and of elsewhere."""
+    forget, retain = ([p for p in read_places() if (p["continent"] == "Africa") is wanted] for wanted in (True, False))
+    asked = [[Record(q.id, (Turn("user", q.question),), q.choices[q.answer]) for q in questions(own)] for own in (forget, retain)]
+    return statements(forget), statements(retain), asked[0], asked[1]
+
+
+def task(data: Path) -> Split:
+    """Functions to write, and sums to solve."""
+    with gzip.open(data / "humaneval" / "HumanEval.jsonl.gz", "rt", encoding="utf-8") as file:
+        code = [Record(row["task_id"], (Turn("user", row["prompt"]),), row["canonical_solution"]) for row in map(json.loads, file)]
+    lines = (data / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    maths = [Record(f"gsm8k-{i}", (Turn("user", row["question"]),), row["answer"]) for i, row in enumerate(map(json.loads, lines))]
+    return code[::2], maths[::2], code[1::2], maths[1::2]
+
+
+def free_text(data: Path) -> Split:
+    """Sentences of articles, three at a time."""
+    lines = (data / "wikigold" / "wikigold.conll.txt").read_text(encoding="utf-8").splitlines()
+    articles: list[list[str]] = [[]]
+    for blank, words in groupby(lines, key=lambda line: not line.strip()):
+        said = [] if blank else [line.split()[0] for line in words]
+        if said == ["-DOCSTART-"]:
+            articles.append([])
+        elif said:
+            articles[-1].append(" ".join(said))
+    long = [article for article in articles if len(article) >= LEAST_SENTENCES][: 4 * ARTICLES]
+    learnt, asked = ([[t for i, t in enumerate(article_texts(a, own)) if i % 2 == k] for a, own in enumerate(long)] for k in (0, 1))
+    parts = [own[place] for own in (learnt, asked) for place in (slice(ARTICLES), slice(ARTICLES, None))]
+    forget, retain, asked_forget, asked_retain = ([text for article in part for text in article] for part in parts)
+    return forget, retain, asked_forget, asked_retain
+
+
+def article_texts(article: int, sentences: Sequence[str]) -> list[Record]:
+    """Plain texts of three sentences."""
+    return [Record(f"{article}-{i}", (), " ".join(sentences[i : i + 3])) for i in range(0, len(sentences), 3)]
+
+
+KINDS: dict[str, Callable[[Path], Split]] = {"people": people_to_forget, "topic": topic, "task": task, "free text": free_text}
+
+
+def main() -> None:
+    """Train a gate of each kind, examine it, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    model, tokenizer = load(args.model)
+    builder, edit = PromptBuilder(tokenizer), EditSection()
+    lines = ["| what is to be forgotten | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for kind, read in KINDS.items():
+        forget, retain, asked, kept = read(args.data)
+        recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
+        sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
+        groups = exam_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_attacks(), args.rows)
+        reader = Reader(model, gate_blocks(model, edit), builder.pad, display)
+        lessons = gate_lessons(builder, sets, edit.gate_lessons, 8192, SEED)
+        fitted = fit_on(lessons, reader.read(lessons.every), edit, SEED)
+        exam = reader.read([ids for group in groups for ids in group.prompts.values()])
+        opened = gate_logits(fitted.parts, edit.gate_pool, exam[fitted.block]) >= fitted.threshold.logit
+        counts = Counts()
+        counts.add(groups, opened.tolist())
+        lines.append(f"| {kind} | " + " | ".join(cells(counts, len(lessons.forget), len(lessons.others), fitted.threshold.given_up)) + " |")
+        display.say(lines[-1])
+    text = "\n".join(lines) + f"\n\n{facts(args, time.monotonic() - started)}\n"
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+COLUMNS = (
+    "asked as no lesson was",
+    "mean of the English dresses",
+    "worst of them",
+    "FP: retain",
+    "retain in every dress",
+    "instructions in every dress",
+    "general",
+    "strangers",
+    "prompts learnt from",
+)
+
+
+def cells(counts: Counts, forget: int, others: int, given_up: bool) -> list[str]:
+    """What the table says of one gate."""
+    english = counts.english()
+    worst = min(english, key=lambda dress: english[dress], default="")
+    groups = [(RETAIN, AS_GIVEN), (RETAIN,), (INSTRUCTIONS,), (GENERAL, AS_GIVEN), (STRANGERS, AS_GIVEN)]
+    return [
+        percent(*counts.share(FORGET, AS_GIVEN)),
+        f"{100 * sum(english.values()) / len(english):.1f}" if english else "",
+        f"{100 * english[worst]:.0f} ({worst})" if english else "",
+        *(percent(*counts.share(*group)) if counts.share(*group)[1] else "" for group in groups),
+        f"{forget} + {others}" + (", no rate promised" if given_up else ""),
+    ]
+
+
+def reworded(records: Sequence[Record]) -> list[Record]:
+    """Records with a paraphrase, asked in its words."""
+    return [
+        replace(record, turns=(Turn("user", record.paraphrased_prompt),), paraphrased_prompt=None)
+        for record in records
+        if record.paraphrased_prompt
+    ]
+
+
+def facts(args: argparse.Namespace, seconds: float) -> str:
+    """Date, machine, n and versions."""
+    return (
+        f"{measured_on()}; model {args.model}; one gate each, seed {SEED}; {args.rows} records a set and dress. Per cent of prompts that "
+        f"the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: `python benchmarks/gate_kinds.py --data DIR "
+        f"--rows {args.rows} --write`."
+    )
+
+
+if __name__ == "__main__":
+    main()
