@@ -10,11 +10,12 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import torch
+from gate_variants import DEFAULT, VARIANTS
 from tofu_data import CHOICES, OTHER_LANGUAGES, authors, others
 from torch import Tensor
 from writing import measured_on, write
@@ -28,64 +29,14 @@ from expunge.data.prompts import PromptBuilder
 from expunge.models.features import prompt_states
 from expunge.models.loading import load
 from expunge.recipe import Recipe
-from expunge.sections import DEFAULT_LESSONS, DataSection, EditSection, GatePool, Lesson, TrainingSection
+from expunge.sections import DataSection, EditSection, TrainingSection
 from expunge.sets import Sets, split
 from expunge.training.gate import gate_logits
 from expunge.training.gate_first import fit_on, gate_blocks, kept_states, reworded_sets
 from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
-EVERY = DEFAULT_LESSONS
 MARK = "<!-- gate_ablation -->"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A gate to examine.
-
-    Attributes:
-        says: what is new in it.
-        pool: see `EditSection.gate_pool`.
-        lessons: what it learns from beside the prompts as they are.
-        last: it sees the last prompt token alone.
-        soft: it opens at 0.5 instead of at a calibrated threshold.
-        plain: it is calibrated on prompts as they are, in no other dress.
-        gate: its head.
-    """
-
-    says: str
-    pool: GatePool
-    lessons: tuple[Lesson, ...]
-    last: bool = False
-    soft: bool = False
-    plain: bool = False
-    gate: str = "linear"
-
-
-SPELT: tuple[Lesson, ...] = ("lower_case", "upper_case", "mistyped")
-VARIANTS = (
-    Variant("last prompt token, prompts as given, open at 0.5", "max", (), last=True, soft=True),
-    Variant("+ calibrated threshold", "max", (), last=True),
-    Variant("last prompt token, all lessons", "max", EVERY, last=True),
-    Variant("maximum over the prompt, prompts as given", "max", ()),
-    Variant("mean of the two largest", "top2", ()),
-    Variant("+ other spellings", "top2", SPELT),
-    Variant("+ wrappers", "top2", (*SPELT, "wrappers")),
-    Variant("+ notes", "top2", (*SPELT, "wrappers", "notes")),
-    Variant("+ examples", "top2", (*SPELT, "wrappers", "notes", "examples")),
-    Variant("+ asides", "top2", (*SPELT, "wrappers", "notes", "examples", "asides")),
-    Variant("+ neutral instructions", "top2", (*SPELT, "wrappers", "notes", "examples", "asides", "neutral")),
-    Variant("+ strangers", "top2", (*SPELT, "wrappers", "notes", "examples", "asides", "neutral", "strangers")),
-    Variant("+ near strangers: **the default**", "top2", EVERY),
-    Variant("default calibrated on prompts as they are", "top2", EVERY, plain=True),
-    Variant("default + mined hard negatives", "top2", (*EVERY, "mined")),
-    Variant("default + the model's own paraphrases", "top2", (*EVERY, "paraphrases")),
-    Variant("default with the maximum", "max", EVERY),
-    Variant("default with the three largest", "top3", EVERY),
-    Variant("default with attention", "attention", EVERY),
-    Variant("default with an mlp head", "top2", EVERY, gate="mlp"),
-)
-DEFAULT = next(i for i, variant in enumerate(VARIANTS) if variant.lessons == EVERY and variant.pool == "top2")
 
 
 class Reader:
@@ -141,7 +92,7 @@ def main() -> None:
                     lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
                 states = {block: cut(own, variant.last) for block, own in reader.read(lessons.every).items()}
                 began = time.monotonic()
-                settings = EditSection.model_validate({"gate": variant.gate, "gate_pool": variant.pool})
+                settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.more})
                 fitted = fit_on(lessons, states, settings, seed)
                 found[i].note_training(len(lessons.forget), len(lessons.others), (time.monotonic() - began) / len(states))
                 threshold = 0.0 if variant.soft else fitted.threshold.logit

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, tensor
 
 from expunge.edits.grun.gate import gate_scores, new_gate, pooled
+from expunge.sections import EditSection
 from expunge.training.gate import calibrate, gate_logits, give_up, train_gate
 
 BELOW = tensor([-9.0])
@@ -127,10 +128,10 @@ def prompts_with(feature: float, count: int, generator: torch.Generator) -> list
     return prompts
 
 
-def trained(pool: str, forget: list[Tensor], retain: list[Tensor], seed: int = 0) -> dict:
+def trained(pool: str, forget: list[Tensor], retain: list[Tensor], seed: int = 0, **settings) -> dict:
     torch.manual_seed(0)
     parts = new_gate("linear", pool, 16)
-    loss = train_gate(parts, pool, forget, retain, seed)
+    loss = train_gate(parts, EditSection(gate_pool=pool, **settings), forget, retain, seed)
     assert loss < 0.4
     return parts
 
@@ -162,7 +163,7 @@ def test_a_gate_gets_past_a_token_that_every_prompt_begins_with():
     torch.nn.init.zeros_(parts["grun_gate"].bias)
     with torch.no_grad():
         parts["grun_gate"].weight[0, 1] = -1 / 3
-    train_gate(parts, "max", prompts(8, 60), prompts(9, 90), seed=0)
+    train_gate(parts, EditSection(gate_pool="max"), prompts(8, 60), prompts(9, 90), seed=0)
     with torch.no_grad():
         assert gate_logits(parts, "max", prompts(8, 50)).min() > gate_logits(parts, "max", prompts(9, 50)).max()
 
@@ -179,6 +180,20 @@ def test_a_gate_is_trained_the_same_way_twice():
         generator = torch.Generator().manual_seed(0)
         weights.append(trained("top2", prompts_with(8, 9, generator), prompts_with(0, 9, generator), seed=3)["grun_gate"].weight)
     assert torch.equal(*weights)
+
+
+def test_few_forget_prompts_weigh_as_much_as_many_others_unless_told_not_to():
+    generator = torch.Generator().manual_seed(0)
+    forget, others, asked = prompts_with(3, 5, generator), prompts_with(0, 200, generator), prompts_with(3, 50, generator)
+    said = [gate_logits(trained("max", forget, others, gate_balanced=balanced), "max", asked).mean().item() for balanced in (True, False)]
+    assert said[0] > said[1] + 1
+
+
+def test_weight_decay_keeps_a_gate_small():
+    generator = torch.Generator().manual_seed(0)
+    forget, others = prompts_with(8, 40, generator), prompts_with(0, 60, generator)
+    norms = [trained("max", forget, others, gate_weight_decay=decay)["grun_gate"].weight.norm().item() for decay in (0.0, 0.1, 1.0)]
+    assert norms[0] > norms[1] > norms[2]
 
 
 def test_giving_up_by_hand():

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.edits.grun.gate import pooled
-from expunge.sections import GatePool
+from expunge.sections import EditSection, GatePool
 
 GATE_STEPS, GATE_BATCH = 800, 64
 READ_AT_ONCE = 256
 GATE_LR = 3e-3
-GATE_WEIGHT_DECAY = 0.1
 SOFTNESS = 0.3
 FORGET_QUANTILE = 0.05
 
@@ -42,7 +41,7 @@ class Threshold:
     given_up: bool = False
 
 
-def train_gate(parts: Mapping[str, nn.Linear], pool: GatePool, forget: Sequence[Tensor], retain: Sequence[Tensor], seed: int) -> float:
+def train_gate(parts: Mapping[str, nn.Linear], edit: EditSection, forget: Sequence[Tensor], retain: Sequence[Tensor], seed: int) -> float:
     """Fit a gate to tell forget prompts from retain prompts.
 
     With `max` the maximum is soft at first and hard at the end. A hard one teaches the gate one token a prompt, most often one
@@ -50,7 +49,7 @@ def train_gate(parts: Mapping[str, nn.Linear], pool: GatePool, forget: Sequence[
 
     Args:
         parts: of the gate, see `expunge.edits.grun.gate.new_gate`; trained in place.
-        pool: how its token scores become one.
+        edit: `gate_pool`, `gate_weight_decay` and `gate_balanced` are read.
         forget: one (tokens, hidden) tensor a prompt, as `normed` gives them.
         retain: the same of the other prompts.
         seed: of the order of the batches.
@@ -61,13 +60,15 @@ def train_gate(parts: Mapping[str, nn.Linear], pool: GatePool, forget: Sequence[
     states = [*forget, *retain]
     targets = torch.tensor([1.0] * len(forget) + [0.0] * len(retain))
     weight = torch.where(targets == 1, len(states) / (2 * len(forget)), len(states) / (2 * len(retain)))
-    optimizer = torch.optim.AdamW([p for part in parts.values() for p in part.parameters()], lr=GATE_LR, weight_decay=GATE_WEIGHT_DECAY)
+    weight = weight if edit.gate_balanced else torch.ones_like(weight)
+    weights = [p for part in parts.values() for p in part.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=GATE_LR, weight_decay=edit.gate_weight_decay)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GATE_STEPS)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())
     for step in range(GATE_STEPS):
         chosen = torch.randperm(len(states), generator=generator)[:GATE_BATCH]
-        logits = gate_logits(parts, pool, [states[i] for i in chosen], SOFTNESS * (1 - step / GATE_STEPS))
+        logits = gate_logits(parts, edit.gate_pool, [states[i] for i in chosen], SOFTNESS * (1 - step / GATE_STEPS))
         loss = binary_cross_entropy_with_logits(logits, targets[chosen], weight=weight[chosen])
         optimizer.zero_grad()
         loss.backward()

@@ -60,7 +60,7 @@ def fit_gate(
         model: before the edit.
         builder: of its tokenizer.
         sets: of the run.
-        edit: `gate`, `gate_pool`, `gate_block`, `gate_lessons` and `false_positives` are read.
+        edit: of what it says of the gate all is read, and `false_positives`.
         seed: of everything that is drawn.
         advance: called with the number of prompts read.
     """
@@ -87,7 +87,7 @@ def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSecti
     Args:
         lessons: the prompts.
         states: {block: of each of `lessons.every` (tokens, hidden)}, as `kept_states` gives them.
-        edit: `gate`, `gate_pool` and `false_positives` are read.
+        edit: `gate`, `gate_pool`, `gate_weight_decay`, `gate_balanced` and `false_positives` are read.
         seed: of initialisation and batches.
     """
     fits = []
@@ -136,7 +136,7 @@ def kept_states(states: Tensor) -> Tensor:
 def _trained(edit: EditSection, forget: list[Tensor], others: list[Tensor], seed: int) -> dict[str, nn.Linear]:
     torch.manual_seed(seed)
     parts = new_gate(edit.gate, edit.gate_pool, forget[0].shape[-1])
-    train_gate(parts, edit.gate_pool, forget, others, seed)
+    train_gate(parts, edit, forget, others, seed)
     for part in parts.values():
         part.requires_grad_(False)
     return parts
