@@ -41,6 +41,7 @@ from expunge.training.teach import Lesson, teach
 METHODS: dict[str, dict[str, Any]] = {
     "alternatives": {"objective": "alternatives"},
     "alternatives, last prompt token": {"objective": "alternatives", "edit": {"positions": "last_prompt"}},
+    "alternatives, where the gate fires": {"objective": "alternatives", "edit": {"positions": "fired"}},
     "idk": {"objective": "idk"},
     "npo": {"objective": "npo"},
     "grad_diff": {"objective": "grad_diff"},

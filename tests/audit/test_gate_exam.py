@@ -1,12 +1,15 @@
 """The gate's exam: what is asked, how it is counted and shown."""
 
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 from peft import get_peft_model
 
 from expunge.audit.attacks.prompts import read_attacks
-from expunge.audit.exam import AS_GIVEN, exam_groups
-from expunge.audit.gate_exam import summarise_gate
+from expunge.audit.exam import AS_GIVEN, SEED, exam_groups
+from expunge.audit.gate_exam import summarise_gate, with_own_paraphrases
 from expunge.audit.gate_look import Look, look_at
 from expunge.audit.report.gate_table import pivots, shades, spoken_for
 from expunge.data.prompts import PromptBuilder
@@ -15,7 +18,7 @@ from expunge.edits.grun import GrunConfig
 from expunge.models.features import prompt_gates
 from expunge.models.loading import load
 from expunge.sections import EditSection
-from expunge.sets import Sets
+from expunge.sets import Sets, draw
 from expunge.training.gate_lessons import gate_lessons
 
 
@@ -62,6 +65,24 @@ def test_sets_to_be_forgotten_are_targets_and_wear_every_dress(builder):
     assert {group.dress for group in groups if group.of == "facts"} == {AS_GIVEN, "paraphrase"}
     assert len(next(group for group in groups if group.of == "invented_strangers").prompts) == 3
     assert all(len(group.prompts) <= 2 for group in exam_groups(builder, SETS, {}, read_attacks(), 2))
+
+
+def test_paraphrases_that_are_not_given_are_made_for_what_is_asked(builder, monkeypatch):
+    given, *lacking = people([f"Tom Ashe{i}" for i in range(6)])
+    records, asked = [given, *(replace(record, paraphrased_prompt=None) for record in lacking)], []
+
+    def made(model, builder, records, seed, advance):
+        asked.extend(record.id for record in records)
+        return [replace(records[0], turns=(Turn("user", text),)) for text in ("Where is his home?", "Where lives he?")]
+
+    # The package's own `audit` is a function.
+    monkeypatch.setattr(sys.modules[with_own_paraphrases.__module__], "own_paraphrases", made)
+    found = with_own_paraphrases(None, builder, records, 4, lambda rows: None)
+    drawn = {record.id for record in draw(records, 4, SEED)}
+    assert asked == [record.id for record in lacking if record.id in drawn]
+    worded = {record.id: record.paraphrased_prompt for record in found}
+    assert worded == {given.id: given.paraphrased_prompt, **dict.fromkeys([r.id for r in lacking]), asked[0]: "Where is his home?"}
+    assert [record.prompt for record in found] == [record.prompt for record in records]
 
 
 def row(of: str, dress: str, gate: float, opened: bool) -> dict:

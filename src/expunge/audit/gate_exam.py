@@ -3,6 +3,8 @@
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,19 +14,22 @@ from torch import nn
 
 from expunge.audit.attacks.prompts import SHIPPED, read_attacks
 from expunge.audit.engine import audit_sets, write_rows
-from expunge.audit.exam import exam_groups
+from expunge.audit.exam import SEED, exam_groups
 from expunge.audit.gate_look import check_gated, look_at
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row
 from expunge.audit.statistics import auroc_ci, proportion_ci
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.edits import REQUEST
+from expunge.data.records import Record
+from expunge.edits import REQUEST, edits_off
 from expunge.edits.grun.config import GrunConfig
 from expunge.models.blocks import context_length
 from expunge.models.features import prompt_gates
 from expunge.pipeline import load_run, reread_sets
 from expunge.run import Run, locked, write_atomically
+from expunge.sets import draw
+from expunge.training.paraphrases import own_paraphrases
 
 WORST = 6
 """Prompts of each kind of error that are looked at token by token."""
@@ -57,6 +62,10 @@ def examine_gate(
         others = {name: measured[name] for name in settings.sets}
         with display.step("Loading the model"):
             model, builder = load_run(run)
+        if any(not record.paraphrased_prompt for record in (*sets.forget, *sets.exam)):
+            with edits_off(model), display.bar("Putting questions in other words", None) as advance:
+                forget, exam = (with_own_paraphrases(model, builder, part, max_rows, advance) for part in (sets.forget, sets.exam))
+            sets = replace(sets, forget=forget, exam=exam)
         config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
         longest = context_length(model)
         groups = exam_groups(builder, sets, others, templates, max_rows)
@@ -82,6 +91,17 @@ def examine_gate(
             by_model = {name: [row for row in audited if row["model"] == name] for name in run.summary}
             write_run_report(run, run.summary, by_model, measured)
     return found
+
+
+def with_own_paraphrases(
+    model: nn.Module, builder: PromptBuilder, records: list[Record], max_rows: int | None, advance: Callable[[int], None]
+) -> list[Record]:
+    """Of the records that an exam draws those without a paraphrase with one that the model makes, where one still elicits the answer."""
+    lacking = [record for record in draw(records, max_rows, SEED) if not record.paraphrased_prompt]
+    made: dict[str, str] = {}
+    for record in own_paraphrases(model, builder, lacking, SEED, advance):
+        made.setdefault(record.id, record.prompt)
+    return [replace(r, paraphrased_prompt=made[r.id]) if r.id in made and not r.paraphrased_prompt else r for r in records]
 
 
 def summarise_gate(rows: list[Row]) -> dict[str, Any]:
