@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
     parser.add_argument("--model", required=True, help="taught the twenty authors, see tofu_forget_authors.py")
     parser.add_argument("--choices", type=int, default=len(CHOICES), help="of the four authors")
-    parser.add_argument("--seeds", type=int, default=3, help="of the first choice's whole table, and of the default in every choice")
+    parser.add_argument("--seeds", type=int, default=3, help="for the default; the other gates are examined with the first")
     parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
     parser.add_argument("--only-default", action="store_true")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
