@@ -82,11 +82,7 @@ def main() -> None:
             for i, variant in enumerate(VARIANTS):
                 if i != DEFAULT and (args.only_default or seed != SEED):
                     continue
-                made = ((), ())
-                if "paraphrases" in variant.lessons:
-                    with display.bar("Putting questions in other words", None) as advance:
-                        made = reworded_sets(model, builder, sets, seed, advance)
-                    display.say(f"Of {len(sets.forget)} questions {len(made[0])} in other words still get their answer.")
+                made = reworded_sets(model, builder, sets, variant.lessons, seed, lambda rows: None)
                 lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed, made)
                 if variant.plain:
                     lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
@@ -98,7 +94,7 @@ def main() -> None:
                 threshold = 0.0 if variant.soft else fitted.threshold.logit
                 logits = gate_logits(fitted.parts, variant.pool, cut(exam[fitted.block], variant.last))
                 found[i].add(groups, (logits >= threshold).tolist())
-                display.say(f"{choice} seed {seed}: {variant.says}: block {fitted.block}; {found[i].line()}")
+                display.say(f"{choice} seed {seed}: {variant.says}: {len(made[0])} paraphrases, block {fitted.block}; {found[i].line()}")
     text = table(found) + f"\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:

@@ -64,5 +64,5 @@ def test_a_gate_without_paraphrases_asks_for_none(tiny_model_dir, tiny_data, mon
     # One prompt more of each kind; of the six retain records as many were asked for as there are to forget
     assert sum(done) - plain == plain + 2
     assert asked == [[record.id for record in forget], [record.id for record in retain[:6]]]
-    assert reworded_sets(model, builder, Sets(forget[:2], retain, [], []), 1, done.append)[1][0].id == "new"
+    assert reworded_sets(model, builder, Sets(forget[:2], retain, [], []), lessons, 1, done.append)[1][0].id == "new"
     assert len(asked[-1]) == 2

@@ -59,10 +59,11 @@ def train_gate(parts: Mapping[str, nn.Linear], edit: EditSection, forget: Sequen
     """
     states = [*forget, *retain]
     targets = torch.tensor([1.0] * len(forget) + [0.0] * len(retain))
-    weight = torch.where(targets == 1, len(states) / (2 * len(forget)), len(states) / (2 * len(retain)))
-    weight = weight if edit.gate_balanced else torch.ones_like(weight)
-    weights = [p for part in parts.values() for p in part.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=GATE_LR, weight_decay=edit.gate_weight_decay)
+    weight = torch.ones_like(targets)
+    if edit.gate_balanced:
+        weight = torch.where(targets == 1, len(states) / (2 * len(forget)), len(states) / (2 * len(retain)))
+    trained = [p for part in parts.values() for p in part.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=GATE_LR, weight_decay=edit.gate_weight_decay)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, GATE_STEPS)
     generator = torch.Generator().manual_seed(seed)
     loss = torch.zeros(())

@@ -54,15 +54,14 @@ def surrounded(builder: PromptBuilder, record: Record, others: Sequence[Record],
         kind: of `surroundings.yaml`.
         rng: of the template and what fills it.
     """
-    asked = [other for other in others if other.turns]
-    if not record.turns or (kind == "examples" and not asked):
+    if not record.turns:
         return []
     fill = {"prompt": record.prompt}
     if kind == "notes":
         fill["notes"] = " ".join(others[i].answer[:NOTE_LENGTH] for i in rng.integers(len(others), size=NOTES))
     elif kind == "examples":
-        for place, i in enumerate(rng.integers(len(asked), size=2), 1):
-            fill |= {f"other{place}": asked[i].prompt, f"other{place}_answer": asked[i].answer[:NOTE_LENGTH]}
+        for place, i in enumerate(rng.integers(len(others), size=2), 1):
+            fill |= {f"other{place}": others[i].prompt, f"other{place}_answer": others[i].answer[:NOTE_LENGTH]}
     else:
         fill["aside"] = str(rng.choice(asides()))
     return [_ask(builder, record, str(rng.choice(surroundings()[kind])).format_map(fill))]

@@ -17,7 +17,7 @@ from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import new_gate, normed
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.features import prompt_states
-from expunge.sections import EditSection
+from expunge.sections import EditSection, Lesson
 from expunge.sets import Sets, draw
 from expunge.training.gate import Threshold, calibrate, gate_logits, give_up, train_gate
 from expunge.training.gate_lessons import Lessons, gate_lessons
@@ -62,19 +62,21 @@ def fit_gate(
         sets: of the run.
         edit: of what it says of the gate all is read, and `false_positives`.
         seed: of everything that is drawn.
-        advance: called with the number of prompts read.
+        advance: called with the number of prompts read, or put in other words.
     """
     longest = context_length(model) or sys.maxsize
-    made = reworded_sets(model, builder, sets, seed, advance) if "paraphrases" in edit.gate_lessons else ((), ())
+    made = reworded_sets(model, builder, sets, edit.gate_lessons, seed, advance)
     lessons = gate_lessons(builder, sets, edit.gate_lessons, longest, seed, made)
     states = prompt_states(model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=kept_states)
     return fit_on(lessons, states, edit, seed)
 
 
 def reworded_sets(
-    model: nn.Module, builder: PromptBuilder, sets: Sets, seed: int, advance: Callable[[int], None]
+    model: nn.Module, builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int, advance: Callable[[int], None]
 ) -> tuple[list[Record], list[Record]]:
-    """What the model makes of the forget set and of as many retain records in other words, so that its way of putting them is no cue."""
+    """The forget set and as many retain records in the model's words, so that its way of putting them is no cue; none if not wanted."""
+    if "paraphrases" not in wanted:
+        return [], []
     retain = draw(sets.retain, len(sets.forget), seed)
     return own_paraphrases(model, builder, sets.forget, seed, advance), own_paraphrases(model, builder, retain, seed, advance)
 

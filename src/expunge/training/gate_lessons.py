@@ -1,6 +1,6 @@
 """What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is validated on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,15 +82,11 @@ def gate_lessons(
         seed: of all that is drawn.
         reworded: forget and retain records in other words, see `expunge.training.paraphrases.own_paraphrases`.
     """
-
-    def fit(prompts: Sequence[Ids]) -> list[Ids]:
-        return [ids for ids in prompts if len(ids) <= longest]
-
     # A retain set made from the model itself consists of these instructions: what is held out stays held out.
     known = {builder.record(record).prompt for record in (*sets.retain, *sets.calibration, *sets.exam)}
     neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
     neutral = [record for record in neutral if builder.record(record).prompt not in known]
-    given = fit(_prompts(builder, sets.forget))
+    given = _fit(_prompts(builder, sets.forget), longest)
     opened = [*_dressed_forget(builder, sets, wanted, seed), *_prompts(builder, reworded[0])]
     others = [*_prompts(builder, [*sets.retain, *reworded[1]]), *_dressed_retain(builder, sets, wanted, seed)]
     others += _strangers(builder, sets, wanted, seed)
@@ -98,9 +94,10 @@ def gate_lessons(
         others += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
     pool = _pool(builder, sets, seed) if "mined" in wanted else []
     to_calibrate = [*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]]
-    closed = [fit(versions) for versions in _in_all_dresses(builder, to_calibrate, sets.retain, seed)]
-    checks = _checks(builder, sets, fit, seed)
-    return Lessons(given + fit(opened), len(given), fit(others), fit(pool), [versions for versions in closed if versions], *checks)
+    closed = [_fit(versions, longest) for versions in _in_all_dresses(builder, to_calibrate, sets.retain, seed)]
+    checks = _checks(builder, sets, longest, seed)
+    learnt, others, pool = (_fit(prompts, longest) for prompts in (opened, others, pool))
+    return Lessons(given + learnt, len(given), others, pool, [versions for versions in closed if versions], *checks)
 
 
 def _dressed_forget(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
@@ -148,14 +145,18 @@ def _in_all_dresses(builder: PromptBuilder, records: Sequence[Record], retain: S
         yield [builder.record(record).prompt, *unlearnt(builder, record, rng), *beside]
 
 
-def _checks(builder: PromptBuilder, sets: Sets, fit: Callable[[Sequence[Ids]], list[Ids]], seed: int) -> list[list[Ids]]:
+def _checks(builder: PromptBuilder, sets: Sets, longest: int, seed: int) -> list[list[Ids]]:
     """Forget prompts, and retain prompts and near strangers; a record whose dress is too long comes as it is."""
     rng, checks = np.random.default_rng([seed, 4, 4]), []
     for part in (sets.forget, sets.retain):
-        dressed = [(record, fit(unlearnt(builder, record, rng))) for record in part[:MOST_CHECKED]]
-        checks.append(fit([dress[0] if dress else builder.record(record).prompt for record, dress in dressed]))
-    checks[1] += fit(_prompts(builder, strangers(sets.forget, rng, near=True))[:MOST_CHECKED])
+        dressed = [(record, _fit(unlearnt(builder, record, rng), longest)) for record in part[:MOST_CHECKED]]
+        checks.append(_fit([dress[0] if dress else builder.record(record).prompt for record, dress in dressed], longest))
+    checks[1] += _fit(_prompts(builder, strangers(sets.forget, rng, near=True))[:MOST_CHECKED], longest)
     return checks
+
+
+def _fit(prompts: Sequence[Ids], longest: int) -> list[Ids]:
+    return [ids for ids in prompts if len(ids) <= longest]
 
 
 def _prompts(builder: PromptBuilder, records: Sequence[Record | None]) -> list[Ids]:

@@ -42,10 +42,11 @@ def own_paraphrases(
         advance: called with the number of questions reworded, and with that of those asked.
     """
     asked = [record for record in records if record.turns and record.answer]
-    prompts = [builder.raw(EXAMPLES.replace("{prompt}", record.prompt)) for record in asked] * DRAWS
-    said = generate(model, builder, prompts, QUESTION_TOKENS, BATCH_SIZE, advance, sampler(seed, TEMPERATURE, TOP_P))
-    tries = dict.fromkeys((i % len(asked), text) for i, line in enumerate(said) if (text := reworded(asked[i % len(asked)].prompt, line)))
-    found = [replace(asked[i], turns=(*asked[i].turns[:-1], Turn("user", text))) for i, text in tries]
+    prompts = [builder.raw(EXAMPLES.replace("{prompt}", record.prompt)) for record in asked]
+    said = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, sampler(seed, TEMPERATURE, TOP_P))
+    worded = [(record, reworded(record.prompt, line)) for record, line in zip(asked * DRAWS, said, strict=True)]
+    # Each once: of several tries some come out alike.
+    found = list(dict.fromkeys(replace(r, turns=(*r.turns[:-1], Turn("user", text))) for r, text in worded if text))
     answers = generate(model, builder, [builder.record(record).prompt for record in found], ANSWER_TOKENS, BATCH_SIZE, advance)
     return [record for record, answer in zip(found, answers, strict=True) if rouge_l_recall(answer, record.answer) >= ELICITS]
 

@@ -60,5 +60,6 @@ def general() -> list[Record]:
     return read_records(FOLDER / "general.jsonl")
 
 
+@cache
 def _lines(name: str) -> list[str]:
     return (FOLDER / name).read_text(encoding="utf-8").splitlines()
