@@ -35,8 +35,7 @@ from expunge.models.loading import load
 from expunge.recipe import Recipe
 from expunge.sections import DataSection, EditSection, TrainingSection
 from expunge.sets import Sets, draw, split
-from expunge.training.gate import gate_logits
-from expunge.training.gate_first import fit_on, gate_blocks
+from expunge.training.gate_first import fit_on, gate_blocks, said_together
 from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
@@ -114,7 +113,7 @@ def main() -> None:
         lessons = gate_lessons(builder, sets, edit.gate_lessons, 8192, SEED)
         fitted = fit_on(lessons, reader.read(lessons.every), edit, SEED)
         exam = reader.read([ids for group in groups for ids in group.prompts.values()])
-        opened = gate_logits(fitted.parts, edit.gate_pool, exam[fitted.block]) >= fitted.threshold.logit
+        opened = said_together(fitted.gate, edit.gate_pool, exam) >= fitted.threshold.logit
         counts = Counts()
         counts.add(groups, opened.tolist())
         lines.append(f"| {kind} | " + " | ".join(cells(counts, len(lessons.forget), len(lessons.others), fitted.threshold.given_up)) + " |")

@@ -19,6 +19,7 @@ class Variant:
         lessons: what it learns from beside the prompts as they are.
         last: it sees the last prompt token alone.
         soft: it opens at 0.5 instead of at a calibrated threshold.
+        unnormed: it reads hidden states as they are, not layer-normed.
         plain: it is calibrated on prompts as they are, in no other dress.
         more: settings of the edit.
     """
@@ -29,6 +30,7 @@ class Variant:
     last: bool = False
     soft: bool = False
     plain: bool = False
+    unnormed: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -54,6 +56,11 @@ VARIANTS = (
     Variant("default with the three largest", "top3", EVERY),
     Variant("default with attention", "attention", EVERY),
     Variant("default with an mlp head", "top2", EVERY, more={"gate": "mlp"}),
+    Variant("default at block 8 alone", "top2", EVERY, more={"gate_blocks": [8]}),
+    Variant("default at block 11 alone", "top2", EVERY, more={"gate_blocks": [11]}),
+    Variant("default at block 14 alone", "top2", EVERY, more={"gate_blocks": [14]}),
+    Variant("default at block 11 alone, states not layer-normed", "top2", EVERY, unnormed=True, more={"gate_blocks": [11]}),
+    Variant("default, states not layer-normed", "top2", EVERY, unnormed=True),
     Variant("default, classes not balanced", "top2", EVERY, more={"gate_balanced": False}),
     Variant("default without weight decay", "top2", EVERY, more={"gate_weight_decay": 0.0}),
 )

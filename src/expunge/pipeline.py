@@ -171,7 +171,7 @@ def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, 
     threshold, coverage, alpha = fitted.threshold, fitted.coverage, recipe.edit.false_positives
     stated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
     stated |= {"bound": threshold.bound, "passed": threshold.passed, "given_up": threshold.given_up}
-    _note(run, gate={"block": fitted.block, **stated, "open_on_forget": coverage})
+    _note(run, gate={"blocks": list(fitted.gate), **stated, "open_on_forget": coverage})
     if coverage < COVERAGE_WORTH_A_WORD:
         display.say(f"The gate opens for {coverage:.0%} of the forget prompts only: the others will be answered as before.")
     if threshold.given_up:

@@ -65,8 +65,11 @@ class EditSection(Section):
     gate_pool: GatePool = Field(
         "top2", description="grun: a gate at the last prompt token (paper), or one over the whole prompt, by this kind of pooling"
     )
-    gate_block: int | None = Field(
-        None, description="grun with a pooled gate; none: with gate_first the best of three, else 11/30 of the depth"
+    gate_blocks: list[int] | None = Field(
+        None,
+        min_length=1,
+        description="grun with a pooled gate: 0-based blocks that it reads; none: with gate_first 8/30, 11/30 and 14/30 of the depth, "
+        "else 11/30",
     )
     gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if it is pooled")
     gate_lessons: tuple[Lesson, ...] = Field(

@@ -24,9 +24,10 @@ SETS = AuditSets({"forget": RECORDS}, {"choices": [Question("q", "Where is Paris
 SETTINGS = Settings(max_new_tokens=5, batch_size=2, show_text=True)
 EDITS = {
     "gates at the edits": EditSection(name="grun", gate_pool="last", blocks=[1, 3]),
-    "pooled gate": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_block=1),
-    "onward": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_block=1, positions="onward"),
-    "fired": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_block=1, positions="fired"),
+    "pooled gate": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_blocks=[1]),
+    "gate over two blocks": EditSection(name="grun", gate_pool="top2", blocks=[2, 3], gate_blocks=[0, 1]),
+    "onward": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_blocks=[1], positions="onward"),
+    "fired": EditSection(name="grun", gate_pool="max", blocks=[2, 3], gate_blocks=[1], positions="fired"),
     "reft": EditSection(name="reft", blocks=[2]),
     "lora": EditSection(name="lora"),
 }

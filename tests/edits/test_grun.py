@@ -13,6 +13,7 @@ from expunge.edits.active import gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, ReftConfig, retract
 from expunge.edits.grun.state import Prompts, PromptState
 from expunge.models.blocks import decoder_blocks
+from expunge.models.features import prompt_states
 from expunge.models.span import prompt_span
 
 
@@ -98,7 +99,7 @@ def test_an_edit_touches_its_positions_and_no_padding(llama, batch, positions, t
 
 @torch.no_grad()
 def test_an_edit_can_act_on_the_prompt_tokens_at_which_its_gate_fires(llama, batch):
-    model = get_peft_model(llama, GrunConfig(blocks=[1, 2], gate_pool="max", gate_block=1, positions="fired")).eval()
+    model = get_peft_model(llama, GrunConfig(blocks=[1, 2], gate_pool="max", gate_blocks=[1], positions="fired")).eval()
     layer = decoder_blocks(model)[1][1]
     h = states_of(model, 1, lambda: forward(model, batch))
     scores = layer.grun_gate["default"](layer_norm(h, (32,))).squeeze(-1)
@@ -136,7 +137,7 @@ def test_two_active_adapters_add_up_and_both_read_the_unmodified_state(llama, ba
 
 @torch.no_grad()
 def test_the_pooled_gate_is_the_largest_score_of_a_prompt_token(llama, batch):
-    model = get_peft_model(llama, GrunConfig(blocks=[2, 3], gate_pool="max", gate_block=1)).eval()
+    model = get_peft_model(llama, GrunConfig(blocks=[2, 3], gate_pool="max", gate_blocks=[1])).eval()
     h = states_of(model, 1, lambda: forward(model, batch))
     gate = decoder_blocks(model)[1][1].grun_gate["default"]
     by_hand = [max(gate(layer_norm(h[row, t], (32,))).item() for t in tokens) for row, tokens in enumerate([range(2, 5), range(5)])]
@@ -144,9 +145,23 @@ def test_the_pooled_gate_is_the_largest_score_of_a_prompt_token(llama, batch):
 
 
 @torch.no_grad()
+def test_a_gate_over_several_blocks_is_the_mean_of_what_each_says(llama, batch):
+    model = get_peft_model(llama, GrunConfig(blocks=[2, 3], gate_pool="top2", gate_blocks=[0, 2])).eval()
+    # What a forward left that ended below the highest of them is not counted.
+    prompt_states(model, [(7, 8, 9)], [0], pad=0)
+    states = {block: states_of(model, block, lambda: forward(model, batch)) for block in (0, 2)}
+    gates = {block: decoder_blocks(model)[1][block].grun_gate["default"] for block in states}
+    scores = [gates[block](layer_norm(own, (32,))).squeeze(-1) for block, own in states.items()]
+    by_hand = [
+        sum(own[row, tokens].topk(2).values.mean().item() for own in scores) / 2 for row, tokens in enumerate([slice(2, 5), slice(5)])
+    ]
+    assert gate_logits(model).tolist() == [pytest.approx(by_hand, abs=1e-6)]
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("gate", ["linear", "mlp"])
 def test_the_pooled_gate_sees_neither_answer_nor_padding(llama, gate):
-    model = get_peft_model(llama, GrunConfig(blocks=[2], gate_pool="max", gate_block=1, gate=gate)).eval()
+    model = get_peft_model(llama, GrunConfig(blocks=[2], gate_pool="max", gate_blocks=[1], gate=gate)).eval()
 
     def logit(*rows: Encoded) -> float:
         forward(model, collate(list(rows), pad=0))

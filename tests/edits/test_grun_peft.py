@@ -18,11 +18,12 @@ KINDS = [
     ReftConfig(blocks=[1, 3]),
     GrunConfig(blocks=[1, 3]),
     GrunConfig(blocks=[1, 3], gate="mlp"),
-    GrunConfig(blocks=[2, 3], gate="mlp", gate_pool="max", gate_block=0, positions="onward"),
+    GrunConfig(blocks=[2, 3], gate="mlp", gate_pool="max", gate_blocks=[0], positions="onward"),
+    GrunConfig(blocks=[2, 3], gate_pool="attention", gate_blocks=[0, 2], positions="onward"),
 ]
 
 
-@pytest.fixture(params=KINDS, ids=["reft", "linear", "mlp", "pooled"])
+@pytest.fixture(params=KINDS, ids=["reft", "linear", "mlp", "pooled", "two blocks"])
 def config(request):
     return copy.deepcopy(request.param)
 
@@ -65,17 +66,17 @@ def test_default_blocks_are_the_papers_as_far_as_the_model_has_them(depth, block
 def test_the_pooled_gate_sits_at_eleven_thirtieths_or_at_the_first_edited_block(depth, gate_block):
     config = GrunConfig(gate_pool="max")
     config.resolve(depth, 64)
-    assert config.gate_block == gate_block
+    assert config.gate_blocks == [gate_block]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (
-            lambda: GrunConfig(gate_pool="max", blocks=[1, 3], gate_block=2).resolve(4, 64),
-            "gate_block must be from 0 to the first edited block, 1, got 2",
+            lambda: GrunConfig(gate_pool="max", blocks=[1, 3], gate_blocks=[2]).resolve(4, 64),
+            r"gate_blocks must name at least one block from 0 to the first edited one, 1, got \[2\]",
         ),
-        (lambda: GrunConfig(gate_block=1), "gate_block needs a pooled gate"),
+        (lambda: GrunConfig(gate_blocks=[1]), "gate_blocks needs a pooled gate"),
         (lambda: ReftConfig(blocks=[1, 4]).resolve(4, 64), r"blocks must name at least one block from 0 to 3, got \[1, 4\]"),
         (lambda: ReftConfig(blocks=[]).resolve(4, 64), "at least one block"),
         (lambda: ReftConfig(rank=65).resolve(4, 64), "rank must be at most the model's hidden size, 64, got 65"),
@@ -131,7 +132,7 @@ def test_the_configuration_survives_saving(llama, tmp_path):
     get_peft_model(llama, config).save_pretrained(tmp_path)
     back = PeftConfig.from_pretrained(tmp_path)
     assert type(back) is GrunConfig
-    assert (back.blocks, back.gate_block, back.threshold) == ([0, 3], 0, 1.5)
+    assert (back.blocks, back.gate_blocks, back.threshold) == ([0, 3], [0], 1.5)
     assert (back.calibration_n, back.calibration_alpha, back.base_sha256) == (200, 0.03, "3f9c")
     assert "target_modules" not in json.loads((tmp_path / "adapter_config.json").read_text())
 

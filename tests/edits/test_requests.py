@@ -11,7 +11,7 @@ from expunge.errors import InputError
 CONFIGS = {
     "linear": lambda: GrunConfig(blocks=[1, 3], base_sha256="b"),
     "mlp": lambda: GrunConfig(blocks=[1, 2], gate="mlp", base_sha256="b"),
-    "pooled": lambda: GrunConfig(blocks=[2, 3], gate_pool="max", gate_block=0, base_sha256="b"),
+    "pooled": lambda: GrunConfig(blocks=[2, 3], gate_pool="max", gate_blocks=[0], base_sha256="b"),
 }
 
 

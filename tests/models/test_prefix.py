@@ -46,9 +46,10 @@ EDITS = {
     "mlp gate": GrunConfig(blocks=[1, 2], gate_pool="last", gate="mlp"),
     "reft": ReftConfig(blocks=[1, 2]),
     "last block only": ReftConfig(blocks=[3]),
-    "pooled gate below": GrunConfig(blocks=[2, 3], gate_pool="max", gate_block=1),
-    "pooled gate at the edit": GrunConfig(blocks=[1, 2], gate_pool="max", gate_block=1),
-    "calibrated gate": GrunConfig(blocks=[1, 2], gate_pool="max", gate_block=0, threshold=0.0),
+    "pooled gate below": GrunConfig(blocks=[2, 3], gate_pool="max", gate_blocks=[1]),
+    "pooled gate at the edit": GrunConfig(blocks=[1, 2], gate_pool="max", gate_blocks=[1]),
+    "gate over two blocks": GrunConfig(blocks=[1, 2], gate_pool="top2", gate_blocks=[0, 1]),
+    "calibrated gate": GrunConfig(blocks=[1, 2], gate_pool="max", gate_blocks=[0], threshold=0.0),
 }
 ROWS = [
     Encoded((11, 12, 13, 14, 15, 16, 17), (21, 22)),
@@ -252,7 +253,7 @@ def test_a_second_request_starts_at_the_first_requests_edit():
 
 
 def test_a_pooled_gate_above_another_requests_edit_is_refused():
-    model = two_requests(GrunConfig(blocks=[2], gate_pool="max", gate_block=1))
+    model = two_requests(GrunConfig(blocks=[2], gate_pool="max", gate_blocks=[1]))
     with pytest.raises(CannotEnter, match="the pooled gate at block 1 reads what an edit at block 0 changes"):
         entry_block(model)
 

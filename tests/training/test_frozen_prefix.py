@@ -17,7 +17,7 @@ from expunge.training.inputs import encode_rows
 from expunge.training.train import train
 
 EDIT = {"name": "grun", "blocks": [2, 3], "gate_pool": "last"}
-POOLED = {"name": "grun", "blocks": [2, 3], "gate_pool": "max", "gate_block": 1}
+POOLED = {"name": "grun", "blocks": [2, 3], "gate_pool": "max", "gate_blocks": [1]}
 
 
 @pytest.fixture

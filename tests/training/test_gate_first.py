@@ -9,7 +9,7 @@ from torch import Tensor
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import asides, neutral_instructions
-from expunge.edits import gate_layer
+from expunge.edits import pooled_gate
 from expunge.models.loading import load
 from expunge.sections import EditSection
 from expunge.sets import Sets
@@ -37,28 +37,31 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
     assert (config.threshold, config.calibration_n) == (fitted.threshold.logit, 42)
     # a random model of 32 dimensions may not tell ten prompts apart at all
     assert config.calibration_alpha == (None if fitted.threshold.given_up else 0.5)
-    parts = gate_layer(model, "default").gate("default")
-    assert all(torch.equal(part.weight, fitted.parts[name].weight) for name, part in parts.items())
+    installed = pooled_gate(model, "default")
+    assert list(installed) == list(fitted.gate) == config.gate_blocks
+    for block, parts in installed.items():
+        assert all(torch.equal(part.weight, fitted.gate[block][name].weight) for name, part in parts.items())
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trainable
     assert all("grun_rotate" in name or "grun_source" in name for name in trainable)
 
 
-def test_the_block_is_the_one_that_validates_best(make_tiny_model, tiny_data):
+def test_a_gate_reads_several_blocks_of_which_each_learns_by_itself(make_tiny_model, tiny_data):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
     sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positives=0.5)
-    tried = gate_blocks(model, edit)
-    assert tried == [1, 2]
+    assert gate_blocks(model, edit) == [1, 2]
+    assert gate_blocks(model, edit.model_copy(update={"gate_blocks": [1, 0]})) == [0, 1]
+    assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
 
     def fit(edit: EditSection):
         return fit_gate(model, PromptBuilder(tokenizer), sets, edit, 42, lambda rows: None)
 
-    alone = {block: fit(edit.model_copy(update={"gate_block": block})) for block in tried}
-    assert fit(edit).block == min(tried, key=lambda block: alone[block].check_loss)
-    assert fit(edit).check_loss == min(fitted.check_loss for fitted in alone.values())
-    assert gate_blocks(model, edit.model_copy(update={"gate_block": 0})) == [0]
-    assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
+    together, alone = fit(edit), [fit(edit.model_copy(update={"gate_blocks": [block]})) for block in (1, 2)]
+    assert [list(fitted.gate) for fitted in (together, *alone)] == [[1, 2], [1], [2]]
+    for fitted in alone:
+        for block, parts in fitted.gate.items():
+            assert all(torch.equal(part.weight, together.gate[block][name].weight) for name, part in parts.items())
 
 
 def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
@@ -77,7 +80,7 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
 
     bare = lessons()
     assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
-    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41 * 5, 2, 5]
+    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41 * 5]
     assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.closed[0]) if i != 1)
     assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
     assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
@@ -136,17 +139,17 @@ def planted(generator: torch.Generator, count: int, *features: int) -> list[Tens
 
 
 def test_a_calibration_prompt_counts_by_its_nearest_dress():
-    # One calibration prompt in twenty is a forget prompt in its second dress
+    # One calibration prompt in twenty is a forget prompt in its second dress, of which the gate is less sure than of most
     make = partial(planted, torch.Generator().manual_seed(0))
-    forget, others, plain, checks = make(60, 0), make(60), make(20), [make(20, 0), make(20)]
-    dressed = [*make(19), *make(1, 0)]
+    forget, others, plain = make(60, 0), make(60), make(20)
+    dressed = [*make(19), 0.8 * make(1, 0)[0]]
 
     def passed(closed: list[list[Tensor]]) -> tuple[int, float]:
         versions = [[(1,)] * len(own) for own in closed]
-        lessons = Lessons([(1,)] * 60, 60, [(1,)] * 60, [], versions, [(1,)] * 20, [(1,)] * 20)
-        states = [*forget, *others, *(state for own in closed for state in own), *checks[0], *checks[1]]
+        lessons = Lessons([(1,)] * 60, 60, [(1,)] * 60, [], versions)
+        states = [*forget, *others, *(state for own in closed for state in own)]
         fitted = fit_on(lessons, {3: states}, EditSection(gate_pool="max", false_positives=0.06), 1)
-        opened = gate_logits(fitted.parts, "max", dressed) >= fitted.threshold.logit
+        opened = gate_logits(fitted.gate[3], "max", dressed) >= fitted.threshold.logit
         return fitted.threshold.n, opened.float().mean().item()
 
     assert passed([[state] for state in plain]) == (20, pytest.approx(0.05))
@@ -156,15 +159,15 @@ def test_a_calibration_prompt_counts_by_its_nearest_dress():
 def test_a_gate_learns_from_the_hardest_of_the_pool():
     # Forget prompts have a feature. A quarter of the pool has it too, beside another that tells them apart; the others have neither
     make = partial(planted, torch.Generator().manual_seed(0))
-    parts = [make(60, 0), make(60), [*make(90), *make(30, 0, 1)], make(40), make(20, 0), make(20)]
+    parts = [make(60, 0), make(60), [*make(90), *make(30, 0, 1)], make(40)]
     edit = EditSection(gate_pool="max")
 
     def logits(pool: bool) -> tuple[Tensor, Tensor]:
         sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
-        forget, others, taken, closed, *checks = ([(1,)] * len(own) for own in sets)
-        lessons = Lessons(forget, 60, others, taken, [[ids] for ids in closed], *checks)
+        forget, others, taken, closed = ([(1,)] * len(own) for own in sets)
+        lessons = Lessons(forget, 60, others, taken, [[ids] for ids in closed])
         fitted = fit_on(lessons, {3: [state for own in sets for state in own]}, edit, 1)
-        return gate_logits(fitted.parts, "max", parts[4]), gate_logits(fitted.parts, "max", hard)
+        return gate_logits(fitted.gate[3], "max", make(20, 0)), gate_logits(fitted.gate[3], "max", hard)
 
     hard = make(30, 0, 1)
 

@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
-from expunge.edits import REQUEST, gate_layer
+from expunge.edits import REQUEST, pooled_gate
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import gate_scores, normed
 from expunge.errors import InputError
@@ -55,14 +55,14 @@ def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> L
         ids: the prompt's token ids.
     """
     config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
-    block = config.last_gate
-    logit = prompt_gates(model, [ids], REQUEST, block, builder.pad).item()
+    logit = prompt_gates(model, [ids], REQUEST, config.last_gate, builder.pad).item()
     if not config.pooled:
         return Look(logit, config.threshold, [])
-    states = prompt_states(model, [ids], [block], builder.pad)[block][0]
-    parts = gate_layer(model, REQUEST).gate(REQUEST)
+    gate = pooled_gate(model, REQUEST)
+    states = prompt_states(model, [ids], list(gate), builder.pad)
     with torch.no_grad():
-        scores = gate_scores(parts, normed(states).to(parts["grun_gate"].weight.device)).tolist()
+        read = {block: normed(states[block][0]).to(parts["grun_gate"].weight.device) for block, parts in gate.items()}
+        scores = torch.stack([gate_scores(gate[block], own).cpu() for block, own in read.items()]).mean(0).tolist()
     return Look(
         logit, config.threshold, [(cast(str, builder.tokenizer.decode([token])), said) for token, said in zip(ids, scores, strict=True)]
     )

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from expunge.edits.active import edits_off, entry_block, gate_layer, gate_logits, pooled_gate_logits
+from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig, retract
 from expunge.edits.requests import REQUEST, add_request, remove_request, requests, switch_on
 from expunge.errors import InputError
@@ -43,9 +43,9 @@ __all__ = [
     "edits_off",
     "entry_block",
     "freeze_above",
-    "gate_layer",
     "gate_logits",
     "load_edit",
+    "pooled_gate",
     "pooled_gate_logits",
     "remove_request",
     "requests",
@@ -126,7 +126,7 @@ def _peft_config(model: nn.Module, edit: EditSection, base_sha256: str) -> PeftC
     shared: dict[str, Any] = {"rank": edit.chosen_rank, "base_sha256": base_sha256, **where}
     if edit.name == "reft":
         return ReftConfig(**shared)
-    return GrunConfig(**shared, gate=edit.gate, gate_pool=edit.gate_pool, gate_block=edit.gate_block)
+    return GrunConfig(**shared, gate=edit.gate, gate_pool=edit.gate_pool, gate_blocks=edit.gate_blocks)
 
 
 def _linear_modules(model: nn.Module, modules: str) -> list[str]:

@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
+from expunge.edits.grun.gate import Parts
 from expunge.edits.grun.layer import GrunLayer
 from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
@@ -85,10 +86,11 @@ def entry_block(model: nn.Module) -> int:
     if any(config.positions not in ("last_prompt", "onward") for config in configs):
         raise CannotEnter("an edit acts on prompt tokens before the last one")
     entry = min(block for config in configs for block in config.blocks or ())
-    for adapter, layer in _pooled(tuner):
-        if layer.block > entry:
-            raise CannotEnter(f"the pooled gate at block {layer.block} reads what an edit at block {entry} changes")
-        if any(parameter.requires_grad for part in layer.gate(adapter).values() for parameter in part.parameters()):
+    for adapter, layers in _pooled(tuner):
+        if layers[-1].block > entry:
+            raise CannotEnter(f"the pooled gate at block {layers[-1].block} reads what an edit at block {entry} changes")
+        parts = [part for layer in layers for part in layer.gate(adapter).values()]
+        if any(parameter.requires_grad for part in parts for parameter in part.parameters()):
             raise CannotEnter("its pooled gate is trained along with the edit, and reads the whole prompt")
     return entry
 
@@ -98,30 +100,29 @@ def pooled_gate_logits(model: nn.Module) -> Gates:
     tuner = _find(model, ReftModel)
     if tuner is None:
         return {}
-    return {(adapter, layer.block): tuner.state.logits[adapter, layer.block] for adapter, layer in _pooled(tuner)}
+    return {(adapter, layers[-1].block): tuner.state.logits[adapter, layers[-1].block] for adapter, layers in _pooled(tuner)}
 
 
-def gate_layer(model: nn.Module, request: str) -> GrunLayer:
-    """The block that carries the pooled gate of an active adapter.
+def pooled_gate(model: nn.Module, request: str) -> dict[int, Parts]:
+    """The pooled gate of an active adapter: its parts, by the block that they read.
 
     Raises:
         ExpungeError: it has none.
     """
     tuner = _find(model, ReftModel)
-    found = [layer for adapter, layer in _pooled(tuner) if adapter == request] if tuner else []
-    if not found:
-        raise ExpungeError(f'adapter "{request}" has no pooled gate that is on')
-    return found[0]
+    for layers in [layers for adapter, layers in _pooled(tuner) if adapter == request] if tuner else []:
+        return {layer.block: layer.gate(request) for layer in layers}
+    raise ExpungeError(f'adapter "{request}" has no pooled gate that is on')
 
 
-def _pooled(tuner: ReftModel) -> Iterator[tuple[str, GrunLayer]]:
-    """Active adapters whose gate reads the whole prompt, with the block that carries it."""
-    for layer in tuner.modules():
-        if isinstance(layer, GrunLayer) and not layer.disable_adapters:
-            for adapter in tuner.active_adapters:
-                config = tuner.peft_config[adapter]
-                if isinstance(config, GrunConfig) and config.gate_block == layer.block:
-                    yield adapter, layer
+def _pooled(tuner: ReftModel) -> Iterator[tuple[str, list[GrunLayer]]]:
+    """Active adapters whose gate reads the whole prompt, with the blocks that it reads, the lowest first."""
+    layers = [layer for layer in tuner.modules() if isinstance(layer, GrunLayer) and not layer.disable_adapters]
+    for adapter in tuner.active_adapters:
+        config = tuner.peft_config[adapter]
+        own = [layer for layer in layers if isinstance(config, GrunConfig) and config.pooled and config.gate_reads(layer.block)]
+        if own:
+            yield adapter, own
 
 
 def _find(model: nn.Module, kind: type[Kind]) -> Kind | None:

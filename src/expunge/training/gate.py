@@ -1,22 +1,22 @@
 """Gate first: a prompt-pooled gate trained alone on frozen states in seconds, then calibrated (spec: grun.md, "Beyond the paper")."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from scipy.stats import beta
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from expunge.edits.grun.gate import pooled
+from expunge.edits.grun.gate import Parts, pooled
 from expunge.sections import EditSection, GatePool
 
 GATE_STEPS, GATE_BATCH = 800, 64
 READ_AT_ONCE = 256
 GATE_LR = 3e-3
 SOFTNESS = 0.3
-FORGET_QUANTILE = 0.05
+FORGET_QUANTILE, RAISED = 0.05, 0.25
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Threshold:
     given_up: bool = False
 
 
-def train_gate(parts: Mapping[str, nn.Linear], edit: EditSection, forget: Sequence[Tensor], retain: Sequence[Tensor], seed: int) -> float:
+def train_gate(parts: Parts, edit: EditSection, forget: Sequence[Tensor], retain: Sequence[Tensor], seed: int) -> float:
     """Fit a gate to tell forget prompts from retain prompts.
 
     With `max` the maximum is soft at first and hard at the end. A hard one teaches the gate one token a prompt, most often one
@@ -78,7 +78,7 @@ def train_gate(parts: Mapping[str, nn.Linear], edit: EditSection, forget: Sequen
     return loss.item()
 
 
-def gate_logits(parts: Mapping[str, nn.Linear], pool: GatePool, states: Sequence[Tensor], softness: float = 0.0) -> Tensor:
+def gate_logits(parts: Parts, pool: GatePool, states: Sequence[Tensor], softness: float = 0.0) -> Tensor:
     """What a gate says of prompts, each (tokens, hidden) as `normed` gives them: (prompts,)."""
     said = []
     for start in range(0, len(states), READ_AT_ONCE):
@@ -94,8 +94,8 @@ def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
     """Split-conformal threshold on held-out retain prompts (Vovk et al., 2005; Angelopoulos and Bates, 2021, arXiv 2107.07511).
 
     A new prompt drawn like the held-out ones passes it with probability at most alpha. Where nearly all forget prompts lie above it,
-    the threshold is raised to halfway between the two, which can only lower that probability: prompts like neither set then leave
-    the gate closed.
+    the threshold is raised by a quarter of the way to these, which can only lower that probability: prompts like neither set then
+    leave the gate closed.
 
     Args:
         retain: (n,), gate logits of held-out retain prompts.
@@ -109,7 +109,7 @@ def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
     # The gate opens at the threshold itself, the guarantee is for strictly above the calibrated logit.
     conformal = torch.nextafter(highest, highest.new_tensor(math.inf)).item()
     low = forget.float().quantile(FORGET_QUANTILE).item()
-    logit = max(conformal, (conformal + low) / 2)
+    logit = max(conformal, conformal + RAISED * (low - conformal))
     # The share of all prompts above the k-th smallest of n is distributed as Beta(n - k + 1, k).
     bound = float(beta.ppf(0.95, n - rank + 1, rank))
     return Threshold(logit, n, alpha, guaranteed=wanted <= n, bound=bound, passed=_share(retain, logit))

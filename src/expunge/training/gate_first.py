@@ -1,4 +1,4 @@
-"""Gate first: a pooled gate trained alone on frozen states, at the block that validates best, and calibrated, before suppression."""
+"""Gate first: a pooled gate trained alone on frozen states, at some blocks, and calibrated, before suppression."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -8,16 +8,15 @@ from typing import cast
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.edits import REQUEST, apply_edit, gate_layer, resolved_config
+from expunge.edits import REQUEST, apply_edit, pooled_gate, resolved_config
 from expunge.edits.grun.config import GrunConfig
-from expunge.edits.grun.gate import new_gate, normed
+from expunge.edits.grun.gate import Parts, new_gate, normed
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.features import prompt_states
-from expunge.sections import EditSection, Lesson
+from expunge.sections import EditSection, GatePool, Lesson
 from expunge.sets import Sets, draw
 from expunge.training.gate import Threshold, calibrate, gate_logits, give_up, train_gate
 from expunge.training.gate_lessons import Lessons, gate_lessons
@@ -26,7 +25,7 @@ from expunge.training.paraphrases import own_paraphrases
 MINED = 0.25
 """Share of the pool that is hard enough to learn from."""
 HEIGHTS = (8 / 30, 11 / 30, 14 / 30)
-"""Where a gate is tried, as shares of the depth; never above the first edited block."""
+"""Where a gate reads, as shares of the depth; never above the first edited block."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,14 @@ class FittedGate:
     """A trained and calibrated gate.
 
     Attributes:
-        block: whose output it reads.
-        parts: see `expunge.edits.grun.gate.new_gate`.
+        gate: its parts, by the block that they read.
         threshold: at which it opens.
         coverage: share of the forget prompts, as they are given, that it opens for.
-        check_loss: cross-entropy on the prompts to validate on, by which the block was chosen.
     """
 
-    block: int
-    parts: dict[str, nn.Linear]
+    gate: dict[int, Parts]
     threshold: Threshold
     coverage: float
-    check_loss: float
 
 
 def fit_gate(
@@ -82,7 +77,7 @@ def reworded_sets(
 
 
 def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSection, seed: int) -> FittedGate:
-    """Train the gate of an edit on what was read, at every block, and calibrate the one that validates best.
+    """Train the gate of an edit on what was read, at each block by itself, and calibrate what they say together.
 
     Where there is a pool, a first gate picks those of it that it would soonest open for, and the gate learns again with them.
 
@@ -92,25 +87,29 @@ def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSecti
         edit: `gate`, `gate_pool`, `gate_weight_decay`, `gate_balanced` and `false_positives` are read.
         seed: of initialisation and batches.
     """
-    fits = []
+    gate: dict[int, Parts] = {}
     for block, own in states.items():
-        forget, others, pool, closed, *checks = lessons.apart(own)
-        parts = _trained(edit, forget, others, seed)
+        forget, others, pool, _ = lessons.apart(own)
+        gate[block] = _trained(edit, forget, others, seed)
         if pool:
-            hardest = gate_logits(parts, edit.gate_pool, pool).argsort(descending=True)[: round(MINED * len(pool))]
-            parts = _trained(edit, forget, [*others, *(pool[i] for i in hardest)], seed)
-        fits.append((_check_loss(parts, edit, *checks), block, parts, gate_logits(parts, edit.gate_pool, forget), closed))
-    check_loss, block, parts, opened, closed = min(fits, key=lambda fit: fit[0])
-    kept = gate_logits(parts, edit.gate_pool, closed)
+            hardest = gate_logits(gate[block], edit.gate_pool, pool).argsort(descending=True)[: round(MINED * len(pool))]
+            gate[block] = _trained(edit, forget, [*others, *(pool[i] for i in hardest)], seed)
+    said = said_together(gate, edit.gate_pool, states)
+    opened, _, _, kept = lessons.apart(said)
     # A prompt counts by the dress that comes nearest to opening the gate, so that what is stated holds in all of them.
     kept = torch.stack([logits.max() for logits in kept.split([len(versions) for versions in lessons.closed])])
-    return FittedGate(block, parts, *_calibrated(opened, kept, lessons.as_given, edit.false_positives), check_loss)
+    return FittedGate(gate, *_calibrated(opened, kept, lessons.as_given, edit.false_positives))
+
+
+def said_together(gate: Mapping[int, Parts], pool: GatePool, states: Mapping[int, Sequence[Tensor]]) -> Tensor:
+    """What a gate says of prompts, the mean over the blocks that it reads: (prompts,). `states`: as for `fit_on`."""
+    return torch.stack([gate_logits(parts, pool, states[block]) for block, parts in gate.items()]).mean(0)
 
 
 def gate_blocks(model: nn.Module, edit: EditSection) -> list[int]:
-    """The blocks at which a gate is tried: the edit's own, or some below the first edited one."""
-    if edit.gate_block is not None:
-        return [edit.gate_block]
+    """The blocks that a gate reads: the edit's own, or some below the first edited one."""
+    if edit.gate_blocks:
+        return sorted(set(edit.gate_blocks))
     depth, first = len(decoder_blocks(model)[1]), (cast(GrunConfig, resolved_config(model, edit)).blocks or [0])[0]
     return sorted({min(round(depth * height), first) for height in HEIGHTS})
 
@@ -120,11 +119,12 @@ def apply_with_gate(model: nn.Module, edit: EditSection, base_sha256: str, fitte
 
     The other arguments and the errors are those of `expunge.edits.apply_edit`.
     """
-    model = apply_edit(model, edit.model_copy(update={"gate_block": fitted.block}), base_sha256)
+    model = apply_edit(model, edit.model_copy(update={"gate_blocks": list(fitted.gate)}), base_sha256)
     config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
-    for name, part in gate_layer(model, REQUEST).gate(REQUEST).items():
-        part.load_state_dict(fitted.parts[name].state_dict())
-        part.requires_grad_(False)
+    for block, parts in pooled_gate(model, REQUEST).items():
+        for name, part in parts.items():
+            part.load_state_dict(fitted.gate[block][name].state_dict())
+            part.requires_grad_(False)
     config.threshold, config.calibration_n = fitted.threshold.logit, fitted.threshold.n
     config.calibration_alpha = None if fitted.threshold.given_up else fitted.threshold.alpha
     return model
@@ -135,24 +135,13 @@ def kept_states(states: Tensor) -> Tensor:
     return normed(states.float()).half()
 
 
-def _trained(edit: EditSection, forget: list[Tensor], others: list[Tensor], seed: int) -> dict[str, nn.Linear]:
+def _trained(edit: EditSection, forget: list[Tensor], others: list[Tensor], seed: int) -> Parts:
     torch.manual_seed(seed)
     parts = new_gate(edit.gate, edit.gate_pool, forget[0].shape[-1])
     train_gate(parts, edit, forget, others, seed)
     for part in parts.values():
         part.requires_grad_(False)
     return parts
-
-
-@torch.no_grad()
-def _check_loss(parts: dict[str, nn.Linear], edit: EditSection, forget: Sequence[Tensor], others: Sequence[Tensor]) -> float:
-    """Cross-entropy on the prompts to validate on, both kinds counting alike."""
-    losses = [
-        binary_cross_entropy_with_logits(logits, torch.full_like(logits, target)).item()
-        for own, target in ((forget, 1.0), (others, 0.0))
-        for logits in [gate_logits(parts, edit.gate_pool, own)]
-    ]
-    return sum(losses)
 
 
 def _calibrated(opened: Tensor, closed: Tensor, given: int, alpha: float) -> tuple[Threshold, float]:

@@ -1,7 +1,8 @@
-"""What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is validated on."""
+"""What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is calibrated on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,6 @@ FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
 FORGET_MISTYPED = 2
 NEAR_DRAWS, POOL_DRAWS = 2, 3
 NEUTRAL_CALIBRATION = 40
-# Records a set to validate on: enough to tell three blocks apart.
-MOST_CHECKED = 100
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class Lessons:
         others: to stay closed for.
         pool: others of which only the hardest are learnt from, see `expunge.training.gate_first.fit_on`.
         closed: to calibrate the threshold on: each as it is, and in other dresses.
-        forget_check, others_check: to validate on.
     """
 
     forget: list[Ids]
@@ -39,15 +37,13 @@ class Lessons:
     others: list[Ids]
     pool: list[Ids]
     closed: list[list[Ids]]
-    forget_check: list[Ids]
-    others_check: list[Ids]
 
     @property
     def every(self) -> list[Ids]:
         """All of them, in the order of the attributes."""
         return [ids for part in self._parts for ids in part]
 
-    def apart(self, items: list) -> list[list]:
+    def apart(self, items: Any) -> list[Any]:
         """What goes with `every`, cut into its parts; that with `closed` as flat as it stands in `every`."""
         parts, start = [], 0
         for part in self._parts:
@@ -58,7 +54,7 @@ class Lessons:
     @property
     def _parts(self) -> tuple[list[Ids], ...]:
         closed = [ids for versions in self.closed for ids in versions]
-        return self.forget, self.others, self.pool, closed, self.forget_check, self.others_check
+        return self.forget, self.others, self.pool, closed
 
 
 def gate_lessons(
@@ -69,7 +65,7 @@ def gate_lessons(
     seed: int,
     reworded: tuple[Sequence[Record], Sequence[Record]] = ((), ()),
 ) -> Lessons:
-    """The prompts to learn from, to validate and to calibrate on.
+    """The prompts to learn from and to calibrate on.
 
     Retain prompts wear the same dresses as forget prompts, so that none of these is a cue. Strangers are the forget questions about
     somebody else. A plain text goes into no dress. Each lesson draws on its own: without one the others are what they were.
@@ -95,9 +91,8 @@ def gate_lessons(
     pool = _pool(builder, sets, seed) if "mined" in wanted else []
     to_calibrate = [*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]]
     closed = [_fit(versions, longest) for versions in _in_all_dresses(builder, to_calibrate, sets.retain, seed)]
-    checks = _checks(builder, sets, longest, seed)
     learnt, others, pool = (_fit(prompts, longest) for prompts in (opened, others, pool))
-    return Lessons(given + learnt, len(given), others, pool, [versions for versions in closed if versions], *checks)
+    return Lessons(given + learnt, len(given), others, pool, [versions for versions in closed if versions])
 
 
 def _dressed_forget(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
@@ -143,16 +138,6 @@ def _in_all_dresses(builder: PromptBuilder, records: Sequence[Record], retain: S
     for record in records:
         beside = [ids for kind in surroundings() for ids in surrounded(builder, record, retain, kind, rng)]
         yield [builder.record(record).prompt, *unlearnt(builder, record, rng), *beside]
-
-
-def _checks(builder: PromptBuilder, sets: Sets, longest: int, seed: int) -> list[list[Ids]]:
-    """Forget prompts, and retain prompts and near strangers; a record whose dress is too long comes as it is."""
-    rng, checks = np.random.default_rng([seed, 4, 4]), []
-    for part in (sets.forget, sets.retain):
-        dressed = [(record, _fit(unlearnt(builder, record, rng), longest)) for record in part[:MOST_CHECKED]]
-        checks.append(_fit([dress[0] if dress else builder.record(record).prompt for record, dress in dressed], longest))
-    checks[1] += _fit(_prompts(builder, strangers(sets.forget, rng, near=True))[:MOST_CHECKED], longest)
-    return checks
 
 
 def _fit(prompts: Sequence[Ids], longest: int) -> list[Ids]:

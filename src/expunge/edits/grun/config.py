@@ -84,10 +84,10 @@ class GrunConfig(ReftConfig):
     Attributes:
         gate: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
         gate_pool: `last` (the paper's): every edited block has a gate of its own that reads the state it edits. Otherwise one
-            gate scores the layer-normed state of every prompt token at `gate_block`, and decides for all blocks by the largest
-            score (`max`), the mean of the two or three largest (`top2`, `top3`), or a weighted mean (`attention`).
-        gate_block: the block of the one gate, at or below the first edited one; none means 11/30 of the depth, or the first
-            edited block if that is lower. Filled in when the adapter meets its model.
+            gate scores the layer-normed states of every prompt token at `gate_blocks`, and decides for all edited blocks by the
+            largest score (`max`), the mean of the two or three largest (`top2`, `top3`), or a weighted mean (`attention`).
+        gate_blocks: what the one gate reads, at or below the first edited block; of several the mean decides. None means 11/30 of
+            the depth, or the first edited block if that is lower. Filled in when the adapter meets its model.
         threshold: calibrated hard gate, a logit: below it an edit is off, bit for bit. At or above it the edit has strength 1
             with a pooled gate, the gate's sigmoid otherwise.
         calibration_n: number of held-out prompts that the threshold was chosen on.
@@ -96,7 +96,7 @@ class GrunConfig(ReftConfig):
 
     gate: Gate = "linear"
     gate_pool: GatePool = "last"
-    gate_block: int | None = None
+    gate_blocks: list[int] | None = None
     threshold: float | None = None
     calibration_n: int | None = None
     calibration_alpha: float | None = None
@@ -107,8 +107,8 @@ class GrunConfig(ReftConfig):
         self.peft_type = PeftType("GRUN")
         check_choice("gate", self.gate, get_args(Gate))
         check_choice("gate_pool", self.gate_pool, get_args(GatePool))
-        if self.gate_block is not None and not self.pooled:
-            raise ValueError('gate_block needs a pooled gate; with gate_pool "last" every edited block has its own')
+        if self.gate_blocks is not None and not self.pooled:
+            raise ValueError('gate_blocks needs a pooled gate; with gate_pool "last" every edited block has its own')
 
     def resolve(self, depth: int, width: int) -> None:
         """Fill in what depends on the model's number of blocks.
@@ -120,10 +120,11 @@ class GrunConfig(ReftConfig):
         if not self.pooled:
             return
         first = super().wrapped_blocks[0]
-        if self.gate_block is None:
-            self.gate_block = min(round(depth * 11 / 30), first)
-        if not 0 <= self.gate_block <= first:
-            raise ValueError(f"gate_block must be from 0 to the first edited block, {first}, got {self.gate_block}")
+        if self.gate_blocks is None:
+            self.gate_blocks = [min(round(depth * 11 / 30), first)]
+        self.gate_blocks = sorted(set(self.gate_blocks))
+        if not self.gate_blocks or self.gate_blocks[0] < 0 or self.gate_blocks[-1] > first:
+            raise ValueError(f"gate_blocks must name at least one block from 0 to the first edited one, {first}, got {self.gate_blocks}")
 
     @property
     def pooled(self) -> bool:
@@ -133,7 +134,7 @@ class GrunConfig(ReftConfig):
     @property
     def wrapped_blocks(self) -> list[int]:
         """Blocks that carry parameters of this adapter, the gate's among them; known once resolved."""
-        return sorted({*super().wrapped_blocks, *([] if self.gate_block is None else [self.gate_block])})
+        return sorted({*super().wrapped_blocks, *(self.gate_blocks or ())})
 
     @property
     def last_gate(self) -> int:
@@ -141,8 +142,12 @@ class GrunConfig(ReftConfig):
         return max(self.gate_of(block) for block in self.blocks or ())
 
     def gate_of(self, block: int) -> int:
-        """The block whose gate decides over the edit at `block`; known once resolved."""
-        return block if self.gate_block is None else self.gate_block
+        """The block at which it is known whether the edit at `block` acts; known once resolved."""
+        return self.gate_blocks[-1] if self.gate_blocks else block
+
+    def gate_reads(self, block: int) -> bool:
+        """Whether a gate reads the output of this block; known once resolved."""
+        return block in (self.gate_blocks or self.blocks or ())
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,11 +10,13 @@ from torch.nn.functional import layer_norm, relu
 from expunge.sections import Gate, GatePool
 
 MLP_WIDTHS = (256, 64)
+Parts = Mapping[str, nn.Linear]
+"""Of the gate at one block, see `new_gate`."""
 TOP = {"top2": 2, "top3": 3}
 
 
-def new_gate(kind: Gate, pool: GatePool, width: int, **place: Any) -> dict[str, nn.Linear]:
-    """The parts of a fresh gate, by the names they have in an adapter.
+def new_gate(kind: Gate, pool: GatePool, width: int, **place: Any) -> Parts:
+    """The parts of a fresh gate at one block, by the names they have in an adapter.
 
     Args:
         kind: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
@@ -28,7 +30,7 @@ def new_gate(kind: Gate, pool: GatePool, width: int, **place: Any) -> dict[str, 
     return {**parts, "grun_gate_query": nn.Linear(width, 1, **place)} if pool == "attention" else parts
 
 
-def gate_scores(parts: Mapping[str, nn.Linear], states: Tensor) -> Tensor:
+def gate_scores(parts: Parts, states: Tensor) -> Tensor:
     """What a gate says of each state: (..., hidden) -> (...) logits."""
     for name in ("grun_gate_in", "grun_gate_mid"):
         if name in parts:
@@ -41,7 +43,7 @@ def normed(states: Tensor) -> Tensor:
     return layer_norm(states, states.shape[-1:])
 
 
-def pooled(parts: Mapping[str, nn.Linear], pool: GatePool, states: Tensor, real: Tensor, softness: float = 0.0) -> Tensor:
+def pooled(parts: Parts, pool: GatePool, states: Tensor, real: Tensor, softness: float = 0.0) -> Tensor:
     """One logit a prompt from the scores of its tokens.
 
     Args:

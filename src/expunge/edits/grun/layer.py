@@ -66,7 +66,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         if self.block in (config.blocks or []):
             self.grun_rotate[adapter] = nn.Parameter(nn.init.orthogonal_(torch.empty(config.rank, self.hidden_size, **place)))
             self.grun_source[adapter] = nn.Linear(self.hidden_size, config.rank, **place)
-        if isinstance(config, GrunConfig) and config.gate_of(self.block) == self.block:
+        if isinstance(config, GrunConfig) and config.gate_reads(self.block):
             for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, **place).items():
                 getattr(self, name)[adapter] = part
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
@@ -96,15 +96,22 @@ class GrunLayer(nn.Module, BaseTunerLayer):
 
     def _ask_gate(self, adapter: str, hidden: Tensor) -> None:
         prompts = self.state.prompts
-        # The gate decides once a prompt: its word stands while the answer is generated.
-        if prompts is None or (adapter, self.block) in decided_gates():
-            return
         config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
+        # The gate decides once a prompt: its word stands while the answer is generated.
+        if prompts is None or (adapter, config.gate_of(self.block)) in decided_gates():
+            return
         if config.pooled:
-            states, tokens = normed(hidden.float()), prompts.tokens.to(hidden.device)
-            logit = pooled(parts, config.gate_pool, states, tokens)
+            states, tokens, blocks = normed(hidden.float()), prompts.tokens.to(hidden.device), config.gate_blocks or []
+            if self.block == blocks[0]:
+                # A forward may have ended below the highest of them, and left something.
+                self.state.said[adapter] = []
+            self.state.said[adapter].append((pooled(parts, config.gate_pool, states, tokens), gate_scores(parts, states)))
+            if self.block != blocks[-1]:
+                return
+            said = zip(*self.state.said.pop(adapter), strict=True)
+            logit, scores = (torch.stack([own.to(hidden.device) for own in of]).mean(0) for of in said)
             if config.positions == "fired":
-                self.state.fired[adapter] = tokens & (gate_scores(parts, states) >= (config.threshold or 0.0))
+                self.state.fired[adapter] = tokens & (scores >= (config.threshold or 0.0))
         else:
             rows = torch.arange(len(hidden), device=hidden.device)
             logit = gate_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())

@@ -59,11 +59,13 @@ class PromptState:
     Attributes:
         prompts: of the current forward; none while an answer is generated token by token.
         logits: {(adapter, block): (batch,)}, the gates' logits, on the graph, kept until the next prompt.
+        said: {adapter: [((batch,), (batch, seq))]}, what a pooled gate that reads several blocks said so far: logits and scores.
         fired: {adapter: (batch, seq) bool}, the tokens of the current prompts at which a pooled gate fires.
     """
 
     prompts: Prompts | None = None
     logits: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    said: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     fired: dict[str, Tensor] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple:
