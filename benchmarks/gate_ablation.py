@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from gate_variants import DEFAULT, VARIANTS
+from gate_variants import DEFAULT, VARIANTS, Variant
 from tofu_data import CHOICES, OTHER_LANGUAGES, authors, others
 from torch import Tensor
 from writing import measured_on, write
@@ -73,8 +73,7 @@ def main() -> None:
     found: dict[int, Counts] = defaultdict(Counts)
     edit, everywhere = EditSection(), Counts()
     for choice in CHOICES[: args.choices]:
-        reader = Reader(model, gate_blocks(model, edit), builder.pad, display)
-        unnormed = Reader(model, gate_blocks(model, edit), builder.pad, display, Tensor.half)
+        reader = Reader(model, gate_blocks(model, edit), builder.pad, display, keep=Tensor.half)
         for seed in range(SEED, SEED + args.seeds):
             sets = tofu_sets(args.tofu, choice, seed, edit)
             groups = exam_groups(builder, sets, others(args.tofu), read_attacks(), args.rows)
@@ -89,7 +88,7 @@ def main() -> None:
                 if variant.plain:
                     lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
                 states, exam = (
-                    {block: cut(own, variant.last) for block, own in (unnormed if variant.unnormed else reader).read(prompts).items()}
+                    {block: [seen(state, variant) for state in own] for block, own in reader.read(prompts).items()}
                     for prompts in (lessons.every, asked)
                 )
                 began = time.monotonic()
@@ -114,9 +113,10 @@ def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -
     return split(*authors(tofu, choice), recipe)
 
 
-def cut(states: list[Tensor], last: bool) -> list[Tensor]:
-    """All tokens' states, or the last one's."""
-    return [own[-1:] for own in states] if last else states
+def seen(states: Tensor, variant: Variant) -> Tensor:
+    """What a gate sees of a prompt's states."""
+    own = states[-1:] if variant.last else states
+    return own if variant.unnormed else kept_states(own)
 
 
 class Counts:
