@@ -61,7 +61,28 @@ def test_a_gate_reads_several_blocks_of_which_each_learns_by_itself(make_tiny_mo
     assert [list(fitted.gate) for fitted in (together, *alone)] == [[1, 2], [1], [2]]
     for fitted in alone:
         for block, parts in fitted.gate.items():
-            assert all(torch.equal(part.weight, together.gate[block][name].weight) for name, part in parts.items())
+            ours = together.gate[block]["grun_gate"].weight
+            torch.testing.assert_close(ours / ours.norm(), parts["grun_gate"].weight / parts["grun_gate"].weight.norm())
+
+
+def test_a_block_counts_by_how_well_it_validates():
+    # Both learn the same; at block 5 half of the prompts to validate on show nothing of it
+    make = partial(planted, torch.Generator().manual_seed(0))
+    shown = [make(60, 0), make(60), make(40), make(20, 0), make(20)]
+    hidden = [*shown[:3], [*make(10, 0), *make(10)], shown[4]]
+    forget, others, closed, *checks = ([(1,)] * len(own) for own in shown)
+    lessons = Lessons(forget, 60, others, [], [[ids] for ids in closed], *checks)
+    states = {block: [state for own in sets for state in own] for block, sets in ((3, shown), (5, hidden))}
+
+    def norms(*blocks: int) -> list[float]:
+        gate = fit_on(lessons, {block: states[block] for block in blocks}, EditSection(gate_pool="max"), 1).gate
+        return [parts["grun_gate"].weight.norm().item() for parts in gate.values()]
+
+    (alone,) = norms(3)
+    assert norms(5) == [alone]
+    good, bad = norms(3, 5)
+    assert good + bad == pytest.approx(2 * alone)
+    assert good > 1.9 * alone
 
 
 def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
@@ -80,7 +101,7 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
 
     bare = lessons()
     assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
-    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41 * 5]
+    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41 * 5, 2, 5]
     assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.closed[0]) if i != 1)
     assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
     assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
@@ -141,13 +162,13 @@ def planted(generator: torch.Generator, count: int, *features: int) -> list[Tens
 def test_a_calibration_prompt_counts_by_its_nearest_dress():
     # One calibration prompt in twenty is a forget prompt in its second dress, of which the gate is less sure than of most
     make = partial(planted, torch.Generator().manual_seed(0))
-    forget, others, plain = make(60, 0), make(60), make(20)
+    forget, others, plain, checks = make(60, 0), make(60), make(20), [make(20, 0), make(20)]
     dressed = [*make(19), 0.8 * make(1, 0)[0]]
 
     def passed(closed: list[list[Tensor]]) -> tuple[int, float]:
         versions = [[(1,)] * len(own) for own in closed]
-        lessons = Lessons([(1,)] * 60, 60, [(1,)] * 60, [], versions)
-        states = [*forget, *others, *(state for own in closed for state in own)]
+        lessons = Lessons([(1,)] * 60, 60, [(1,)] * 60, [], versions, [(1,)] * 20, [(1,)] * 20)
+        states = [*forget, *others, *(state for own in closed for state in own), *checks[0], *checks[1]]
         fitted = fit_on(lessons, {3: states}, EditSection(gate_pool="max", false_positives=0.06), 1)
         opened = gate_logits(fitted.gate[3], "max", dressed) >= fitted.threshold.logit
         return fitted.threshold.n, opened.float().mean().item()
@@ -159,15 +180,15 @@ def test_a_calibration_prompt_counts_by_its_nearest_dress():
 def test_a_gate_learns_from_the_hardest_of_the_pool():
     # Forget prompts have a feature. A quarter of the pool has it too, beside another that tells them apart; the others have neither
     make = partial(planted, torch.Generator().manual_seed(0))
-    parts = [make(60, 0), make(60), [*make(90), *make(30, 0, 1)], make(40)]
+    parts = [make(60, 0), make(60), [*make(90), *make(30, 0, 1)], make(40), make(20, 0), make(20)]
     edit = EditSection(gate_pool="max")
 
     def logits(pool: bool) -> tuple[Tensor, Tensor]:
         sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
-        forget, others, taken, closed = ([(1,)] * len(own) for own in sets)
-        lessons = Lessons(forget, 60, others, taken, [[ids] for ids in closed])
+        forget, others, taken, closed, *checks = ([(1,)] * len(own) for own in sets)
+        lessons = Lessons(forget, 60, others, taken, [[ids] for ids in closed], *checks)
         fitted = fit_on(lessons, {3: [state for own in sets for state in own]}, edit, 1)
-        return gate_logits(fitted.gate[3], "max", make(20, 0)), gate_logits(fitted.gate[3], "max", hard)
+        return gate_logits(fitted.gate[3], "max", parts[4]), gate_logits(fitted.gate[3], "max", hard)
 
     hard = make(30, 0, 1)
 

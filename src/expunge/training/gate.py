@@ -16,7 +16,7 @@ GATE_STEPS, GATE_BATCH = 800, 64
 READ_AT_ONCE = 256
 GATE_LR = 3e-3
 SOFTNESS = 0.3
-FORGET_QUANTILE, RAISED = 0.05, 0.25
+FORGET_QUANTILE, RAISED = 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
     """Split-conformal threshold on held-out retain prompts (Vovk et al., 2005; Angelopoulos and Bates, 2021, arXiv 2107.07511).
 
     A new prompt drawn like the held-out ones passes it with probability at most alpha. Where nearly all forget prompts lie above it,
-    the threshold is raised by a quarter of the way to these, which can only lower that probability: prompts like neither set then
+    the threshold is raised by a tenth of the way to these, which can only lower that probability: prompts like neither set then
     leave the gate closed.
 
     Args:

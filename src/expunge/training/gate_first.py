@@ -1,4 +1,4 @@
-"""Gate first: a pooled gate trained alone on frozen states, at some blocks, and calibrated, before suppression."""
+"""Gate first: a pooled gate trained alone on frozen states, at some blocks, weighed and calibrated, before suppression."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
@@ -24,6 +25,8 @@ from expunge.training.paraphrases import own_paraphrases
 
 MINED = 0.25
 """Share of the pool that is hard enough to learn from."""
+CHECK_SCALE = 0.1
+"""By how much better a block validates, in nats, for what it says to count e times as much."""
 HEIGHTS = (8 / 30, 11 / 30, 14 / 30)
 """Where a gate reads, as shares of the depth; never above the first edited block."""
 
@@ -79,6 +82,8 @@ def reworded_sets(
 def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSection, seed: int) -> FittedGate:
     """Train the gate of an edit on what was read, at each block by itself, and calibrate what they say together.
 
+    The better a block validates, the more it counts: which of them sees what is to be forgotten differs from set to set.
+
     Where there is a pool, a first gate picks those of it that it would soonest open for, and the gate learns again with them.
 
     Args:
@@ -87,15 +92,16 @@ def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSecti
         edit: `gate`, `gate_pool`, `gate_weight_decay`, `gate_balanced` and `false_positives` are read.
         seed: of initialisation and batches.
     """
-    gate: dict[int, Parts] = {}
+    gate, losses = dict[int, Parts](), list[float]()
     for block, own in states.items():
-        forget, others, pool, _ = lessons.apart(own)
+        forget, others, pool, _, *checks = lessons.apart(own)
         gate[block] = _trained(edit, forget, others, seed)
         if pool:
             hardest = gate_logits(gate[block], edit.gate_pool, pool).argsort(descending=True)[: round(MINED * len(pool))]
             gate[block] = _trained(edit, forget, [*others, *(pool[i] for i in hardest)], seed)
-    said = said_together(gate, edit.gate_pool, states)
-    opened, _, _, kept = lessons.apart(said)
+        losses.append(_check_loss(gate[block], edit, *checks))
+    _weigh(gate, losses)
+    opened, _, _, kept, *_ = lessons.apart(said_together(gate, edit.gate_pool, states))
     # A prompt counts by the dress that comes nearest to opening the gate, so that what is stated holds in all of them.
     kept = torch.stack([logits.max() for logits in kept.split([len(versions) for versions in lessons.closed])])
     return FittedGate(gate, *_calibrated(opened, kept, lessons.as_given, edit.false_positives))
@@ -142,6 +148,26 @@ def _trained(edit: EditSection, forget: list[Tensor], others: list[Tensor], seed
     for part in parts.values():
         part.requires_grad_(False)
     return parts
+
+
+@torch.no_grad()
+def _check_loss(parts: Parts, edit: EditSection, forget: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """Cross-entropy on the prompts to validate on, both kinds counting alike."""
+    losses = [
+        binary_cross_entropy_with_logits(logits, torch.full_like(logits, target)).item()
+        for own, target in ((forget, 1.0), (others, 0.0))
+        for logits in [gate_logits(parts, edit.gate_pool, own)]
+    ]
+    return sum(losses)
+
+
+@torch.no_grad()
+def _weigh(gate: Mapping[int, Parts], losses: Sequence[float]) -> None:
+    """Scale what each block says, so that the mean is weighted by how well the blocks validated."""
+    weights = len(losses) * torch.softmax(-torch.tensor(losses) / CHECK_SCALE, 0)
+    for parts, weight in zip(gate.values(), weights.tolist(), strict=True):
+        parts["grun_gate"].weight.mul_(weight)
+        parts["grun_gate"].bias.mul_(weight)
 
 
 def _calibrated(opened: Tensor, closed: Tensor, given: int, alpha: float) -> tuple[Threshold, float]:

@@ -1,4 +1,4 @@
-"""What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is calibrated on."""
+"""What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is validated on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
 FORGET_MISTYPED = 2
 NEAR_DRAWS, POOL_DRAWS = 2, 3
 NEUTRAL_CALIBRATION = 40
+# Records a set to validate on: enough to weigh three blocks.
+MOST_CHECKED = 100
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Lessons:
         others: to stay closed for.
         pool: others of which only the hardest are learnt from, see `expunge.training.gate_first.fit_on`.
         closed: to calibrate the threshold on: each as it is, and in other dresses.
+        forget_check, others_check: to validate on.
     """
 
     forget: list[Ids]
@@ -37,6 +40,8 @@ class Lessons:
     others: list[Ids]
     pool: list[Ids]
     closed: list[list[Ids]]
+    forget_check: list[Ids]
+    others_check: list[Ids]
 
     @property
     def every(self) -> list[Ids]:
@@ -54,7 +59,7 @@ class Lessons:
     @property
     def _parts(self) -> tuple[list[Ids], ...]:
         closed = [ids for versions in self.closed for ids in versions]
-        return self.forget, self.others, self.pool, closed
+        return self.forget, self.others, self.pool, closed, self.forget_check, self.others_check
 
 
 def gate_lessons(
@@ -65,7 +70,7 @@ def gate_lessons(
     seed: int,
     reworded: tuple[Sequence[Record], Sequence[Record]] = ((), ()),
 ) -> Lessons:
-    """The prompts to learn from and to calibrate on.
+    """The prompts to learn from, to validate and to calibrate on.
 
     Retain prompts wear the same dresses as forget prompts, so that none of these is a cue. Strangers are the forget questions about
     somebody else. A plain text goes into no dress. Each lesson draws on its own: without one the others are what they were.
@@ -91,8 +96,9 @@ def gate_lessons(
     pool = _pool(builder, sets, seed) if "mined" in wanted else []
     to_calibrate = [*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]]
     closed = [_fit(versions, longest) for versions in _in_all_dresses(builder, to_calibrate, sets.retain, seed)]
+    checks = _checks(builder, sets, longest, seed)
     learnt, others, pool = (_fit(prompts, longest) for prompts in (opened, others, pool))
-    return Lessons(given + learnt, len(given), others, pool, [versions for versions in closed if versions])
+    return Lessons(given + learnt, len(given), others, pool, [versions for versions in closed if versions], *checks)
 
 
 def _dressed_forget(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
@@ -138,6 +144,16 @@ def _in_all_dresses(builder: PromptBuilder, records: Sequence[Record], retain: S
     for record in records:
         beside = [ids for kind in surroundings() for ids in surrounded(builder, record, retain, kind, rng)]
         yield [builder.record(record).prompt, *unlearnt(builder, record, rng), *beside]
+
+
+def _checks(builder: PromptBuilder, sets: Sets, longest: int, seed: int) -> list[list[Ids]]:
+    """Forget prompts, and retain prompts and near strangers; a record whose dress is too long comes as it is."""
+    rng, checks = np.random.default_rng([seed, 4, 4]), []
+    for part in (sets.forget, sets.retain):
+        dressed = [(record, _fit(unlearnt(builder, record, rng), longest)) for record in part[:MOST_CHECKED]]
+        checks.append(_fit([dress[0] if dress else builder.record(record).prompt for record, dress in dressed], longest))
+    checks[1] += _fit(_prompts(builder, strangers(sets.forget, rng, near=True))[:MOST_CHECKED], longest)
+    return checks
 
 
 def _fit(prompts: Sequence[Ids], longest: int) -> list[Ids]:
