@@ -128,6 +128,7 @@ SAID_INSTEAD = {
     "missing": "is not given",
     "model_type": "must be a mapping of settings",
     "finite_number": "must be a finite number",
+    "too_short": "must not be empty",
 }
 
 

@@ -120,7 +120,7 @@ def test_the_token_that_speaks_most_is_the_darkest():
     # Far below the threshold nothing is dark.
     assert shades([("a", -1.0), ("b", 0.0)], threshold=9.0)[1][1] <= 2
     assert shades([("a", 0.0)], threshold=0.0) == [("a", 0)]
-    assert spoken_for(Look(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0)])) == "'<U+001B>' 3.00, 'a' -1.00"
+    assert spoken_for(Look(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0), ("a", -2.0)])) == "'<U+001B>' 3.00, 'a' -1.00"
 
 
 def test_a_gates_word_in_words():

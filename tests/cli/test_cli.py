@@ -154,7 +154,7 @@ def test_ls_recipes_gives_path_and_first_line_of_each(expunge: Expunge, tmp_path
     (tmp_path / "recipes" / "mine.yaml").write_text("# Forgets what I said.\nmodel: m\n", encoding="utf-8")
     (tmp_path / "recipes" / "empty.yaml").write_text("", encoding="utf-8")
     lines = [line.strip() for line in expunge("ls", "recipes").out.splitlines()]
-    assert lines == ["recipes/empty.yaml", "recipes/mine.yaml   Forgets what I said."]
+    assert lines == ["recipes/empty.yaml", "recipes/mine.yaml  Forgets what I said."]
 
 
 def test_ls_recipes_lists_what_the_repository_ships(expunge_in: Expunge):

@@ -204,8 +204,10 @@ def test_the_gate_says_which_tokens_speak_for_a_prompt(unlearned: Done, workplac
     said = expunge_in(workplace[0], "gate", "runs/one", "Where does Li Wei live?", "Who are you?")
     assert said.code == 0, said.err
     assert len(re.findall(r"The gate (opens|stays closed).* \(logit -?[\d.]+, threshold -?[\d.]+\)\.", said.out)) == 2
-    assert said.out.count("Most for it: ") == 2
+    assert said.out.count("Highest scores ") == 2
     assert "Where does Li Wei live?" in said.out
+    said = expunge_in(workplace[0], "gate", "runs/one", "Who are you?", " ")
+    assert (said.code, said.err) == (2, "expunge: ' ': there is nothing in this prompt\n")
 
 
 def test_a_recipe_is_run_then_audited_with_a_control_and_compared(unlearned: Done, workplace: Place, expunge_in: Expunge):

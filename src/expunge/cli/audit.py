@@ -13,7 +13,10 @@ def command(
     control: Annotated[str | None, typer.Option(help="A model that never saw the forget set.")] = None,
     show_text: Annotated[bool, typer.Option("--show-text", help="Keep and show questions and answers.")] = False,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Records a set, drawn by seed.")] = None,
-    gate: Annotated[bool, typer.Option("--gate", help="Examine the gate instead: what it opens for, in every dress.")] = False,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Examine the gate instead: what it opens for, in every dress; an audited run's report shows it too."),
+    ] = False,
     attacks: Annotated[Path | None, typer.Option(help="With --gate: YAML with prompt attacks of your own.")] = None,
 ) -> None:
     """Measure the unlearned, the original and the control model on the same sets, and write the report."""

@@ -9,9 +9,12 @@ EXAMPLE = 'expunge gate runs/people "Where does Basil Mahfouz live?"'
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
-    text: Annotated[list[str], typer.Argument(help="What a user might say; several are told one after the other.")],
+    text: Annotated[list[str], typer.Argument(help="What a user might say; of several each is a prompt of its own.")],
 ) -> None:
-    """Say whether the gate opens for a prompt, and which of its tokens speak for it."""
+    """Say whether the gate opens for a prompt, and which of its tokens speak for it.
+
+    A token's score is the mean over the blocks that the gate reads; the logit is the mean of what each block says, which pools its own.
+    """
     from rich.text import Text
 
     from expunge import pipeline
@@ -20,8 +23,11 @@ def command(
     from expunge.cli.shared import output
     from expunge.console import Display
     from expunge.data.records import Turn
+    from expunge.errors import InputError
     from expunge.run import open_run
 
+    if empty := [one for one in text if not one.strip()]:
+        raise InputError(f"{empty[0]!r}: there is nothing in this prompt")
     opened, console = open_run(run), output()
     check_gated(opened)
     with Display().step("Loading the model"):
@@ -31,4 +37,4 @@ def command(
         console.print(Text(f"The gate {look.word}."))
         if look.tokens:
             console.print(heat(look))
-            console.print(Text(f"Most for it: {spoken_for(look)}"))
+            console.print(Text(f"Highest scores (the darker, the more a token speaks for opening): {spoken_for(look)}\n"))

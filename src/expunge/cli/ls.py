@@ -29,10 +29,14 @@ def command(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, text in (rows := _rows(kind)):
+    table, console, rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0)), Console(), _rows(kind)
+    if rows and not console.is_terminal:
+        # A line each, so that grep finds whole ones.
+        print("\n".join(f"{name}  {text}" for name, text in rows))
+        return
+    for name, text in rows:
         table.add_row(Text(name, style="bold"), Text(text))
-    Console().print(table if rows else f"There are no {kind} here: they are looked for in ./recipes, the repository's folder.")
+    console.print(table if rows else f"There are no {kind} here: they are looked for in ./recipes, the repository's folder.")
 
 
 def _rows(kind: Kind) -> list[tuple[str, str]]:

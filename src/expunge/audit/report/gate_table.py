@@ -79,8 +79,11 @@ def heat(look: Look) -> Text:
 
 
 def spoken_for(look: Look) -> str:
-    """The tokens that speak most for opening the gate, with their scores."""
-    highest = sorted(look.tokens, key=lambda pair: -pair[1])[:MOST_NAMED]
+    """The tokens that speak most for opening the gate, each once, with their scores."""
+    best: dict[str, float] = {}
+    for token, said in look.tokens:
+        best[token] = max(said, best.get(token, said))
+    highest = sorted(best.items(), key=lambda pair: -pair[1])[:MOST_NAMED]
     return ", ".join(f"{visible(token)!r} {said:.2f}" for token, said in highest)
 
 
