@@ -1,10 +1,11 @@
-"""What each part of the gate buys: gates trained on more and more, put to the exam on TOFU; write the table into docs/results.md.
+"""The gate put to the exam on TOFU, and what each part of it buys; write the table into docs/results.md.
 
     python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original [--choices 3] [--seeds 3] [--rows 24] [--write]
+    python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original --every-gate [--rows 24] [--write]
 
 Four of the twenty authors that the model was taught are the forget set, in each of the choices others. Gates read frozen states, so
-nothing is unlearned here: prompts are read once and every gate is trained, calibrated and examined on what was read. The default is
-examined in every choice with every seed, the other gates in the first choice with the first seed.
+nothing is unlearned here: prompts are read once and every gate is trained, calibrated and examined on what was read. The first command
+examines the default in every choice with every seed, the second all gates of gate_variants.py in the first choice with the first seed.
 """
 
 import argparse
@@ -13,18 +14,17 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 import torch
+from gate_counts import COLUMNS, Counts, joined, percent
 from gate_variants import DEFAULT, VARIANTS, Variant
-from tofu_data import CHOICES, OTHER_LANGUAGES, authors, others
+from tofu_data import CHOICES, authors, others
 from torch import Tensor
 from writing import measured_on, write
 
 from expunge.audit.attacks.prompts import read_attacks
-from expunge.audit.exam import AS_GIVEN, Group, exam_groups
-from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
-from expunge.audit.statistics import proportion_ci
+from expunge.audit.exam import Group, exam_groups
+from expunge.audit.names import FORGET, INSTRUCTIONS, RETAIN
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.features import prompt_states
@@ -36,14 +36,16 @@ from expunge.training.gate_first import fit_on, gate_blocks, kept_states, reword
 from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
-MARK = "<!-- gate_ablation -->"
-Keep = Callable[[Tensor], Tensor]
+MARKS = {True: "<!-- gate_ablation -->", False: "<!-- gate_default -->"}
+"""Where the table of every gate stands on the page, and that of the default."""
 
 
 class Reader:
     """States of prompts, each read once: a row of what is kept a prompt and block."""
 
-    def __init__(self, model: torch.nn.Module, blocks: Sequence[int], pad: int, display: Display, keep: Keep = kept_states):
+    def __init__(
+        self, model: torch.nn.Module, blocks: Sequence[int], pad: int, display: Display, keep: Callable[[Tensor], Tensor] = kept_states
+    ):
         self.model, self.blocks, self.pad, self.display, self.keep = model, blocks, pad, display, keep
         self._kept: dict[tuple[int, ...], list[Tensor]] = {}
 
@@ -63,48 +65,56 @@ def main() -> None:
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
     parser.add_argument("--model", required=True, help="taught the twenty authors, see tofu_forget_authors.py")
     parser.add_argument("--choices", type=int, default=len(CHOICES), help="of the four authors")
-    parser.add_argument("--seeds", type=int, default=3, help="for the default")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--every-gate", action="store_true", help="and not the default alone; one choice, one seed")
     parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
+    if args.every_gate:
+        args.choices = args.seeds = 1
     display, started = Display(), time.monotonic()
     model, tokenizer = load(args.model)
     builder = PromptBuilder(tokenizer)
-    found: dict[int, Counts] = defaultdict(Counts)
-    edit, everywhere = EditSection(), Counts()
-    for choice in CHOICES[: args.choices]:
+    found: dict[str, Counts] = defaultdict(Counts)
+    edit = EditSection()
+    for n, choice in enumerate(CHOICES[: args.choices], start=1):
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, keep=Tensor.half)
         for seed in range(SEED, SEED + args.seeds):
             sets = tofu_sets(args.tofu, choice, seed, edit)
             groups = exam_groups(builder, sets, others(args.tofu), read_attacks(), args.rows)
-            asked = [ids for group in groups for ids in group.prompts.values()]
-            first = choice == CHOICES[0] and seed == SEED
-            for i, variant in enumerate(VARIANTS):
-                if i != DEFAULT and not first:
-                    continue
-                settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.more})
-                made = reworded_sets(model, builder, sets, variant.lessons, seed, lambda rows: None)
-                lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed, made)
-                if variant.plain:
-                    lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
-                states, exam = (
-                    {block: [seen(state, variant) for state in own] for block, own in reader.read(prompts).items()}
-                    for prompts in (lessons.every, asked)
-                )
-                began = time.monotonic()
-                fitted = fit_on(lessons, {block: states[block] for block in gate_blocks(model, settings)}, settings, seed)
-                seconds = time.monotonic() - began
-                threshold = 0.0 if variant.soft else fitted.threshold.logit
-                opened = said_together(fitted.gate, variant.pool, exam) >= threshold
-                for counts in [found[i]] * first + [everywhere] * (i == DEFAULT):
-                    counts.note_training(len(lessons.forget), len(lessons.others), seconds)
-                    counts.add(groups, opened.tolist())
-                line = (found[i] if first else everywhere).line()
-                display.say(f"{choice} seed {seed}: {variant.says}: {len(made[0])} paraphrases, blocks {list(fitted.gate)}; {line}")
-    text = table(found, everywhere) + f"\n\n{facts(args, time.monotonic() - started)}\n"
+            for variant in VARIANTS if args.every_gate else (VARIANTS[DEFAULT],):
+                row = variant.says if args.every_gate else f"choice {n}, seed {seed}"
+                examine(found[row], variant, sets, groups, reader, builder, seed)
+                display.say(f"{row}: {found[row].line()}")
+    text = table(found)
+    if not args.every_gate:
+        every = joined(found.values())
+        text = table({**found, "**all choices and seeds**": every}) + dresses(every)
+    text += f"\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
-        write(MARK, text)
+        write(MARKS[args.every_gate], text)
+
+
+def examine(
+    counts: "Counts", variant: Variant, sets: Sets, groups: list[Group], reader: "Reader", builder: PromptBuilder, seed: int
+) -> None:
+    """Train a gate on the sets, put it to the exam, and count how often it opens."""
+    settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.more})
+    made = reworded_sets(reader.model, builder, sets, variant.lessons, seed, lambda rows: None)
+    lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed, made)
+    if variant.plain:
+        lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
+    asked = [ids for group in groups for ids in group.prompts.values()]
+    states, exam = (
+        {block: [seen(state, variant) for state in own] for block, own in reader.read(prompts).items()}
+        for prompts in (lessons.every, asked)
+    )
+    began = time.monotonic()
+    fitted = fit_on(lessons, {block: states[block] for block in gate_blocks(reader.model, settings)}, settings, seed)
+    counts.note_training(len(lessons.forget), len(lessons.others), time.monotonic() - began)
+    threshold = 0.0 if variant.soft else fitted.threshold.logit
+    counts.add(groups, (said_together(fitted.gate, variant.pool, exam) >= threshold).tolist())
 
 
 def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -> Sets:
@@ -119,105 +129,31 @@ def seen(states: Tensor, variant: Variant) -> Tensor:
     return own if variant.unnormed else kept_states(own)
 
 
-class Counts:
-    """Open gates and prompts, by set and dress, over choices and seeds."""
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-        self.trained: list[tuple[int, int, float]] = []
-
-    def add(self, groups: Sequence[Group], opened: list[bool]) -> None:
-        """Count one gate's exam; `opened`: of each group's prompts in turn."""
-        said = iter(opened)
-        for group in groups:
-            count = self.counts[group.of, group.dress]
-            for _ in group.prompts:
-                count[0] += next(said)
-                count[1] += 1
-
-    def note_training(self, forget: int, others: int, seconds: float) -> None:
-        """Prompts of a gate's training, and how long it took on cached states, at all its blocks."""
-        self.trained.append((forget, others, seconds))
-
-    def share(self, of: str, *dresses: str) -> tuple[int, int]:
-        """Open gates and prompts of a set in some dresses; none given: in all but as given."""
-        some = [n for (name, dress), n in self.counts.items() if name == of and (dress in dresses if dresses else dress != AS_GIVEN)]
-        return sum(n[0] for n in some), sum(n[1] for n in some)
-
-    def english(self) -> dict[str, float]:
-        """Share of open gates on the forget set, a dress in English each."""
-        return {
-            dress: opened / asked
-            for (name, dress), (opened, asked) in self.counts.items()
-            if name == FORGET and dress not in (AS_GIVEN, OTHER_LANGUAGES)
-        }
-
-    def cells(self) -> list[str]:
-        """What the table says."""
-        english = self.english()
-        worst = min(english, key=lambda dress: english[dress])
-        return [
-            percent(*self.share(FORGET, "paraphrase")),
-            f"{100 * sum(english.values()) / len(english):.1f}",
-            f"{100 * english[worst]:.0f} ({worst})",
-            percent(*self.share(FORGET, OTHER_LANGUAGES)),
-            percent(*self.share(RETAIN, "paraphrase")),
-            percent(*self.share(RETAIN)),
-            percent(*self.share(INSTRUCTIONS)),
-            percent(*self.share("real_authors", AS_GIVEN)),
-            percent(*self.share("world_facts", AS_GIVEN)),
-            percent(*self.share(GENERAL, AS_GIVEN)),
-            percent(*self.share(STRANGERS, AS_GIVEN)),
-            f"{fmean(forget for forget, _, _ in self.trained):.0f} + {fmean(others for _, others, _ in self.trained):.0f}",
-            f"{fmean(seconds for _, _, seconds in self.trained):.0f} s",
-        ]
-
-    def line(self) -> str:
-        """The same in one line."""
-        return ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, self.cells(), strict=True))
-
-
-COLUMNS = (
-    "paraphrase",
-    "mean of the English dresses",
-    "worst of them",
-    "asked for another language",
-    "FP: retain paraphrase",
-    "retain in every dress",
-    "instructions in every dress",
-    "real authors",
-    "world facts",
-    "general",
-    "unseen authors",
-    "forget and other prompts learnt from",
-    "training",
-)
-
-
-def table(found: dict[int, Counts], everywhere: Counts) -> str:
-    """A row a variant in Markdown, per cent."""
+def table(found: dict[str, Counts]) -> str:
+    """A row a gate in Markdown, per cent."""
     lines = ["| gate | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {VARIANTS[i].says} | " + " | ".join(counts.cells()) + " |" for i, counts in sorted(found.items())]
-    lines.append("| **the default**, all choices and seeds | " + " | ".join(everywhere.cells()) + " |")
-    for of in (FORGET, RETAIN, INSTRUCTIONS):
-        shares = [f"{dress} {percent(*n)}" for (name, dress), n in sorted(everywhere.counts.items()) if name == of]
-        lines.append(f"\nThe default over all choices and seeds on {of}, a dress each: " + ", ".join(shares) + ".")
+    lines += [f"| {row} | " + " | ".join(counts.cells()) + " |" for row, counts in found.items()]
     return "\n".join(lines)
 
 
-def percent(opened: int, asked: int) -> str:
-    """Share in per cent with its Wilson interval."""
-    low, high = proportion_ci(opened, asked).ci95 or (0, 0)
-    return f"{100 * opened / asked:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+def dresses(counts: Counts) -> str:
+    """A paragraph a set, of its share of open gates in each dress."""
+    some = (FORGET, RETAIN, INSTRUCTIONS)
+    return "".join(
+        f"\n\nOn {of}, a dress each: "
+        + ", ".join(f"{dress} {percent(*n)}" for (name, dress), n in sorted(counts.counts.items()) if name == of)
+        + "."
+        for of in some
+    )
 
 
 def facts(args: argparse.Namespace, seconds: float) -> str:
     """Date, machine, n and versions."""
+    chosen = "--every-gate" if args.every_gate else f"--choices {args.choices} --seeds {args.seeds}"
     return (
-        f"{measured_on()}; {args.choices} choices of four authors of twenty with {args.seeds} seeds each for the default, the first "
-        f"of both for the others; {args.rows} records a set and dress. Per cent of prompts that the gate opens for, with Wilson intervals. "
-        f"Took {seconds / 60:.0f} min. Command: `python benchmarks/gate_ablation.py --tofu DIR --model {args.model} "
-        f"--choices {args.choices} --seeds {args.seeds} --rows {args.rows} --write`."
+        f"{measured_on()}; choices of four authors of twenty: {args.choices}, seeds: {args.seeds}; {args.rows} records a set and dress. "
+        f"Per cent of prompts that the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: "
+        f"`python benchmarks/gate_ablation.py --tofu DIR --model {args.model} {chosen} --rows {args.rows} --write`."
     )
 
 

@@ -20,7 +20,8 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from gate_ablation import Counts, Reader, percent
+from gate_ablation import Reader
+from gate_counts import Counts, percent
 from geography import questions, read_places, statements
 from writing import measured_on, write
 

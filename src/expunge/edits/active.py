@@ -110,9 +110,10 @@ def pooled_gate(model: nn.Module, request: str) -> dict[int, Parts]:
         ExpungeError: it has none.
     """
     tuner = _find(model, ReftModel)
-    for layers in [layers for adapter, layers in _pooled(tuner) if adapter == request] if tuner else []:
-        return {layer.block: layer.gate(request) for layer in layers}
-    raise ExpungeError(f'adapter "{request}" has no pooled gate that is on')
+    gates = dict(_pooled(tuner)) if tuner else {}
+    if request not in gates:
+        raise ExpungeError(f'adapter "{request}" has no pooled gate that is on')
+    return {layer.block: layer.gate(request) for layer in gates[request]}
 
 
 def _pooled(tuner: ReftModel) -> Iterator[tuple[str, list[GrunLayer]]]:

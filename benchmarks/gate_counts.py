@@ -1,0 +1,102 @@
+"""How often gates opened in the exam, counted by set and dress."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from tofu_data import OTHER_LANGUAGES
+
+from expunge.audit.exam import AS_GIVEN, Group
+from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.audit.statistics import proportion_ci
+
+COLUMNS = (
+    "paraphrase",
+    "mean of the English dresses",
+    "worst of them",
+    "asked for another language",
+    "FP: retain paraphrase",
+    "retain in every dress",
+    "instructions in every dress",
+    "real authors",
+    "world facts",
+    "general",
+    "unseen authors",
+    "forget and other prompts learnt from",
+    "training",
+)
+
+
+class Counts:
+    """Open gates and prompts, by set and dress, over choices and seeds."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+        self.trained: list[tuple[int, int, float]] = []
+
+    def add(self, groups: Sequence[Group], opened: list[bool]) -> None:
+        """Count one gate's exam; `opened`: of each group's prompts in turn."""
+        said = iter(opened)
+        for group in groups:
+            count = self.counts[group.of, group.dress]
+            for _ in group.prompts:
+                count[0] += next(said)
+                count[1] += 1
+
+    def note_training(self, forget: int, others: int, seconds: float) -> None:
+        """Prompts of a gate's training, and how long it took on cached states, at all its blocks."""
+        self.trained.append((forget, others, seconds))
+
+    def share(self, of: str, *dresses: str) -> tuple[int, int]:
+        """Open gates and prompts of a set in some dresses; none given: in all but as given."""
+        some = [n for (name, dress), n in self.counts.items() if name == of and (dress in dresses if dresses else dress != AS_GIVEN)]
+        return sum(n[0] for n in some), sum(n[1] for n in some)
+
+    def english(self) -> dict[str, float]:
+        """Share of open gates on the forget set, a dress in English each."""
+        return {
+            dress: opened / asked
+            for (name, dress), (opened, asked) in self.counts.items()
+            if name == FORGET and dress not in (AS_GIVEN, OTHER_LANGUAGES)
+        }
+
+    def cells(self) -> list[str]:
+        """What the table says."""
+        english = self.english()
+        worst = min(english, key=lambda dress: english[dress])
+        return [
+            percent(*self.share(FORGET, "paraphrase")),
+            f"{100 * sum(english.values()) / len(english):.1f}",
+            f"{100 * english[worst]:.0f} ({worst})",
+            percent(*self.share(FORGET, OTHER_LANGUAGES)),
+            percent(*self.share(RETAIN, "paraphrase")),
+            percent(*self.share(RETAIN)),
+            percent(*self.share(INSTRUCTIONS)),
+            percent(*self.share("real_authors", AS_GIVEN)),
+            percent(*self.share("world_facts", AS_GIVEN)),
+            percent(*self.share(GENERAL, AS_GIVEN)),
+            percent(*self.share(STRANGERS, AS_GIVEN)),
+            f"{fmean(forget for forget, _, _ in self.trained):.0f} + {fmean(others for _, others, _ in self.trained):.0f}",
+            f"{fmean(seconds for _, _, seconds in self.trained):.0f} s",
+        ]
+
+    def line(self) -> str:
+        """The same in one line."""
+        return ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, self.cells(), strict=True))
+
+
+def joined(some: Iterable[Counts]) -> Counts:
+    """All of them counted together."""
+    every = Counts()
+    for counts in some:
+        every.trained += counts.trained
+        for group, (opened, asked) in counts.counts.items():
+            every.counts[group][0] += opened
+            every.counts[group][1] += asked
+    return every
+
+
+def percent(opened: int, asked: int) -> str:
+    """Share in per cent with its Wilson interval."""
+    low, high = proportion_ci(opened, asked).ci95 or (0, 0)
+    return f"{100 * opened / asked:.1f} ({100 * low:.0f}–{100 * high:.0f})"
