@@ -1,6 +1,7 @@
-"""The dresses that a gate's lessons wear: a record's question spelt, wrapped and surrounded otherwise, none of it as in the exam."""
+"""The dresses that a gate's lessons wear: a record's question or text spelt, wrapped and surrounded otherwise, none as in the exam."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,24 +29,24 @@ def spelt_and_wrapped(
     seed: list[int],
 ) -> list[Ids]:
     """The records' prompts each in some wrappers, those of some of them in lower and upper case, of some with mistakes."""
-    said: list[tuple[Record, str]] = []
+    said: list[Ids] = []
     if "lower_case" in wanted:
-        said += [(record, record.prompt.lower()) for record in spelt]
+        said += [_spelt(builder, record, _text(record).lower()) for record in spelt]
     if "upper_case" in wanted:
-        said += [(record, record.prompt.upper()) for record in spelt]
+        said += [_spelt(builder, record, _text(record).upper()) for record in spelt]
     if "mistyped" in wanted:
         rng = np.random.default_rng([*seed, 0])
-        said += [(record, mistyped(record.prompt, rng)) for record in to_mistype]
+        said += [_spelt(builder, record, mistyped(_text(record), rng)) for record in to_mistype]
     if "wrappers" in wanted:
         rng = np.random.default_rng([*seed, 1])
         for record in records:
             chosen = rng.choice(wrappers()[:LEARNT_WRAPPERS], wrapped, replace=False)
-            said += [(record, wrapper.format(prompt=record.prompt)) for wrapper in chosen]
-    return [_ask(builder, record, text) for record, text in said if record.turns]
+            said += [_ask(builder, record, wrapper.format(prompt=_text(record))) for wrapper in chosen]
+    return said
 
 
 def surrounded(builder: PromptBuilder, record: Record, others: Sequence[Record], kind: str, rng: np.random.Generator) -> list[Ids]:
-    """The record's prompt beside something else: what is said beside a question is no cue. None for a plain text.
+    """The record's prompt beside something else: what is said beside a question is no cue.
 
     Args:
         builder: of the model's tokenizer.
@@ -54,9 +55,7 @@ def surrounded(builder: PromptBuilder, record: Record, others: Sequence[Record],
         kind: of `surroundings.yaml`.
         rng: of the template and what fills it.
     """
-    if not record.turns:
-        return []
-    fill = {"prompt": record.prompt}
+    fill = {"prompt": _text(record)}
     if kind == "notes":
         fill["notes"] = " ".join(others[i].answer[:NOTE_LENGTH] for i in rng.integers(len(others), size=NOTES))
     elif kind == "examples":
@@ -73,10 +72,19 @@ def asides_alone(builder: PromptBuilder) -> list[Ids]:
 
 
 def unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator) -> list[Ids]:
-    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from. None for a plain text."""
+    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from."""
     wrapper = wrappers()[LEARNT_WRAPPERS + int(rng.integers(len(wrappers()) - LEARNT_WRAPPERS))]
-    return [_ask(builder, record, wrapper.format(prompt=mistyped(record.prompt, rng)))] if record.turns else []
+    return [_ask(builder, record, wrapper.format(prompt=mistyped(_text(record), rng)))]
+
+
+def _text(record: Record) -> str:
+    return record.prompt if record.turns else record.answer
+
+
+def _spelt(builder: PromptBuilder, record: Record, text: str) -> Ids:
+    return builder.record(record, prompt=text).prompt if record.turns else builder.record(replace(record, answer=text)).prompt
 
 
 def _ask(builder: PromptBuilder, record: Record, text: str) -> Ids:
-    return builder.record(record, prompt=text).prompt
+    # A plain text stands in what a user says: it is asked about, not gone on with.
+    return builder.record(record, prompt=text).prompt if record.turns else builder.prompt((Turn("user", text),))
