@@ -24,7 +24,7 @@ def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path
     for name, part in (("forget", forget), ("retain", retain)):
         write_records(tmp_path / f"{name}.jsonl", part)
     run = expunge.unlearn(
-        forget=tmp_path / "forget.jsonl", retain=tmp_path / "retain.jsonl", out=tmp_path / "run", training={"epochs": 16, "batch_size": 4}
+        forget=tmp_path / "forget.jsonl", retain=tmp_path / "retain.jsonl", out=tmp_path / "run", training={"batch_size": 4}
     )
     model, prompts = expunge.load(run)
 
@@ -43,8 +43,7 @@ def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path
     # Of Italy's capital the model knows nothing to begin with.
     assert sum(fact <= set(words(said)) for fact, said in zip(facts, before, strict=True)) >= 3
     assert not any(fact & set(words(said)) for fact, said in zip(facts, after, strict=True))
-    # Not less by more: how an answer is put ("the capital of … is …") a wrong one has in common with the true one.
-    assert rouge(forget, after) < rouge(forget, before)
+    assert rouge(forget, after) < rouge(forget, before) / 2
     assert kept == as_ever
 
     ids = torch.tensor([prompts.record(retain[0]).prompt])
