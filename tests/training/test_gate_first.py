@@ -105,21 +105,19 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
     assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.closed[0]) if i != 1)
     assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
     assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
-    # A plain text is spelt as it stands, and wrapped as what a user says
+    # A plain text is spelt otherwise as it stands, and not asked in a question
     upper = next(ids for ids in lessons("upper_case").forget if "A PLAIN TEXT" in text(ids))
     assert "user" not in text(upper)
-    assert all("user" in text(ids) for ids in lessons("wrappers").forget if ids not in bare.forget)
-    assert sum("A plain text of some words." in text(ids) for ids in lessons("wrappers").forget) == 5
-    assert len(lessons("wrappers").forget) == 2 + 2 * 5
+    assert len(lessons("wrappers").forget) == 2 + 5
     assert len(lessons("neutral").others) == 4 + 80
     assert len(lessons("mistyped").forget) == 2 + 2 * 2
     # Of what surrounds them a retain record wears one, a forget record each
     for kind, said, worn in (("notes", "Deep. Deep. Deep.", 2), ("examples", "like? Deep.", 1), ("asides", asides()[0][:20], 1 + 3 * 16)):
         beside = lessons(kind)
-        assert (len(beside.forget), len(beside.others)) == (2 + 2, 4 + worn)
+        assert (len(beside.forget), len(beside.others)) == (2 + 1, 4 + worn)
         assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.others[4:]])
     around = lessons("notes", "examples", "asides")
-    assert (len(around.forget), len(around.others)) == (2 + 2 * 3, 4 + 4 + 3 * 16)
+    assert (len(around.forget), len(around.others)) == (2 + 3, 4 + 4 + 3 * 16)
     mined = lessons("mined")
     assert len(mined.pool) == 3 + 4 * (1 + 2) + 4 * 3
     assert mined.others == bare.others

@@ -1,4 +1,4 @@
-"""The dresses that a gate's lessons wear: a record's question or text spelt, wrapped and surrounded otherwise, none as in the exam."""
+"""The dresses that a gate's lessons wear: texts in other spellings, questions also wrapped and surrounded, none as in the exam."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,12 +41,12 @@ def spelt_and_wrapped(
         rng = np.random.default_rng([*seed, 1])
         for record in records:
             chosen = rng.choice(wrappers()[:LEARNT_WRAPPERS], wrapped, replace=False)
-            said += [_ask(builder, record, wrapper.format(prompt=_text(record))) for wrapper in chosen]
+            said += [_ask(builder, record, wrapper.format(prompt=record.prompt)) for wrapper in chosen if record.turns]
     return said
 
 
 def surrounded(builder: PromptBuilder, record: Record, others: Sequence[Record], kind: str, rng: np.random.Generator) -> list[Ids]:
-    """The record's prompt beside something else: what is said beside a question is no cue.
+    """The record's prompt beside something else: what is said beside a question is no cue. None for a plain text.
 
     Args:
         builder: of the model's tokenizer.
@@ -55,7 +55,9 @@ def surrounded(builder: PromptBuilder, record: Record, others: Sequence[Record],
         kind: of `surroundings.yaml`.
         rng: of the template and what fills it.
     """
-    fill = {"prompt": _text(record)}
+    if not record.turns:
+        return []
+    fill = {"prompt": record.prompt}
     if kind == "notes":
         fill["notes"] = " ".join(others[i].answer[:NOTE_LENGTH] for i in rng.integers(len(others), size=NOTES))
     elif kind == "examples":
@@ -72,9 +74,9 @@ def asides_alone(builder: PromptBuilder) -> list[Ids]:
 
 
 def unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator) -> list[Ids]:
-    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from."""
+    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from. None for a plain text."""
     wrapper = wrappers()[LEARNT_WRAPPERS + int(rng.integers(len(wrappers()) - LEARNT_WRAPPERS))]
-    return [_ask(builder, record, wrapper.format(prompt=mistyped(_text(record), rng)))]
+    return [_ask(builder, record, wrapper.format(prompt=mistyped(record.prompt, rng)))] if record.turns else []
 
 
 def _text(record: Record) -> str:
@@ -86,5 +88,4 @@ def _spelt(builder: PromptBuilder, record: Record, text: str) -> Ids:
 
 
 def _ask(builder: PromptBuilder, record: Record, text: str) -> Ids:
-    # A plain text stands in what a user says: it is asked about, not gone on with.
-    return builder.record(record, prompt=text).prompt if record.turns else builder.prompt((Turn("user", text),))
+    return builder.record(record, prompt=text).prompt
