@@ -43,9 +43,7 @@ MARKS = {True: "<!-- gate_ablation -->", False: "<!-- gate_default -->"}
 class Reader:
     """States of prompts, each read once: a row of what is kept a prompt and block."""
 
-    def __init__(
-        self, model: torch.nn.Module, blocks: Sequence[int], pad: int, display: Display, keep: Callable[[Tensor], Tensor] = kept_states
-    ):
+    def __init__(self, model: torch.nn.Module, blocks: Sequence[int], pad: int, display: Display, keep: Callable[[Tensor], Tensor]):
         self.model, self.blocks, self.pad, self.display, self.keep = model, blocks, pad, display, keep
         self._kept: dict[tuple[int, ...], list[Tensor]] = {}
 
@@ -96,9 +94,7 @@ def main() -> None:
         write(MARKS[args.every_gate], text)
 
 
-def examine(
-    counts: "Counts", variant: Variant, sets: Sets, groups: list[Group], reader: "Reader", builder: PromptBuilder, seed: int
-) -> None:
+def examine(counts: Counts, variant: Variant, sets: Sets, groups: list[Group], reader: Reader, builder: PromptBuilder, seed: int) -> None:
     """Train a gate on the sets, put it to the exam, and count how often it opens."""
     settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.more})
     made = reworded_sets(reader.model, builder, sets, variant.lessons, seed, lambda rows: None)
@@ -107,7 +103,7 @@ def examine(
         lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
     asked = [ids for group in groups for ids in group.prompts.values()]
     states, exam = (
-        {block: [seen(state, variant) for state in own] for block, own in reader.read(prompts).items()}
+        {block: [seen(state, variant, settings) for state in own] for block, own in reader.read(prompts).items()}
         for prompts in (lessons.every, asked)
     )
     began = time.monotonic()
@@ -123,10 +119,9 @@ def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -
     return split(*authors(tofu, choice), recipe)
 
 
-def seen(states: Tensor, variant: Variant) -> Tensor:
+def seen(states: Tensor, variant: Variant, settings: EditSection) -> Tensor:
     """What a gate sees of a prompt's states."""
-    own = states[-1:] if variant.last else states
-    return own if variant.unnormed else kept_states(own)
+    return kept_states(states[-1:] if variant.last else states, settings)
 
 
 def table(found: dict[str, Counts]) -> str:

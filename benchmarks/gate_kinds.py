@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from expunge.models.loading import load
 from expunge.recipe import Recipe
 from expunge.sections import DataSection, EditSection, TrainingSection
 from expunge.sets import Sets, draw, split
-from expunge.training.gate_first import fit_on, gate_blocks, said_together
+from expunge.training.gate_first import fit_on, gate_blocks, kept_states, said_together
 from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
@@ -110,7 +111,7 @@ def main() -> None:
         recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
         sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
         groups = exam_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_attacks(), args.rows)
-        reader = Reader(model, gate_blocks(model, edit), builder.pad, display)
+        reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(kept_states, edit=edit))
         lessons = gate_lessons(builder, sets, edit.gate_lessons, 8192, SEED)
         fitted = fit_on(lessons, reader.read(lessons.every), edit, SEED)
         exam = reader.read([ids for group in groups for ids in group.prompts.values()])

@@ -19,7 +19,6 @@ class Variant:
         lessons: what it learns from beside the prompts as they are.
         last: it sees the last prompt token alone.
         soft: it opens at 0.5 instead of at a calibrated threshold.
-        unnormed: it reads hidden states as they are, not layer-normed.
         plain: it is calibrated on prompts as they are, in no other dress.
         more: settings of the edit.
     """
@@ -30,7 +29,6 @@ class Variant:
     last: bool = False
     soft: bool = False
     plain: bool = False
-    unnormed: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,8 +57,8 @@ VARIANTS = (
     Variant("default at block 8 alone", "top2", EVERY, more={"gate_blocks": [8]}),
     Variant("default at block 11 alone", "top2", EVERY, more={"gate_blocks": [11]}),
     Variant("default at block 14 alone", "top2", EVERY, more={"gate_blocks": [14]}),
-    Variant("default at block 11 alone, states not layer-normed", "top2", EVERY, unnormed=True, more={"gate_blocks": [11]}),
-    Variant("default, states not layer-normed", "top2", EVERY, unnormed=True),
+    Variant("default at block 11 alone, states not layer-normed", "top2", EVERY, more={"gate_blocks": [11], "gate_normed": False}),
+    Variant("default, states not layer-normed", "top2", EVERY, more={"gate_normed": False}),
     Variant("default, classes not balanced", "top2", EVERY, more={"gate_balanced": False}),
     Variant("default without weight decay", "top2", EVERY, more={"gate_weight_decay": 0.0}),
 )

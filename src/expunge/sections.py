@@ -76,6 +76,7 @@ class EditSection(Section):
         DEFAULT_LESSONS,
         description=f"grun with gate_first: what it learns from beside the prompts as they are: {', '.join(get_args(Lesson))}",
     )
+    gate_normed: bool = Field(True, description="grun with a pooled gate: it reads layer-normed states, not states as they are")
     gate_weight_decay: float = Field(0.1, ge=0, description="grun with gate_first: of AdamW, which trains the gate")
     gate_balanced: bool = Field(True, description="grun with gate_first: what opens it and what does not weigh alike in its training")
     false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")

@@ -10,11 +10,12 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import asides, neutral_instructions
 from expunge.edits import pooled_gate
+from expunge.models.features import prompt_gates, prompt_states
 from expunge.models.loading import load
 from expunge.sections import EditSection
 from expunge.sets import Sets
 from expunge.training.gate import gate_logits
-from expunge.training.gate_first import apply_with_gate, fit_gate, fit_on, gate_blocks
+from expunge.training.gate_first import apply_with_gate, fit_gate, fit_on, gate_blocks, kept_states, said_together
 from expunge.training.gate_lessons import Lessons, gate_lessons
 
 
@@ -44,6 +45,26 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trainable
     assert all("grun_rotate" in name or "grun_source" in name for name in trainable)
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_an_installed_gate_says_what_the_fitted_one_does(make_tiny_model, tiny_data, normed):
+    model, tokenizer = load(make_tiny_model())
+    forget, retain = map(read_records, tiny_data)
+    builder, edit = PromptBuilder(tokenizer), EditSection(name="grun", blocks=[3], false_positives=0.5, gate_normed=normed)
+    fitted = fit_gate(model, builder, Sets(forget, retain[:6], retain[6:8], retain[8:]), edit, 42, lambda rows: None)
+    prompts = [builder.record(record).prompt for record in (*forget, *retain)]
+    read = prompt_states(model, prompts, list(fitted.gate), builder.pad)
+
+    def said_of(edit: EditSection) -> Tensor:
+        kept = {block: [kept_states(own, edit) for own in states] for block, states in read.items()}
+        return said_together(fitted.gate, edit.gate_pool, kept)
+
+    installed = apply_with_gate(model, edit, "", fitted)
+    assert installed.active_peft_config.gate_normed is normed
+    said = prompt_gates(installed, prompts, "default", max(fitted.gate), builder.pad)
+    torch.testing.assert_close(said, said_of(edit), atol=0.02, rtol=0.02)
+    assert not torch.allclose(said, said_of(edit.model_copy(update={"gate_normed": not normed})), atol=0.05)
 
 
 def test_a_gate_reads_several_blocks_of_which_each_learns_by_itself(make_tiny_model, tiny_data):

@@ -11,7 +11,7 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.edits import REQUEST, pooled_gate
 from expunge.edits.grun.config import GrunConfig
-from expunge.edits.grun.gate import gate_scores, normed
+from expunge.edits.grun.gate import as_read, gate_scores
 from expunge.errors import InputError
 from expunge.models.features import prompt_gates, prompt_states
 from expunge.run import Run
@@ -61,7 +61,8 @@ def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> L
     gate = pooled_gate(model, REQUEST)
     states = prompt_states(model, [ids], list(gate), builder.pad)
     with torch.no_grad():
-        read = {block: normed(states[block][0]).to(parts["grun_gate"].weight.device) for block, parts in gate.items()}
+        places = {block: parts["grun_gate"].weight.device for block, parts in gate.items()}
+        read = {block: as_read(states[block][0], config.gate_normed).to(place) for block, place in places.items()}
         scores = torch.stack([gate_scores(gate[block], own).cpu() for block, own in read.items()]).mean(0).tolist()
     return Look(
         logit, config.threshold, [(cast(str, builder.tokenizer.decode([token])), said) for token, said in zip(ids, scores, strict=True)]

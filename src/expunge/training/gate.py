@@ -50,7 +50,7 @@ def train_gate(parts: Parts, edit: EditSection, forget: Sequence[Tensor], retain
     Args:
         parts: of the gate, see `expunge.edits.grun.gate.new_gate`; trained in place.
         edit: `gate_pool`, `gate_weight_decay` and `gate_balanced` are read.
-        forget: one (tokens, hidden) tensor a prompt, as `normed` gives them.
+        forget: one (tokens, hidden) tensor a prompt, as `as_read` gives them.
         retain: the same of the other prompts.
         seed: of the order of the batches.
 
@@ -79,7 +79,7 @@ def train_gate(parts: Parts, edit: EditSection, forget: Sequence[Tensor], retain
 
 
 def gate_logits(parts: Parts, pool: GatePool, states: Sequence[Tensor], softness: float = 0.0) -> Tensor:
-    """What a gate says of prompts, each (tokens, hidden) as `normed` gives them: (prompts,)."""
+    """What a gate says of prompts, each (tokens, hidden) as `as_read` gives them: (prompts,)."""
     said = []
     for start in range(0, len(states), READ_AT_ONCE):
         some = tuple(states[start : start + READ_AT_ONCE])

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,7 +15,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits import REQUEST, apply_edit, pooled_gate, resolved_config
 from expunge.edits.grun.config import GrunConfig
-from expunge.edits.grun.gate import Parts, new_gate, normed
+from expunge.edits.grun.gate import Parts, as_read, new_gate
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.features import prompt_states
 from expunge.sections import EditSection, GatePool, Lesson
@@ -65,7 +66,9 @@ def fit_gate(
     longest = context_length(model) or sys.maxsize
     made = reworded_sets(model, builder, sets, edit.gate_lessons, seed, advance)
     lessons = gate_lessons(builder, sets, edit.gate_lessons, longest, seed, made)
-    states = prompt_states(model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=kept_states)
+    states = prompt_states(
+        model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=partial(kept_states, edit=edit)
+    )
     return fit_on(lessons, states, edit, seed)
 
 
@@ -136,9 +139,10 @@ def apply_with_gate(model: nn.Module, edit: EditSection, base_sha256: str, fitte
     return model
 
 
-def kept_states(states: Tensor) -> Tensor:
+def kept_states(states: Tensor, edit: EditSection) -> Tensor:
     """What is kept of hidden states: a pooled gate reads no more of them, and they are many prompts' every token."""
-    return normed(states.float()).half()
+    # As they are they may be too large for half precision.
+    return as_read(states, edit.gate_normed).to(torch.float16 if edit.gate_normed else torch.float32)
 
 
 def _trained(edit: EditSection, forget: list[Tensor], others: list[Tensor], seed: int) -> Parts:

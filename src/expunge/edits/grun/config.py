@@ -84,10 +84,11 @@ class GrunConfig(ReftConfig):
     Attributes:
         gate: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
         gate_pool: `last` (the paper's): every edited block has a gate of its own that reads the state it edits. Otherwise one
-            gate scores the layer-normed states of every prompt token at `gate_blocks`, and decides for all edited blocks by the
+            gate scores the states of every prompt token at `gate_blocks`, and decides for all edited blocks by the
             largest score (`max`), the mean of the two or three largest (`top2`, `top3`), or a weighted mean (`attention`).
         gate_blocks: what the one gate reads, at or below the first edited block; of several the mean decides. None means 11/30 of
             the depth, or the first edited block if that is lower. Filled in when the adapter meets its model.
+        gate_normed: a pooled gate reads each state less its mean, over its standard deviation; else as it is.
         threshold: calibrated hard gate, a logit: below it an edit is off, bit for bit. At or above it the edit has strength 1
             with a pooled gate, the gate's sigmoid otherwise.
         calibration_n: number of held-out prompts that the threshold was chosen on.
@@ -97,6 +98,7 @@ class GrunConfig(ReftConfig):
     gate: Gate = "linear"
     gate_pool: GatePool = "last"
     gate_blocks: list[int] | None = None
+    gate_normed: bool = True
     threshold: float | None = None
     calibration_n: int | None = None
     calibration_alpha: float | None = None

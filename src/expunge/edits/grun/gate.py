@@ -38,9 +38,9 @@ def gate_scores(parts: Parts, states: Tensor) -> Tensor:
     return parts["grun_gate"](states).squeeze(-1)
 
 
-def normed(states: Tensor) -> Tensor:
-    """Hidden states as a pooled gate reads them: (..., hidden), each with mean 0 and variance 1."""
-    return layer_norm(states, states.shape[-1:])
+def as_read(states: Tensor, normed: bool) -> Tensor:
+    """Hidden states as a pooled gate reads them: (..., hidden), fp32, each with mean 0 and variance 1 if they are normed."""
+    return layer_norm(states.float(), states.shape[-1:]) if normed else states.float()
 
 
 def pooled(parts: Parts, pool: GatePool, states: Tensor, real: Tensor, softness: float = 0.0) -> Tensor:
@@ -50,7 +50,7 @@ def pooled(parts: Parts, pool: GatePool, states: Tensor, real: Tensor, softness:
         parts: of the gate.
         pool: `max`: the largest. `top2`, `top3`: the mean of the largest two or three. `attention`:
             their mean, weighted by the softmax of a second linear map.
-        states: (batch, tokens, hidden), or those of the real tokens alone, (real tokens, hidden), as `normed` gives them.
+        states: (batch, tokens, hidden), or those of the real tokens alone, (real tokens, hidden), as `as_read` gives them.
         real: (batch, tokens) bool; at least one token a row.
         softness: of `max`: with s above 0, s log sum exp(score / s).
 

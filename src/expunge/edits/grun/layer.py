@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
-from expunge.edits.grun.gate import gate_scores, new_gate, normed, pooled
+from expunge.edits.grun.gate import as_read, gate_scores, new_gate, pooled
 from expunge.edits.grun.state import PromptState
 from expunge.models.sharding import spread_as, whole
 from expunge.models.span import decided_gates, tell
@@ -101,7 +101,8 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         if prompts is None or (adapter, config.gate_of(self.block)) in decided_gates():
             return
         if config.pooled:
-            states, tokens, blocks = normed(hidden.float()), prompts.tokens.to(hidden.device), config.gate_blocks or []
+            states = as_read(hidden, config.gate_normed)
+            tokens, blocks = prompts.tokens.to(hidden.device), config.gate_blocks or []
             if self.block == blocks[0]:
                 # A forward may have ended below the highest of them, and left something.
                 self.state.said[adapter] = []
