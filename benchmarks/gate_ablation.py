@@ -1,7 +1,7 @@
 """The gate put to the exam on TOFU, and what each part of it buys; write the table into docs/results.md.
 
     python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original [--choices 3] [--seeds 3] [--rows 24] [--write]
-    python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original --every-gate [--rows 24] [--write]
+    python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original --choices 1 --seeds 1 --every-gate [--write]
 
 Four of the twenty authors that the model was taught are the forget set, in each of the choices others. Gates read frozen states, so
 nothing is unlearned here: prompts are read once and every gate is trained, calibrated and examined on what was read. The first command
@@ -36,7 +36,7 @@ from expunge.training.gate_first import fit_on, gate_blocks, kept_states, reword
 from expunge.training.gate_lessons import gate_lessons
 
 SEED = 42
-MARKS = {True: "<!-- gate_ablation -->", False: "<!-- gate_default -->"}
+MARK, DEFAULT_MARK = "<!-- gate_ablation -->", "<!-- gate_default -->"
 """Where the table of every gate stands on the page, and that of the default."""
 
 
@@ -64,12 +64,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="taught the twenty authors, see tofu_forget_authors.py")
     parser.add_argument("--choices", type=int, default=len(CHOICES), help="of the four authors")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--every-gate", action="store_true", help="and not the default alone; one choice, one seed")
+    parser.add_argument("--every-gate", action="store_true", help="not the default alone; --choices 1 --seeds 1 only")
     parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
-    if args.every_gate:
-        args.choices = args.seeds = 1
+    if args.every_gate and (args.choices, args.seeds) != (1, 1):
+        parser.error("--every-gate is for one choice and one seed: give --choices 1 --seeds 1")
     display, started = Display(), time.monotonic()
     model, tokenizer = load(args.model)
     builder = PromptBuilder(tokenizer)
@@ -91,7 +91,7 @@ def main() -> None:
     text += f"\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
-        write(MARKS[args.every_gate], text)
+        write(MARK if args.every_gate else DEFAULT_MARK, text)
 
 
 def examine(counts: Counts, variant: Variant, sets: Sets, groups: list[Group], reader: Reader, builder: PromptBuilder, seed: int) -> None:
@@ -144,7 +144,7 @@ def dresses(counts: Counts) -> str:
 
 def facts(args: argparse.Namespace, seconds: float) -> str:
     """Date, machine, n and versions."""
-    chosen = "--every-gate" if args.every_gate else f"--choices {args.choices} --seeds {args.seeds}"
+    chosen = f"--choices {args.choices} --seeds {args.seeds}" + " --every-gate" * args.every_gate
     return (
         f"{measured_on()}; choices of four authors of twenty: {args.choices}, seeds: {args.seeds}; {args.rows} records a set and dress. "
         f"Per cent of prompts that the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: "
