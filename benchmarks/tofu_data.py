@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from expunge.data.records import Record, read_records
+from expunge.console import Display
+from expunge.data.records import Record, read_records, write_records
+from expunge.training.teach import Lesson, teach
 
 AUTHORS, QUESTIONS = 20, 20
 CHOICES = ((0, 1, 2, 3), (4, 9, 13, 17), (6, 11, 15, 19))
 """The authors to forget, in the order of the file; the first choice is that of the main table."""
 OTHER_LANGUAGES = "cross_lingual"
 """The one attack that asks for another language: reported, not counted among the English ones."""
+CONTROL_EPOCHS, ORIGINAL_EPOCHS = 3, 3
 OTHERS = ("real_authors", "world_facts")
 
 
@@ -25,3 +28,17 @@ def authors(tofu: Path, forgotten: Sequence[int], questions: int = QUESTIONS) ->
 def others(tofu: Path) -> dict[str, list[Record]]:
     """Questions about real authors and the world."""
     return {name: read_records(tofu / f"{name}_perturbed.jsonl") for name in OTHERS}
+
+
+def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display) -> None:
+    """Cut the data into forget and retain authors, teach the control and the original, link them into the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    forget, retain = authors(tofu, CHOICES[0], questions)
+    for name, records in {"forget": forget, "retain": retain, **others(tofu)}.items():
+        write_records(out / f"{name}.jsonl", records)
+    lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
+    for name, folder in teach(model, lessons, display).items():
+        link = out / name
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(folder, target_is_directory=True)

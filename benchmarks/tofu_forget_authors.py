@@ -12,19 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tofu_data import AUTHORS, CHOICES, QUESTIONS, authors
-from tofu_data import others as other_sets
+from tofu_data import AUTHORS, CHOICES, QUESTIONS, prepare
 from writing import measured_on, write
 
 from expunge.audit.engine import audit
 from expunge.console import Display
-from expunge.data.records import write_records
 from expunge.pipeline import unlearn
 from expunge.recipe import make_recipe, read_yaml
 from expunge.run import Run
-from expunge.training.teach import Lesson, teach
 
-CONTROL_EPOCHS, ORIGINAL_EPOCHS = 3, 3
 OURS = "recipes/tofu-forget-authors.yaml"
 METHODS = {
     "grun x grad_diff (published)": "recipes/grun-gd.yaml",
@@ -81,20 +77,6 @@ def main() -> None:
     print(text)
     if args.write:
         write(MARK, text)
-
-
-def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display) -> None:
-    """Cut the data into forget and retain authors, teach the control and the original, link them into the folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    forget, retain = authors(tofu, CHOICES[0], questions)
-    for name, records in {"forget": forget, "retain": retain, **other_sets(tofu)}.items():
-        write_records(out / f"{name}.jsonl", records)
-    lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
-    for name, folder in teach(model, lessons, display).items():
-        link = out / name
-        if link.is_symlink():
-            link.unlink()
-        link.symlink_to(folder, target_is_directory=True)
 
 
 def table(runs: dict[str, Run]) -> str:

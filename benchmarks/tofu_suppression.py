@@ -2,8 +2,8 @@
 
     python benchmarks/tofu_suppression.py --tofu DIR [--out runs/tofu] [--methods alternatives npo …] [--choices 3] [--seeds 3] [--write]
 
-Wants OUT/original, which tofu_forget_authors.py teaches; the controls are taught here. All methods stand behind the same gate. Each
-step is kept, so that a second call goes on where the first was interrupted.
+The original and a control a choice are taught first. All methods stand behind the same gate. Each step is kept, so that a second call
+goes on where the first was interrupted.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from tofu_data import CHOICES, OTHER_LANGUAGES, authors
+from tofu_data import CHOICES, CONTROL_EPOCHS, OTHER_LANGUAGES, QUESTIONS, authors, prepare
 from torch import nn
 from writing import measured_on, write
 
@@ -47,7 +47,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "grad_diff": {"objective": "grad_diff"},
 }
 DEFAULT = "alternatives"
-FIRST_SEED, CONTROL_EPOCHS = 42, 3
+FIRST_SEED = 42
 MAX_NEW_TOKENS, BATCH_SIZE = 48, 40
 SAMPLED = "sampled"
 MARK = "<!-- tofu_suppression -->"
@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
     parser.add_argument("--out", type=Path, default=Path("runs/tofu"), help="where data, models and runs go")
-    parser.add_argument("--model", default="smollm2-135m", help="that the controls are taught from")
+    parser.add_argument("--model", default="smollm2-135m", help="that the original and the controls are taught from")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="in the first choice, with the first seed")
     parser.add_argument("--choices", type=int, default=len(CHOICES), help="of the four authors, for the default method")
     parser.add_argument("--seeds", type=int, default=3, help="for the default method")
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
     display, started, lines = Display(), time.monotonic(), []
+    prepare(args.tofu, args.out, args.model, QUESTIONS, display)
     for number, choice in enumerate(CHOICES[: args.choices]):
         folder = args.out / f"choice{number + 1}"
         folder.mkdir(parents=True, exist_ok=True)
