@@ -43,7 +43,7 @@ class _Prompt:
 
 
 class PrefixStore:
-    """Makes the prefix of any batch, from what is kept and one forward over the rows that are not.
+    """Makes the prefix of any batch, from what is kept and forwards over the rows that are not.
 
     A row is known by its token ids, so nothing else can ever stand for it. It is kept in main memory, in the dtypes that
     the forward gave.
@@ -68,20 +68,17 @@ class PrefixStore:
     def prefix(self, batch: Batch) -> Prefix:
         """The prefix of a batch, on the model's device."""
         rows = _rows(batch)
-        unread = [i for i, row in enumerate(rows) if row.prompt not in self._prompts]
-        unanswered = [i for i, row in enumerate(rows) if row.prompt in self._prompts and row not in self._answers]
         device = next(self.model.parameters()).device
         prompts: dict[tuple[int, ...], _Prompt] = {}
         answers: dict[Encoded, Tensor] = {}
-        if unread:
-            read = read_prefix(self.model, _chosen(batch, unread).to(device), self.block, self.gates)
-            for k, row in enumerate(rows[i] for i in unread):
-                prompts[row.prompt] = _prompt_of(read, k, len(row.prompt))
-                answers[row] = _own(read.states[k, 1 : 1 + len(row.answer)])
-        if unanswered:
-            states = read_states(self.model, _chosen(batch, unanswered).to(device), self.block)
-            for k, row in enumerate(rows[i] for i in unanswered):
-                answers[row] = _own(states[k, 1 : 1 + len(row.answer)])
+        # Each alone and without padding: beside others it comes out otherwise in its last bits, and a training that goes on after an
+        # interruption meets a row for the first time beside others than the uninterrupted one did.
+        for row in rows:
+            if row.prompt not in self._prompts and row.prompt not in prompts:
+                prompts[row.prompt] = _prompt_of(read_prefix(self.model, _alone(row.prompt, device), self.block, self.gates))
+            if row not in self._answers and row not in answers:
+                states = read_states(self.model, _alone(row.prompt, device, row.answer), self.block)
+                answers[row] = _own(states[0, 1:])
         self._keep(prompts, answers)
         known, said = ChainMap(prompts, self._prompts), ChainMap(answers, self._answers)
         return self._joined(batch, [known[row.prompt] for row in rows], [said[row] for row in rows], device)
@@ -153,14 +150,15 @@ def _rows(batch: Batch) -> list[Encoded]:
     ]
 
 
-def _chosen(batch: Batch, rows: list[int]) -> Batch:
-    return Batch(batch.input_ids[rows], batch.attention_mask[rows], batch.prompt_length)
+def _alone(prompt: tuple[int, ...], device: torch.device, answer: tuple[int, ...] = ()) -> Batch:
+    ids = torch.tensor([[*prompt, *answer]], device=device)
+    return Batch(ids, torch.ones_like(ids), len(prompt))
 
 
-def _prompt_of(read: Prefix, row: int, length: int) -> _Prompt:
-    start = read.keys.shape[-2] - (length - 1)
-    keys, values = (_own(part[:, row, :, start:]) for part in (read.keys, read.values))
-    return _Prompt(_own(read.states[row, 0]), keys, values, {gate: _own(logits[row]) for gate, logits in read.gates.items()})
+def _prompt_of(read: Prefix) -> _Prompt:
+    return _Prompt(
+        _own(read.states[0, 0]), _own(read.keys[:, 0]), _own(read.values[:, 0]), {gate: _own(said[0]) for gate, said in read.gates.items()}
+    )
 
 
 def _own(part: Tensor) -> Tensor:
