@@ -1,11 +1,13 @@
 """Train an edit: the recipe's settings turned into one `UnlearnTrainer`, resumed from its newest whole checkpoint."""
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.progress import Progress
-from torch import nn
+from torch import Tensor, nn
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
 from expunge.data.batches import Plan
@@ -24,7 +26,16 @@ EPOCHS = {"full": 5, "lora": 10, "reft": 20, "grun": 20}
 LEARNING_RATES = {"full": 1e-5, "lora": 2e-4, "reft": 4e-3, "grun": 4e-3}
 
 
-def train(model: nn.Module, recipe: Recipe, rows: Rows, folder: Path, pad: int, progress: Progress, title: str = "Training") -> None:
+def train(
+    model: nn.Module,
+    recipe: Recipe,
+    rows: Rows,
+    folder: Path,
+    pad: int,
+    progress: Progress,
+    title: str = "Training",
+    penalty: Callable[[], Tensor] | None = None,
+) -> None:
     """Train the parameters of `model` that require gradients; the same call after an interruption goes on where it was.
 
     Args:
@@ -35,6 +46,7 @@ def train(model: nn.Module, recipe: Recipe, rows: Rows, folder: Path, pad: int, 
         pad: padding token id.
         progress: display to add a bar to.
         title: of the bar.
+        penalty: see `Loss.penalty`.
 
     Raises:
         ExpungeError: the loss or a gradient is not finite, or a parameter gets no gradient.
@@ -43,6 +55,7 @@ def train(model: nn.Module, recipe: Recipe, rows: Rows, folder: Path, pad: int, 
     settings, edit = recipe.training, recipe.edit
     gates = edit.name == "grun" and not edit.trains_gate_first
     loss = loss_of(recipe.objective, settings.gate_weight if gates else 0.0, settings.gate_warmup, model)
+    loss = replace(loss, penalty=penalty)
     if loss.blocks and edit.name in ("full", "lora"):
         freeze_above(model, max(loss.blocks))
     args = _arguments(recipe, folder)

@@ -1,6 +1,7 @@
 """The one trainer: forget and retain batches scored, the objective's terms and the gate's added up, every part logged."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any, cast
 
 import torch
 from accelerate import DistributedType
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import Trainer, TrainingArguments
@@ -40,12 +43,14 @@ class Loss:
         gate_weight: lambda_g of the gate's cross-entropy; 0 where the edit has no gate or it is trained already.
         gate_warmup: share of the steps over which w(t) of the objective's terms rises from 0 to 1.
         blocks: blocks whose hidden states are read, for objectives that want them.
+        penalty: a scalar of the parameters alone, its weight folded in; a step adds it once, whatever the number of micro-batches.
     """
 
     objective: Objective
     gate_weight: float = 0.0
     gate_warmup: float = 0.0
     blocks: tuple[int, ...] = ()
+    penalty: Callable[[], Tensor] | None = None
 
     @property
     def scores_retain(self) -> bool:
@@ -56,7 +61,7 @@ class Loss:
 class UnlearnTrainer(Trainer):
     """`transformers.Trainer` over paired batches; scales as it does, by `accelerate launch`.
 
-    Loss = w(t) (gamma forget + alpha retain) + lambda_g gate (GRUN, arXiv 2502.17823, sec. 3).
+    Loss = w(t) (gamma forget + alpha retain) + lambda_g gate (GRUN, arXiv 2502.17823, sec. 3), and a penalty where there is one.
     """
 
     def __init__(
@@ -147,6 +152,10 @@ class UnlearnTrainer(Trainer):
         total = self._warmup() * total
         if "gate" in parts:
             total = total + self.loss.gate_weight * parts["gate"]
+        if self.loss.penalty is not None:
+            # The Trainer divides every micro-batch's total by their number, so that the step sees it once.
+            parts["overlap"] = self.loss.penalty()
+            total = total + parts["overlap"]
         self.step_rows += inputs["answer"].row_ids
         if inputs["retain"] is not None:
             self.step_rows += inputs["retain"].row_ids
@@ -204,6 +213,17 @@ class UnlearnTrainer(Trainer):
     def _warmup(self) -> float:
         steps = self.loss.gate_warmup * self.state.max_steps
         return 1.0 if steps < 1 else min(1.0, self.state.global_step / steps)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        own = cast(nn.Module, self.model)
+        active = list(own.active_adapters) if isinstance(own, PeftModel) else []
+        trained = {parameter: parameter.requires_grad for parameter in own.parameters()}
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if isinstance(own, PeftModel) and len(active) > 1:
+            # Of several adapters the Trainer leaves the first one on, and that one trainable.
+            cast(BaseTuner, own.base_model).set_adapter(active)
+            for parameter, flag in trained.items():
+                parameter.requires_grad_(flag)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)

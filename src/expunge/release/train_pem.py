@@ -1,0 +1,172 @@
+"""Train one PEM on a frozen model with the project's own trainer, apart from the retain PEM if that is wanted (arXiv 2509.14624)."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record
+from expunge.edits import REQUEST
+from expunge.edits.requests import switch_on
+from expunge.errors import ExpungeError, InputError
+from expunge.objectives import Learn
+from expunge.recipe import Recipe
+from expunge.release.orthogonality import overlap as overlap_of
+from expunge.release.pems import PREFIX, Pem, check_fits, read_pem, save_pem
+from expunge.sections import DataSection, EditSection, OverlapSection, PemSection, TrainingSection
+from expunge.training.checkpoints import fault, write_manifest
+from expunge.training.inputs import encode_rows
+from expunge.training.train import drop_checkpoints, train
+
+RETAIN = "retain"
+
+
+def train_pem(
+    model: nn.Module,
+    builder: PromptBuilder,
+    records: list[Record],
+    folder: Path,
+    settings: PemSection,
+    seed: int,
+    display: Display,
+    title: str,
+    beside: Path | None = None,
+    overlap: OverlapSection | None = None,
+    active: bool = False,
+) -> None:
+    """Train a LoRA on the answers of records by cross-entropy, plus the overlap penalty; the model itself comes back as it was.
+
+    The same call after an interruption goes on where it was, after completion returns at once: a folder is of one training only.
+
+    Args:
+        model: without adapters; what of it is trainable, and whether it is in training mode, is the same afterwards.
+        builder: of its tokenizer.
+        records: to learn.
+        folder: of the PEM: what `read_pem` and PEFT read, with the log of its training; while training its name ends in `.part`.
+        settings: of the PEM.
+        seed: of its first factors and of the order of the rows.
+        display: where progress goes.
+        title: of the bar.
+        beside: folder of the retain PEM, which stays as it is; without one there is no penalty and nothing to be active.
+        overlap: the penalty on what the new PEM shares with the retain PEM.
+        active: whether the retain PEM is on while the new one is trained, as those of earlier tasks are in O-LoRA.
+
+    Raises:
+        InputError: there are no records or no linear layers of that name, the retain PEM is of another model, or this one has adapters.
+        ExpungeError: the training failed, or the folder is damaged.
+    """
+    if folder.exists():
+        if (wrong := fault(folder)) is not None:
+            raise ExpungeError(f"{folder}: {wrong}; remove the folder to train it again")
+        # A call that was stopped before its last line left them.
+        drop_checkpoints(folder)
+        return
+    if not records:
+        raise InputError(f"{title}: there are no records to train on")
+    if isinstance(model, PeftModel):
+        raise InputError(f"{title}: a PEM is trained on weights alone, and this model carries an edit")
+    retain = None if beside is None else read_pem(beside)
+    if retain is not None:
+        check_fits(model, retain)
+    config, recipe = _lora(model, settings), _recipe(settings, seed, title)
+    rows = encode_rows(builder, records, [], recipe.objective)
+    work = folder.with_name(folder.name + ".part")
+    work.mkdir(parents=True, exist_ok=True)
+    # It starts from the same numbers in every process that is asked for it.
+    torch.manual_seed(seed)
+    with _adapted(model, config, beside if active else None) as adapted, display.progress() as progress:
+        names = _weights(adapted)
+        train(adapted, recipe, rows, work, builder.pad, progress, title, _penalty(adapted, names, retain, overlap))
+        save_pem(_trained(adapted, names), work)
+    write_manifest(work)
+    work.rename(folder)
+    drop_checkpoints(folder)
+
+
+def _recipe(settings: PemSection, seed: int, title: str) -> Recipe:
+    same = ("epochs", "lr", "batch_size", "micro_batch_size", "dtype", "save_steps")
+    training = TrainingSection(**{name: getattr(settings, name) for name in same}, seed=seed)
+    return Recipe(data=DataSection(forget=title), objective=Learn(), edit=EditSection(name="lora"), training=training)
+
+
+def _lora(model: nn.Module, settings: PemSection) -> LoraConfig:
+    pattern = re.compile(settings.modules or "")
+    # Many models tie the head to the embeddings: a PEM of the one would change the other.
+    head = cast(PreTrainedModel, model).get_output_embeddings()
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head}
+    targets = [name for name in linear if pattern.search(name)]
+    if not targets:
+        raise InputError(f"modules: {settings.modules!r} matches no linear layer of this model below its head")
+    transposed = {isinstance(linear[name], Conv1D) for name in targets}
+    if len(transposed) > 1:
+        raise InputError(f"modules: {settings.modules!r} matches layers of two kinds, Linear and Conv1D; take those of one")
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha or 2 * settings.rank,
+        use_rslora=settings.rslora,
+        target_modules=targets,
+        fan_in_fan_out=transposed.pop(),
+        task_type="CAUSAL_LM",
+    )
+
+
+@contextmanager
+def _adapted(model: nn.Module, config: LoraConfig, beside: Path | None) -> Iterator[PeftModel]:
+    """The model with a fresh adapter, and with the frozen one beside it; afterwards neither it nor its parameters show a trace."""
+    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    training = model.training
+    adapted = get_peft_model(model, config, adapter_name=REQUEST)
+    try:
+        if beside is not None:
+            adapted.load_adapter(str(beside), RETAIN)
+            switch_on(adapted, [REQUEST, RETAIN], trained=REQUEST)
+        yield adapted
+    finally:
+        adapted.unload()
+        model.train(training)
+        for parameter, flag in trainable.items():
+            parameter.requires_grad_(flag)
+
+
+def _weights(adapted: PeftModel) -> list[str]:
+    """Names, in the base model, of the weights that the trained adapter changes."""
+    end = f".lora_A.{REQUEST}.weight"
+    found = [name for name, _ in adapted.named_parameters() if name.endswith(end)]
+    return [f"{name.removeprefix(PREFIX).removesuffix(end)}.weight" for name in found]
+
+
+def _factor(adapted: PeftModel, weight: str, half: str) -> nn.Parameter:
+    return adapted.get_parameter(f"{PREFIX}{weight.removesuffix('.weight')}.lora_{half}.{REQUEST}.weight")
+
+
+def _penalty(adapted: PeftModel, names: list[str], retain: Pem | None, overlap: OverlapSection | None) -> Callable[[], Tensor] | None:
+    if retain is None or overlap is None or overlap.kind == "none" or not overlap.weight:
+        return None
+    kind = overlap.kind
+    rows = {name: a for name, (a, _) in retain.factors.items()}
+    columns = {name: b.T for name, (_, b) in retain.factors.items()}
+
+    def penalty() -> Tensor:
+        total = overlap_of(rows, {name: _factor(adapted, name, "A") for name in names}, kind)
+        if overlap.also_b:
+            total = total + overlap_of(columns, {name: _factor(adapted, name, "B").T for name in names}, kind)
+        return overlap.weight * total
+
+    return penalty
+
+
+def _trained(adapted: PeftModel, names: list[str]) -> Pem:
+    config = cast(LoraConfig, adapted.peft_config[REQUEST])
+    scale = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
+    factors = {name: (_factor(adapted, name, "A").detach(), _factor(adapted, name, "B").detach()) for name in names}
+    return Pem(factors, dict.fromkeys(names, scale), config.fan_in_fan_out)
