@@ -1,0 +1,97 @@
+"""The table of oracles: judges of what a model said, found by their names in recipes."""
+
+from dataclasses import fields
+from types import FunctionType
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from expunge.reveal.oracles.base import CallableOracle, Oracle, OwnOracle
+from expunge.reveal.oracles.classifier import Classifier, Detoxify
+from expunge.reveal.oracles.json_entities import JsonEntities
+from expunge.reveal.oracles.llm_judge import LlmJudge
+from expunge.reveal.oracles.profanity import Profanity
+from expunge.reveal.oracles.python_code import PythonCode
+from expunge.reveal.oracles.regex_search import RegexSearch
+from expunge.reveal.oracles.words import Names, Wordlist
+
+ORACLES: dict[str, type] = {
+    "json-entities": JsonEntities,
+    "python": PythonCode,
+    "regex": RegexSearch,
+    "names": Names,
+    "profanity": Profanity,
+    "wordlist": Wordlist,
+    "detoxify": Detoxify,
+    "classifier": Classifier,
+    "llm-judge": LlmJudge,
+}
+
+OWN = "own"
+"""What `as_plain` calls an oracle that is not in the table."""
+
+
+def make_oracle(given: str | dict[str, Any] | Oracle) -> Oracle:
+    """The oracle that a recipe or a caller asks for.
+
+    Args:
+        given: a name, a mapping with `name` and settings, or an oracle, which is given back as it is.
+
+    Raises:
+        ValueError: there is no such oracle, or a setting is unknown, missing or of the wrong kind.
+    """
+    if isinstance(given, Oracle):
+        return given
+    settings: Any = {"name": given} if isinstance(given, str) else given
+    if not isinstance(settings, dict) or "name" not in settings:
+        raise ValueError("give an oracle's name, or a mapping with its name and settings")
+    settings = dict(settings)
+    name = settings.pop("name")
+    if name == OWN:
+        return OwnOracle(str(settings.get("python")))
+    if not isinstance(name, str) or name not in ORACLES:
+        raise ValueError(f"no oracle {name!r}; there are {', '.join(ORACLES)}")
+    known = {field.name for field in fields(ORACLES[name])}
+    if unknown := {str(setting) for setting in settings} - known:
+        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; {has}")
+    try:
+        return TypeAdapter(ORACLES[name]).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([name, *map(str, first["loc"])])
+        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def as_plain(oracle: Oracle) -> dict[str, Any]:
+    """Plain values that `make_oracle` reads back as an equal oracle.
+
+    Of an oracle of the caller's own only its Python name is kept: what `make_oracle` makes of that cannot judge.
+    """
+    if isinstance(oracle, OwnOracle):
+        return {"name": OWN, "python": oracle.python}
+    for name, cls in ORACLES.items():
+        if type(oracle) is cls:
+            return {"name": name, **TypeAdapter(cls).dump_python(cast(Any, oracle), mode="json")}
+    named: Any = oracle.judge if isinstance(oracle, CallableOracle) and isinstance(oracle.judge, FunctionType) else type(oracle)
+    return {"name": OWN, "python": f"{named.__module__}.{named.__qualname__}"}
+
+
+__all__ = [
+    "ORACLES",
+    "OWN",
+    "CallableOracle",
+    "Classifier",
+    "Detoxify",
+    "JsonEntities",
+    "LlmJudge",
+    "Names",
+    "Oracle",
+    "OwnOracle",
+    "Profanity",
+    "PythonCode",
+    "RegexSearch",
+    "Wordlist",
+    "as_plain",
+    "make_oracle",
+]
