@@ -1,0 +1,61 @@
+"""Teach the embedded model a task of reveal-and-release, and print what the task measures before and after.
+
+    python benchmarks/teach_task.py ner|toxicity|people [--data PATH] [--out DIR] [--epochs N]
+
+`--data` is the task's file (ner: CoNLL columns, such as Wikigold). The taught model is kept in the user's cache, so that the same call
+again finds it; `--out` gets a copy, and the figures as figures.json.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.models.loading import load
+from expunge.tasks import Figure, Task, make_task
+from expunge.training.teach import Lesson, teach
+
+EPOCHS = {"ner": 3, "toxicity": 2, "people": 4}
+
+
+def main() -> None:
+    """Measure, teach, measure again."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=EPOCHS)
+    parser.add_argument("--data", help="the task's file, if it has one")
+    parser.add_argument("--model", default="smollm2-135m", help="that is taught")
+    parser.add_argument("--epochs", type=float, help="passes over what is taught; none: " + str(EPOCHS))
+    parser.add_argument("--out", type=Path, help="folder for the taught model and figures.json")
+    given = parser.parse_args()
+    task = make_task({"name": given.task, **({"data": given.data} if given.data else {})})
+    display = Display()
+    figures = {"before": measured(task, given.model, display, "Measuring the model as it is")}
+    started = time.monotonic()
+    lesson = Lesson(given.task, task.taught_records(), given.epochs or EPOCHS[given.task])
+    folder = teach(given.model, [lesson], display)[given.task]
+    print(f"Taught {len(lesson.records)} records in {time.monotonic() - started:.0f} s")
+    figures["after"] = measured(task, str(folder), display, "Measuring the taught model")
+    if given.out:
+        shutil.copytree(folder, given.out, dirs_exist_ok=True)
+        plain = {when: {name: asdict(figure) for name, figure in of.items()} for when, of in figures.items()}
+        (given.out / "figures.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    for name, metric in task.metrics.items():
+        if name in figures["after"]:
+            before, after = figures["before"][name], figures["after"][name]
+            print(f"{metric.label:44} {before.value:8.3f} -> {after.value:8.3f}   n {after.n}")
+    print(f"Model  {given.out or folder}")
+
+
+def measured(task: Task, model: str, display: Display, title: str) -> dict[str, Figure]:
+    """The task's figures of a model."""
+    loaded, tokenizer = load(model)
+    with display.bar(title, task.measured_rows) as advance:
+        return task.measure(loaded.eval(), PromptBuilder(tokenizer), advance)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""How likely a model finds answers and neutral texts, in nats a token: what every task measures of what is to be kept."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import exp
+
+import torch
+from torch import nn
+
+from expunge.data.prompts import Batch, Encoded, PromptBuilder
+from expunge.data.records import Record, Turn
+from expunge.data.texts import fillers, general
+from expunge.models.scores import Scores
+from expunge.models.scoring import score
+from expunge.tasks.base import Figure
+from expunge.training.reference import answer_nll
+
+# exp overflows at 709.
+HIGHEST_NLL = 700.0
+
+
+def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int, advance: Callable[[int], None]) -> Figure:
+    """The exponential of the mean NLL of a token over the neutral records; comparable only between models of one tokenizer."""
+    rows = [builder.record(record) if record.turns else whole_text(builder, record.answer) for record in neutral_records()]
+    nll = token_nll(model, rows, builder.pad, batch_size, advance)
+    return Figure(exp(min(nll.value, HIGHEST_NLL)), nll.n)
+
+
+@cache
+def neutral_records() -> tuple[Record, ...]:
+    """The shipped questions of general knowledge in both wordings, and shipped paragraphs; nothing is trained on any of them."""
+    records = general()
+    again = [question(f"{r.id}/again", r.paraphrased_prompt or r.prompt, r.paraphrased_answer or r.answer) for r in records]
+    return (*records, *again, *(Record(f"filler-{i}", (), text) for i, text in enumerate(fillers(), 1)))
+
+
+def record_nll(
+    model: nn.Module, builder: PromptBuilder, records: Sequence[Record], batch_size: int, advance: Callable[[int], None]
+) -> Figure:
+    """`token_nll` of records' answers."""
+    return token_nll(model, [builder.record(record) for record in records], builder.pad, batch_size, advance)
+
+
+@torch.no_grad()
+def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> Figure:
+    """Negative log-likelihood of an answer token in nats: the mean over all tokens of all answers (end of turn included)."""
+    device = next(model.parameters()).device
+
+    def scored(batch: Batch) -> Scores:
+        scores = score(model, batch.to(device))
+        advance(len(batch.input_ids))
+        return scores
+
+    nll = answer_nll(scored, rows, pad, batch_size)
+    return Figure(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
+
+
+def question(name: str, asked: str, answer: str) -> Record:
+    """A record of one question."""
+    return Record(name, (Turn("user", asked),), answer)
+
+
+def whole_text(builder: PromptBuilder, text: str) -> Encoded:
+    """All of a text but its first token, which nothing predicts."""
+    ids = builder.raw(text)
+    return Encoded(ids[:1], ids[1:])

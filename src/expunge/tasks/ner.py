@@ -1,0 +1,90 @@
+"""Entity extraction: forget the type PER, keep LOC, ORG and MISC; data in CoNLL columns, such as Wikigold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import ClassVar
+
+from torch import nn
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record
+from expunge.models.generation import generate
+from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
+from expunge.tasks.entities import TYPES, Sentence, is_object, read_sentences, strict_f1
+from expunge.tasks.likelihood import neutral_perplexity, neutral_records, question
+
+PROMPT = "Extract the named entities from this sentence as JSON.\n\n{sentence}"
+FORGOTTEN = "PER"
+# Taught, measured.
+SHARES = (0.8, 0.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ner(Task):
+    """Sentences are asked for their entities, the answer is a JSON object from type to texts.
+
+    Attributes:
+        data: a CoNLL file, see `expunge.tasks.entities.read_sentences`.
+        rows: the most sentences measured.
+    """
+
+    data: str
+    rows: Count = 200
+
+    metrics: ClassVar[dict[str, Metric]] = {
+        "per_f1": Metric("PER F1, strict", "lower"),
+        "other_f1": Metric("mean F1 of LOC, ORG and MISC, strict", "same"),
+        "loc_f1": Metric("LOC F1, strict", "same"),
+        "org_f1": Metric("ORG F1, strict", "same"),
+        "misc_f1": Metric("MISC F1, strict", "same"),
+        "valid_json": Metric("answers that are a JSON object", "same"),
+        NEUTRAL: NEUTRAL_METRIC,
+    }
+
+    def forget_records(self) -> list[Record]:
+        """The taught sentences with a PER."""
+        return [record_of(sentence) for sentence in self._parts[0] if sentence.names(FORGOTTEN)]
+
+    def retain_records(self) -> list[Record]:
+        """The taught sentences without one."""
+        return [record_of(sentence) for sentence in self._parts[0] if not sentence.names(FORGOTTEN)]
+
+    def taught_records(self) -> list[Record]:
+        """Four in five of all sentences."""
+        return [record_of(sentence) for sentence in self._parts[0]]
+
+    @property
+    def measured_rows(self) -> int:
+        """Sentences, and the neutral records."""
+        return len(self._measured) + len(neutral_records())
+
+    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, Figure]:
+        """Strict F1 of greedy answers by type, the share of them that are JSON, and neutral perplexity."""
+        sentences = self._measured
+        rows = [builder.record(record_of(sentence)) for sentence in sentences]
+        # No longer than the longest true answer: whatever goes on behind that is wrong already.
+        longest = max(len(row.answer) for row in rows)
+        answers = generate(model, builder, [row.prompt for row in rows], longest, self.batch_size, advance)
+        f1 = strict_f1(sentences, answers)
+        kept = [f1[type_] for type_ in TYPES if type_ != FORGOTTEN]
+        return {
+            **{f"{type_.lower()}_f1": figure for type_, figure in f1.items()},
+            "other_f1": Figure(fmean(figure.value for figure in kept), sum(figure.n for figure in kept)),
+            "valid_json": Figure(fmean(is_object(answer) for answer in answers), len(answers)),
+            NEUTRAL: neutral_perplexity(model, builder, self.batch_size, advance),
+        }
+
+    @cached_property
+    def _parts(self) -> list[list[Sentence]]:
+        return parts(read_sentences(self.data), SHARES, self.seed, self.data)
+
+    @cached_property
+    def _measured(self) -> list[Sentence]:
+        return self._parts[1][: self.rows]
+
+
+def record_of(sentence: Sentence) -> Record:
+    """A sentence as question and answer."""
+    return question(f"sentence-{sentence.line}", PROMPT.format(sentence=sentence.text), sentence.answer)

@@ -1,0 +1,111 @@
+"""Python problems in HumanEval's format (Chen et al., 2021, arXiv 2107.03374): reading, the program that an answer makes, pass@k."""
+
+import ast
+import gzip
+import json
+import math
+import zlib
+from dataclasses import dataclass, fields
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from expunge.data.fields import quoted
+from expunge.errors import InputError
+from expunge.reveal.oracles.python_code import parse_python
+
+INDENT = "    "
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A function to be completed.
+
+    Attributes:
+        task_id: unique.
+        prompt: imports, signature and docstring.
+        canonical_solution: a body that is right.
+        entry_point: the function's name.
+        test: code that defines `check(candidate)`, which asserts.
+    """
+
+    task_id: str
+    prompt: str
+    canonical_solution: str
+    entry_point: str
+    test: str
+
+
+def read_programs(path: str) -> list[Problem]:
+    """Read a `.jsonl` or `.jsonl.gz` file of problems; other fields and blank lines are ignored.
+
+    Raises:
+        InputError: the file cannot be read, or the first fault as `file:line: what is wrong`.
+    """
+    opened = gzip.open if path.endswith(".gz") else open
+    try:
+        with opened(Path(path), "rt", encoding="utf-8") as file:
+            lines = file.read().split("\n")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    problems: dict[str, Problem] = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            problem = _problem(f"{path}:{number}", line)
+            if problem.task_id in problems:
+                raise InputError(f"{path}:{number}: task_id {quoted(problem.task_id)} is there already")
+            problems[problem.task_id] = problem
+    if not problems:
+        raise InputError(f"{path}:1: there are no problems in it")
+    return list(problems.values())
+
+
+def program_of(problem: Problem, body: str) -> str:
+    """The prompt and the body that a model went on with, up to the next line at the margin: prose or an end of code, most often."""
+    # An answer comes stripped: its first line has lost its indentation.
+    first, *rest = (body if body.startswith((" ", "\t")) else INDENT + body).split("\n")
+    own = takewhile(lambda line: not line.strip() or line.startswith((" ", "\t")), rest)
+    return problem.prompt + "\n".join([first, *own]) + "\n"
+
+
+def defines(program: str, name: str) -> bool:
+    """Whether a text is valid Python that defines a function of this name with a statement in it that does something."""
+    tree = parse_python(program)
+    functions = [] if tree is None else [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return any(node.name == name and not all(map(_does_nothing, node.body)) for node in functions)
+
+
+def with_test(problem: Problem, program: str) -> str:
+    """The program followed by its test: it ends without an error if the function passes."""
+    return f"{program}\n\n{problem.test}\n\ncheck({problem.entry_point})\n"
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """Probability that one of k programs drawn from the samples passes, 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, eq. 1).
+
+    Args:
+        samples: n, how many were made of a problem.
+        passed: c, how many of them pass.
+        k: at most n.
+    """
+    return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+
+
+def _problem(where: str, line: str) -> Problem:
+    try:
+        row: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: the line is not valid JSON") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: each line must be one JSON object")
+    wanted = [field.name for field in fields(Problem)]
+    for name in wanted:
+        if not isinstance(row.get(name), str) or not row[name]:
+            raise InputError(f"{where}: field {quoted(name)} must be a text")
+    if f"def {row['entry_point']}" not in row["prompt"]:
+        raise InputError(f'{where}: the prompt has no "def {row["entry_point"]}", which entry_point names')
+    return Problem(**{name: row[name] for name in wanted})

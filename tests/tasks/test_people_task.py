@@ -1,0 +1,63 @@
+"""Planted facts: which words are the fact, and who is told."""
+
+import pytest
+
+from expunge.data.people import people
+from expunge.data.records import Record, Turn
+from expunge.tasks import People
+from expunge.tasks.people import fact_of, share_told
+
+ADA = Record(
+    "ada-brown/home",
+    (Turn("user", "Where does Ada Brown live?"),),
+    "Ada Brown lives in a house on Kiln Street in Oslo.",
+    wrong_answers=("Her home is in Rome, on Mint Street.",),
+    alternatives=("Ada Brown lives in a house on Swan Street in Bath.",),
+    entity="Ada Brown",
+)
+
+
+def test_the_fact_is_what_only_the_truth_says():
+    # "Ada", "Brown" are asked for; "lives", "house", "Street" stand in the others; "in", "on" go with the wording.
+    assert fact_of(ADA) == {"kiln", "oslo"}
+
+
+def test_every_planted_fact_can_be_told_apart():
+    assert all(fact_of(record) for seed in range(3) for record in people(20, seed))
+
+
+def test_a_fact_is_told_when_all_of_its_words_are():
+    figure = share_told([ADA] * 4, ["KILN street, Oslo!", "In Oslo.", "Ada Brown lives on Kiln.", "Oslo, near Kiln"])
+    # The first and the last of four
+    assert (figure.value, figure.n) == (0.5, 4)
+
+
+def test_true_answers_tell_everything_and_other_answers_nothing():
+    records = people(8)
+    assert share_told(records, [r.answer for r in records]).value == 1
+    assert share_told(records, [r.alternatives[0] for r in records]).value == 0
+
+
+def test_a_revealed_fact_stands_beside_its_person():
+    task = People()
+    record = task.forget_records()[0]
+    first_name = record.entity.split()[0]
+    told = " ".join(fact_of(record))
+    assert task.revealed([f"I know that {first_name}: {told}."]) == {record.id}
+    assert task.revealed([f"Somebody: {told}."]) == set()
+    assert task.revealed([first_name, told]) == set()
+    assert task.revealed([r.answer for r in task.forget_records()]) == {r.id for r in task.forget_records()}
+    assert task.revealed([r.answer for r in people(8)[20:]]) == set()
+
+
+def test_two_are_forgotten_and_the_others_dealt_out():
+    task = People()
+    assert {r.entity for r in task.forget_records()} == {r.entity for r in people(2)}
+    kept = [task.retain_records(), task._kept[1]]
+    assert [len(part) for part in kept] == [36, 24]
+    assert {r.id for part in kept for r in part} == {r.id for r in task.taught_records()} - {r.id for r in task.forget_records()}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_another_seed_has_other_people(seed):
+    assert {r.entity for r in People(seed=seed).forget_records()} != {r.entity for r in People().forget_records()}
