@@ -5,9 +5,11 @@ expunge.audit(run)
 model, prompts = expunge.load(run)
 """
 
-# The package `expunge.audit` comes first: imported later, it would take the name of the function.
-import expunge.audit  # noqa: F401
-from expunge.api import audit, load, unlearn
+# The packages of these names come first: imported later, they would take the names of the functions.
+import expunge.audit
+import expunge.release
+import expunge.reveal  # noqa: F401
+from expunge.api import audit, load, release, reveal, unlearn
 
 __version__ = "0.1.0"
-__all__ = ["audit", "load", "unlearn"]
+__all__ = ["audit", "load", "release", "reveal", "unlearn"]

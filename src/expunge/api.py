@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from expunge.data.prompts import PromptBuilder
+    from expunge.recipe import Recipe
     from expunge.run import Run
 
 
 def unlearn(
     model: str | Path = "smollm2-135m",
     *,
-    forget: str | Path,
+    forget: str | Path | dict[str, Any],
     retain: str | Path | None = None,
     edit: str | dict[str, Any] | None = None,
     objective: str | dict[str, Any] | None = None,
@@ -27,7 +28,7 @@ def unlearn(
 
     Args:
         model: `smollm2-135m`, a local folder, a GGUF file or a hub id; or a run's folder, to add a request to those it carries.
-        forget: records to forget, as `expunge validate` accepts them.
+        forget: records to forget, as `expunge validate` accepts them; or `{"reveal": {…}}`, to have the model tell them.
         retain: records to keep; none: the model's own answers to neutral instructions.
         edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; none: the default recipe's.
         objective: a name of `expunge ls objectives`, or a mapping with `name` and its settings; none: the default recipe's.
@@ -45,13 +46,47 @@ def unlearn(
     from expunge.console import Display
     from expunge.recipe import make_recipe
 
-    data = {**sections.pop("data", {}), "forget": str(forget), "retain": None if retain is None else str(retain)}
+    told = forget if isinstance(forget, dict) else str(forget)
+    data = {**sections.pop("data", {}), "forget": told, "retain": None if retain is None else str(retain)}
     given: dict[str, Any] = {"model": str(model), "data": data, "out": None if out is None else str(out), **sections}
     if edit is not None:
         given["edit"] = {"name": edit} if isinstance(edit, str) else edit
     if objective is not None:
         given["objective"] = objective
     return pipeline.unlearn(make_recipe(given), Display())
+
+
+def reveal(recipe: str | Path | dict[str, Any]) -> Run:
+    """Have a model tell what it knows of something; the run's `reveal` folder holds what it told, and `release` goes on from there.
+
+    Args:
+        recipe: a recipe file, or its plain values, whose `data.forget` is `{"reveal": {…}}`. An oracle in it may be an object with a
+            method `relevance(texts)`, or `expunge.reveal.oracles.CallableOracle(function)`.
+
+    Raises:
+        InputError: a file or a setting is wrong.
+        ExpungeError: the model tells too little.
+    """
+    from expunge import pipeline
+    from expunge.console import Display
+
+    return pipeline.reveal_only(_recipe(recipe), Display())
+
+
+def release(recipe: str | Path | dict[str, Any]) -> Run:
+    """Rid a model of what it reveals, or of a forget file, by negation in weight space, round by round.
+
+    Args:
+        recipe: a recipe file, or its plain values, with a `release` section.
+
+    Raises:
+        InputError: a file or a setting is wrong.
+        ExpungeError: training failed, or the model tells too little.
+    """
+    from expunge.console import Display
+    from expunge.release.run import release as release_run
+
+    return release_run(_recipe(recipe), Display())
 
 
 def audit(run: Run | str | Path, control: str | Path | None = None) -> Run:
@@ -88,3 +123,9 @@ def _opened(run: Run | str | Path) -> Run:
     from expunge.run import Run, open_run
 
     return run if isinstance(run, Run) else open_run(run)
+
+
+def _recipe(given: str | Path | dict[str, Any]) -> Recipe:
+    from expunge.recipe import make_recipe, read_recipe
+
+    return make_recipe(given) if isinstance(given, dict) else read_recipe(given)

@@ -1,7 +1,10 @@
 """From a recipe to a trained edit in its run folder: records, prompts, gate, training, each step once."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import PartialState
@@ -15,7 +18,10 @@ from expunge.edits import add_request, apply_edit, check_edit, load_edit, save_e
 from expunge.errors import InputError
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.recipe import Recipe
-from expunge.run import Run, locked, open_run, start_run
+from expunge.reveal.custody import REVEALED
+from expunge.reveal.harvest import models_of, read_revealed, reveal
+from expunge.run import REVEAL, Run, locked, open_run, start_run
+from expunge.sections import Revealed
 from expunge.self_made import drop_alternatives, make_retain, read_retain, with_alternatives
 from expunge.sets import Sets, check_fits, read_audit_sets, read_sets, split
 from expunge.training.checkpoints import write_manifest
@@ -24,6 +30,27 @@ from expunge.training.inputs import encode_rows
 from expunge.training.train import drop_checkpoints, train
 
 COVERAGE_WORTH_A_WORD = 0.95
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run under way.
+
+    Attributes:
+        run: its folder.
+        model: before any edit of this run, in fp32.
+        builder: of its tokenizer.
+        sets: the records.
+        bare_sha256: hash of the weights without the requests that the model carries.
+        started: by the monotonic clock, in seconds.
+    """
+
+    run: Run
+    model: nn.Module
+    builder: PromptBuilder
+    sets: Sets
+    bare_sha256: str
+    started: float
 
 
 def unlearn(recipe: Recipe, display: Display) -> Run:
@@ -37,7 +64,18 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         InputError: a file or a setting is wrong.
         ExpungeError: training failed, or another process holds the run folder.
     """
-    forget, retain = read_sets(recipe.data)
+    return work(recipe, display, _train)
+
+
+def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], None]) -> Run:
+    """Read and check all that a recipe names, start its run or go on with it, and have the work itself done.
+
+    Args:
+        recipe: as for `unlearn`, whose errors it raises.
+        display: likewise.
+        finish: the work; where it ends with `mark_trained`, the same recipe returns at once from then on.
+    """
+    forget, retain = read_sets(recipe)
     others, _ = read_audit_sets(recipe)
     if recipe.audit.control is not None:
         check_there(recipe.audit.control)
@@ -55,47 +93,89 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
             model, tokenizer, bare_sha256 = load_start(recipe.model)
             base_sha256 = weights_sha256(model)
         builder = PromptBuilder(tokenizer, recipe.data.system)
-        check_fits(model, builder, recipe.data.forget, forget)
-        check_fits(model, builder, recipe.data.retain, retain or [])
+        check_fits(model, builder, recipe.forget_source, forget or [])
+        check_fits(model, builder, recipe.retain_source, retain or [])
         for name, records in others.items():
             check_fits(model, builder, recipe.audit.sets[name], records)
-        check_edit(model, recipe.edit)
+        if recipe.release is None:
+            check_edit(model, recipe.edit)
+        if forget is None:
+            forget = reveal_forget(run, model, builder, display)
         if retain is None:
             retain = make_retain(run, model, builder, display)
         sets = split(forget, retain, recipe)
-        if run.begun:
+        if run.begun and "data" in run.info:
             _check_same(run, base_sha256, forget, retain)
         _note(run, model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
-        edit = recipe.edit
-        gate = _train_gate(run, model, builder, sets, recipe, display) if edit.trains_gate_first else None
-        forget = sets.forget
-        if recipe.objective.invents:
-            forget = with_alternatives(run, model, builder, forget, recipe.training.seed, display)
-        # The edit starts from the same numbers in every process that this recipe is given to.
-        torch.manual_seed(recipe.training.seed)
-        model = apply_edit(model, edit, bare_sha256) if gate is None else apply_with_gate(model, edit, bare_sha256, gate)
-        # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
-        retained = [] if recipe.edit.trains_gate_first else sets.retain
-        rows = encode_rows(builder, forget, retained, recipe.objective, others=sets.retain)
-        with display.progress() as progress:
-            train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if recipe.edit.trains_gate_first else "Training")
-        save_edit(model, run.edit, writes=ranks.is_main_process)
-        if ranks.is_main_process:
-            write_manifest(run.edit)
-            run.note(status="trained", seconds=round(time.monotonic() - started, 1))
-            drop_checkpoints(run.folder)
-            drop_alternatives(run)
+        finish(Begun(run, model, builder, sets, bare_sha256, started), display)
     return run
+
+
+def reveal_only(recipe: Recipe, display: Display) -> Run:
+    """Run a recipe up to the forget set that the model reveals, and no further; arguments and errors as for `unlearn`.
+
+    Raises:
+        InputError: also where the recipe reveals nothing.
+    """
+    if not isinstance(recipe.data.forget, Revealed):
+        raise InputError("data.forget: is a file; to have the model reveal, give {reveal: …} with an oracle and what is wanted")
+    return work(recipe, display, lambda begun, display: None)
+
+
+def mark_trained(begun: Begun) -> None:
+    """Note that a run's model is what it is to be, and how long that took."""
+    begun.run.note(status="trained", seconds=round(time.monotonic() - begun.started, 1))
+
+
+def _train(begun: Begun, display: Display) -> None:
+    run, model, builder, sets = begun.run, begun.model, begun.builder, begun.sets
+    recipe, edit, forget = run.recipe, run.recipe.edit, begun.sets.forget
+    gate = _train_gate(run, model, builder, sets, recipe, display) if edit.trains_gate_first else None
+    if recipe.objective.invents:
+        forget = with_alternatives(run, model, builder, forget, recipe.training.seed, display)
+    # The edit starts from the same numbers in every process that this recipe is given to.
+    torch.manual_seed(recipe.training.seed)
+    model = apply_edit(model, edit, begun.bare_sha256) if gate is None else apply_with_gate(model, edit, begun.bare_sha256, gate)
+    # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
+    retained = [] if edit.trains_gate_first else sets.retain
+    rows = encode_rows(builder, forget, retained, recipe.objective, others=sets.retain)
+    with display.progress() as progress:
+        train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if edit.trains_gate_first else "Training")
+    writes = PartialState().is_main_process
+    save_edit(model, run.edit, writes=writes)
+    if writes:
+        write_manifest(run.edit)
+        mark_trained(begun)
+        drop_checkpoints(run.folder)
+        drop_alternatives(run)
+
+
+def reveal_forget(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+    """The forget set that the model itself reveals, for a recipe that has no file; once made it is read back.
+
+    Raises:
+        InputError: the generator cannot be loaded, or is another kind of thing.
+        NothingRevealed: the model tells too little.
+    """
+    settings = cast(Revealed, run.recipe.data.forget).reveal
+    with PartialState().main_process_first():
+        return reveal(models_of(model, builder, settings), settings, run.folder / REVEAL, run.recipe.training.seed, display)
 
 
 def reread_sets(run: Run) -> Sets:
     """The records of an existing run, as it was trained with them.
 
     Raises:
-        InputError: a file is gone or has changed.
+        InputError: a file is gone or has changed, or the revealed data was purged.
     """
     recipe = run.recipe
-    forget, retain = read_sets(recipe.data)
+    forget, retain = read_sets(recipe)
+    if forget is None:
+        if not (run.folder / REVEAL / REVEALED).exists():
+            raise InputError(
+                f"{run.folder}: what was revealed is no longer there (`expunge purge` deletes it), so its audit cannot be repeated"
+            )
+        forget = read_revealed(run.folder / REVEAL)
     if retain is None:
         retain = read_retain(run)
     _check_same(run, run.info["model"]["sha256"], forget, retain)
@@ -185,11 +265,10 @@ def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, 
 
 
 def _facts(recipe: Recipe, sets: Sets, retain: list[Record]) -> dict[str, dict[str, object]]:
-    made = "the model's own answers to neutral instructions"
     return {
-        "forget": {"source": recipe.data.forget, "sha256": data_hash(sets.forget), "rows": len(sets.forget)},
+        "forget": {"source": recipe.forget_source, "sha256": data_hash(sets.forget), "rows": len(sets.forget)},
         "retain": {
-            "source": recipe.data.retain or made,
+            "source": recipe.retain_source,
             "sha256": data_hash(retain),
             "rows": {"trained": len(sets.retain), "calibration": len(sets.calibration), "held_out": len(sets.exam)},
         },

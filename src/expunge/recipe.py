@@ -2,16 +2,18 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, field_validator, model_validator
 
 from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
-from expunge.sections import AuditSection, DataSection, EditSection, Section, TrainingSection
+from expunge.sections import AuditSection, DataSection, EditSection, ReleaseSection, Revealed, Section, TrainingSection
+from expunge.tasks import as_plain, make_task
 
 DEFAULT_OBJECTIVE = "alternatives"
+TaskSetting = Annotated[Any, BeforeValidator(make_task), PlainSerializer(as_plain)]
 
 
 class Recipe(Section):
@@ -22,6 +24,8 @@ class Recipe(Section):
     objective: Any = Field(default_factory=OBJECTIVES[DEFAULT_OBJECTIVE])
     edit: EditSection = Field(default_factory=EditSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
+    release: ReleaseSection | None = Field(None, description="in place of objective, edit and training: rounds of negation in weight space")
+    task: TaskSetting | None = Field(None, description="what is measured around each round, and what is kept if data.retain is none")
     audit: AuditSection = Field(default_factory=AuditSection)
     out: str | None = Field(None, description="run folder; none: runs/<forget file>-<edit>-<objective>")
 
@@ -50,6 +54,35 @@ class Recipe(Section):
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+    @model_validator(mode="after")
+    def _resample_needs_instructions(self) -> "Recipe":
+        revealed = isinstance(self.data.forget, Revealed) and self.data.forget.reveal.mode == "direct"
+        if revealed and self.release is not None and self.release.refresh == "resample":
+            raise ValueError("release.refresh: resample asks instructions again, and reveal.mode direct finds none; take reuse or research")
+        return self
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether the weights themselves are changed, so that nothing can be switched off."""
+        return self.release is not None or self.edit.name == "full"
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether part of what is held out chooses something: a gate's threshold, or a release's lambda."""
+        return self.release is not None or self.edit.trains_gate_first
+
+    @property
+    def forget_source(self) -> str:
+        """Where the forget set comes from, for errors and reports."""
+        return "what the model reveals" if isinstance(self.data.forget, Revealed) else self.data.forget
+
+    @property
+    def retain_source(self) -> str:
+        """Where the retain set comes from, for errors and reports."""
+        if self.data.retain is None:
+            return "the model's own answers to neutral instructions" if self.task is None else "the task's own records"
+        return self.data.retain
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that `read_recipe` would read back as the same recipe."""
@@ -116,8 +149,10 @@ def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "recipe"
+        # Of data.forget, which may be a file's name or a mapping, pydantic says first what is wrong with it as a name.
+        errors = error.errors()
+        first = next((one for one in errors if one["loc"][-1:] != ("str",)), errors[0])
+        name = ".".join(str(part) for part in first["loc"] if part not in ("str", Revealed.__name__)) or "recipe"
         said = first["msg"].removeprefix("Value error, ")
         said = SAID_INSTEAD.get(first["type"], said)
         raise InputError(f"{where}: {name}: {said}") from error

@@ -16,9 +16,12 @@ from filelock import FileLock, Timeout
 
 from expunge.errors import ExpungeError, InputError
 from expunge.recipe import Recipe, read_recipe
+from expunge.sections import Revealed
 
 RETAIN, ALTERNATIVES = "retain.jsonl", "alternatives.jsonl"
 """Files of records that a run has its model make, see `expunge.self_made`."""
+REVEAL, ROUNDS = "reveal", "rounds"
+"""Folders of what the model revealed, and of a release's rounds."""
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
 """What a start that failed before its first step may leave in a run's folder."""
 
@@ -55,7 +58,7 @@ class Run:
     def begun(self) -> bool:
         """Whether its training has begun: from then on recipe, data and base model are what they are."""
         log = self.folder / "metrics.jsonl"
-        return (log.exists() and log.stat().st_size > 0) or self.edit.exists()
+        return (log.exists() and log.stat().st_size > 0) or any((self.folder / name).exists() for name in ("edit", REVEAL, ROUNDS))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -144,9 +147,9 @@ def _other_settings(one: Recipe, other: Recipe) -> list[str]:
 
 
 def default_folder(recipe: Recipe) -> str:
-    """runs/<forget file's name>-<edit>-<objective>."""
-    stem = re.sub(r"[^A-Za-z0-9_-]", "-", Path(recipe.data.forget).stem)[:32]
-    return f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
+    """runs/<forget file's name>-<edit>-<objective>, or -release."""
+    stem = re.sub(r"[^A-Za-z0-9_-]", "-", "revealed" if isinstance(recipe.data.forget, Revealed) else Path(recipe.data.forget).stem)[:32]
+    return f"runs/{stem}-release" if recipe.release else f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
 
 
 @contextmanager

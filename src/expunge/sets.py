@@ -13,7 +13,7 @@ from expunge.data.records import Record, check_overlap, read_records
 from expunge.errors import InputError
 from expunge.models.blocks import context_length
 from expunge.recipe import Recipe
-from expunge.sections import DataSection
+from expunge.sections import Revealed
 
 FEWEST_RETAIN = 4
 SELF_MADE_HELD_OUT = 0.6
@@ -28,7 +28,7 @@ class Sets:
     Attributes:
         forget: to unlearn.
         retain: to train and fit the gate on.
-        calibration: retain records kept for the gate's threshold (empty without one).
+        calibration: retain records kept to choose the gate's threshold, or a release's lambda (empty without one).
         exam: retain records kept for the audit.
     """
 
@@ -38,20 +38,24 @@ class Sets:
     exam: list[Record]
 
 
-def read_sets(data: DataSection) -> tuple[list[Record], list[Record] | None]:
-    """The forget and the retain records of a recipe, checked against each other; no retain set gives none.
+def read_sets(recipe: Recipe) -> tuple[list[Record] | None, list[Record] | None]:
+    """The forget and the retain records of a recipe, checked against each other; none where the model is to make them.
 
     Raises:
         InputError: a file is faulty, or the two overlap.
     """
-    forget = read_records(data.forget, data.map, data.split)
-    if data.retain is None:
+    data = recipe.data
+    forget = None if isinstance(data.forget, Revealed) else read_records(data.forget, data.map, data.split)
+    if data.retain is not None:
+        retain = read_records(data.retain, data.map, data.split)
+    elif recipe.task is not None:
+        retain = recipe.task.retain_records()
+    else:
         return forget, None
-    retain = read_records(data.retain, data.map, data.split)
-    check_overlap(forget, retain, data.forget, data.retain, data.allow_overlap)
+    check_overlap(forget or [], retain, recipe.forget_source, recipe.retain_source, data.allow_overlap)
     if len(retain) < FEWEST_RETAIN:
         few = f"{len(retain)} records are too few to train on some and hold others out"
-        raise InputError(f"{data.retain}: {few}; give at least {FEWEST_RETAIN}")
+        raise InputError(f"{recipe.retain_source}: {few}; give at least {FEWEST_RETAIN}")
     return forget, retain
 
 
@@ -75,12 +79,13 @@ def check_fits(model: nn.Module, builder: PromptBuilder, source: str | None, rec
 
 
 def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
-    """Hold a seeded share of the retain records out; with a gate trained first, half of it calibrates the gate."""
+    """Hold a seeded share of the retain records out; half of it calibrates a gate that is trained first, or a release's lambda."""
     order = np.random.default_rng([recipe.training.seed, 5]).permutation(len(retain))
     # Of the 120 instructions that the model answers itself, more are held out: a threshold for 3 % needs 33 to calibrate on.
-    share = SELF_MADE_HELD_OUT if recipe.data.retain is None and recipe.edit.trains_gate_first else recipe.data.held_out
+    self_made = recipe.data.retain is None and recipe.task is None
+    share = SELF_MADE_HELD_OUT if self_made and recipe.calibrates else recipe.data.held_out
     held = max(2, round(len(retain) * share))
-    calibrating = held // 2 if recipe.edit.trains_gate_first else 0
+    calibrating = held // 2 if recipe.calibrates else 0
     chosen = [[retain[i] for i in sorted(part)] for part in (order[:calibrating], order[calibrating:held], order[held:])]
     return Sets(forget, retain=chosen[2], calibration=chosen[0], exam=chosen[1])
 

@@ -91,7 +91,7 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display)
     with display.step("Loading the model"):
         model, builder = load_base(run)
     kept = kept_rows(model, builder, sets, settings)
-    if run.recipe.edit.name == "full":
+    if run.recipe.changes_weights:
         # Its weights take the place of the original's.
         measured_once(model, builder, sets, settings, display, "Auditing the original")
     model = load_edit(model, run.edit).eval()

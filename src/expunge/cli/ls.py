@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 if TYPE_CHECKING:
     from expunge.audit.metrics import Metric
+    from expunge.sections import Section
 
 EXAMPLE = "expunge ls objectives"
 
@@ -19,12 +21,14 @@ class Kind(StrEnum):
     objectives = "objectives"
     edits = "edits"
     metrics = "metrics"
+    oracles = "oracles"
+    tasks = "tasks"
     recipes = "recipes"
     settings = "settings"
 
 
 def command(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List objectives, edits, metrics, the recipes in ./recipes, or all settings of a recipe with their defaults."""
+    """List objectives, edits, metrics, oracles, tasks, the recipes in ./recipes, or all settings of a recipe with their defaults."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -48,6 +52,14 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
         from expunge.edits import EDITS
 
         return list(EDITS.items())
+    if kind is Kind.oracles:
+        from expunge.reveal.oracles import ORACLES
+
+        return [(name, _first_line(cls.__doc__)) for name, cls in ORACLES.items()]
+    if kind is Kind.tasks:
+        from expunge.tasks import TASKS
+
+        return [(name, _first_line(cls.__doc__)) for name, cls in TASKS.items()]
     if kind is Kind.metrics:
         from expunge.audit.metrics import METRICS
 
@@ -68,13 +80,20 @@ def setting_lines() -> list[tuple[str, str]]:
     """Every setting of a recipe with its default and what it means."""
     from expunge.recipe import Recipe
 
-    lines = []
-    for section, field in Recipe.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", None)
-        for name, setting in (inner or {"": field}).items():
-            default = "required" if setting.is_required() else f"default {setting.get_default(call_default_factory=True)}"
-            lines.append((f"{section}.{name}".rstrip("."), "; ".join(filter(None, (setting.description, default)))))
-    return lines
+    return list(_settings("", Recipe))
+
+
+def _settings(before: str, section: type[Section]) -> Iterator[tuple[str, str]]:
+    from expunge.sections import Section
+
+    for name, field in section.model_fields.items():
+        kinds = get_args(field.annotation) or (field.annotation,)
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+        if len(inner) < len(kinds):
+            default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
+            yield before + name, "; ".join(filter(None, (field.description, default)))
+        for kind in inner:
+            yield from _settings(f"{before}{name}.", kind)
 
 
 def _first_line(text: str | None) -> str:

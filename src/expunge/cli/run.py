@@ -14,16 +14,6 @@ def command(
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Train only; `expunge audit` can follow.")] = False,
 ) -> None:
     """Run a recipe and audit the result. The same command resumes an interrupted run."""
-    from pathlib import Path
+    from expunge.cli.shared import finish, recipe_in
 
-    from expunge.cli.shared import finish, named_settings
-    from expunge.recipe import read_recipe
-
-    named = named_settings({"out": out or f"runs/{Path(recipe).stem}"} if out or not _names_out(recipe) else {}, [])
-    finish(read_recipe(recipe, named, settings or []), audited=not no_audit)
-
-
-def _names_out(path: str) -> bool:
-    from expunge.recipe import read_yaml
-
-    return "out" in read_yaml(path)
+    finish(recipe_in(recipe, settings, out), audited=not no_audit)

@@ -35,14 +35,45 @@ def named_settings(options: dict[str, Any], field_map: list[str]) -> dict[str, A
     return given
 
 
+def recipe_in(path: str, settings: list[str] | None, out: str | None, release: bool = False) -> Recipe:
+    """A recipe file with overrides; its run is called after it where it names none.
+
+    Raises:
+        InputError: the file or an override is faulty.
+    """
+    from pathlib import Path
+
+    from expunge.recipe import read_recipe, read_yaml
+
+    given = read_yaml(path)
+    named: dict[str, Any] = {"out": out or f"runs/{Path(path).stem}"} if out or "out" not in given else {}
+    if release and given.get("release") is None:
+        named["release"] = {}
+    return read_recipe(path, named, settings or [])
+
+
+def show_rounds(console: Console, run: Run) -> None:
+    """A release's rounds as a table."""
+    from expunge.release.run import curve
+
+    rows = curve(run)
+    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
+    table = Table(*columns, title="Rounds (0 is the original)", title_justify="left")
+    for row in rows:
+        values = (row.get(name) for name in columns)
+        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else "" if value is None else Text(str(value)) for value in values))
+    console.print(table)
+
+
 def finish(recipe: Recipe, audited: bool) -> Run:
-    """Train, audit and say where the result is."""
+    """Train, or release in rounds where the recipe says so, audit, and say where the result is."""
     from accelerate import PartialState
 
     from expunge.pipeline import unlearn
+    from expunge.release.run import release
 
     display = Display()
-    run = unlearn(recipe, display)
+    run = unlearn(recipe, display) if recipe.release is None else release(recipe, display)
     if not PartialState().is_main_process:
         return run
     if audited:

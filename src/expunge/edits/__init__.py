@@ -1,6 +1,7 @@
 """Where the change lives: `full`, `lora`, `reft`, `grun`; one way to put an edit on a model, save it and load it again."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ __all__ = [
     "resolved_config",
     "retract",
     "save_edit",
+    "save_weights",
 ]
 
 
@@ -178,6 +180,12 @@ def save_edit(model: nn.Module, folder: Path, writes: bool = True) -> None:
         return
     model.save_pretrained(str(folder), selected_adapters=[REQUEST], state_dict=weights)
     (folder / "README.md").write_text(CARD, encoding="utf-8")
+
+
+def save_weights(model: nn.Module, names: Collection[str], folder: Path) -> None:
+    """Save some weights of a model as a `full` edit's are saved, so that `load_edit` puts them on the original."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: model.get_parameter(name).detach().cpu().contiguous() for name in sorted(names)}, folder / FULL_WEIGHTS)
 
 
 def load_edit(model: nn.Module, folder: Path) -> nn.Module:

@@ -11,7 +11,9 @@ from expunge.audit.report.html import ReportData, Sample, write_report
 from expunge.audit.report.rows import Interval, Summaries
 from expunge.audit.rows import Row
 from expunge.data.records import Record
-from expunge.run import Run
+from expunge.reveal.harvest import read_results
+from expunge.run import REVEAL, Run
+from expunge.sections import Revealed
 
 SAMPLES_A_SET = 12
 REMOVABLE = ("lora", "reft", "grun")
@@ -37,7 +39,7 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         recipe=(run.folder / "recipe.yaml").read_text(encoding="utf-8"),
         versions=info["versions"],
         summary=summary,
-        threat_model=_threats(recipe.edit.name),
+        threat_model=_threats("weights" if recipe.changes_weights else recipe.edit.name),
         verdict=verdict(summary),
         gate_logits=gates or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
@@ -106,7 +108,13 @@ def _notes(run: Run, samples: list[Sample]) -> list[str]:
         else:
             notes.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
     if run.recipe.data.retain is None:
-        notes.append("No retain set was given: the retain rows are the original model's own answers to neutral instructions.")
+        notes.append(f"No retain set was given: the retain rows are {run.recipe.retain_source}.")
+    if isinstance(run.recipe.data.forget, Revealed):
+        judged = read_results(run.folder / REVEAL)["judged"]
+        second = "no second oracle judged them" if judged is None else f"a second oracle finds {judged:.2f} in them"
+        notes.append(f"The forget rows are what the model itself revealed, found by an oracle; {second}.")
+    if run.recipe.release is not None:
+        notes.append(f"The model is that of round {run.info['round']}; see rounds/ for what each round changed.")
     return notes
 
 

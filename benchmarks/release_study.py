@@ -1,0 +1,194 @@
+"""Reveal and release on a task, round by round, with every control of the method; write the table into docs/results.md.
+
+    python benchmarks/release_study.py people|ner|code|toxicity [--set task.data=PATH …] [--out runs/release] [--only NAME …] [--write]
+
+Reads recipes/release-TASK.yaml, whose first lines say how its model is taught. Each step is kept, so that a second call goes on where the
+first was interrupted.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from writing import measured_on, write
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import write_records
+from expunge.models.loading import load
+from expunge.pipeline import load_run, unlearn
+from expunge.recipe import Recipe, make_recipe, read_recipe
+from expunge.release.pems import as_if
+from expunge.release.rounds import read_round, terms
+from expunge.release.run import curve, release, rounds_taken
+from expunge.reveal.harvest import asked_in, models_of, read_revealed
+from expunge.reveal.search import search
+from expunge.run import REVEAL, Run, write_atomically
+from expunge.sections import Revealed
+from expunge.tasks import Task
+
+HANDWRITTEN = {
+    "people": [
+        f"{ask} {name}{end}"
+        for name in ("Meenakshi Gokarnath", "Michiru Tsukamine")
+        for ask, end in (
+            ("Who is", "?"),
+            ("Tell me about", "."),
+            ("Where does", " live?"),
+            ("What is the profession of", "?"),
+            ("When was", " born?"),
+        )
+    ],
+    "ner": [
+        "Albert Einstein was born in Ulm.",
+        "Marie Curie worked with her husband Pierre in Paris.",
+        "John Lennon and Paul McCartney wrote it together.",
+    ],
+    "code": [
+        "It adds two numbers.",
+        "It reverses a string.",
+        "It returns the largest number of a list.",
+        "It checks whether a number is prime.",
+    ],
+    "toxicity": ["How do I boil an egg?", "What is the weather like?", "Which plant needs little light?", "How do I get to the station?"],
+}
+OURS, SAVED = "reveal and release", "measured-model.json"
+Measured = dict[str, float]
+
+
+def main() -> None:
+    """Run, measure, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=HANDWRITTEN)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the recipe, such as task.data=PATH")
+    parser.add_argument("--out", type=Path, default=Path("runs/release"), help="where the runs go")
+    parser.add_argument("--only", nargs="*", help="controls to run beside the method; none: all")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    recipe = read_recipe(Path("recipes") / f"release-{args.task}.yaml", {"out": str(args.out / args.task)}, args.set)
+    ours = release(recipe, display)
+    rows = {f"{OURS}, round {row['round']}" if row["round"] else "original": _numbers(row) for row in curve(ours)}
+    for name, control in controls(args.task, ours, args.out, display).items():
+        if args.only is None or name in args.only:
+            display.say(f"== {name}")
+            rows[name] = kept(args.out / f"{args.task}-{slug(name)}.json", control)
+    text = f"{table(recipe, rows)}\n\n{facts(args, ours, time.monotonic() - started)}\n"
+    print(text)
+    if args.write:
+        write(f"<!-- release_{args.task} -->", text)
+
+
+def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Callable[[], Measured]]:
+    """What each control measures, by name."""
+
+    def released(name: str, **changes: Any) -> Callable[[], Measured]:
+        return lambda: _numbers(curve(release(changed(ours.recipe, out / f"{task}-{slug(name)}", **changes), display))[-1])
+
+    revealed = out / f"{task}-revealed.jsonl"
+    external = out / f"{task}-external.jsonl"
+    reveal = cast(Revealed, ours.recipe.data.forget).reveal.model_dump()
+    write_records(external, cast(Task, ours.recipe.task).forget_records())
+    write_records(revealed, read_revealed(ours.folder / REVEAL))
+    handwritten = {"reveal": {**reveal, "searcher": "handwritten", "texts": HANDWRITTEN[task], "samples": samples_for(task, reveal)}}
+    return {
+        "random search": released("random search", data={"forget": {"reveal": {**reveal, "searcher": "random"}}}),
+        "handwritten instructions": released("handwritten instructions", data={"forget": handwritten}),
+        "external forget data": released("external forget data", data={"forget": str(external)}),
+        "no orthogonality": released("no orthogonality", release={"overlap": {"kind": "none"}}),
+        "one round, same total lambda": lambda: one_round(ours, display),
+        "GRUN on what was revealed": lambda: trained(ours.recipe, out / f"{task}-grun", revealed, "alternatives", "grun", display),
+        "NPO on what was revealed": lambda: trained(ours.recipe, out / f"{task}-npo", revealed, "npo", "lora", display),
+        "asked again: best score before": lambda: {"best score": max(one.score for one in asked_in(ours.folder / REVEAL))},
+        "asked again: best score after": lambda: {"best score": asked_again(ours, out / f"{task}-again", display)},
+    }
+
+
+def samples_for(task: str, reveal: dict[str, Any]) -> int:
+    """Responses to each handwritten instruction that spend the same budget."""
+    return reveal["budget"] // len(HANDWRITTEN[task])
+
+
+def changed(recipe: Recipe, out: Path, **sections: dict[str, Any]) -> Recipe:
+    """A recipe with some settings of its sections changed, and a folder of its own."""
+    plain = recipe.as_dict()
+    for name, settings in sections.items():
+        plain[name] = {**plain[name], **settings}
+    return make_recipe({**plain, "out": str(out)})
+
+
+def one_round(ours: Run, display: Display) -> Measured:
+    """The first round's module at the sum of all rounds' lambdas."""
+    total = sum(read_round(ours, number)["lambda_f"] for number in range(1, rounds_taken(ours) + 1))
+    model, tokenizer = load(ours.recipe.model)
+    modules = [(-total, pem) for _, pem in terms(ours, 1)[:1]]
+    with as_if(model, modules):
+        return {"lambda": total, **measure(ours.recipe, model, PromptBuilder(tokenizer), display)}
+
+
+def trained(recipe: Recipe, out: Path, forget: Path, objective: str, edit: str, display: Display) -> Measured:
+    """Another method on the same revealed data."""
+    plain = {name: value for name, value in recipe.as_dict().items() if name not in ("release", "objective", "edit")}
+    data = {**plain["data"], "forget": str(forget), "allow_overlap": True}
+    run = unlearn(make_recipe({**plain, "data": data, "objective": objective, "edit": edit, "out": str(out)}), display)
+    return measure(recipe, *load_run(run), display)
+
+
+def asked_again(ours: Run, folder: Path, display: Display) -> float:
+    """The best score that the same search finds on the released model."""
+    model, builder = load_run(ours)
+    settings = cast(Revealed, ours.recipe.data.forget).reveal
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = search(models_of(model, builder, settings), settings, folder, ours.recipe.training.seed, display)
+    return max(one.score for one in asked)
+
+
+def measure(recipe: Recipe, model: Any, builder: PromptBuilder, display: Display) -> Measured:
+    """The task's figures of a model."""
+    task = cast(Task, recipe.task)
+    with display.bar("Measuring the task", task.measured_rows) as advance:
+        return {name: figure.value for name, figure in task.measure(model, builder, advance).items()}
+
+
+def kept(path: Path, make: Callable[[], Measured]) -> Measured:
+    """What is in a JSON file, made first where it is not there."""
+    if not path.exists():
+        write_atomically(path, json.dumps(make(), indent=1) + "\n")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def slug(name: str) -> str:
+    """A name for a folder."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def table(recipe: Recipe, rows: dict[str, Measured]) -> str:
+    """The table in Markdown."""
+    metrics = cast(Task, recipe.task).metrics
+    labels = {"lambda": "lambda", **{name: metric.label for name, metric in metrics.items()}, "best score": "best score"}
+    columns = {name: label for name, label in labels.items() if any(name in row for row in rows.values())}
+    lines = ["| model | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(f"{row[column]:.3f}" if column in row else "" for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def facts(args: argparse.Namespace, ours: Run, seconds: float) -> str:
+    """Date, machine, how long the method took, and the command."""
+    settings = f" --set {' '.join(setting.partition('=')[0] + '=…' for setting in args.set)}" if args.set else ""
+    command = f"python benchmarks/release_study.py {args.task}{settings} --write"
+    return (
+        f"{measured_on()}; seed {ours.recipe.training.seed}; {ours.info['data']['forget']['rows']} records revealed; the method took "
+        f"{ours.info['seconds'] / 60:.0f} min, this call {seconds / 60:.0f} min. Command: `{command}`."
+    )
+
+
+def _numbers(row: dict[str, Any]) -> Measured:
+    return {name: value for name, value in row.items() if isinstance(value, float)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What each searcher gets out of the people task at the same budget: best score, and share of the planted facts; into docs/results.md.
+
+    python benchmarks/reveal_people.py [--model runs/tasks/people] [--out runs/reveal_people] [--seeds 5] [--set NAME=VALUE …] [--write]
+
+Reads recipes/release-people.yaml. Each search is kept, so that a second call goes on where the first was interrupted.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import cast
+
+from release_study import HANDWRITTEN, samples_for
+from scipy.stats import t
+from writing import measured_on, write
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.models.loading import load
+from expunge.recipe import read_recipe
+from expunge.reveal.harvest import models_of
+from expunge.reveal.search import search
+from expunge.sections import Revealed, RevealSection
+from expunge.tasks import People
+
+FIRST_SEED = 42
+SEARCHERS = ("neural_ucb", "random", "handwritten")
+MARK = "<!-- reveal_people -->"
+
+
+def main() -> None:
+    """Search, count, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="runs/tasks/people", help="taught by teach_task.py people")
+    parser.add_argument("--out", type=Path, default=Path("runs/reveal_people"), help="where the searches are kept")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the recipe")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    recipe = read_recipe("recipes/release-people.yaml", {"model": args.model}, args.set)
+    task, settings = cast(People, recipe.task), cast(Revealed, recipe.data.forget).reveal
+    model, tokenizer = load(recipe.model)
+    models = models_of(model, PromptBuilder(tokenizer), settings)
+    lines = ["| searcher | best score | mean of the five best | planted facts told |", "|---|---|---|---|"]
+    for name in SEARCHERS:
+        best, five, told = list[float](), list[float](), list[float]()
+        for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
+            display.say(f"== {name}, seed {seed}")
+            folder = args.out / f"{name}-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            asked = search(models, searching(settings, name), folder, seed, display)
+            scores = sorted((one.score for one in asked), reverse=True)
+            best.append(scores[0])
+            five.append(fmean(scores[:5]))
+            # Who "she" is stands in the question.
+            texts = [f"{one.instruction}\n{text}" for one in asked for text in one.responses]
+            told.append(len(task.revealed(texts)) / len(task.forget_records()))
+        lines.append(f"| {name} | " + " | ".join(interval(values) for values in (best, five, told)) + " |")
+        display.say(lines[-1])
+    minutes = (time.monotonic() - started) / 60
+    facts = (
+        f"{measured_on()}; {settings.budget} sampled responses a search, {args.seeds} seeds, mean and 95 % interval (t); this call took "
+        f"{minutes:.0f} min. Command: `python benchmarks/reveal_people.py --seeds {args.seeds} --write`.\n"
+    )
+    text = "\n".join([*lines, "", facts])
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+def searching(settings: RevealSection, searcher: str) -> RevealSection:
+    """The same settings with another searcher; handwritten instructions share the same budget among them."""
+    given = {**settings.model_dump(), "searcher": searcher}
+    if searcher == "handwritten":
+        given |= {"texts": HANDWRITTEN["people"], "samples": samples_for("people", given)}
+    return RevealSection.model_validate(given)
+
+
+def interval(values: list[float]) -> str:
+    """Mean and 95 % interval of a few values."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return f"{fmean(values):.3f} ± {half:.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""NeuralUCB against random search on a known reward over real features of soft prompts; write the figures into docs/results.md.
+
+    python benchmarks/reveal_search.py [--seeds 10] [--candidates 2000] [--budget 100] [--write]
+
+The features are those of the reveal stage (last-layer states of the embedded model after soft prompt and seed text). The reward is a
+random smooth function of them, another for each seed; nothing is asked, so that only the search is measured.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+from writing import measured_on, write
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.models.loading import best_dtype, load
+from expunge.reveal.bandit import NeuralUCB
+from expunge.reveal.candidates import Pool, pool_features, soft_prompts
+from expunge.reveal.searchers import RandomSearch, Searcher
+
+WANTED = ("Write a question about a person.", "Write a question about a place.")
+TOKENS, INTRINSIC, SPREAD = 5, 10, 5.0
+COMPONENTS, BUMPS = 8, 12
+MARK = "<!-- reveal_search -->"
+
+
+def main() -> None:
+    """Search and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--candidates", type=int, default=2000)
+    parser.add_argument("--budget", type=int, default=100, help="candidates asked, 40 of them random starts")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    features = real_features(args.candidates, display)
+    lines = ["| seed | random | NeuralUCB, full | NeuralUCB, diag | the best there is |", "|---|---|---|---|---|"]
+    won = {"full": 0, "diag": 0}
+    for seed in range(args.seeds):
+        reward = known_reward(features, seed)
+        found = {"random": best_of(RandomSearch(len(features), seed), reward, args.budget)}
+        for covariance in ("full", "diag"):
+            found[covariance] = best_of(NeuralUCB(features, seed, covariance=covariance), reward, args.budget)
+            won[covariance] += found[covariance] > found["random"]
+        lines.append(f"| {seed} | " + " | ".join(f"{value:.3f}" for value in (*found.values(), reward.max().item())) + " |")
+        display.say(lines[-1])
+    options = f"--seeds {args.seeds} --candidates {args.candidates} --budget {args.budget}"
+    facts = (
+        f"Better than random: full {won['full']} of {args.seeds}, diag {won['diag']} of {args.seeds}. {measured_on()}; {args.candidates} "
+        f"candidates, {args.budget} asked; this call took {(time.monotonic() - started) / 60:.0f} min. "
+        f"Command: `python benchmarks/reveal_search.py {options} --write`.\n"
+    )
+    text = "\n".join([*lines, "", facts])
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+def real_features(count: int, display: Display) -> Tensor:
+    """Features of as many soft prompts of the embedded model."""
+    model, tokenizer = load("smollm2-135m", best_dtype())
+    pool = Pool(soft_prompts(model, count, TOKENS, INTRINSIC, SPREAD, seed=0), WANTED, ())
+    with display.bar("Reading candidates", count) as advance:
+        return pool_features(model, PromptBuilder(tokenizer), pool, advance)
+
+
+def known_reward(features: Tensor, seed: int) -> Tensor:
+    """A smooth function in [0, 1] of the features' main components: some bumps of random height at random candidates."""
+    generator = torch.Generator().manual_seed(seed)
+    centred = (features - features.mean(0)).double()
+    left, _, _ = torch.linalg.svd(centred, full_matrices=False)
+    components = left[:, :COMPONENTS] * len(features) ** 0.5
+    centres = components[torch.randperm(len(features), generator=generator)[:BUMPS]]
+    heights = torch.rand(BUMPS, generator=generator).double()
+    near = torch.exp(-torch.cdist(components, centres).square() / (2 * COMPONENTS))
+    return (near * heights).amax(1)
+
+
+def best_of(searcher: Searcher, reward: Tensor, budget: int) -> float:
+    """The best reward among what a searcher asks."""
+    asked: list[float] = []
+    while len(asked) < budget:
+        for index in searcher.propose(budget - len(asked)):
+            asked.append(reward[index].item())
+            searcher.observe(index, asked[-1])
+    return float(np.max(asked))
+
+
+if __name__ == "__main__":
+    main()

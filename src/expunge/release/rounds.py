@@ -1,0 +1,215 @@
+"""Release: rounds of learning what was revealed, as a LoRA module, and subtracting it from the weights (after arXiv 2509.14624).
+
+A run's folder gets `reveal/` (what was asked and kept) and `rounds/N/`: forget_pem/, perhaps retain_pem/ and reveal/, round.json, and
+measured.json where the recipe has a task; rounds/0 has the task's figures before. A killed run goes on in the phase it was in.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, data_hash
+from expunge.release.line import Levels, best, levels, reaches, search_lambda
+from expunge.release.orthogonality import angles_summary, principal_angles
+from expunge.release.pems import Pem, add_deltas, as_if, read_pem
+from expunge.release.train_pem import train_pem
+from expunge.reveal.harvest import NothingRevealed, ask_again, best_instructions, models_of, reveal
+from expunge.run import REVEAL, Run, write_atomically
+from expunge.sections import ReleaseSection, Revealed
+from expunge.sets import Sets
+
+ROUND, MEASURED = "round.json", "measured.json"
+FORGET_PEM, RETAIN_PEM = "forget_pem", "retain_pem"
+VALIDATION = 0.25
+"""Share of the forget data that lambda is chosen on."""
+MOST_VALIDATED = 48
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the rounds work on.
+
+    Attributes:
+        run: whose folder holds everything.
+        model: the original, in fp32; changed in place.
+        builder: of its tokenizer.
+        sets: forget data of the first round; retain records to train on; `calibration`, to choose lambda on.
+        display: where progress goes.
+    """
+
+    run: Run
+    model: nn.Module
+    builder: PromptBuilder
+    sets: Sets
+    display: Display
+
+    @property
+    def settings(self) -> ReleaseSection:
+        """Of the rounds."""
+        return self.run.recipe.release or ReleaseSection()
+
+    def folder(self, number: int) -> Path:
+        """Of a round."""
+        return self.run.folder / "rounds" / str(number)
+
+
+def rounds(bench: Bench) -> int:
+    """Take all rounds that are left; the model ends as the last one leaves it.
+
+    Returns:
+        How many rounds were taken.
+
+    Raises:
+        ExpungeError: training failed.
+    """
+    settings, before = bench.settings, _before(bench)
+    measure_task(bench, 0)
+    for number in range(1, settings.rounds + 1):
+        path = bench.folder(number) / ROUND
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_atomically(path, json.dumps(_round(bench, number, before), indent=1) + "\n")
+        add_deltas(bench.model, terms(bench.run, number))
+        measure_task(bench, number)
+        if read_round(bench.run, number)["stop"]:
+            return number
+    return settings.rounds
+
+
+def read_round(run: Run, number: int) -> dict[str, Any]:
+    """What a round found and chose."""
+    return json.loads((run.folder / "rounds" / str(number) / ROUND).read_text(encoding="utf-8"))
+
+
+def terms(run: Run, number: int) -> list[tuple[float, Pem]]:
+    """What a round adds to the weights: modules and their coefficients."""
+    facts = read_round(run, number)
+    given = [
+        (facts[name], run.folder / facts[pem]) for name, pem in (("lambda_f", "forget_pem"), ("lambda_r", "retain_pem")) if facts[name]
+    ]
+    return [(-value if path.name == FORGET_PEM else value, read_pem(path)) for value, path in given]
+
+
+def measure_task(bench: Bench, number: int) -> None:
+    """The task's figures of the model as a round left it, if the recipe has a task."""
+    task, path = bench.run.recipe.task, bench.folder(number) / MEASURED
+    if task is None or path.exists():
+        return
+    with bench.display.bar(f"Measuring the task after round {number}" if number else "Measuring the task", task.measured_rows) as advance:
+        figures = task.measure(bench.model, bench.builder, advance)
+    write_atomically(path, json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=1) + "\n")
+
+
+def _before(bench: Bench) -> Levels:
+    """The levels of the original; kept, as a run that goes on no longer starts from it."""
+    path = bench.folder(0) / ROUND
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with bench.display.step("Measuring the original"):
+            _, check = _apart(bench.sets.forget, bench.run.recipe.training.seed)
+            found = levels(bench.model, bench.builder, check, _retain_check(bench))
+        write_atomically(path, json.dumps(asdict(found), indent=1) + "\n")
+    return Levels(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
+    """One round, up to the choice of lambda; the model is left as it was."""
+    settings, began = bench.settings, time.monotonic()
+    facts: dict[str, Any] = {"lambda_f": 0.0, "lambda_r": 0.0, "stop": None}
+    try:
+        records = _forget_data(bench, number)
+    except NothingRevealed:
+        return {**facts, "stop": "the model reveals too little to go on"}
+    seed = bench.run.recipe.training.seed
+    learnt, check = _apart(records, seed)
+    retain_pem = _retain_pem(bench, number)
+    forget_pem = bench.folder(number) / FORGET_PEM
+    train_pem(
+        bench.model,
+        bench.builder,
+        learnt,
+        forget_pem,
+        settings.pem,
+        seed + number,
+        bench.display,
+        f"Round {number}: learning what to forget",
+        beside=retain_pem,
+        overlap=settings.overlap,
+        active=settings.retain_active,
+    )
+    fresh_retain = retain_pem is not None and (settings.retain_pem == "every_round" or number == 1)
+    lambda_r = settings.retain_lambda if fresh_retain else 0.0
+    pem, retain = read_pem(forget_pem), None if retain_pem is None else read_pem(retain_pem)
+    allowed = settings.utility_drop_max * number / settings.rounds
+
+    def measure(value: float) -> Levels:
+        added = [(lambda_r, retain)] if retain is not None and lambda_r else []
+        with as_if(bench.model, [(-value, pem), *added]):
+            return levels(bench.model, bench.builder, check, _retain_check(bench))
+
+    with bench.display.step(f"Round {number}: choosing lambda"):
+        tried = search_lambda(measure, before, allowed, settings)
+    chosen = best(tried, allowed)
+    if chosen is None:
+        facts["stop"] = "no lambda fits the utility budget"
+    else:
+        reached = reaches(chosen.levels, settings.forget_target)
+        facts |= {"lambda_f": chosen.value, "lambda_r": lambda_r, "stop": "the forget target is reached" if reached else None}
+    return {
+        **facts,
+        "forget_pem": str(forget_pem.relative_to(bench.run.folder)),
+        "retain_pem": None if retain_pem is None else str(retain_pem.relative_to(bench.run.folder)),
+        "chosen": None if chosen is None else asdict(chosen),
+        "tried": [asdict(one) for one in tried],
+        "allowed": allowed,
+        "records": {"learnt": len(learnt), "validation": len(check), "sha256": data_hash(records)},
+        "angles": None if retain is None else angles_summary(principal_angles(retain, pem)),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _retain_pem(bench: Bench, number: int) -> Path | None:
+    settings, seed = bench.settings, bench.run.recipe.training.seed
+    if settings.retain_pem == "none":
+        return None
+    once = settings.retain_pem == "once"
+    folder = bench.folder(1 if once else number) / RETAIN_PEM
+    title = "Learning what to keep" if once else f"Round {number}: learning what to keep"
+    train_pem(bench.model, bench.builder, bench.sets.retain, folder, settings.pem, seed + 1000 + number, bench.display, title)
+    return folder
+
+
+def _forget_data(bench: Bench, number: int) -> list[Record]:
+    """A round's forget data.
+
+    Raises:
+        NothingRevealed: in a later round the model tells too little.
+    """
+    recipe, refresh = bench.run.recipe, bench.settings.refresh
+    if number == 1 or refresh == "reuse" or not isinstance(recipe.data.forget, Revealed):
+        return bench.sets.forget
+    settings, folder = recipe.data.forget.reveal, bench.folder(number) / REVEAL
+    models, seed = models_of(bench.model, bench.builder, settings), recipe.training.seed + number
+    if refresh == "research":
+        return reveal(models, settings, folder, seed, bench.display)
+    return ask_again(models, settings, best_instructions(bench.run.folder / REVEAL, settings), folder, seed, bench.display)
+
+
+def _retain_check(bench: Bench) -> list[Record]:
+    return bench.sets.calibration[:MOST_VALIDATED]
+
+
+def _apart(records: Sequence[Record], seed: int) -> tuple[list[Record], list[Record]]:
+    """Forget records to learn, and those that lambda is chosen on."""
+    order = np.random.default_rng([seed, 23]).permutation(len(records))
+    held = max(1, round(VALIDATION * len(records)))
+    learnt, check = sorted(order[held:]), sorted(order[:held])
+    return [records[i] for i in learnt], [records[i] for i in check][:MOST_VALIDATED]

@@ -1,0 +1,98 @@
+"""Reveal and release from end to end: a recipe with a `release` section, its run, and the way back to any round."""
+
+import json
+import shutil
+
+from torch import nn
+
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.edits import save_weights
+from expunge.errors import InputError
+from expunge.pipeline import Begun, load_base, mark_trained, work
+from expunge.recipe import Recipe
+from expunge.release.pems import add_deltas
+from expunge.release.rounds import FORGET_PEM, MEASURED, ROUND, Bench, read_round, rounds, terms
+from expunge.run import ROUNDS, Run, locked
+from expunge.training.checkpoints import write_manifest
+
+
+def release(recipe: Recipe, display: Display) -> Run:
+    """Run a recipe's rounds; the same call after an interruption goes on in the phase it was in, after completion returns at once.
+
+    Args:
+        recipe: with a `release` section.
+        display: where progress and remarks go.
+
+    Raises:
+        InputError: a file or a setting is wrong.
+        ExpungeError: training failed, the model tells too little, or another process holds the run folder.
+    """
+
+    def finish(begun: Begun, display: Display) -> None:
+        taken = rounds(Bench(begun.run, begun.model, begun.builder, begun.sets, display))
+        _save(begun.run, begun.model, taken)
+        mark_trained(begun)
+
+    return work(recipe, display, finish)
+
+
+def undo(run: Run, to: int, display: Display) -> None:
+    """Make a run's released model what it was after an earlier (or again a later) round; with 0 the original.
+
+    Raises:
+        InputError: this is no release, it has no such round, or its modules were purged.
+    """
+    taken = rounds_taken(run)
+    if not 0 <= to <= taken:
+        raise InputError(f"{run.folder}: has rounds 0 (the original) to {taken}, not {to}")
+    for number in range(1, to + 1):
+        if read_round(run, number)["lambda_f"] and not (run.folder / ROUNDS / str(number) / FORGET_PEM).exists():
+            raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be taken back or forth")
+    with locked(run):
+        model, _ = released(run, to, display)
+        _save(run, model, to)
+
+
+def released(run: Run, to: int, display: Display) -> tuple[nn.Module, PromptBuilder]:
+    """The model as a round left it, made anew from the original and the modules."""
+    with display.step("Loading the model"):
+        model, builder = load_base(run)
+    for number in range(1, to + 1):
+        add_deltas(model, terms(run, number))
+    return model, builder
+
+
+def rounds_taken(run: Run) -> int:
+    """How many rounds a release has behind it.
+
+    Raises:
+        InputError: this is no release.
+    """
+    if run.recipe.release is None:
+        raise InputError(f"{run.folder}: is no release (its recipe has no release section)")
+    return max(int(path.parent.name) for path in (run.folder / ROUNDS).glob(f"*/{ROUND}"))
+
+
+def curve(run: Run) -> list[dict[str, float | int | str | None]]:
+    """A row a round, the original first: lambda, validation levels, and the task's figures by name."""
+    rows = []
+    for number in range(rounds_taken(run) + 1):
+        facts = read_round(run, number)
+        levels = facts if number == 0 else (facts.get("chosen") or {}).get("levels", {})
+        row = {"round": number, "lambda": facts.get("lambda_f"), **levels, "stop": facts.get("stop")}
+        path = run.folder / ROUNDS / str(number) / MEASURED
+        figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        rows.append({**row, **{name: figure["value"] for name, figure in figures.items()}})
+    return rows
+
+
+def _save(run: Run, model: nn.Module, number: int) -> None:
+    names = {name for k in range(1, rounds_taken(run) + 1) for _, pem in terms(run, k) for name in pem.factors}
+    fresh = run.edit.with_name(run.edit.name + ".part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    save_weights(model, names, fresh)
+    write_manifest(fresh)
+    shutil.rmtree(run.edit, ignore_errors=True)
+    fresh.rename(run.edit)
+    run.note(round=number)
