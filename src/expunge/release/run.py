@@ -46,7 +46,7 @@ def undo(run: Run, to: int, display: Display) -> None:
     taken = rounds_taken(run)
     if not 0 <= to <= taken:
         raise InputError(f"{run.folder}: has rounds 0 (the original) to {taken}, not {to}")
-    for number in range(1, to + 1):
+    for number in range(1, taken + 1):
         if read_round(run, number)["lambda_f"] and not (run.folder / ROUNDS / str(number) / FORGET_PEM).exists():
             raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be taken back or forth")
     with locked(run):

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 
 from expunge.audit.names import FORGET, PARAPHRASE
 from expunge.audit.report.html import ReportData, Sample, write_report
 from expunge.audit.report.rows import Interval, Summaries
 from expunge.audit.rows import Row
 from expunge.data.records import Record
+from expunge.recipe import Recipe
+from expunge.reveal.custody import text_hash
 from expunge.reveal.harvest import read_results
 from expunge.run import REVEAL, Run
 from expunge.sections import Revealed
@@ -36,7 +39,7 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
     data = ReportData(
         title=f"Unlearning report: {run.folder.name}",
         created=info["audited"],
-        recipe=(run.folder / "recipe.yaml").read_text(encoding="utf-8"),
+        recipe=_shown_recipe(recipe, show_text=bool(samples)),
         versions=info["versions"],
         summary=summary,
         threat_model=_threats("weights" if recipe.changes_weights else recipe.edit.name),
@@ -86,6 +89,18 @@ def _threats(edit: str) -> list[str]:
     if edit in REMOVABLE:
         return [f"This edit ({edit}) can be switched off by whoever holds the files: it is not evidence where weights are released."]
     return ["This edit changed the weights themselves; what relearning and quantisation bring back was not tested here."]
+
+
+def _shown_recipe(recipe: Recipe, show_text: bool) -> str:
+    """The recipe for the page; what it says of whom or what is to be revealed stays out where texts do."""
+    plain = recipe.as_dict()
+    if isinstance(recipe.data.forget, Revealed) and not show_text:
+        reveal = plain["data"]["forget"]["reveal"]
+        for name in ("wanted", "texts"):
+            reveal[name] = [text_hash(text) for text in reveal[name]]
+        for name in ("oracle", "judge"):
+            reveal[name] = reveal[name] and reveal[name]["name"]
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 def _notes(run: Run, samples: list[Sample]) -> list[str]:

@@ -1,0 +1,129 @@
+"""Reveal and release from the command line on a tiny random model: the search, the rounds, undo, export, audit, purge."""
+
+import json
+
+import pytest
+import yaml
+
+from expunge.console import Display
+from expunge.data.records import read_records
+from expunge.pipeline import load_run, unlearn
+from expunge.recipe import make_recipe
+from expunge.reveal.custody import text_hash
+
+TEXTS = [f"Tell me about number {i}" for i in range(8)]
+REVEAL = {
+    "oracle": {"name": "regex", "pattern": "[aeiou]"},
+    "texts": TEXTS,
+    "searcher": "random",
+    "samples": 3,
+    "budget": 24,
+    "max_new_tokens": 6,
+    "fewest": 2,
+    "floor": 0.0,
+    "shortest": 1,
+}
+PEM = {"rank": 2, "epochs": 1, "lr": 5e-3, "dtype": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, make_tiny_model):
+    """A folder with a retain file and a recipe that reveals and releases."""
+    folder = tmp_path_factory.mktemp("release")
+    facts = ["France", "Spain", "Italy", "Norway", "Chile", "Kenya", "Japan", "India"]
+    rows = [{"prompt": f"What is the capital of {n}?", "answer": f"The city number {i}."} for i, n in enumerate(facts)]
+    (folder / "retain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = {
+        "model": str(make_tiny_model("llama")),
+        "data": {"forget": {"reveal": REVEAL}, "retain": "retain.jsonl", "held_out": 0.5},
+        "release": {"rounds": 2, "pem": PEM, "lambda_tries": 2, "utility_drop_max": 0.5},
+        "audit": {"max_new_tokens": 4},
+    }
+    (folder / "mine.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(place, expunge_in):
+    """What the verbs said, one after the other on the same run."""
+    found = {
+        "reveal": expunge_in(place, "reveal", "mine.yaml"),
+        "release": expunge_in(place, "release", "mine.yaml"),
+        "audit": expunge_in(place, "audit", "runs/mine"),
+        "undo": expunge_in(place, "undo", "runs/mine", 1),
+        "export": expunge_in(place, "export", "runs/mine"),
+        "declined": expunge_in(place, "purge", "runs/mine", typed="n\n"),
+        "purge": expunge_in(place, "purge", "runs/mine", "--yes"),
+        "again": expunge_in(place, "audit", "runs/mine"),
+        "undone": expunge_in(place, "undo", "runs/mine", 0),
+    }
+    return found
+
+
+def test_every_verb_ends_as_it_should(said):
+    codes = {verb: one.code for verb, one in said.items()}
+    assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2}, {v: one.err for v, one in said.items()}
+
+
+def test_reveal_shows_scores_and_hashes_and_says_what_is_next(said):
+    out = said["reveal"].out
+    assert any(text_hash(text) in out for text in TEXTS)
+    assert not any(text in out for text in TEXTS)
+    assert "No second oracle judged them: name one as data.forget.reveal.judge." in out
+    assert "Next    expunge release mine.yaml" in out
+
+
+def test_release_goes_on_from_there_and_shows_the_rounds(said):
+    assert "Asking, in" not in said["release"].err
+    assert "Released in 2 rounds" in said["release"].out
+    assert "forget_nll" in said["release"].out
+
+
+def test_the_report_says_where_the_forget_rows_came_from(place, said):
+    report = (place / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
+    assert "what the model itself revealed" in report
+    assert "no second oracle judged them" in report
+    assert "This edit changed the weights themselves" in report
+    assert not any(text in report for text in TEXTS[:2])
+
+
+def test_after_the_purge_errors_say_so(said):
+    assert "revealed.jsonl" in said["purge"].out
+    assert "nothing was deleted" in said["declined"].err
+    assert "`expunge purge` deletes it" in said["again"].err
+    assert "no round can be taken back or forth" in said["undone"].err
+
+
+def test_show_text_shows_the_instructions(place, expunge_in):
+    out = expunge_in(place, "reveal", "mine.yaml", "--show-text", "--out", "runs/shown").out
+    assert any(text in out for text in TEXTS)
+
+
+def test_a_recipe_with_a_forget_file_reveals_nothing(place, expunge_in):
+    ended = expunge_in(place, "reveal", "mine.yaml", "data.forget=retain.jsonl", "--out", "runs/none")
+    assert ended.code == 2
+    assert "data.forget: is a file" in ended.err
+
+
+def test_gated_edits_cannot_be_exported(place, expunge_in):
+    quick = ("training.epochs=1", "edit=lora", "objective=npo", "release=null", "data.allow_overlap=true")
+    assert expunge_in(place, "run", "mine.yaml", "--no-audit", "--out", "runs/lora", *quick).code == 0
+    assert expunge_in(place, "export", "runs/lora", "--to", "plain").code == 0
+    grun = ("training.epochs=1", "edit=grun-paper", "objective=npo", "release=null")
+    assert expunge_in(place, "run", "mine.yaml", "--no-audit", "--out", "runs/grun", *grun).code == 0
+    ended = expunge_in(place, "export", "runs/grun")
+    assert ended.code == 2
+    assert "a grun edit depends on the prompt" in ended.err
+
+
+def test_any_method_can_be_trained_on_what_was_revealed(place, tmp_path):
+    plain = yaml.safe_load((place / "mine.yaml").read_text(encoding="utf-8"))
+    del plain["release"]
+    data = {**plain["data"], "retain": str(place / "retain.jsonl")}
+    given = {**plain, "data": data, "objective": "npo", "edit": "lora", "training": {"epochs": 1}, "out": str(tmp_path / "run")}
+    run = unlearn(make_recipe(given), Display())
+    assert run.info["data"]["forget"]["source"] == "what the model reveals"
+    kept = len((run.folder / "reveal" / "revealed.jsonl").read_text(encoding="utf-8").splitlines())
+    assert run.info["data"]["forget"]["rows"] == kept >= 2
+    load_run(run)
+    assert len(read_records(place / "retain.jsonl")) == 8
