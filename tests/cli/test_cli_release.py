@@ -84,6 +84,8 @@ def test_the_report_says_where_the_forget_rows_came_from(place, said):
     assert "what the model itself revealed" in report
     assert "no second oracle judged them" in report
     assert "This edit changed the weights themselves" in report
+    assert "Round by round" in report
+    assert "rise of the worse of retain and neutral perplexity" in report
     assert not any(text in report for text in TEXTS[:2])
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -119,6 +120,24 @@ def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: flo
         axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
         axes.legend(loc="lower right", frameon=False)
         return _svg(figure, "Receiver operating characteristic of the gate over all prompts of its exam")
+
+
+def rounds_figure(curve: Sequence[Mapping[str, Any]]) -> str:
+    """A release's rounds: what was forgotten against what it cost, on the validation split; rows as `expunge.release.run.curve`."""
+    before, points = curve[0], [row for row in curve if "forget_nll" in row]
+    costs = [100 * (max(row[name] / before[name] for name in ("retain_perplexity", "neutral_perplexity")) - 1) for row in points]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(costs, [row["forget_nll"] for row in points], color=COLOURS["unlearned"], marker=_MARKERS["unlearned"])
+        for cost, row in zip(costs, points, strict=True):
+            name = f"round {row['round']}" if row["round"] else "original"
+            axes.annotate(name, (cost, row["forget_nll"]), xytext=(6, -12), textcoords="offset points", fontsize=9)
+        axes.set_xlabel("rise of the worse of retain and neutral perplexity, %")
+        axes.set_ylabel("NLL of the forget data,\nnats a token")
+        axes.margins(0.15)
+        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+        return _svg(figure, "Forgetting against the rise of perplexity, one point for each round")
 
 
 def _roc(targets: np.ndarray, others: np.ndarray, grid: np.ndarray) -> np.ndarray:

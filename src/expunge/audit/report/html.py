@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from expunge.audit.report.escape import visible
-from expunge.audit.report.figures import COLOURS, gate_figure, roc_figure, tradeoff_figure
+from expunge.audit.report.figures import COLOURS, gate_figure, roc_figure, rounds_figure, tradeoff_figure
 from expunge.audit.report.gate_table import pivots, shades
 from expunge.audit.report.rows import GROUPS, ROLES, Row, Summaries, headline, number, rows
 from expunge.run import write_atomically
@@ -46,6 +46,7 @@ class ReportData:
         gate_threshold: the logit above which the gate opens.
         exam: of the gate, as gate.json holds it, if there was one.
         exam_logits: what the gate said of all target prompts of its exam, and of all others.
+        rounds: of a release, as `expunge.release.run.curve` gives them.
         samples: questions with the models' answers.
         show_text: show the samples' text; else only keyed hashes and lengths.
         notes: what was not tested and what a reader must know, one line each.
@@ -62,6 +63,7 @@ class ReportData:
     gate_threshold: float = 0.0
     exam: Mapping[str, Any] | None = None
     exam_logits: tuple[Sequence[float], Sequence[float]] = ((), ())
+    rounds: Sequence[Mapping[str, Any]] = ()
     samples: Sequence[Sample] = ()
     show_text: bool = False
     notes: Sequence[str] = ()
@@ -104,6 +106,8 @@ def render(data: ReportData) -> str:
         pivots=pivots(data.exam) if data.exam else [],
         roc=Markup(roc_figure(*data.exam_logits, data.gate_threshold)) if data.exam else None,
         shades=shades,
+        rounds=Markup(rounds_figure(data.rounds)) if data.rounds else None,
+        round_columns=list(dict.fromkeys(name for row in data.rounds for name, value in row.items() if value is not None)),
         samples=data.samples if data.show_text else _hashed(data.samples),
         sample_roles=[role for role in ROLES if any(role in sample for sample in data.samples)],
         no_control=None if "control" in roles else NO_CONTROL,

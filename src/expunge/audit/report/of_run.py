@@ -13,6 +13,7 @@ from expunge.audit.report.rows import Interval, Summaries
 from expunge.audit.rows import Row
 from expunge.data.records import Record
 from expunge.recipe import Recipe
+from expunge.release.run import curve
 from expunge.reveal.custody import text_hash
 from expunge.reveal.harvest import read_results
 from expunge.run import REVEAL, Run
@@ -48,6 +49,7 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
         exam=exam,
         exam_logits=exam_logits,
+        rounds=curve(run) if recipe.release else (),
         samples=samples,
         show_text=True,
         notes=_notes(run, samples),
