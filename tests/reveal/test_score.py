@@ -1,4 +1,4 @@
-"""What a set of responses is worth: the Vendi score, the harmonic mean, and embeddings by a model's own states."""
+"""What a set of responses is worth: the Vendi score and the harmonic mean."""
 
 from math import exp, log
 
@@ -8,12 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
-from expunge.data.prompts import PromptBuilder
-from expunge.models.loading import load
-from expunge.reveal.score import StateEmbedder, diversity, set_score, vendi_score
+from expunge.reveal.score import diversity, set_score, vendi_score
 
 SHARE = st.floats(0, 1)
-TEXTS = ["Paris is the capital of France.", "a", "Where does Basil Mahfouz live?", "The author never told anyone the name of it."]
 
 
 def test_alike_rows_count_as_one_and_orthogonal_rows_each():
@@ -94,49 +91,3 @@ def test_a_score_lies_between_its_parts(relevance, diversity, alpha):
 def test_what_is_not_a_share_is_an_error(given, name):
     with pytest.raises(ValueError, match=name):
         set_score(*given)
-
-
-@pytest.fixture
-def embedder(tiny_model_dir):
-    model, tokenizer = load(tiny_model_dir)
-    return StateEmbedder(model, PromptBuilder(tokenizer))
-
-
-@pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
-def test_an_embedding_does_not_depend_on_its_company(embedder):
-    together = embedder.embed(TEXTS)
-    assert together.shape == (4, 32)
-    assert together.dtype == torch.float32
-    for text, row in zip(TEXTS, together, strict=True):
-        torch.testing.assert_close(embedder.embed([text])[0], row, rtol=1e-4, atol=1e-4)
-
-
-def test_alike_texts_have_no_diversity_and_different_ones_have(embedder):
-    assert diversity(embedder.embed(TEXTS[:1] * 4)) == pytest.approx(0, abs=1e-6)
-    assert diversity(embedder.embed(TEXTS)) > 0.2
-
-
-def test_an_empty_text_has_an_embedding_too(embedder):
-    rows = embedder.embed(["", *TEXTS])
-    assert rows[0].norm() > 0
-    assert 0 < diversity(rows) <= 1
-    assert embedder.embed([]).shape == (0, 32)
-
-
-def test_what_goes_beyond_the_context_is_not_read(tiny_model_dir):
-    model, tokenizer = load(tiny_model_dir)
-    model.config.max_position_embeddings = 40
-    embedder = StateEmbedder(model, PromptBuilder(tokenizer))
-    long = "a b c d e f g " * 20
-    torch.testing.assert_close(*embedder.embed([long, long + TEXTS[0]]))
-
-
-@pytest.mark.real
-def test_of_a_real_model_other_facts_differ_more_than_other_words(smollm2):
-    model, tokenizer = smollm2
-    embedder = StateEmbedder(model, PromptBuilder(tokenizer))
-    same_fact = ["Basil Mahfouz lives in Kuwait City.", "He lives in Kuwait City.", "Mr Mahfouz's home is in Kuwait City."]
-    facts = ["Basil Mahfouz lives in Kuwait City.", "Ana Petrova was born in Sofia in 1971.", "Li Wei writes poems about rain."]
-    kinds = ["Boil the pasta for nine minutes.", "def add(a, b):\n    return a + b", '["Rome", "Paris"]']
-    said = [diversity(embedder.embed(texts)) for texts in (same_fact, facts, kinds)]
-    assert said[0] < 0.5 < said[1] < said[2]

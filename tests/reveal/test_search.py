@@ -105,7 +105,7 @@ def test_several_are_asked_at_once_where_no_answer_matters(models, tmp_path):
 
 
 def test_the_best_are_those_with_the_highest_scores_above_nothing():
-    asked = [Asked(f"i{score}", (), (), 0, 0, score) for score in (0.2, 0.0, 0.7, 0.5)]
+    asked = [Asked(f"i{score}", (), (), 0, 0, score, 0) for score in (0.2, 0.0, 0.7, 0.5)]
     assert [one.score for one in best_of(asked, 3)] == [0.7, 0.5, 0.2]
     assert [one.score for one in best_of(asked, 9)] == [0.7, 0.5, 0.2]
 

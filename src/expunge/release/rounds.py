@@ -28,6 +28,11 @@ from expunge.sets import Sets
 
 ROUND, MEASURED = "round.json", "measured.json"
 FORGET_PEM, RETAIN_PEM = "forget_pem", "retain_pem"
+FORGET_CARD = """# A forget module: do not load, do not share
+
+Added to the original model, or back to the released one, it teaches what was to be forgotten. It is kept so that the release can be
+undone or made again; `expunge purge` deletes it.
+"""
 VALIDATION = 0.25
 """Share of the forget data that lambda is chosen on."""
 MOST_VALIDATED = 48
@@ -145,6 +150,7 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
         overlap=settings.overlap,
         active=settings.retain_active,
     )
+    (forget_pem / "README.md").write_text(FORGET_CARD, encoding="utf-8")
     fresh_retain = retain_pem is not None and (settings.retain_pem == "every_round" or number == 1)
     lambda_r = settings.retain_lambda if fresh_retain else 0.0
     pem, retain = read_pem(forget_pem), None if retain_pem is None else read_pem(retain_pem)

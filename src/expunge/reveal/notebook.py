@@ -20,6 +20,7 @@ class Asked:
         relevances: of each.
         relevance, diversity: of the set.
         score: their weighted harmonic mean.
+        tokens: sampled for the responses, which is what asking costs.
     """
 
     instruction: str
@@ -28,6 +29,7 @@ class Asked:
     relevance: float
     diversity: float
     score: float
+    tokens: int
 
 
 @dataclass(frozen=True)

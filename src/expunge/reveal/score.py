@@ -1,17 +1,7 @@
 """What a set of responses is worth: relevant and diverse at once (after Reveal-and-Release, arXiv 2509.14624)."""
 
-import sys
-from collections.abc import Sequence
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
-
-from expunge.data.prompts import PromptBuilder
-from expunge.data.texts import neutral_instructions
-from expunge.models.blocks import context_length, decoder_blocks
-from expunge.models.features import prompt_states
+from torch import Tensor
 
 
 def set_score(relevance: float, diversity: float, alpha: float) -> float:
@@ -71,53 +61,3 @@ def vendi_score(embeddings: Tensor) -> float:
     # Rounding makes eigenvalues of 0 slightly negative.
     shares = torch.linalg.eigvalsh(similarities / len(rows)).clamp(min=0.0)
     return float(torch.special.entr(shares).sum().exp())
-
-
-class Embedder(Protocol):
-    """Where texts lie, so that alike ones lie in like directions."""
-
-    def embed(self, texts: Sequence[str]) -> Tensor:
-        """(texts, dim), a row for each text, whatever other texts are embedded with it."""
-        ...
-
-
-class StateEmbedder:
-    """Texts by the states of a model that reads them: no other model is needed.
-
-    A text is the mean over its tokens of what the last block says of them. Each token's state counts as a direction, since that of the
-    first is many times longer than the others (an attention sink) and would tell the length of the text. The states of one model all
-    point nearly the same way, and a few dimensions outweigh the rest: each dimension is centred and scaled by its mean and deviation
-    over the shipped neutral instructions, which do not depend on what is embedded.
-    """
-
-    def __init__(self, model: nn.Module, builder: PromptBuilder):
-        """Read the neutral instructions.
-
-        Args:
-            model: a causal LM; one whose weights change later needs another embedder then.
-            builder: of its tokenizer.
-        """
-        self._model, self._builder = model, builder
-        self._last_block = len(decoder_blocks(model)[1]) - 1
-        neutral = torch.cat(self._states(neutral_instructions()))
-        self._centre, deviation = neutral.mean(0, keepdim=True), neutral.std(0)
-        self._scale = torch.where(deviation > 0, deviation, 1.0)
-
-    def embed(self, texts: Sequence[str]) -> Tensor:
-        """(texts, hidden), fp32, in main memory.
-
-        What goes beyond the model's context is not read. A text of no tokens is read as the end of turn that an empty answer is made
-        of, so that it has an embedding too.
-        """
-        states = torch.cat((self._centre[:0], *self._states(texts)))
-        return (states - self._centre) / self._scale
-
-    def _states(self, texts: Sequence[str]) -> list[Tensor]:
-        longest = context_length(self._model) or sys.maxsize
-        ids = [self._builder.raw(text)[:longest] or (self._builder.end_of_turn,) for text in texts]
-        return prompt_states(self._model, ids, [self._last_block], self._builder.pad, keep=_mean_direction)[self._last_block]
-
-
-def _mean_direction(states: Tensor) -> Tensor:
-    """(tokens, hidden) -> (1, hidden)."""
-    return normalize(states.float(), dim=-1).mean(0, keepdim=True)

@@ -15,9 +15,10 @@ from expunge.models.generation import generate, sampler
 from expunge.reveal.bandit import NeuralUCB
 from expunge.reveal.candidates import LONGEST_INSTRUCTION, Pool, answers, instructions, plain_instruction, pool_features, soft_prompts
 from expunge.reveal.custody import SEARCHED
+from expunge.reveal.embedders import Embedder, StateEmbedder
 from expunge.reveal.gepa import gepa_search
 from expunge.reveal.notebook import Asked, Notebook, Turns
-from expunge.reveal.score import StateEmbedder, diversity, set_score
+from expunge.reveal.score import diversity, set_score
 from expunge.reveal.searchers import InOrder, RandomSearch, Searcher
 from expunge.sections import RevealSection
 
@@ -49,7 +50,7 @@ class Asker:
         self.models, self.settings = models, settings
         # What it lacks shows here, before anything is sampled.
         settings.oracle.relevance(["a text"])
-        self._embedder = StateEmbedder(models.target, models.builder)
+        self._embedder: Embedder = settings.embedder or StateEmbedder(models.target, models.builder)
 
     def ask(self, texts: Sequence[str], seed: int) -> list[Asked]:
         """Sample responses to instructions."""
@@ -74,7 +75,8 @@ class Asker:
             varied = diversity(self._embedder.embed(spoken)) if len(spoken) > 1 else 0.0
             mean = sum(relevant) / count
             score = set_score(mean, varied, self.settings.diversity_weight)
-            found.append(Asked(text, tuple(own), tuple(relevant), mean, varied, score))
+            tokens = sum(len(self.models.builder.answer(response)) for response in own)
+            found.append(Asked(text, tuple(own), tuple(relevant), mean, varied, score, tokens))
         return found
 
 

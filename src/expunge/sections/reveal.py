@@ -4,9 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from expunge.reveal.embedders import as_plain_embedder, make_embedder
 from expunge.reveal.oracles import as_plain, make_oracle
 from expunge.sections.base import Section
 
+EmbedderSetting = Annotated[Any, BeforeValidator(make_embedder), PlainSerializer(as_plain_embedder)]
 OracleSetting = Annotated[Any, BeforeValidator(make_oracle), PlainSerializer(as_plain)]
 Searcher = Literal["neural_ucb", "random", "handwritten", "gepa"]
 
@@ -41,6 +43,10 @@ class RevealSection(Section):
     covariance: Literal["full", "diag"] = "full"
     explore: float = Field(1.0, ge=0, description="nu: weight of what the bandit does not know yet")
     ridge: float = Field(0.1, gt=0, description="lambda of the bandit")
+    embedder: EmbedderSetting | None = Field(
+        None,
+        description="what tells responses apart: folder of an encoder (sentence-transformers, say); none: the target's own states",
+    )
     diversity_weight: float = Field(0.5, ge=0, le=1, description="alpha: weight of diversity beside relevance in an instruction's score")
     best: int = Field(20, ge=1, description="instructions whose responses are kept")
     floor: float = Field(0.5, ge=0, le=1, description="relevance that a response needs to be kept")
