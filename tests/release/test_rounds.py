@@ -121,6 +121,16 @@ def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for
         reread_sets(run)
 
 
+def test_a_task_is_measured_around_each_round_and_keeps_its_own_records(tiny_model_dir, tiny_data, tmp_path):
+    task = {"name": "people", "forgotten": 1, "kept": 2, "max_new_tokens": 2}
+    given = {"model": str(tiny_model_dir), "data": {"forget": str(tiny_data[0])}, "task": task, "out": str(tmp_path / "run")}
+    run = release(make_recipe({**given, "release": {"rounds": 1, "pem": PEM, "lambda_tries": 1, "utility_drop_max": 0.9}}), Display())
+    assert run.info["data"]["retain"]["source"] == "the task's own records"
+    before, after = curve(run)
+    assert before["neutral_perplexity"] != after["neutral_perplexity"]
+    assert before["retain_told"] == after["retain_told"] == 0.0
+
+
 class Stopping(Display):
     """A display that stops the work where the n-th thing would begin to be shown."""
 
