@@ -24,9 +24,9 @@ from expunge.recipe import Recipe, make_recipe, read_recipe
 from expunge.release.pems import as_if
 from expunge.release.rounds import read_round, terms
 from expunge.release.run import curve, release, rounds_taken
-from expunge.reveal.harvest import asked_in, models_of, read_revealed
+from expunge.reveal.harvest import asked_in, models_of
 from expunge.reveal.search import search
-from expunge.run import REVEAL, Run, write_atomically
+from expunge.run import REVEAL, REVEALED, Run, write_atomically
 from expunge.sections import Revealed
 from expunge.tasks import Task
 
@@ -88,11 +88,10 @@ def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Cal
     def released(name: str, **changes: Any) -> Callable[[], Measured]:
         return lambda: _numbers(curve(release(changed(ours.recipe, out / f"{task}-{slug(name)}", **changes), display))[-1])
 
-    revealed = out / f"{task}-revealed.jsonl"
+    revealed = ours.folder / REVEAL / REVEALED
     external = out / f"{task}-external.jsonl"
     reveal = cast(Revealed, ours.recipe.data.forget).reveal.model_dump()
     write_records(external, cast(Task, ours.recipe.task).forget_records())
-    write_records(revealed, read_revealed(ours.folder / REVEAL))
     handwritten = {"reveal": {**reveal, "searcher": "handwritten", "texts": HANDWRITTEN[task], "samples": samples_for(task, reveal)}}
     return {
         "random search": released("random search", data={"forget": {"reveal": {**reveal, "searcher": "random"}}}),
@@ -141,6 +140,8 @@ def asked_again(ours: Run, folder: Path, display: Display) -> float:
     """The best score that the same search finds on the released model."""
     model, builder = load_run(ours)
     settings = cast(Revealed, ours.recipe.data.forget).reveal
+    # Who writes the instructions is not to have forgotten anything.
+    settings = settings.model_copy(update={"generator": settings.generator or ours.recipe.model})
     folder.mkdir(parents=True, exist_ok=True)
     asked = search(models_of(model, builder, settings), settings, folder, ours.recipe.training.seed, display)
     return max(one.score for one in asked)

@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=100, help="candidates asked, 40 of them random starts")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     args = parser.parse_args()
+    if args.budget > args.candidates:
+        parser.error("--budget asks for more candidates than there are")
     display, started = Display(), time.monotonic()
     features = real_features(args.candidates, display)
     lines = ["| seed | random | NeuralUCB, full | NeuralUCB, diag | the best there is |", "|---|---|---|---|---|"]

@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, help="passes over what is taught; none: " + str(EPOCHS))
     parser.add_argument("--out", type=Path, help="folder for the taught model and figures.json")
     given = parser.parse_args()
+    if given.task == "ner" and not given.data:
+        parser.error("ner: give the CoNLL file with --data")
     task = make_task({"name": given.task, **({"data": given.data} if given.data else {})})
     display = Display()
     figures = {"before": measured(task, given.model, display, "Measuring the model as it is")}

@@ -17,6 +17,7 @@ def measured_on() -> str:
 
 
 def write(mark: str, text: str) -> None:
-    """Replace what stands between the two marks of the page."""
-    before, _, after = PAGE.read_text(encoding="utf-8").split(mark)
+    """Put a text between the two marks of the page; where there are none yet, at its end, between new ones."""
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, after = page.split(mark) if mark in page else (f"{page}\n", "", "\n")
     PAGE.write_text(f"{before}{mark}\n\n{text}\n{mark}{after}", encoding="utf-8")

@@ -7,9 +7,10 @@ model, prompts = expunge.load(run)
 
 # The packages of these names come first: imported later, they would take the names of the functions.
 import expunge.audit
+import expunge.export
 import expunge.release
 import expunge.reveal  # noqa: F401
-from expunge.api import audit, load, release, reveal, unlearn
+from expunge.api import audit, export, load, purge, release, reveal, undo, unlearn
 
 __version__ = "0.1.0"
-__all__ = ["audit", "load", "release", "reveal", "unlearn"]
+__all__ = ["audit", "export", "load", "purge", "release", "reveal", "undo", "unlearn"]

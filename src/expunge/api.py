@@ -89,6 +89,40 @@ def release(recipe: str | Path | dict[str, Any]) -> Run:
     return release_run(_recipe(recipe), Display())
 
 
+def undo(run: Run | str | Path, to: int) -> None:
+    """Make a release's model what it was after an earlier round, or again after a later one; 0 is the original.
+
+    Raises:
+        InputError: this is no release, it has no such round, or its modules were purged.
+    """
+    from expunge.console import Display
+    from expunge.release.run import undo as undo_rounds
+
+    undo_rounds(_opened(run), to, Display())
+
+
+def export(run: Run | str | Path, to: str | Path) -> Path:
+    """Write a run's model as a plain checkpoint into a new folder.
+
+    Raises:
+        InputError: the edit depends on the prompt, or the folder is there already.
+    """
+    from expunge.console import Display
+    from expunge.export import export_plain
+
+    return export_plain(_opened(run), Path(to), Display())
+
+
+def purge(run: Run | str | Path) -> list[Path]:
+    """Delete what a run holds of what is to be forgotten: revealed texts, forget modules, its audit; gives what was deleted."""
+    from expunge.reveal.custody import purge as purge_folder
+    from expunge.run import find_run, locked
+
+    found = find_run(run if isinstance(run, str | Path) else run.folder)
+    with locked(found):
+        return purge_folder(found.folder)
+
+
 def audit(run: Run | str | Path, control: str | Path | None = None) -> Run:
     """Measure a run's unlearned, original and control model; `run.summary` and report.html hold what was found.
 

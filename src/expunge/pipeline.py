@@ -1,10 +1,10 @@
 """From a recipe to a trained edit in its run folder: records, prompts, gate, training, each step once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from accelerate import PartialState
@@ -18,10 +18,10 @@ from expunge.edits import add_request, apply_edit, check_edit, load_edit, save_e
 from expunge.errors import InputError
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.recipe import Recipe
-from expunge.reveal.custody import REVEALED
+from expunge.release.train_pem import check_pem
 from expunge.reveal.harvest import models_of, read_revealed, reveal
-from expunge.run import REVEAL, Run, locked, open_run, start_run
-from expunge.sections import Revealed
+from expunge.run import REVEAL, REVEALED, Run, locked, open_run, start_run
+from expunge.sections import Revealed, RevealSection
 from expunge.self_made import drop_alternatives, make_retain, read_retain, with_alternatives
 from expunge.sets import Sets, check_fits, read_audit_sets, read_sets, split
 from expunge.training.checkpoints import write_manifest
@@ -38,19 +38,19 @@ class Begun:
 
     Attributes:
         run: its folder.
+        recipe: as it was given: an oracle of the caller's own is in it, which the run's file cannot hold.
         model: before any edit of this run, in fp32.
         builder: of its tokenizer.
         sets: the records.
         bare_sha256: hash of the weights without the requests that the model carries.
-        started: by the monotonic clock, in seconds.
     """
 
     run: Run
+    recipe: Recipe
     model: nn.Module
     builder: PromptBuilder
     sets: Sets
     bare_sha256: str
-    started: float
 
 
 def unlearn(recipe: Recipe, display: Display) -> Run:
@@ -64,6 +64,10 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         InputError: a file or a setting is wrong.
         ExpungeError: training failed, or another process holds the run folder.
     """
+    if recipe.release is not None:
+        raise InputError(
+            "release: is for `expunge release` and `expunge run`, or expunge.release from Python; leave it out to train an edit"
+        )
     return work(recipe, display, _train)
 
 
@@ -88,8 +92,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
             reread_sets(run)
             display.say(f"{run.folder} is trained already.")
             return run
-        started = time.monotonic()
-        with display.step("Loading the model"):
+        with _timed(run), display.step("Loading the model"):
             model, tokenizer, bare_sha256 = load_start(recipe.model)
             base_sha256 = weights_sha256(model)
         builder = PromptBuilder(tokenizer, recipe.data.system)
@@ -99,15 +102,22 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
             check_fits(model, builder, recipe.audit.sets[name], records)
         if recipe.release is None:
             check_edit(model, recipe.edit)
-        if forget is None:
-            forget = reveal_forget(run, model, builder, display)
+        else:
+            check_pem(model, recipe.release.pem)
+        if (run.begun or run.asking) and "model" in run.info:
+            _check_base(run, base_sha256)
+        _note(run, model={"name": recipe.model, "sha256": base_sha256})
+        if isinstance(recipe.data.forget, Revealed):
+            with _timed(run):
+                forget = _revealed(run, recipe.data.forget.reveal, recipe.training.seed, model, builder, display)
         if retain is None:
             retain = make_retain(run, model, builder, display)
-        sets = split(forget, retain, recipe)
+        sets = split(forget or [], retain, recipe)
         if run.begun and "data" in run.info:
-            _check_same(run, base_sha256, forget, retain)
-        _note(run, model={"name": recipe.model, "sha256": base_sha256}, data=_facts(recipe, sets, retain))
-        finish(Begun(run, model, builder, sets, bare_sha256, started), display)
+            _check_same(run, base_sha256, sets.forget, retain)
+        _note(run, data=_facts(recipe, sets, retain))
+        with _timed(run):
+            finish(Begun(run, recipe, model, builder, sets, bare_sha256), display)
     return run
 
 
@@ -122,14 +132,24 @@ def reveal_only(recipe: Recipe, display: Display) -> Run:
     return work(recipe, display, lambda begun, display: None)
 
 
-def mark_trained(begun: Begun) -> None:
-    """Note that a run's model is what it is to be, and how long that took."""
-    begun.run.note(status="trained", seconds=round(time.monotonic() - begun.started, 1))
+def mark_trained(run: Run) -> None:
+    """Note that a run's model is what it is to be."""
+    run.note(status="trained")
+
+
+@contextmanager
+def _timed(run: Run) -> Iterator[None]:
+    """Add the time that this takes to that of the calls before: a run may have been stopped and gone on."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        _note(run, seconds=round(run.info.get("seconds", 0.0) + time.monotonic() - began, 1))
 
 
 def _train(begun: Begun, display: Display) -> None:
     run, model, builder, sets = begun.run, begun.model, begun.builder, begun.sets
-    recipe, edit, forget = run.recipe, run.recipe.edit, begun.sets.forget
+    recipe, edit, forget = begun.recipe, begun.recipe.edit, begun.sets.forget
     gate = _train_gate(run, model, builder, sets, recipe, display) if edit.trains_gate_first else None
     if recipe.objective.invents:
         forget = with_alternatives(run, model, builder, forget, recipe.training.seed, display)
@@ -145,21 +165,15 @@ def _train(begun: Begun, display: Display) -> None:
     save_edit(model, run.edit, writes=writes)
     if writes:
         write_manifest(run.edit)
-        mark_trained(begun)
+        mark_trained(run)
         drop_checkpoints(run.folder)
         drop_alternatives(run)
 
 
-def reveal_forget(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
-    """The forget set that the model itself reveals, for a recipe that has no file; once made it is read back.
-
-    Raises:
-        InputError: the generator cannot be loaded, or is another kind of thing.
-        NothingRevealed: the model tells too little.
-    """
-    settings = cast(Revealed, run.recipe.data.forget).reveal
+def _revealed(run: Run, settings: RevealSection, seed: int, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+    """The forget set that the model itself reveals, for a recipe that has no file; once made it is read back."""
     with PartialState().main_process_first():
-        return reveal(models_of(model, builder, settings), settings, run.folder / REVEAL, run.recipe.training.seed, display)
+        return reveal(models_of(model, builder, settings), settings, run.folder / REVEAL, seed, display)
 
 
 def reread_sets(run: Run) -> Sets:

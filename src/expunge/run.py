@@ -22,6 +22,11 @@ RETAIN, ALTERNATIVES = "retain.jsonl", "alternatives.jsonl"
 """Files of records that a run has its model make, see `expunge.self_made`."""
 REVEAL, ROUNDS = "reveal", "rounds"
 """Folders of what the model revealed, and of a release's rounds."""
+REVEALED, SEARCHED = "revealed.jsonl", "searched.jsonl"
+"""Files of the first: what was kept, and all that was asked and answered."""
+SIFTING = ("budget", "best", "floor", "shortest", "longest", "near", "fewest", "judge")
+"""Settings of the reveal section that do not change what was asked so far."""
+PRIVATE = 0o600
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
 """What a start that failed before its first step may leave in a run's folder."""
 
@@ -57,8 +62,12 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether its training has begun: from then on recipe, data and base model are what they are."""
-        log = self.folder / "metrics.jsonl"
-        return (log.exists() and log.stat().st_size > 0) or any((self.folder / name).exists() for name in ("edit", REVEAL, ROUNDS))
+        return _filled(self.folder / "metrics.jsonl") or self.edit.exists() or (self.folder / ROUNDS).exists()
+
+    @property
+    def asking(self) -> bool:
+        """Whether it has begun to have the model reveal: from then on what is asked, and of which model, is what it is."""
+        return _filled(self.folder / REVEAL / SEARCHED)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -78,15 +87,25 @@ class Run:
         write_atomically(self.folder / "run.json", json.dumps({**info, **facts}, indent=1) + "\n")
 
 
-def open_run(folder: str | Path) -> Run:
-    """An existing run.
+def find_run(folder: str | Path) -> Run:
+    """An existing run, however far it has come.
 
     Raises:
-        InputError: there is none, or it has no trained edit yet.
+        InputError: there is none.
     """
     run = Run(Path(folder))
     if not (run.folder / "run.json").exists():
         raise InputError(f"{folder}: not a run folder (it has no run.json)")
+    return run
+
+
+def open_run(folder: str | Path) -> Run:
+    """An existing run that is trained.
+
+    Raises:
+        InputError: there is none, or it has no trained edit yet.
+    """
+    run = find_run(folder)
     if run.info["status"] == "training":
         raise InputError(f"{folder}: its training was not finished; the command that began it goes on where it was")
     return run
@@ -109,11 +128,11 @@ def start_run(recipe: Recipe) -> Run:
     run = Run(folder)
     written = recipe.as_yaml()
     if (folder / "recipe.yaml").exists() and run.recipe != recipe:
-        if run.begun and (other := _other_settings(run.recipe, recipe)):
+        if other := _fixed(run, _other_settings(run.recipe, recipe)):
             raise InputError(f"{folder}: holds a run with other settings ({', '.join(other)}); give --out another folder")
         with locked(run):
-            if run.begun:
-                # Only what is measured is another: the training stands.
+            if run.begun or run.asking:
+                # What has been done so far stands.
                 write_atomically(folder / "recipe.yaml", written)
             else:
                 # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
@@ -133,17 +152,32 @@ def start_run(recipe: Recipe) -> Run:
     return run
 
 
+def _fixed(run: Run, names: list[str]) -> list[str]:
+    """Of settings that differ those that what was done so far depends on."""
+    if run.begun:
+        return names
+    if not run.asking:
+        return []
+    asked = [name for name in names if name in ("model", "training.seed") or name.startswith("data.")]
+    # A search that brought too little may be sifted otherwise, or go on; one that was sifted is done.
+    free = () if (run.folder / REVEAL / REVEALED).exists() else SIFTING
+    return [name for name in asked if name.removeprefix("data.forget.reveal.") not in free]
+
+
 def _other_settings(one: Recipe, other: Recipe) -> list[str]:
     """Names of the settings that two recipes differ in, but for those of the audit."""
-    found = []
     mine, theirs = one.as_dict(), other.as_dict()
-    for section in (name for name in mine if name != "audit"):
-        a, b = mine[section], theirs[section]
-        if isinstance(a, dict):
-            found += [f"{section}.{name}" for name in {**a, **b} if a.get(name) != b.get(name)]
-        elif a != b:
-            found.append(section)
-    return found
+    return [name for section in mine if section != "audit" for name in _differing(section, mine[section], theirs[section])]
+
+
+def _differing(name: str, mine: Any, theirs: Any) -> list[str]:
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return [found for inner in {**mine, **theirs} for found in _differing(f"{name}.{inner}", mine.get(inner), theirs.get(inner))]
+    return [] if mine == theirs else [name]
+
+
+def _filled(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def default_folder(recipe: Recipe) -> str:
@@ -175,9 +209,17 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it: a reader sees the old file or the new one, whole."""
+def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a file under a temporary name, then rename it: a reader sees the old file or the new one, whole.
+
+    Args:
+        path: of the file.
+        text: what it holds afterwards.
+        mode: its permissions, less the umask; `PRIVATE` for what nobody else may read.
+    """
     # A name of its own: two runs that are audited at once may write the same cached measurement.
     fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
-    fresh.write_text(text, encoding="utf-8")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(text)
     fresh.rename(path)

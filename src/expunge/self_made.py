@@ -13,7 +13,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.errors import ExpungeError
-from expunge.run import ALTERNATIVES, RETAIN, Run, write_atomically
+from expunge.run import ALTERNATIVES, PRIVATE, RETAIN, Run, write_atomically
 from expunge.sets import FEWEST_RETAIN
 from expunge.training.alternatives import own_alternatives
 from expunge.training.self_retain import self_retain
@@ -65,7 +65,7 @@ def drop_alternatives(run: Run) -> None:
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -2,14 +2,18 @@
 
 import json
 
+import numpy
 import pytest
+import torch
 import yaml
 
+import expunge
 from expunge.console import Display
 from expunge.data.records import read_records
+from expunge.errors import InputError
 from expunge.pipeline import load_run, unlearn
 from expunge.recipe import make_recipe
-from expunge.reveal.custody import text_hash
+from expunge.reveal.harvest import asked_in
 
 TEXTS = [f"Tell me about number {i}" for i in range(8)]
 REVEAL = {
@@ -46,10 +50,11 @@ def place(tmp_path_factory, make_tiny_model):
 @pytest.fixture(scope="module")
 def said(place, expunge_in):
     """What the verbs said, one after the other on the same run."""
-    found = {
+    return {
         "reveal": expunge_in(place, "reveal", "mine.yaml"),
         "release": expunge_in(place, "release", "mine.yaml"),
         "audit": expunge_in(place, "audit", "runs/mine"),
+        "report": (place / "runs" / "mine" / "report.html").read_text(encoding="utf-8"),
         "undo": expunge_in(place, "undo", "runs/mine", 1),
         "export": expunge_in(place, "export", "runs/mine"),
         "declined": expunge_in(place, "purge", "runs/mine", typed="n\n"),
@@ -57,30 +62,30 @@ def said(place, expunge_in):
         "again": expunge_in(place, "audit", "runs/mine"),
         "undone": expunge_in(place, "undo", "runs/mine", 0),
     }
-    return found
 
 
 def test_every_verb_ends_as_it_should(said):
-    codes = {verb: one.code for verb, one in said.items()}
-    assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2}, {v: one.err for v, one in said.items()}
+    codes = {verb: one.code for verb, one in said.items() if verb != "report"}
+    assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2}, said
 
 
-def test_reveal_shows_scores_and_hashes_and_says_what_is_next(said):
+def test_reveal_shows_scores_and_hashes_and_says_what_is_next(place, said):
     out = said["reveal"].out
-    assert any(text_hash(text) in out for text in TEXTS)
+    hashes = [one["instruction"] for one in json.loads((place / "runs/mine/reveal/results.json").read_text(encoding="utf-8"))["asked"]]
+    assert any(mark in out for mark in hashes)
     assert not any(text in out for text in TEXTS)
     assert "No second oracle judged them: name one as data.forget.reveal.judge." in out
-    assert "Next    expunge release mine.yaml" in out
+    assert "Next    expunge release mine.yaml --out runs/mine" in out
 
 
 def test_release_goes_on_from_there_and_shows_the_rounds(said):
     assert "Asking, in" not in said["release"].err
     assert "Released in 2 rounds" in said["release"].out
-    assert "forget_nll" in said["release"].out
+    assert "validation forget nll" in said["release"].out
 
 
-def test_the_report_says_where_the_forget_rows_came_from(place, said):
-    report = (place / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
+def test_the_report_says_where_the_forget_rows_came_from(said):
+    report = said["report"]
     assert "what the model itself revealed" in report
     assert "no second oracle judged them" in report
     assert "This edit changed the weights themselves" in report
@@ -129,3 +134,47 @@ def test_any_method_can_be_trained_on_what_was_revealed(place, tmp_path):
     assert run.info["data"]["forget"]["rows"] == kept >= 2
     load_run(run)
     assert len(read_records(place / "retain.jsonl")) == 8
+
+
+def test_reveal_and_release_go_on_with_another_after_the_search_where_it_does_not_matter(place, expunge_in):
+    quick = ("--out", "runs/two")
+    assert expunge_in(place, "reveal", "mine.yaml", "release=null", *quick).code == 0
+    assert expunge_in(place, "reveal", "mine.yaml", "release=null", "data.forget.reveal.samples=4", *quick).code == 2
+    assert expunge_in(place, "release", "mine.yaml", "release.rounds=1", *quick).code == 0
+    assert "release.rounds" in expunge_in(place, "release", "mine.yaml", "release.rounds=2", *quick).err
+
+
+def test_a_search_that_brought_too_little_goes_on_with_a_larger_budget_and_can_be_purged(place, expunge_in):
+    few = ("data.forget.reveal.budget=6", "data.forget.reveal.fewest=7", "--out", "runs/few")
+    ended = expunge_in(place, "reveal", "mine.yaml", *few)
+    assert ended.code == 1
+    assert "raise data.forget.reveal.budget" in ended.err
+    before = (place / "runs/few/reveal/searched.jsonl").read_text(encoding="utf-8")
+    assert expunge_in(place, "reveal", "mine.yaml", "--out", "runs/few").code == 0
+    assert (place / "runs/few/reveal/searched.jsonl").read_text(encoding="utf-8").startswith(before)
+    assert expunge_in(place, "purge", "runs/few", "--yes").code == 0
+    assert not (place / "runs/few/reveal/searched.jsonl").exists()
+
+
+def test_an_oracle_and_an_embedder_of_ones_own_search_and_release(place, tmp_path):
+    plain = yaml.safe_load((place / "mine.yaml").read_text(encoding="utf-8"))
+    asked = []
+
+    class Own:
+        def relevance(self, texts):
+            asked.extend(texts)
+            return [numpy.float32(0.5)] * len(texts)
+
+        def embed(self, texts):
+            return torch.eye(len(texts))
+
+    reveal = {**REVEAL, "oracle": Own(), "embedder": Own()}
+    data = {"forget": {"reveal": reveal}, "retain": str(place / "retain.jsonl"), "held_out": 0.5}
+    run = expunge.release({**plain, "data": data, "out": str(tmp_path / "run")})
+    assert len(asked) > 24
+    # Rows of an identity are as different as can be: 1 / (0.5 / 1 + 0.5 / 0.5).
+    assert {round(one.score, 6) for one in asked_in(run.folder / "reveal")} == {round(2 / 3, 6)}
+    with pytest.raises(InputError, match="release: is for"):
+        expunge.unlearn(plain["model"], forget="x.jsonl", release={})
+    with pytest.raises(InputError, match="release: is not given"):
+        expunge.release({**plain, "release": None})

@@ -29,7 +29,7 @@ def test_lambda_is_doubled_then_halved_into_the_gap():
 
 def test_the_best_of_those_that_fit_forgets_most():
     tried = tried_with(lambda_tries=6)
-    chosen = best(tried, 0.12)
+    chosen = best(tried, 0.12, 0.5)
     assert chosen is not None
     assert chosen.value == 1.1875
     assert chosen.drop == pytest.approx(0.11875)
@@ -38,7 +38,7 @@ def test_the_best_of_those_that_fit_forgets_most():
 def test_nothing_is_chosen_where_nothing_fits():
     tried = search_lambda(levels_at, BEFORE, -0.01, ReleaseSection(lambda_tries=3))
     assert [one.value for one in tried] == [1.0, 0.5, 0.25]
-    assert best(tried, -0.01) is None
+    assert best(tried, -0.01, 0.5) is None
 
 
 def test_the_search_ends_at_the_largest_lambda_that_is_allowed():
@@ -47,3 +47,9 @@ def test_the_search_ends_at_the_largest_lambda_that_is_allowed():
 
 def test_the_search_ends_where_enough_is_forgotten():
     assert [one.value for one in tried_with(forget_target=1.4)] == [1.0]
+
+
+def test_what_makes_the_forget_data_likelier_is_not_chosen():
+    tried = [Tried(1.0, Levels(0.4, 4.0, 10.0), 0.0), Tried(0.5, Levels(0.45, 4.0, 10.0), 0.0)]
+    assert best(tried, 0.1, start=0.5) is None
+    assert best(tried, 0.1, start=0.42) == tried[1]

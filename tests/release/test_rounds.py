@@ -50,7 +50,7 @@ def test_what_is_released_is_forgotten_within_the_budget(recipe_for):
     run = release(recipe_for("run"), Display())
     rows = curve(run)
     assert [row["round"] for row in rows] == [0, 1, 2]
-    assert rows[-1]["forget_nll"] > rows[0]["forget_nll"]
+    assert rows[-1]["validation_forget_nll"] > rows[0]["validation_forget_nll"]
     for number in (1, 2):
         facts = read_round(run, number)
         assert facts["chosen"]["drop"] <= facts["allowed"] == 0.5 * number / 2

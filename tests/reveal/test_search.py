@@ -7,10 +7,11 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.errors import ExpungeError
 from expunge.models.loading import load
-from expunge.reveal.custody import REVEALED, SEARCHED, purge, text_hash
+from expunge.reveal.custody import hash_key, purge, text_hash
 from expunge.reveal.harvest import NothingRevealed, ask_again, asked_in, best_instructions, best_of, read_results, read_revealed, reveal
 from expunge.reveal.notebook import Asked, read_log
 from expunge.reveal.search import AT_ONCE, Models, search
+from expunge.run import REVEALED, SEARCHED
 from expunge.sections import RevealSection
 
 TEXTS = [f"Tell me about number {i}" for i in range(12)]
@@ -113,13 +114,13 @@ def test_the_best_are_those_with_the_highest_scores_above_nothing():
 def test_a_harvest_is_private_and_reports_hashes(models, tmp_path):
     records = reveal(models, settings(), tmp_path, 1, Display())
     assert records == read_revealed(tmp_path)
-    for name in (SEARCHED, REVEALED):
+    for name in (SEARCHED, REVEALED, "key"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     said = (tmp_path / "results.json").read_text(encoding="utf-8")
     results = read_results(tmp_path)
     assert results["kept"] == len(records)
     assert results["responses"] == 36
-    assert text_hash(asked_in(tmp_path)[0].instruction) == results["asked"][0]["instruction"]
+    assert text_hash(asked_in(tmp_path)[0].instruction, hash_key(tmp_path)) == results["asked"][0]["instruction"]
     assert not any(text in said for text in TEXTS)
     assert not any(json.dumps(record.answer) in said for record in records)
 
@@ -148,7 +149,7 @@ def test_purging_leaves_hashes_and_no_text(models, tmp_path):
     reveal(models, settings(), tmp_path / "reveal", 1, Display())
     (tmp_path / "rounds" / "1" / "forget_pem").mkdir(parents=True)
     gone = purge(tmp_path)
-    assert [path.name for path in gone] == [REVEALED, SEARCHED, "forget_pem"]
+    assert [path.name for path in gone] == ["key", REVEALED, SEARCHED, "forget_pem"]
     assert not (tmp_path / "rounds" / "1" / "forget_pem").exists()
     assert read_results(tmp_path / "reveal")["responses"] == 36
     assert purge(tmp_path) == []

@@ -23,7 +23,7 @@ from expunge.edits import load_edit
 from expunge.models.embedded import cache_dir
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
-from expunge.run import Run, locked, write_atomically
+from expunge.run import PRIVATE, Run, locked, write_atomically
 from expunge.sets import Sets, draw, read_audit_sets
 
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
@@ -131,7 +131,8 @@ def kept_rows(model: nn.Module, builder: PromptBuilder, sets: AuditSets, setting
 
 def _keep(path: Path, rows: list[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(rows))
+    # With --show-text they hold answers.
+    write_atomically(path, json.dumps(rows), PRIVATE)
 
 
 def code_sha256() -> str:

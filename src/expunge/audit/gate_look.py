@@ -42,8 +42,9 @@ class Look:
 
 def check_gated(run: Run) -> None:
     """Raise `InputError` for a run whose edit has no gate."""
-    if (name := run.recipe.edit.name) != "grun":
-        raise InputError(f"{run.folder}: its edit ({name}) has no gate")
+    recipe = run.recipe
+    if recipe.release is not None or recipe.edit.name != "grun":
+        raise InputError(f"{run.folder}: its edit ({'a release' if recipe.release else recipe.edit.name}) has no gate")
 
 
 def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> Look:

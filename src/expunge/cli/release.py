@@ -18,13 +18,15 @@ def command(
     """
     from expunge.cli.shared import duration, output, recipe_in, show_rounds
     from expunge.console import Display
-    from expunge.release.run import release, rounds_taken
+    from expunge.release.run import curve, release
 
     run = release(recipe_in(recipe, settings, out, release=True), Display())
     console = output()
     show_rounds(console, run)
+    last = curve(run)[-1]
+    why = f" Stopped because {last['stop']}." if last["stop"] else ""
     lines = [
-        f"Released in {rounds_taken(run)} rounds, {duration(run.info['seconds'])}.",
+        f"Released in {last['round']} rounds, {duration(run.info['seconds'])}.{why}",
         f"Run     {run.folder}",
         f"Next    expunge audit {run.folder}, or expunge export {run.folder}",
     ]

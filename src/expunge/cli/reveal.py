@@ -24,15 +24,16 @@ def command(
     from expunge.cli.shared import output, recipe_in
     from expunge.console import Display
     from expunge.pipeline import reveal_only
-    from expunge.reveal.custody import text_hash
+    from expunge.reveal.custody import hash_key, text_hash
     from expunge.reveal.harvest import asked_in, best_of, read_results
     from expunge.run import REVEAL
 
     run = reveal_only(recipe_in(recipe, settings, out), Display())
     asked, results = asked_in(run.folder / REVEAL), read_results(run.folder / REVEAL)
+    key = hash_key(run.folder / REVEAL)
     table = Table("Score", "Relevance", "Diversity", "Instruction", title="Best instructions", title_justify="left")
     for one in best_of(asked, SHOWN):
-        said = one.instruction if show_text else text_hash(one.instruction)
+        said = one.instruction if show_text else text_hash(one.instruction, key)
         table.add_row(f"{one.score:.2f}", f"{one.relevance:.2f}", f"{one.diversity:.2f}", Text(said))
     console = output()
     console.print(table)
@@ -44,7 +45,7 @@ def command(
         if judged is None
         else f"The judge finds {judged:.2f} in them.",
         f"Run     {run.folder} (its reveal/ holds what is to go: `expunge purge {run.folder}` deletes it)",
-        f"Next    expunge release {recipe}",
+        f"Next    expunge release {recipe} --out {run.folder}, with the same overrides if there were some",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -57,11 +57,13 @@ def show_rounds(console: Console, run: Run) -> None:
     from expunge.release.run import curve
 
     rows = curve(run)
-    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
-    table = Table(*columns, title="Rounds (0 is the original)", title_justify="left")
-    for row in rows:
-        values = (row.get(name) for name in columns)
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else "" if value is None else Text(str(value)) for value in values))
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None and name != "round")
+    titles = [f"round {row['round']}" if row["round"] else "original" for row in rows]
+    table = Table("", *titles, title="Round by round", title_justify="left")
+    for name in names:
+        values = [row.get(name) for row in rows]
+        shown = [f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value) for value in values]
+        table.add_row(name.replace("_", " "), *map(Text, shown))
     console.print(table)
 
 

@@ -122,6 +122,11 @@ def weights_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def best_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def best_dtype() -> torch.dtype:
     """The dtype to compute in: bf16 where the machine is fast at it (CUDA, AVX512-BF16), else fp32."""
     if torch.cuda.is_available():

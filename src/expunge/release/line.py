@@ -82,9 +82,16 @@ def search_lambda(measure: Callable[[float], Levels], before: Levels, allowed: f
     return tried
 
 
-def best(tried: Sequence[Tried], allowed: float) -> Tried | None:
-    """Of the values that fit into the budget the one that forgets most; none if none fits."""
-    return max((one for one in tried if one.drop <= allowed), key=lambda one: one.levels.forget_nll, default=None)
+def best(tried: Sequence[Tried], allowed: float, start: float) -> Tried | None:
+    """Of the values that fit into the budget the one that forgets most; none if none fits and forgets anything.
+
+    Args:
+        tried: by the line search.
+        allowed: how far `Levels.drop` may go.
+        start: `Levels.forget_nll` before the round.
+    """
+    fits = [one for one in tried if one.drop <= allowed and one.levels.forget_nll > start]
+    return max(fits, key=lambda one: one.levels.forget_nll, default=None)
 
 
 def reaches(found: Levels, target: float | None) -> bool:

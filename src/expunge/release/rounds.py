@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
@@ -17,17 +17,19 @@ from torch import nn
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
+from expunge.recipe import Recipe
 from expunge.release.line import Levels, best, levels, reaches, search_lambda
 from expunge.release.orthogonality import angles_summary, principal_angles
 from expunge.release.pems import Pem, add_deltas, as_if, read_pem
 from expunge.release.train_pem import train_pem
+from expunge.reveal.custody import FORGET_PEM
 from expunge.reveal.harvest import NothingRevealed, ask_again, best_instructions, models_of, reveal
-from expunge.run import REVEAL, Run, write_atomically
+from expunge.run import REVEAL, ROUNDS, Run, write_atomically
 from expunge.sections import ReleaseSection, Revealed
 from expunge.sets import Sets
 
 ROUND, MEASURED = "round.json", "measured.json"
-FORGET_PEM, RETAIN_PEM = "forget_pem", "retain_pem"
+RETAIN_PEM = "retain_pem"
 FORGET_CARD = """# A forget module: do not load, do not share
 
 Added to the original model, or back to the released one, it teaches what was to be forgotten. It is kept so that the release can be
@@ -44,6 +46,7 @@ class Bench:
 
     Attributes:
         run: whose folder holds everything.
+        recipe: as it was given, with a `release` section.
         model: the original, in fp32; changed in place.
         builder: of its tokenizer.
         sets: forget data of the first round; retain records to train on; `calibration`, to choose lambda on.
@@ -51,6 +54,7 @@ class Bench:
     """
 
     run: Run
+    recipe: Recipe
     model: nn.Module
     builder: PromptBuilder
     sets: Sets
@@ -59,11 +63,11 @@ class Bench:
     @property
     def settings(self) -> ReleaseSection:
         """Of the rounds."""
-        return self.run.recipe.release or ReleaseSection()
+        return cast(ReleaseSection, self.recipe.release)
 
     def folder(self, number: int) -> Path:
         """Of a round."""
-        return self.run.folder / "rounds" / str(number)
+        return self.run.folder / ROUNDS / str(number)
 
 
 def rounds(bench: Bench) -> int:
@@ -91,21 +95,19 @@ def rounds(bench: Bench) -> int:
 
 def read_round(run: Run, number: int) -> dict[str, Any]:
     """What a round found and chose."""
-    return json.loads((run.folder / "rounds" / str(number) / ROUND).read_text(encoding="utf-8"))
+    return json.loads((run.folder / ROUNDS / str(number) / ROUND).read_text(encoding="utf-8"))
 
 
 def terms(run: Run, number: int) -> list[tuple[float, Pem]]:
     """What a round adds to the weights: modules and their coefficients."""
     facts = read_round(run, number)
-    given = [
-        (facts[name], run.folder / facts[pem]) for name, pem in (("lambda_f", "forget_pem"), ("lambda_r", "retain_pem")) if facts[name]
-    ]
-    return [(-value if path.name == FORGET_PEM else value, read_pem(path)) for value, path in given]
+    signed = (-facts["lambda_f"], "forget_pem"), (facts["lambda_r"], "retain_pem")
+    return [(value, read_pem(run.folder / facts[pem])) for value, pem in signed if value]
 
 
 def measure_task(bench: Bench, number: int) -> None:
     """The task's figures of the model as a round left it, if the recipe has a task."""
-    task, path = bench.run.recipe.task, bench.folder(number) / MEASURED
+    task, path = bench.recipe.task, bench.folder(number) / MEASURED
     if task is None or path.exists():
         return
     with bench.display.bar(f"Measuring the task after round {number}" if number else "Measuring the task", task.measured_rows) as advance:
@@ -119,8 +121,7 @@ def _before(bench: Bench) -> Levels:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with bench.display.step("Measuring the original"):
-            _, check = _apart(bench.sets.forget, bench.run.recipe.training.seed)
-            found = levels(bench.model, bench.builder, check, _retain_check(bench))
+            found = levels(bench.model, bench.builder, _first_check(bench), _retain_check(bench))
         write_atomically(path, json.dumps(asdict(found), indent=1) + "\n")
     return Levels(**json.loads(path.read_text(encoding="utf-8")))
 
@@ -133,7 +134,7 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
         records = _forget_data(bench, number)
     except NothingRevealed:
         return {**facts, "stop": "the model reveals too little to go on"}
-    seed = bench.run.recipe.training.seed
+    seed = bench.recipe.training.seed
     learnt, check = _apart(records, seed)
     retain_pem = _retain_pem(bench, number)
     forget_pem = bench.folder(number) / FORGET_PEM
@@ -156,14 +157,17 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
     pem, retain = read_pem(forget_pem), None if retain_pem is None else read_pem(retain_pem)
     allowed = settings.utility_drop_max * number / settings.rounds
 
-    def measure(value: float) -> Levels:
+    def measure(value: float, forget: Sequence[Record] = check) -> Levels:
         added = [(lambda_r, retain)] if retain is not None and lambda_r else []
         with as_if(bench.model, [(-value, pem), *added]):
-            return levels(bench.model, bench.builder, check, _retain_check(bench))
+            return levels(bench.model, bench.builder, forget, _retain_check(bench))
 
     with bench.display.step(f"Round {number}: choosing lambda"):
+        start = measure(0.0)
         tried = search_lambda(measure, before, allowed, settings)
-    chosen = best(tried, allowed)
+        chosen = best(tried, allowed, start.forget_nll)
+        # Of every round on the same rows: each has its own to choose on.
+        left = None if chosen is None else measure(chosen.value, _first_check(bench))
     if chosen is None:
         facts["stop"] = "no lambda fits the utility budget"
     else:
@@ -173,6 +177,7 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
         **facts,
         "forget_pem": str(forget_pem.relative_to(bench.run.folder)),
         "retain_pem": None if retain_pem is None else str(retain_pem.relative_to(bench.run.folder)),
+        "levels": None if left is None else asdict(left),
         "chosen": None if chosen is None else asdict(chosen),
         "tried": [asdict(one) for one in tried],
         "allowed": allowed,
@@ -183,7 +188,7 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
 
 
 def _retain_pem(bench: Bench, number: int) -> Path | None:
-    settings, seed = bench.settings, bench.run.recipe.training.seed
+    settings, seed = bench.settings, bench.recipe.training.seed
     if settings.retain_pem == "none":
         return None
     once = settings.retain_pem == "once"
@@ -199,7 +204,7 @@ def _forget_data(bench: Bench, number: int) -> list[Record]:
     Raises:
         NothingRevealed: in a later round the model tells too little.
     """
-    recipe, refresh = bench.run.recipe, bench.settings.refresh
+    recipe, refresh = bench.recipe, bench.settings.refresh
     if number == 1 or refresh == "reuse" or not isinstance(recipe.data.forget, Revealed):
         return bench.sets.forget
     settings, folder = recipe.data.forget.reveal, bench.folder(number) / REVEAL
@@ -207,6 +212,10 @@ def _forget_data(bench: Bench, number: int) -> list[Record]:
     if refresh == "research":
         return reveal(models, settings, folder, seed, bench.display)
     return ask_again(models, settings, best_instructions(bench.run.folder / REVEAL, settings), folder, seed, bench.display)
+
+
+def _first_check(bench: Bench) -> list[Record]:
+    return _apart(bench.sets.forget, bench.recipe.training.seed)[1]
 
 
 def _retain_check(bench: Bench) -> list[Record]:

@@ -2,17 +2,22 @@
 
 import json
 import shutil
+from typing import Any
 
+import torch
+from accelerate import PartialState
 from torch import nn
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.edits import save_weights
 from expunge.errors import InputError
+from expunge.models.loading import best_device
 from expunge.pipeline import Begun, load_base, mark_trained, work
 from expunge.recipe import Recipe
 from expunge.release.pems import add_deltas
-from expunge.release.rounds import FORGET_PEM, MEASURED, ROUND, Bench, read_round, rounds, terms
+from expunge.release.rounds import MEASURED, ROUND, Bench, read_round, rounds, terms
+from expunge.reveal.custody import FORGET_PEM
 from expunge.run import ROUNDS, Run, locked
 from expunge.training.checkpoints import write_manifest
 
@@ -28,11 +33,16 @@ def release(recipe: Recipe, display: Display) -> Run:
         InputError: a file or a setting is wrong.
         ExpungeError: training failed, the model tells too little, or another process holds the run folder.
     """
+    if recipe.release is None:
+        raise InputError("release: is not given; write at least `release: {}` to release with the defaults")
+    if PartialState(cpu=not torch.cuda.is_available()).num_processes > 1:
+        raise InputError("a release runs in one process; start it without `accelerate launch`")
 
     def finish(begun: Begun, display: Display) -> None:
-        taken = rounds(Bench(begun.run, begun.model, begun.builder, begun.sets, display))
-        _save(begun.run, begun.model, taken)
-        mark_trained(begun)
+        # Once and for all: what is measured on another device comes out otherwise in its last bits.
+        model = begun.model.to(best_device())
+        _save(begun.run, model, rounds(Bench(begun.run, begun.recipe, model, begun.builder, begun.sets, display)))
+        mark_trained(begun.run)
 
     return work(recipe, display, finish)
 
@@ -52,12 +62,16 @@ def undo(run: Run, to: int, display: Display) -> None:
     with locked(run):
         model, _ = released(run, to, display)
         _save(run, model, to)
+        # They are of another model now.
+        for name in ("audit.json", "audit.parquet", "report.html"):
+            (run.folder / name).unlink(missing_ok=True)
 
 
 def released(run: Run, to: int, display: Display) -> tuple[nn.Module, PromptBuilder]:
     """The model as a round left it, made anew from the original and the modules."""
     with display.step("Loading the model"):
         model, builder = load_base(run)
+        model = model.to(best_device())
     for number in range(1, to + 1):
         add_deltas(model, terms(run, number))
     return model, builder
@@ -74,16 +88,17 @@ def rounds_taken(run: Run) -> int:
     return max(int(path.parent.name) for path in (run.folder / ROUNDS).glob(f"*/{ROUND}"))
 
 
-def curve(run: Run) -> list[dict[str, float | int | str | None]]:
-    """A row a round, the original first: lambda, validation levels, and the task's figures by name."""
+def curve(run: Run) -> list[dict[str, Any]]:
+    """A row a round, the original first: lambda, levels on the first round's validation rows, principal angles, the task's figures."""
     rows = []
     for number in range(rounds_taken(run) + 1):
         facts = read_round(run, number)
-        levels = facts if number == 0 else (facts.get("chosen") or {}).get("levels", {})
-        row = {"round": number, "lambda": facts.get("lambda_f"), **levels, "stop": facts.get("stop")}
+        levels = (facts if number == 0 else facts["levels"]) or {}
+        row = {"round": number, "lambda": facts.get("lambda_f"), **{f"validation_{name}": level for name, level in levels.items()}}
+        angles = {f"angle_{side}": angle for side, angle in (facts.get("angles") or {}).items() if side.endswith("smallest")}
         path = run.folder / ROUNDS / str(number) / MEASURED
         figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        rows.append({**row, **{name: figure["value"] for name, figure in figures.items()}})
+        rows.append({**row, **angles, **{name: figure["value"] for name, figure in figures.items()}, "stop": facts.get("stop")})
     return rows
 
 

@@ -73,8 +73,7 @@ def train_pem(
         return
     if not records:
         raise InputError(f"{title}: there are no records to train on")
-    if isinstance(model, PeftModel):
-        raise InputError(f"{title}: a PEM is trained on weights alone, and this model carries an edit")
+    check_pem(model, settings)
     retain = None if beside is None else read_pem(beside)
     if retain is not None:
         check_fits(model, retain)
@@ -93,6 +92,13 @@ def train_pem(
     drop_checkpoints(folder)
 
 
+def check_pem(model: nn.Module, settings: PemSection) -> None:
+    """Raise `InputError` for a PEM that does not fit the model, before anything is made for it."""
+    if isinstance(model, PeftModel):
+        raise InputError("model: carries requests, and a module is trained on and subtracted from weights alone; give the base model")
+    _lora(model, settings)
+
+
 def _recipe(settings: PemSection, seed: int, title: str) -> Recipe:
     same = ("epochs", "lr", "batch_size", "micro_batch_size", "dtype", "save_steps")
     training = TrainingSection(**{name: getattr(settings, name) for name in same}, seed=seed)
@@ -106,10 +112,10 @@ def _lora(model: nn.Module, settings: PemSection) -> LoraConfig:
     linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head}
     targets = [name for name in linear if pattern.search(name)]
     if not targets:
-        raise InputError(f"modules: {settings.modules!r} matches no linear layer of this model below its head")
+        raise InputError(f"release.pem.modules: {settings.modules!r} matches no linear layer of this model below its head")
     transposed = {isinstance(linear[name], Conv1D) for name in targets}
     if len(transposed) > 1:
-        raise InputError(f"modules: {settings.modules!r} matches layers of two kinds, Linear and Conv1D; take those of one")
+        raise InputError(f"release.pem.modules: {settings.modules!r} matches layers of two kinds, Linear and Conv1D; take those of one")
     return LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha or 2 * settings.rank,

@@ -1,46 +1,53 @@
-"""Custody of what a model revealed: files of one's own, hashes for everybody else (spec: reveal_release.md, "Rules of custody")."""
+"""Custody of what a model revealed: files of one's own, keyed hashes for everybody else (spec: reveal_release.md, "Rules of custody")."""
 
 import hashlib
+import hmac
 import os
+import secrets
 import shutil
 from pathlib import Path
 
-REVEALED, SEARCHED = "revealed.jsonl", "searched.jsonl"
-"""Names of the files that hold texts: what was kept, and all that was asked and answered."""
+from expunge.run import ALTERNATIVES, PRIVATE, REVEALED, SEARCHED, write_atomically
 
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, whole or not at all."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.part")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.rename(path)
+KEY = "key"
+"""The file of the secret that hashes are made with."""
+FORGET_PEM = "forget_pem"
+AUDITED = ("audit.parquet", "audit.json", "gate.parquet", "gate.json", "report.html")
 
 
 def append_private(path: Path, line: str) -> None:
     """Add a line to such a file, and see that it is on the disk."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE), "a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def text_hash(text: str) -> str:
-    """What reports show in place of a text: the first 12 hex digits of its SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def hash_key(folder: Path) -> bytes:
+    """The secret of a folder's hashes, made at the first call: without it a short text could be guessed from its hash."""
+    path = folder / KEY
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(32), PRIVATE)
+    return bytes.fromhex(path.read_text(encoding="utf-8"))
+
+
+def text_hash(text: str, key: bytes) -> str:
+    """What reports show in place of a text: the first 12 hex digits of its HMAC-SHA256."""
+    return hmac.new(key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:12]
 
 
 def purge(folder: Path) -> list[Path]:
-    """Delete every file of a run that holds revealed texts, and the forget modules, which would teach them again.
+    """Delete what a run holds of what is to be forgotten: revealed texts, answers kept by an audit, and the forget modules, which would
+    teach it again.
 
     Returns:
         What was deleted.
     """
-    texts = [path for name in (REVEALED, SEARCHED) for path in folder.rglob(name)]
-    for path in texts:
+    texts = [path for name in (REVEALED, SEARCHED, KEY, ALTERNATIVES) for path in folder.rglob(f"{name}*")]
+    gone = [*texts, *(folder / name for name in AUDITED if (folder / name).exists())]
+    for path in gone:
         path.unlink()
-    modules = [path for path in folder.rglob("forget_pem*") if path.is_dir()]
+    modules = [path for path in folder.rglob(f"{FORGET_PEM}*") if path.is_dir()]
     for path in modules:
         shutil.rmtree(path)
-    return sorted([*texts, *modules])
+    return sorted([*gone, *modules])

@@ -74,9 +74,9 @@ def make_embedder(given: str | Embedder) -> Embedder:
 
 def as_plain_embedder(embedder: Embedder | None) -> str | None:
     """What a recipe file keeps: the folder, or the class of an embedder of the caller's own, which cannot be read back."""
-    if embedder is None or isinstance(embedder, Encoder):
-        return embedder and embedder.folder
-    return f"{type(embedder).__module__}.{type(embedder).__qualname__}"
+    if embedder is None:
+        return None
+    return embedder.folder if isinstance(embedder, Encoder) else f"{type(embedder).__module__}.{type(embedder).__qualname__}"
 
 
 class StateEmbedder:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
@@ -15,11 +15,13 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.errors import ExpungeError
-from expunge.models.loading import best_dtype, load
-from expunge.reveal.custody import REVEALED, SEARCHED, text_hash, write_private
+from expunge.models.loading import best_device, best_dtype, load
+from expunge.reveal.custody import hash_key, text_hash
+from expunge.reveal.judging import judge_texts
 from expunge.reveal.notebook import Asked, read_log
 from expunge.reveal.responses import Response, kept_responses
 from expunge.reveal.search import AT_ONCE, Asker, Models, search
+from expunge.run import PRIVATE, REVEALED, SEARCHED, write_atomically
 from expunge.sections import RevealSection
 
 RESULTS = "results.json"
@@ -36,12 +38,13 @@ def models_of(model: nn.Module, builder: PromptBuilder, settings: RevealSection)
     Raises:
         InputError: the generator cannot be loaded.
     """
-    dtype = best_dtype()
+    dtype, device = best_dtype(), best_device()
     target = model if next(model.parameters()).dtype == dtype else copy.deepcopy(model).to(dtype)
+    target = target.to(device)
     if settings.generator is None:
         return Models(target.eval(), builder, target, builder)
     generator, tokenizer = load(settings.generator, dtype)
-    return Models(target.eval(), builder, generator, PromptBuilder(tokenizer))
+    return Models(target.eval(), builder, cast(nn.Module, generator).to(device), PromptBuilder(tokenizer))
 
 
 def reveal(models: Models, settings: RevealSection, folder: Path, seed: int, display: Display) -> list[Record]:
@@ -112,20 +115,22 @@ def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list
     kept, dropped = kept_responses(
         responses, floor=settings.floor, shortest=settings.shortest, longest=settings.longest, near=settings.near
     )
+    key = hash_key(folder)
     shown = [
-        {**asdict(one), "instruction": text_hash(one.instruction), "responses": [text_hash(text) for text in one.responses]}
+        {**asdict(one), "instruction": text_hash(one.instruction, key), "responses": [text_hash(text, key) for text in one.responses]}
         for one in asked
     ]
-    judged = fmean(settings.judge.relevance([one.text for one in kept])) if settings.judge and kept else None
+    judged = fmean(judge_texts(settings.judge, [one.text for one in kept])) if settings.judge and kept else None
     facts = {"responses": sum(len(one.responses) for one in asked), "kept": len(kept), "judged": judged, "dropped": dropped, "asked": shown}
     (folder / RESULTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if len(kept) < settings.fewest:
         scores = ", ".join(f"{one.score:.2f} (relevance {one.relevance:.2f}, diversity {one.diversity:.2f})" for one in best[:SHOWN_SCORES])
         raise NothingRevealed(
             f"{folder}: {len(kept)} responses are left of {facts['responses']} and reveal.fewest asks for {settings.fewest}; "
-            f"best instructions: {scores or 'none scored above 0'}; say more precisely what is wanted, or raise reveal.budget"
+            f"best instructions: {scores or 'none scored above 0'}; say more precisely what is wanted (with another --out), or raise "
+            "data.forget.reveal.budget, which goes on with this search"
         )
     records = [Record(f"revealed-{i + 1}", (Turn("user", one.instruction),), one.text) for i, one in enumerate(kept)]
     rows = [{"id": record.id, "prompt": record.prompt, "answer": record.answer} for record in records]
-    write_private(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_atomically(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
     return records

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from expunge.errors import ExpungeError
-from expunge.reveal.custody import append_private, write_private
+from expunge.reveal.custody import append_private
+from expunge.run import PRIVATE, write_atomically
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,22 @@ class Notebook:
         self.asked: dict[str, Asked] = {}
         self._path, self._logged, self._samples, self._advance = path, read_log(path), samples, advance
         self._number = 0
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            # The next line would go on in the one that a kill cut short.
+            whole = path.read_bytes()
+            write_atomically(path, whole[: whole.rfind(b"\n") + 1].decode(), PRIVATE)
 
     @property
     def replaying(self) -> bool:
         """Whether the next line stands in the log already."""
         return self._number < len(self._logged)
 
-    def next(self, proposed: list[int] | None, make: Callable[[int], Turns]) -> Turns:
+    def next(self, proposed: list[int] | None, keys: list[str] | None, make: Callable[[int], Turns]) -> Turns:
         """The next line: read, or made and written.
 
         Args:
-            proposed: what it is of, where the caller knows; none: whatever the log says.
+            proposed: candidates that it is of, where the caller knows; none: whatever the log says.
+            keys: likewise.
             make: makes it; given its number, to draw by.
 
         Raises:
@@ -77,7 +83,7 @@ class Notebook:
         """
         if self.replaying:
             turns = self._logged[self._number]
-            if proposed is not None and turns.proposed != proposed:
+            if (proposed is not None and turns.proposed != proposed) or (keys is not None and turns.keys != keys):
                 raise ExpungeError(f"{self._path}: is of a search with other settings; delete it to begin anew")
         else:
             turns = make(self._number)
@@ -89,14 +95,11 @@ class Notebook:
 
 
 def read_log(path: Path) -> list[Turns]:
-    """What was asked so far; a line that a kill cut short does not count, and is taken off the file."""
+    """What was asked so far; a line that a kill cut short does not count."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_private(path, whole)
-    lines = [json.loads(line) for line in whole.split("\n")[:-1]]
+    # As bytes: a kill may have cut a character.
+    lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
     return [Turns(line["proposed"], line["keys"], {key: _asked(**one) for key, one in line["asked"].items()}) for line in lines]
 
 

@@ -14,13 +14,15 @@ from expunge.data.records import Turn
 from expunge.models.generation import generate, sampler
 from expunge.reveal.bandit import NeuralUCB
 from expunge.reveal.candidates import LONGEST_INSTRUCTION, Pool, answers, instructions, plain_instruction, pool_features, soft_prompts
-from expunge.reveal.custody import SEARCHED
 from expunge.reveal.embedders import Embedder, StateEmbedder
 from expunge.reveal.gepa import gepa_search
+from expunge.reveal.judging import diversity_of, judge_texts
 from expunge.reveal.notebook import Asked, Notebook, Turns
-from expunge.reveal.score import diversity, set_score
+from expunge.reveal.score import set_score
 from expunge.reveal.searchers import InOrder, RandomSearch, Searcher
+from expunge.run import SEARCHED
 from expunge.sections import RevealSection
+from expunge.sections.reveal import SLOT
 
 AT_ONCE = 8
 """Instructions asked together, where the searcher would ask all of them whatever it hears of the first."""
@@ -48,9 +50,11 @@ class Asker:
 
     def __init__(self, models: Models, settings: RevealSection):
         self.models, self.settings = models, settings
-        # What it lacks shows here, before anything is sampled.
-        settings.oracle.relevance(["a text"])
         self._embedder: Embedder = settings.embedder or StateEmbedder(models.target, models.builder)
+        # What they lack shows here, before anything is sampled.
+        self._embedder.embed(["a text"])
+        for oracle in filter(None, (settings.oracle, settings.judge)):
+            judge_texts(oracle, ["a text"])
 
     def ask(self, texts: Sequence[str], seed: int) -> list[Asked]:
         """Sample responses to instructions."""
@@ -68,11 +72,10 @@ class Asker:
 
     def _scored(self, texts: Sequence[str], said: Sequence[str]) -> list[Asked]:
         count, found = self.settings.samples, []
-        relevances = self.settings.oracle.relevance(said) if said else []
+        relevances = judge_texts(self.settings.oracle, said)
         for i, text in enumerate(texts):
             own, relevant = said[i * count : (i + 1) * count], relevances[i * count : (i + 1) * count]
-            spoken = [response for response in own if response.strip()]
-            varied = diversity(self._embedder.embed(spoken)) if len(spoken) > 1 else 0.0
+            varied = diversity_of(self._embedder, own)
             mean = sum(relevant) / count
             score = set_score(mean, varied, self.settings.diversity_weight)
             tokens = sum(len(self.models.builder.answer(response)) for response in own)
@@ -120,7 +123,7 @@ def _search_pool(asker: Asker, notebook: Notebook, pool: Pool, searcher: Searche
         def make(number: int, proposed: list[int] | None = proposed, affordable: int = affordable) -> Turns:
             return _take(asker, pool, proposed or [], asked, affordable, _drawn(seed, number))
 
-        turns, first = notebook.next(proposed, make), False
+        turns, first = notebook.next(proposed, None, make), False
         for candidate, key in zip(turns.proposed, turns.keys, strict=True):
             # What the budget no longer reached is not judged.
             if not key or key in asked:
@@ -132,9 +135,9 @@ def _search_texts(asker: Asker, notebook: Notebook, seed: int) -> None:
     models, settings = asker.models, asker.settings
 
     def evaluate(text: str) -> float:
-        key = settings.ask.format(instruction=text)
+        key = settings.ask.replace(SLOT, text)
         if key not in notebook.asked:
-            notebook.next(None, lambda number: Turns([], [key], {key: asker.ask([key], _drawn(seed, number))[0]}))
+            notebook.next(None, [key], lambda number: Turns([], [key], {key: asker.ask([key], _drawn(seed, number))[0]}))
         return notebook.asked[key].score
 
     def reflect(request: str) -> str:
@@ -162,7 +165,7 @@ def _take(asker: Asker, pool: Pool, proposed: list[int], asked: Mapping[str, Ask
         fresh = keys[:affordable]
         return Turns(proposed, keys, dict(zip(fresh, asker.ask_directly(pool, proposed[:affordable], seed), strict=True)))
     written = instructions(models.generator, models.writer, pool, proposed)
-    keys = [settings.ask.format(instruction=text) if text else "" for text in written]
+    keys = [settings.ask.replace(SLOT, text) if text else "" for text in written]
     fresh = list(dict.fromkeys(key for key in keys if key and key not in asked))[:affordable]
     return Turns(proposed, keys, dict(zip(fresh, asker.ask(fresh, seed), strict=True)))
 

@@ -10,6 +10,7 @@ from expunge.sections.base import Section
 
 EmbedderSetting = Annotated[Any, BeforeValidator(make_embedder), PlainSerializer(as_plain_embedder)]
 OracleSetting = Annotated[Any, BeforeValidator(make_oracle), PlainSerializer(as_plain)]
+SLOT = "{instruction}"
 Searcher = Literal["neural_ucb", "random", "handwritten", "gepa"]
 
 
@@ -24,7 +25,7 @@ class RevealSection(Section):
         default_factory=list, description="what the generator is told to write instructions about; several take turns"
     )
     texts: list[str] = Field(default_factory=list, description="instructions of your own, in the same pool")
-    ask: str = Field("{instruction}", description="what the target is asked, around each instruction")
+    ask: str = Field(SLOT, description="what the target is asked, around each instruction")
     mode: Literal["instructions", "direct"] = Field(
         "instructions", description="direct: soft prompt and wanted text go to the target itself; its answers are kept with the wanted text"
     )
@@ -61,8 +62,14 @@ class RevealSection(Section):
             raise ValueError("give wanted (what to write instructions about) or texts (instructions)")
         if self.searcher in ("handwritten", "gepa") and not self.texts:
             raise ValueError(f"searcher {self.searcher} asks texts of yours: give texts")
-        if "{instruction}" not in self.ask:
-            raise ValueError("ask needs {instruction} in it, where the instruction goes")
+        if SLOT not in self.ask:
+            raise ValueError(f"ask needs {SLOT} in it, where the instruction goes")
+        if self.mode == "direct" and (self.generator is not None or self.searcher == "gepa"):
+            raise ValueError("mode direct: soft prompts go to the target itself; leave out generator and the searcher gepa")
+        if self.budget < self.samples:
+            raise ValueError(f"budget {self.budget} is less than the {self.samples} samples of one instruction")
+        if self.judge == self.oracle:
+            raise ValueError("judge: is the oracle that searches; name another, or none")
         return self
 
     @property

@@ -22,7 +22,7 @@ def make_task(given: str | dict[str, Any] | Task) -> Task:
     Raises:
         ValueError: one sentence that names what is wrong.
     """
-    if isinstance(given, Task):
+    if isinstance(given, tuple(TASKS.values())):
         return given
     settings: Any = {"name": given} if isinstance(given, str) else given
     if not isinstance(settings, dict) or "name" not in settings:

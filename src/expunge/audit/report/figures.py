@@ -124,15 +124,16 @@ def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: flo
 
 def rounds_figure(curve: Sequence[Mapping[str, Any]]) -> str:
     """A release's rounds: what was forgotten against what it cost, on the validation split; rows as `expunge.release.run.curve`."""
-    before, points = curve[0], [row for row in curve if "forget_nll" in row]
-    costs = [100 * (max(row[name] / before[name] for name in ("retain_perplexity", "neutral_perplexity")) - 1) for row in points]
+    before, points = curve[0], [row for row in curve if "validation_forget_nll" in row]
+    kept = ("validation_retain_perplexity", "validation_neutral_perplexity")
+    costs = [100 * (max(row[name] / before[name] for name in kept) - 1) for row in points]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
-        axes.plot(costs, [row["forget_nll"] for row in points], color=COLOURS["unlearned"], marker=_MARKERS["unlearned"])
+        axes.plot(costs, [row["validation_forget_nll"] for row in points], color=COLOURS["unlearned"], marker=_MARKERS["unlearned"])
         for cost, row in zip(costs, points, strict=True):
             name = f"round {row['round']}" if row["round"] else "original"
-            axes.annotate(name, (cost, row["forget_nll"]), xytext=(6, -12), textcoords="offset points", fontsize=9)
+            axes.annotate(name, (cost, row["validation_forget_nll"]), xytext=(6, -12), textcoords="offset points", fontsize=9)
         axes.set_xlabel("rise of the worse of retain and neutral perplexity, %")
         axes.set_ylabel("NLL of the forget data,\nnats a token")
         axes.margins(0.15)

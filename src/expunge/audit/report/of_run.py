@@ -14,7 +14,6 @@ from expunge.audit.rows import Row
 from expunge.data.records import Record
 from expunge.recipe import Recipe
 from expunge.release.run import curve
-from expunge.reveal.custody import text_hash
 from expunge.reveal.harvest import read_results
 from expunge.run import REVEAL, Run
 from expunge.sections import Revealed
@@ -98,8 +97,8 @@ def _shown_recipe(recipe: Recipe, show_text: bool) -> str:
     plain = recipe.as_dict()
     if isinstance(recipe.data.forget, Revealed) and not show_text:
         reveal = plain["data"]["forget"]["reveal"]
-        for name in ("wanted", "texts"):
-            reveal[name] = [text_hash(text) for text in reveal[name]]
+        for name in ("wanted", "texts", "ask"):
+            reveal[name] = "(left out)"
         for name in ("oracle", "judge"):
             reveal[name] = reveal[name] and reveal[name]["name"]
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
