@@ -108,7 +108,7 @@ def export(run: Run | str | Path, to: str | Path) -> Path:
         InputError: the edit depends on the prompt, or the folder is there already.
     """
     from expunge.console import Display
-    from expunge.export import export_plain
+    from expunge.merged import export_plain
 
     return export_plain(_opened(run), Path(to), Display())
 

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from expunge.console import Display
 from expunge.errors import InputError
-from expunge.export import export_plain
+from expunge.merged import export_plain
 from expunge.models.loading import load, weights_sha256
 from expunge.pipeline import load_run, reread_sets
 from expunge.recipe import Recipe, make_recipe

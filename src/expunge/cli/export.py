@@ -16,7 +16,7 @@ def command(
 
     from expunge.cli.shared import output
     from expunge.console import Display
-    from expunge.export import export_plain
+    from expunge.merged import export_plain
     from expunge.run import open_run
 
     opened = open_run(run)
