@@ -268,5 +268,5 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(train, tmp
 
 def test_a_model_with_an_edit_is_refused(train, make_tiny_model):
     edited = PeftModel.from_pretrained(load(make_tiny_model())[0], str(train("pem")))
-    with pytest.raises(InputError, match="this model carries an edit"):
+    with pytest.raises(InputError, match="carries requests"):
         train("other", model=edited)

@@ -64,9 +64,9 @@ class TestLlmJudge:
         assert body["messages"] == [{"role": "user", "content": "From 0 to 10, how rude is this?\na {brace}"}]
         assert "Authorization" not in headers
 
-    def test_no_number_for_any_text_is_an_error(self):
-        with judge(["I cannot.", "No."]) as (url, _), pytest.raises(ExpungeError, match="no number from 0 to 10 for any of 2 texts"):
-            LlmJudge(url, "m", QUESTION).relevance(["a", "b"])
+    def test_an_answer_without_a_number_counts_as_nothing(self):
+        with judge(["I cannot.", "No."]) as (url, _):
+            assert LlmJudge(url, "m", QUESTION).relevance(["a", "b"]) == [0.0, 0.0]
 
     def test_the_key_goes_with_the_question_and_into_no_message(self, monkeypatch):
         monkeypatch.setenv("EXPUNGE_JUDGE_KEY", "sesame")
