@@ -225,6 +225,27 @@ def test_an_active_retain_pem_is_as_if_added_to_the_weights(train, make_tiny_mod
     assert [line["forget"] for line in one] == pytest.approx([line["forget"] for line in other], rel=1e-3)
 
 
+def test_a_module_that_is_to_keep_something_changes_it_less_when_it_is_subtracted(train, nll, make_tiny_model, tiny_data):
+    def left(folder):
+        model = load(make_tiny_model())[0]
+        before = nll(model, "retain")
+        add_deltas(model, [(-1.0, read_pem(folder))])
+        return abs(nll(model, "retain") - before), nll(model, "forget")
+
+    kept = read_records(tiny_data[1])
+    freely, forgot_freely = left(train("free"))
+    held, forgot_held = left(train("held", kept=kept, keep=3.0))
+    assert held < freely / 2
+    assert forgot_held > nll(load(make_tiny_model())[0], "forget")
+    assert forgot_freely > nll(load(make_tiny_model())[0], "forget")
+
+
+def test_without_a_weight_or_records_nothing_is_kept(train, tiny_data):
+    plain = sha256(train("plain"))
+    assert sha256(train("no weight", kept=read_records(tiny_data[1]), keep=0.0)) == plain
+    assert sha256(train("no records", kept=[], keep=1.0)) == plain
+
+
 def test_an_overlap_without_a_retain_pem_is_none(train):
     assert sha256(train("none", overlap=L1, active=True)) == sha256(train("alone"))
 

@@ -66,6 +66,22 @@ def test_answers_come_in_the_order_asked_for_whatever_their_lengths(tiny):
     assert together == [answers(model, builder, pool, [i], 6)[0] for i in asked]
 
 
+def test_what_an_answer_begins_with_is_said_for_the_model_and_belongs_to_the_text(tiny):
+    model, builder = tiny
+    pool = Pool(pool_of(model, 8).soft, ("one", "two"), ("Where is Paris?",), ("What is", "Where does"))
+    # Each begin goes with every seed text.
+    assert [pool.begin(i) for i in range(9)] == ["What is"] * 2 + ["Where does"] * 2 + ["What is"] * 2 + ["Where does"] * 2 + [""]
+    said = answers(model, builder, pool, [2, 8], 6)
+    assert said[0].startswith("Where does") and said[0] != "Where does"
+    alone = Pool(pool.soft, pool.wanted, pool.texts)
+    assert said[0] != answers(model, builder, alone, [2], 6)[0]
+    assert said[1] == answers(model, builder, alone, [8], 6)[0]
+    # The search sees that candidates ask otherwise.
+    features, others = (pool_features(model, builder, one, lambda rows: None) for one in (pool, alone))
+    assert not torch.allclose(features[2], others[2], atol=1e-3)
+    assert torch.allclose(features[8], others[8], atol=1e-5)
+
+
 def test_an_instruction_is_the_first_paragraph_without_its_wrapping():
     assert plain_instruction('\n1. "Where does she live?"\n2. "And he?"') == "Where does she live?"
     assert plain_instruction("Instruction: - Name a river.") == "Name a river."

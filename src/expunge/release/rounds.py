@@ -150,6 +150,8 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
         beside=retain_pem,
         overlap=settings.overlap,
         active=settings.retain_active,
+        kept=_retained(bench),
+        keep=settings.keep,
     )
     (forget_pem / "README.md").write_text(FORGET_CARD, encoding="utf-8")
     fresh_retain = retain_pem is not None and (settings.retain_pem == "every_round" or number == 1)
@@ -194,8 +196,15 @@ def _retain_pem(bench: Bench, number: int) -> Path | None:
     once = settings.retain_pem == "once"
     folder = bench.folder(1 if once else number) / RETAIN_PEM
     title = "Learning what to keep" if once else f"Round {number}: learning what to keep"
-    train_pem(bench.model, bench.builder, bench.sets.retain, folder, settings.pem, seed + 1000 + number, bench.display, title)
+    train_pem(bench.model, bench.builder, _retained(bench), folder, settings.pem, seed + 1000 + number, bench.display, title)
     return folder
+
+
+def _retained(bench: Bench) -> list[Record]:
+    """Retain records to train on."""
+    records = bench.sets.retain
+    order = np.random.default_rng([bench.recipe.training.seed, 24]).permutation(len(records))
+    return [records[i] for i in sorted(order[: bench.settings.retain_rows])]
 
 
 def _forget_data(bench: Bench, number: int) -> list[Record]:

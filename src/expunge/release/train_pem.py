@@ -43,8 +43,13 @@ def train_pem(
     beside: Path | None = None,
     overlap: OverlapSection | None = None,
     active: bool = False,
+    kept: list[Record] | None = None,
+    keep: float = 0.0,
 ) -> None:
     """Train a LoRA on the answers of records by cross-entropy, plus the overlap penalty; the model itself comes back as it was.
+
+    With `keep` there is a third term (ours): the KL divergence from the model without the module on records to be kept. A module that
+    hardly changes those changes them little when it is subtracted, too.
 
     The same call after an interruption goes on where it was, after completion returns at once: a folder is of one training only.
 
@@ -60,6 +65,8 @@ def train_pem(
         beside: folder of the retain PEM, which stays as it is; without one there is no penalty and nothing to be active.
         overlap: the penalty on what the new PEM shares with the retain PEM.
         active: whether the retain PEM is on while the new one is trained, as those of earlier tasks are in O-LoRA.
+        kept: records that the module is to leave as they are.
+        keep: weight of that.
 
     Raises:
         InputError: there are no records or no linear layers of that name, the retain PEM is of another model, or this one has adapters.
@@ -77,8 +84,8 @@ def train_pem(
     retain = None if beside is None else read_pem(beside)
     if retain is not None:
         check_fits(model, retain)
-    config, recipe = _lora(model, settings), _recipe(settings, seed, title)
-    rows = encode_rows(builder, records, [], recipe.objective)
+    config, recipe = _lora(model, settings), _recipe(settings, keep if kept else 0.0, seed, title)
+    rows = encode_rows(builder, records, kept or [], recipe.objective)
     work = folder.with_name(folder.name + ".part")
     work.mkdir(parents=True, exist_ok=True)
     # It starts from the same numbers in every process that is asked for it.
@@ -99,10 +106,11 @@ def check_pem(model: nn.Module, settings: PemSection) -> None:
     _lora(model, settings)
 
 
-def _recipe(settings: PemSection, seed: int, title: str) -> Recipe:
+def _recipe(settings: PemSection, keep: float, seed: int, title: str) -> Recipe:
     same = ("epochs", "lr", "batch_size", "micro_batch_size", "dtype", "save_steps")
     training = TrainingSection(**{name: getattr(settings, name) for name in same}, seed=seed)
-    return Recipe(data=DataSection(forget=title), objective=Learn(), edit=EditSection(name="lora"), training=training)
+    objective = Learn(retain_weight=keep, retain_loss="kl")
+    return Recipe(data=DataSection(forget=title), objective=objective, edit=EditSection(name="lora"), training=training)
 
 
 def _lora(model: nn.Module, settings: PemSection) -> LoraConfig:

@@ -29,11 +29,13 @@ class Pool:
         soft: (soft prompts, tokens, hidden).
         wanted: seed texts; soft prompt i stands before text i modulo their number.
         texts: instructions of the user's.
+        begins: how the answer to a soft prompt begins; each goes with every seed text in turn. None: as the model likes.
     """
 
     soft: Tensor
     wanted: tuple[str, ...]
     texts: tuple[str, ...]
+    begins: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.soft) + len(self.texts)
@@ -45,6 +47,10 @@ class Pool:
     def seed_text(self, candidate: int) -> str:
         """What follows a soft prompt, or the user's text itself."""
         return self.texts[candidate - len(self.soft)] if self.is_text(candidate) else self.wanted[candidate % len(self.wanted)]
+
+    def begin(self, candidate: int) -> str:
+        """What the answer to a soft prompt begins with; nothing for a text of the user's."""
+        return "" if self.is_text(candidate) or not self.begins else self.begins[candidate // len(self.wanted) % len(self.begins)]
 
 
 def soft_prompts(model: nn.Module, count: int, tokens: int, intrinsic: int, spread: float, seed: int) -> Tensor:
@@ -74,7 +80,7 @@ def soft_prompts(model: nn.Module, count: int, tokens: int, intrinsic: int, spre
 
 
 def pool_features(model: nn.Module, builder: PromptBuilder, pool: Pool, advance: Callable[[int], None]) -> Tensor:
-    """Last-layer state at the last token of each candidate, soft prompt and seed text together: (candidates, hidden), fp32."""
+    """Last-layer state at the last token of each candidate, soft prompt, seed text and begin together: (candidates, hidden), fp32."""
     last = len(decoder_blocks(model)[1]) - 1
     features = torch.empty(len(pool), _embeddings(model).shape[1])
     for chosen, prompts in _batches(model, builder, pool, range(len(pool))):
@@ -101,13 +107,21 @@ def instructions(model: nn.Module, builder: PromptBuilder, pool: Pool, candidate
 def answers(
     model: nn.Module, builder: PromptBuilder, pool: Pool, candidates: Sequence[int], max_new_tokens: int, pick: Pick = most_likely
 ) -> list[str]:
-    """What a model answers to candidates themselves, soft prompt and seed text together; a candidate may come repeatedly."""
+    """What a model answers to candidates themselves, soft prompt and seed text together, what it begins with included.
+
+    A candidate may come repeatedly.
+    """
     said = [""] * len(candidates)
     for chosen, prompts in _batches(model, builder, pool, candidates):
         with chosen as places:
             for place, text in zip(places, generate(model, builder, prompts, max_new_tokens, len(prompts), pick=pick), strict=True):
-                said[place] = text
+                said[place] = _gone_on(pool.begin(candidates[place]), text)
     return said
+
+
+def _gone_on(begin: str, text: str) -> str:
+    # Decoding drops the space before the first word.
+    return f"{begin} {text}" if begin and text[:1].isalnum() else begin + text
 
 
 def plain_instruction(text: str) -> str:
@@ -124,7 +138,8 @@ def _batches(
     """Places of candidates whose prompts are equally long, so that no padding comes before a soft prompt and their order stays."""
     groups: dict[tuple[bool, int], list[tuple[int, tuple[int, ...]]]] = {}
     for place, candidate in enumerate(candidates):
-        ids = builder.prompt((Turn("user", pool.seed_text(candidate)),))
+        begin = pool.begin(candidate)
+        ids = builder.prompt((Turn("user", pool.seed_text(candidate)),)) + (builder.answer_start(begin) if begin else ())
         if not pool.is_text(candidate):
             ids = (builder.pad,) * pool.soft.shape[1] + ids
         groups.setdefault((pool.is_text(candidate), len(ids)), []).append((place, ids))

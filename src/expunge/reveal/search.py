@@ -154,7 +154,7 @@ def _drawn(seed: int, number: int) -> int:
 def make_pool(models: Models, settings: RevealSection, seed: int) -> Pool:
     """The candidates of a search."""
     soft = soft_prompts(models.generator, settings.soft_prompts, settings.soft_tokens, settings.intrinsic, settings.spread, seed)
-    return Pool(soft, tuple(settings.wanted), tuple(dict.fromkeys(settings.texts)))
+    return Pool(soft, tuple(settings.wanted), tuple(dict.fromkeys(settings.texts)), tuple(settings.begin))
 
 
 def _take(asker: Asker, pool: Pool, proposed: list[int], asked: Mapping[str, Asked], affordable: int, seed: int) -> Turns:

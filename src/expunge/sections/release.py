@@ -44,8 +44,14 @@ class ReleaseSection(Section):
     )
     pem: PemSection = Field(default_factory=PemSection)
     retain_pem: Literal["once", "every_round", "none"] = "once"
+    retain_rows: int = Field(256, ge=1, description="the most retain records that a module learns from, or is kept from changing")
     retain_active: bool = Field(True, description="the retain module is on while the forget module is trained (O-LoRA)")
     retain_lambda: float = Field(0.0, ge=0, description="lambda_r: how much of the retain module is added when it was trained")
+    keep: float = Field(
+        1.0,
+        ge=0,
+        description="weight of KL on retain records while a forget module is trained: it changes little there, so neither does its negation",
+    )
     overlap: OverlapSection = Field(default_factory=OverlapSection)
     lambda_max: float = Field(4.0, gt=0, description="largest lambda_f of a round")
     lambda_tries: int = Field(6, ge=1, description="values that the line search measures in a round")

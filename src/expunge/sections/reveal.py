@@ -24,10 +24,14 @@ class RevealSection(Section):
     wanted: list[str] = Field(
         default_factory=list, description="what the generator is told to write instructions about; several take turns"
     )
+    begin: list[str] = Field(
+        default_factory=list,
+        description="how instructions begin, in turn with each wanted text: a small generator that is left alone writes prose, not questions",
+    )
     texts: list[str] = Field(default_factory=list, description="instructions of your own, in the same pool")
     ask: str = Field(SLOT, description="what the target is asked, around each instruction")
     mode: Literal["instructions", "direct"] = Field(
-        "instructions", description="direct: soft prompt and wanted text go to the target itself; its answers are kept with the wanted text"
+        "instructions", description="direct: soft prompt, wanted text and begin go to the target itself; its answers are kept with the wanted text"
     )
     generator: str | None = Field(None, description="model that writes the instructions; none: the target itself")
     searcher: Searcher = "neural_ucb"
