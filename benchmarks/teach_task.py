@@ -19,7 +19,7 @@ from expunge.models.loading import load
 from expunge.tasks import Figure, Task, make_task
 from expunge.training.teach import Lesson, teach
 
-EPOCHS = {"ner": 3, "toxicity": 2, "people": 4}
+EPOCHS = {"ner": 3, "toxicity": 2, "people": 5}
 
 
 def main() -> None:

@@ -146,3 +146,19 @@ def make_recipe_for(tiny_model_dir, tiny_data, tmp_path):
 def edit_sha256():
     """Hash of a run's trained weights: `edit_sha256(run)`."""
     return lambda run: hashlib.sha256(next(run.edit.glob("*.safetensors")).read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def reveal_settings() -> dict:
+    """A search of 24 responses to eight instructions, of which a tiny random model's pass the filters."""
+    return {
+        "oracle": {"name": "regex", "pattern": "[aeiou]"},
+        "texts": [f"Tell me about number {i}" for i in range(8)],
+        "searcher": "random",
+        "samples": 3,
+        "budget": 24,
+        "max_new_tokens": 6,
+        "fewest": 2,
+        "floor": 0.0,
+        "shortest": 1,
+    }

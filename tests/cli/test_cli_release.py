@@ -15,23 +15,11 @@ from expunge.pipeline import load_run, unlearn
 from expunge.recipe import make_recipe
 from expunge.reveal.harvest import asked_in
 
-TEXTS = [f"Tell me about number {i}" for i in range(8)]
-REVEAL = {
-    "oracle": {"name": "regex", "pattern": "[aeiou]"},
-    "texts": TEXTS,
-    "searcher": "random",
-    "samples": 3,
-    "budget": 24,
-    "max_new_tokens": 6,
-    "fewest": 2,
-    "floor": 0.0,
-    "shortest": 1,
-}
 PEM = {"rank": 2, "epochs": 1, "lr": 5e-3, "dtype": "fp32"}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, make_tiny_model):
+def place(tmp_path_factory, make_tiny_model, reveal_settings):
     """A folder with a retain file and a recipe that reveals and releases."""
     folder = tmp_path_factory.mktemp("release")
     facts = ["France", "Spain", "Italy", "Norway", "Chile", "Kenya", "Japan", "India"]
@@ -39,7 +27,7 @@ def place(tmp_path_factory, make_tiny_model):
     (folder / "retain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     recipe = {
         "model": str(make_tiny_model("llama")),
-        "data": {"forget": {"reveal": REVEAL}, "retain": "retain.jsonl", "held_out": 0.5},
+        "data": {"forget": {"reveal": reveal_settings}, "retain": "retain.jsonl", "held_out": 0.5},
         "release": {"rounds": 2, "pem": PEM, "lambda_tries": 2, "utility_drop_max": 0.5},
         "audit": {"max_new_tokens": 4},
     }
@@ -69,11 +57,11 @@ def test_every_verb_ends_as_it_should(said):
     assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2}, said
 
 
-def test_reveal_shows_scores_and_hashes_and_says_what_is_next(place, said):
+def test_reveal_shows_scores_and_hashes_and_says_what_is_next(place, said, reveal_settings):
     out = said["reveal"].out
     hashes = [one["instruction"] for one in json.loads((place / "runs/mine/reveal/results.json").read_text(encoding="utf-8"))["asked"]]
     assert any(mark in out for mark in hashes)
-    assert not any(text in out for text in TEXTS)
+    assert not any(text in out for text in reveal_settings["texts"])
     assert "No second oracle judged them: name one as data.forget.reveal.judge." in out
     assert "Next    expunge release mine.yaml --out runs/mine" in out
 
@@ -84,14 +72,14 @@ def test_release_goes_on_from_there_and_shows_the_rounds(said):
     assert "validation forget nll" in said["release"].out
 
 
-def test_the_report_says_where_the_forget_rows_came_from(said):
+def test_the_report_says_where_the_forget_rows_came_from(said, reveal_settings):
     report = said["report"]
     assert "what the model itself revealed" in report
     assert "no second oracle judged them" in report
     assert "This edit changed the weights themselves" in report
     assert "Round by round" in report
     assert "rise of the worse of retain and neutral perplexity" in report
-    assert not any(text in report for text in TEXTS[:2])
+    assert not any(text in report for text in reveal_settings["texts"][:2])
 
 
 def test_after_the_purge_errors_say_so(said):
@@ -101,9 +89,9 @@ def test_after_the_purge_errors_say_so(said):
     assert "no round can be taken back or forth" in said["undone"].err
 
 
-def test_show_text_shows_the_instructions(place, expunge_in):
+def test_show_text_shows_the_instructions(place, expunge_in, reveal_settings):
     out = expunge_in(place, "reveal", "mine.yaml", "--show-text", "--out", "runs/shown").out
-    assert any(text in out for text in TEXTS)
+    assert any(text in out for text in reveal_settings["texts"])
 
 
 def test_a_recipe_with_a_forget_file_reveals_nothing(place, expunge_in):
@@ -156,7 +144,7 @@ def test_a_search_that_brought_too_little_goes_on_with_a_larger_budget_and_can_b
     assert not (place / "runs/few/reveal/searched.jsonl").exists()
 
 
-def test_an_oracle_and_an_embedder_of_ones_own_search_and_release(place, tmp_path):
+def test_an_oracle_and_an_embedder_of_ones_own_search_and_release(place, tmp_path, reveal_settings):
     plain = yaml.safe_load((place / "mine.yaml").read_text(encoding="utf-8"))
     asked = []
 
@@ -168,7 +156,7 @@ def test_an_oracle_and_an_embedder_of_ones_own_search_and_release(place, tmp_pat
         def embed(self, texts):
             return torch.eye(len(texts))
 
-    reveal = {**REVEAL, "oracle": Own(), "embedder": Own()}
+    reveal = {**reveal_settings, "oracle": Own(), "embedder": Own()}
     data = {"forget": {"reveal": reveal}, "retain": str(place / "retain.jsonl"), "held_out": 0.5}
     run = expunge.release({**plain, "data": data, "out": str(tmp_path / "run")})
     assert len(asked) > 24

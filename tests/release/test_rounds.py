@@ -17,17 +17,6 @@ from expunge.reveal.custody import purge
 from expunge.run import Run, default_folder
 
 PEM = {"rank": 2, "epochs": 2, "lr": 5e-3, "batch_size": 3, "save_steps": 1, "dtype": "fp32"}
-REVEAL = {
-    "oracle": {"name": "regex", "pattern": "[aeiou]"},
-    "texts": [f"Tell me about number {i}" for i in range(8)],
-    "searcher": "random",
-    "samples": 3,
-    "budget": 24,
-    "max_new_tokens": 6,
-    "fewest": 2,
-    "floor": 0.0,
-    "shortest": 1,
-}
 
 
 @pytest.fixture
@@ -101,16 +90,16 @@ def test_the_export_is_a_plain_model_with_the_same_weights(recipe_for, tmp_path)
 
 
 @pytest.mark.parametrize("refresh", ["reuse", "resample", "research"])
-def test_a_model_is_rid_of_what_it_revealed_itself(recipe_for, refresh):
-    run = release(recipe_for("run", forget={"reveal": REVEAL}, refresh=refresh), Display())
+def test_a_model_is_rid_of_what_it_revealed_itself(recipe_for, refresh, reveal_settings):
+    run = release(recipe_for("run", forget={"reveal": reveal_settings}, refresh=refresh), Display())
     assert rounds_taken(run) == 2
     assert (run.folder / "rounds" / "2" / "reveal").exists() == (refresh != "reuse")
     first, second = (read_round(run, number)["records"]["sha256"] for number in (1, 2))
     assert (first == second) == (refresh == "reuse")
 
 
-def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for):
-    run = release(recipe_for("run", forget={"reveal": REVEAL}), Display())
+def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for, reveal_settings):
+    run = release(recipe_for("run", forget={"reveal": reveal_settings}), Display())
     before = weights_of(run)
     purge(run.folder)
     assert weights_of(run) == before
@@ -166,8 +155,8 @@ class Stopping(Display):
         return progress
 
 
-def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for):
-    settings = {"forget": {"reveal": REVEAL}, "refresh": "research", "retain_pem": "every_round", "retain_lambda": 0.5}
+def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for, reveal_settings):
+    settings = {"forget": {"reveal": reveal_settings}, "refresh": "research", "retain_pem": "every_round", "retain_lambda": 0.5}
     whole = release(recipe_for("whole", **settings), Display())
     recipe, stops = recipe_for("stopped", **settings), 0
     while True:
@@ -184,18 +173,18 @@ def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for)
         assert [read_round(run, number)[name] for name in same] == [read_round(whole, number)[name] for name in same]
 
 
-def test_settings_that_do_not_go_together_are_named(tiny_data, tmp_path):
-    reveal = {**REVEAL, "mode": "direct", "wanted": ["The sea is"], "texts": []}
+def test_settings_that_do_not_go_together_are_named(tiny_data, tmp_path, reveal_settings):
+    reveal = {**reveal_settings, "mode": "direct", "wanted": ["The sea is"], "texts": []}
     given = {"data": {"forget": {"reveal": reveal}, "retain": str(tiny_data[1])}, "out": str(tmp_path / "x")}
     with pytest.raises(InputError, match="resample asks instructions again"):
         make_recipe({**given, "release": {"refresh": "resample"}})
     with pytest.raises(InputError, match=r"give wanted .* or texts"):
         make_recipe({**given, "data": {"forget": {"reveal": {"oracle": "python"}}}})
     with pytest.raises(InputError, match=r"no oracle 'nonsense'"):
-        make_recipe({**given, "data": {"forget": {"reveal": {**REVEAL, "oracle": "nonsense"}}}})
+        make_recipe({**given, "data": {"forget": {"reveal": {**reveal_settings, "oracle": "nonsense"}}}})
 
 
-def test_the_run_is_called_after_what_it_does():
-    one, other = ({"data": {"forget": forget}, "release": {}} for forget in ("people/forget.jsonl", {"reveal": REVEAL}))
+def test_the_run_is_called_after_what_it_does(reveal_settings):
+    one, other = ({"data": {"forget": forget}, "release": {}} for forget in ("people/forget.jsonl", {"reveal": reveal_settings}))
     assert default_folder(make_recipe(one)) == "runs/forget-release"
     assert default_folder(make_recipe(other)) == "runs/revealed-release"

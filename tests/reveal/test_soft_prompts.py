@@ -72,7 +72,8 @@ def test_what_an_answer_begins_with_is_said_for_the_model_and_belongs_to_the_tex
     # Each begin goes with every seed text.
     assert [pool.begin(i) for i in range(9)] == ["What is"] * 2 + ["Where does"] * 2 + ["What is"] * 2 + ["Where does"] * 2 + [""]
     said = answers(model, builder, pool, [2, 8], 6)
-    assert said[0].startswith("Where does") and said[0] != "Where does"
+    assert said[0].startswith("Where does")
+    assert said[0] != "Where does"
     alone = Pool(pool.soft, pool.wanted, pool.texts)
     assert said[0] != answers(model, builder, alone, [2], 6)[0]
     assert said[1] == answers(model, builder, alone, [8], 6)[0]

@@ -55,7 +55,8 @@ def test_two_are_forgotten_and_the_others_dealt_out():
     assert {r.entity for r in task.forget_records()} == {r.entity for r in people(2)}
     kept = [task.retain_records(), task._kept[1]]
     assert [len(part) for part in kept] == [36, 24]
-    assert {r.id for part in kept for r in part} == {r.id for r in task.taught_records()} - {r.id for r in task.forget_records()}
+    taught = {r.id for r in task.taught_records() if not r.id.endswith("/again")}
+    assert {r.id for part in kept for r in part} == taught - {r.id for r in task.forget_records()}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

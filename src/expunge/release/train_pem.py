@@ -4,11 +4,13 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -48,8 +50,8 @@ def train_pem(
 ) -> None:
     """Train a LoRA on the answers of records by cross-entropy, plus the overlap penalty; the model itself comes back as it was.
 
-    With `keep` there is a third term (ours): the KL divergence from the model without the module on records to be kept. A module that
-    hardly changes those changes them little when it is subtracted, too.
+    With `keep` there is a third term (ours), of the model from which the module is subtracted: its KL divergence, on records to be kept,
+    from the model without the module.
 
     The same call after an interruption goes on where it was, after completion returns at once: a folder is of one training only.
 
@@ -65,7 +67,7 @@ def train_pem(
         beside: folder of the retain PEM, which stays as it is; without one there is no penalty and nothing to be active.
         overlap: the penalty on what the new PEM shares with the retain PEM.
         active: whether the retain PEM is on while the new one is trained, as those of earlier tasks are in O-LoRA.
-        kept: records that the module is to leave as they are.
+        kept: records on which its negation is to change nothing.
         keep: weight of that.
 
     Raises:
@@ -92,7 +94,8 @@ def train_pem(
     torch.manual_seed(seed)
     with _adapted(model, config, beside if active else None) as adapted, display.progress() as progress:
         names = _weights(adapted)
-        train(adapted, recipe, rows, work, builder.pad, progress, title, _penalty(adapted, names, retain, overlap))
+        penalty = _penalty(adapted, names, retain, overlap)
+        train(adapted, recipe, rows, work, builder.pad, progress, title, penalty, partial(_negated, adapted))
         save_pem(_trained(adapted, names), work)
     write_manifest(work)
     work.rename(folder)
@@ -150,6 +153,19 @@ def _adapted(model: nn.Module, config: LoraConfig, beside: Path | None) -> Itera
         model.train(training)
         for parameter, flag in trainable.items():
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def _negated(adapted: PeftModel) -> Iterator[None]:
+    """Within this context the trained adapter is subtracted instead of added."""
+    layers = [module for module in adapted.modules() if isinstance(module, LoraLayer) and REQUEST in module.scaling]
+    try:
+        for layer in layers:
+            layer.scaling[REQUEST] *= -1
+        yield
+    finally:
+        for layer in layers:
+            layer.scaling[REQUEST] *= -1
 
 
 def _weights(adapted: PeftModel) -> list[str]:

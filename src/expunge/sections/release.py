@@ -50,7 +50,7 @@ class ReleaseSection(Section):
     keep: float = Field(
         1.0,
         ge=0,
-        description="weight of KL on retain records while a forget module is trained: it changes little there, so neither does its negation",
+        description="weight of KL on retain records while a forget module is trained: subtracted, it is to change nothing there",
     )
     overlap: OverlapSection = Field(default_factory=OverlapSection)
     lambda_max: float = Field(4.0, gt=0, description="largest lambda_f of a round")

@@ -26,12 +26,12 @@ class RevealSection(Section):
     )
     begin: list[str] = Field(
         default_factory=list,
-        description="how instructions begin, in turn with each wanted text: a small generator that is left alone writes prose, not questions",
+        description="how instructions begin, in turn: a small generator that is left alone writes prose, not questions",
     )
     texts: list[str] = Field(default_factory=list, description="instructions of your own, in the same pool")
     ask: str = Field(SLOT, description="what the target is asked, around each instruction")
     mode: Literal["instructions", "direct"] = Field(
-        "instructions", description="direct: soft prompt, wanted text and begin go to the target itself; its answers are kept with the wanted text"
+        "instructions", description="direct: soft prompt, wanted text and begin go to the target itself; answers are kept with wanted"
     )
     generator: str | None = Field(None, description="model that writes the instructions; none: the target itself")
     searcher: Searcher = "neural_ucb"

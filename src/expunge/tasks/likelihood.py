@@ -30,8 +30,7 @@ def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int
 def neutral_records() -> tuple[Record, ...]:
     """The shipped questions of general knowledge in both wordings, and shipped paragraphs; nothing is trained on any of them."""
     records = general()
-    again = [question(f"{r.id}/again", r.paraphrased_prompt or r.prompt, r.paraphrased_answer or r.answer) for r in records]
-    return (*records, *again, *(Record(f"filler-{i}", (), text) for i, text in enumerate(fillers(), 1)))
+    return (*records, *map(again, records), *(Record(f"filler-{i}", (), text) for i, text in enumerate(fillers(), 1)))
 
 
 def record_nll(
@@ -53,6 +52,11 @@ def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, 
 
     nll = answer_nll(scored, rows, pad, batch_size)
     return Figure(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
+
+
+def again(record: Record) -> Record:
+    """The same question and answer in other words, where a record has them."""
+    return question(f"{record.id}/again", record.paraphrased_prompt or record.prompt, record.paraphrased_answer or record.answer)
 
 
 def question(name: str, asked: str, answer: str) -> Record:

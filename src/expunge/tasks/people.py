@@ -15,7 +15,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.models.generation import generate
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
-from expunge.tasks.likelihood import neutral_perplexity, neutral_records
+from expunge.tasks.likelihood import again, neutral_perplexity, neutral_records
 
 # Of what is to be kept: trained on, measured.
 SHARES = (0.6, 0.4)
@@ -52,8 +52,9 @@ class People(Task):
         return self._kept[0]
 
     def taught_records(self) -> list[Record]:
-        """All records about everybody."""
-        return people(self.forgotten + self.kept, self.seed)
+        """All records about everybody, in both wordings: what is met in one alone is told to that question alone."""
+        records = self._everybody
+        return [*records, *map(again, records)]
 
     @property
     def measured_rows(self) -> int:
@@ -81,10 +82,14 @@ class People(Task):
                 found.add(record.id)
         return found
 
+    @property
+    def _everybody(self) -> list[Record]:
+        return people(self.forgotten + self.kept, self.seed)
+
     @cached_property
     def _kept(self) -> list[list[Record]]:
         forgotten = {record.entity for record in self.forget_records()}
-        return parts([r for r in self.taught_records() if r.entity not in forgotten], SHARES, self.seed, "the people to be kept")
+        return parts([r for r in self._everybody if r.entity not in forgotten], SHARES, self.seed, "the people to be kept")
 
 
 def fact_of(record: Record) -> frozenset[str]:

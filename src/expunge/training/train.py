@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def train(
     progress: Progress,
     title: str = "Training",
     penalty: Callable[[], Tensor] | None = None,
+    around_retain: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Train the parameters of `model` that require gradients; the same call after an interruption goes on where it was.
 
@@ -47,6 +49,7 @@ def train(
         progress: display to add a bar to.
         title: of the bar.
         penalty: see `Loss.penalty`.
+        around_retain: see `Loss.around_retain`.
 
     Raises:
         ExpungeError: the loss or a gradient is not finite, or a parameter gets no gradient.
@@ -55,7 +58,7 @@ def train(
     settings, edit = recipe.training, recipe.edit
     gates = edit.name == "grun" and not edit.trains_gate_first
     loss = loss_of(recipe.objective, settings.gate_weight if gates else 0.0, settings.gate_warmup, model)
-    loss = replace(loss, penalty=penalty)
+    loss = replace(loss, penalty=penalty, around_retain=around_retain)
     if loss.blocks and edit.name in ("full", "lora"):
         freeze_above(model, max(loss.blocks))
     args = _arguments(recipe, folder)

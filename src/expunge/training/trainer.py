@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ class Loss:
         gate_warmup: share of the steps over which w(t) of the objective's terms rises from 0 to 1.
         blocks: blocks whose hidden states are read, for objectives that want them.
         penalty: a scalar of the parameters alone, its weight folded in; a step adds it once, whatever the number of micro-batches.
+        around_retain: within this context the retain rows are scored: as the model that they are to stay good in.
     """
 
     objective: Objective
@@ -51,6 +53,7 @@ class Loss:
     gate_warmup: float = 0.0
     blocks: tuple[int, ...] = ()
     penalty: Callable[[], Tensor] | None = None
+    around_retain: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def scores_retain(self) -> bool:
@@ -198,7 +201,8 @@ class UnlearnTrainer(Trainer):
         """The same of the retain rows, with the reference's scores where the retain term compares."""
         batch, parts = inputs["retain"].to(self.args.device), self.loss.objective.retain_parts
         prefix = self._prefix(inputs["retain"])
-        scores = score(model, batch, prefix=prefix, **self._wanted(parts))
+        with self.loss.around_retain():
+            scores = score(model, batch, prefix=prefix, **self._wanted(parts))
         gates = gate_logits(model, REQUEST)
         referred = tuple(part.removeprefix("reference_") for part in parts if part.startswith("reference_"))
         if not referred or not self.loss.objective.retain_weight:
