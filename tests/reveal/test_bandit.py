@@ -191,3 +191,20 @@ def test_it_finds_better_candidates_than_chance_at_equal_budget():
         wins += best[0] > best[1]
     # Both have the same 40 starts. Binomial(10, 1/2) is 8 or more with probability 0.05.
     assert wins >= 8
+
+
+def test_what_is_asked_together_begins_with_what_would_be_asked_alone():
+    features = torch.randn(60, 6, generator=torch.Generator().manual_seed(1))
+
+    def searcher(together: int) -> NeuralUCB:
+        made = NeuralUCB(features, seed=2, starts=10, steps=50, together=together)
+        for index in made.propose(10):
+            made.observe(index, features[index, 0].item())
+        return made
+
+    alone, four = searcher(1).propose(8), searcher(4).propose(8)
+    assert len(alone) == 1
+    assert four[:1] == alone
+    assert len(set(four)) == 4
+    # What the budget no longer reaches is not proposed.
+    assert searcher(4).propose(3) == four[:3]

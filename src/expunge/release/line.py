@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp
 
+import torch
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.texts import asides
+from expunge.models.loading import best_dtype
 from expunge.sections import ReleaseSection
 from expunge.tasks.likelihood import HIGHEST_NLL, token_nll, whole_text
 
@@ -51,7 +53,9 @@ def levels(model: nn.Module, builder: PromptBuilder, forget: Sequence[Record], r
     # Not the neutral texts that tasks report on.
     neutral = [whole_text(builder, text) for text in asides()]
     rows = [[builder.record(record) for record in records] for records in (forget, retain)]
-    nll, *kept = (token_nll(model, own, builder.pad, BATCH_SIZE, nothing).value for own in (*rows, neutral))
+    # In the dtype that the machine is fast at, as modules are trained: a search compares what is measured alike.
+    with torch.autocast(next(model.parameters()).device.type, best_dtype(), enabled=best_dtype() != torch.float32):
+        nll, *kept = (token_nll(model, own, builder.pad, BATCH_SIZE, nothing).value for own in (*rows, neutral))
     return Levels(nll, *(exp(min(one, HIGHEST_NLL)) for one in kept))
 
 

@@ -14,6 +14,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import ModelOutput
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -92,7 +93,11 @@ def train_pem(
     work.mkdir(parents=True, exist_ok=True)
     # It starts from the same numbers in every process that is asked for it.
     torch.manual_seed(seed)
-    with _adapted(model, config, beside if active else None) as adapted, display.progress() as progress:
+    with (
+        _adapted(model, config, beside if active else None) as adapted,
+        _softened(model, settings.temperature),
+        display.progress() as progress,
+    ):
         names = _weights(adapted)
         penalty = _penalty(adapted, names, retain, overlap)
         train(adapted, recipe, rows, work, builder.pad, progress, title, penalty, partial(_negated, adapted))
@@ -153,6 +158,22 @@ def _adapted(model: nn.Module, config: LoraConfig, beside: Path | None) -> Itera
         model.train(training)
         for parameter, flag in trainable.items():
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def _softened(model: nn.Module, temperature: float) -> Iterator[None]:
+    """Within this context the model's logits are divided by a temperature."""
+
+    def divide(_module: nn.Module, _args: tuple, output: ModelOutput) -> ModelOutput:
+        # Not at the head, which scoring runs by itself.
+        output["last_hidden_state"] = output["last_hidden_state"] / temperature
+        return output
+
+    handle = cast(PreTrainedModel, model).base_model.register_forward_hook(divide)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -38,6 +38,7 @@ class NeuralUCB:
         nu: float = 1.0,
         ridge: float = 0.1,
         steps: int = 1000,
+        together: int = 1,
     ):
         """Standardise the features over the pool; the defaults are INSTINCT's.
 
@@ -51,6 +52,7 @@ class NeuralUCB:
             ridge: lambda, of the covariance and (over the number of observations) of the fit: as the scores are standardised, the share
                 of their variance that is taken for noise.
             steps: of Adam in a fit, each over all observations.
+            together: candidates asked for each fit, those of the highest utility.
 
         Raises:
             ValueError: if a feature is not finite.
@@ -58,6 +60,7 @@ class NeuralUCB:
         if not bool(features.isfinite().all()):
             raise ValueError("the features of the candidates must be finite")
         self.seed, self.starts, self.scan, self.nu, self.ridge, self.steps = seed, starts, scan, nu, ridge, steps
+        self.together = together
         self._variance = VARIANCES[covariance]
         self._inputs = network_inputs(features)
         self._initial = initial_network(self._inputs.shape[1], seed)
@@ -65,7 +68,7 @@ class NeuralUCB:
         self._scores: dict[int, float] = {}
 
     def propose(self, most: int) -> list[int]:
-        """Random starts, up to `most`, or the one candidate to ask next; the same until something is observed."""
+        """Random starts, up to `most`, or what to ask next, up to `together`; the same until something is observed."""
         observed = len(self._scores)
         if observed < self.starts:
             return self._first.propose(min(most, self.starts - observed))
@@ -74,7 +77,8 @@ class NeuralUCB:
             return []
         generator = np.random.default_rng([self.seed, observed])
         scanned = generator.choice(unasked, min(self.scan, len(unasked)), replace=False)
-        return [int(scanned[int(self._utility(scanned).argmax())])]
+        best = self._utility(scanned).topk(min(self.together, most, len(scanned))).indices
+        return scanned[best.numpy()].tolist()
 
     def observe(self, index: int, score: float) -> None:
         """Take note of a candidate's score.

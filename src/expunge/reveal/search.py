@@ -25,7 +25,7 @@ from expunge.sections import RevealSection
 from expunge.sections.reveal import SLOT
 
 AT_ONCE = 8
-"""Instructions asked together, where the searcher would ask all of them whatever it hears of the first."""
+"""The most instructions asked together."""
 BATCH_SIZE = 64
 FEATURES = "features.safetensors"
 
@@ -180,6 +180,7 @@ def _searcher(models: Models, settings: RevealSection, pool: Pool, folder: Path,
             covariance=settings.covariance,
             nu=settings.explore,
             ridge=settings.ridge,
+            together=settings.together,
             seed=seed,
         )
     return InOrder(len(pool)) if settings.searcher == "handwritten" else RandomSearch(len(pool), seed)

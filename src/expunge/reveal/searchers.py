@@ -15,7 +15,7 @@ class Searcher(Protocol):
     """
 
     def propose(self, most: int) -> list[int]:
-        """Candidates to ask next, none of them observed: those, up to `most`, that it would ask whatever it hears of the first of them.
+        """Candidates to ask next, none of them observed: those, up to `most`, that it asks before it hears of any of them.
 
         None are left where there are none.
         """

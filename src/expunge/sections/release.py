@@ -20,6 +20,9 @@ class PemSection(Section):
     micro_batch_size: int | None = Field(None, ge=1, description="rows held at once; none: no accumulation")
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; the PEM and the losses stay in fp32")
     save_steps: int = Field(50, ge=0, description="optimiser steps between checkpoints; 0: none")
+    temperature: float = Field(
+        1.0, gt=0, description="of the softmax in the losses: above 1 a module also learns what the model says for sure already"
+    )
 
     @field_validator("modules")
     @classmethod

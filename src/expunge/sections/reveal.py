@@ -45,6 +45,7 @@ class RevealSection(Section):
     max_new_tokens: int = Field(64, ge=1, description="longest response")
     starts: int = Field(40, ge=1, description="instructions asked at random before the bandit chooses")
     scan: int = Field(1000, ge=1, description="candidates that the bandit looks at for each choice")
+    together: int = Field(4, ge=1, description="instructions that the bandit chooses at a time (INSTINCT: 1), answered in one batch")
     covariance: Literal["full", "diag"] = "full"
     explore: float = Field(1.0, ge=0, description="nu: weight of what the bandit does not know yet")
     ridge: float = Field(0.1, gt=0, description="lambda of the bandit")
