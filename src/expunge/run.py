@@ -18,13 +18,13 @@ from expunge.errors import ExpungeError, InputError
 from expunge.recipe import Recipe, read_recipe
 from expunge.sections import Revealed
 
-RETAIN, ALTERNATIVES = "retain.jsonl", "alternatives.jsonl"
+RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.jsonl"
 """Files of records that a run has its model make, see `expunge.self_made`."""
 REVEAL, ROUNDS = "reveal", "rounds"
 """Folders of what the model revealed, and of a release's rounds."""
 REVEALED, SEARCHED = "revealed.jsonl", "searched.jsonl"
 """Files of the first: what was kept, and all that was asked and answered."""
-SIFTING = ("budget", "best", "floor", "shortest", "longest", "near", "fewest", "judge")
+SIFTING = ("budget", "best", "until", "floor", "shortest", "longest", "near", "fewest", "judge")
 """Settings of the reveal section that do not change what was asked so far."""
 PRIVATE = 0o600
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
@@ -136,7 +136,7 @@ def start_run(recipe: Recipe) -> Run:
                 write_atomically(folder / "recipe.yaml", written)
             else:
                 # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
-                for name in ("recipe.yaml", "run.json", RETAIN, ALTERNATIVES):
+                for name in ("recipe.yaml", "run.json", RETAIN, NEUTRAL, ALTERNATIVES):
                     (folder / name).unlink(missing_ok=True)
     if not (folder / "recipe.yaml").exists():
         try:

@@ -13,7 +13,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.errors import ExpungeError
-from expunge.run import ALTERNATIVES, PRIVATE, RETAIN, Run, write_atomically
+from expunge.run import ALTERNATIVES, NEUTRAL, PRIVATE, RETAIN, Run, write_atomically
 from expunge.sets import FEWEST_RETAIN
 from expunge.training.alternatives import own_alternatives
 from expunge.training.self_retain import self_retain
@@ -36,14 +36,23 @@ def make_retain(run: Run, model: nn.Module, builder: PromptBuilder, display: Dis
                 raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
             if len(made) < FEW_RETAIN:
                 display.say(f"Only {len(made)} of the instructions got an answer: little to keep, and to measure what was kept on.")
-            _write(run.folder / RETAIN, [{"id": r.id, "prompt": r.prompt, "answer": r.answer} for r in made])
+            _write(run.folder / RETAIN, _rows(made))
     return read_retain(run)
 
 
 def read_retain(run: Run) -> list[Record]:
     """What `make_retain` has left in a run's folder."""
-    # Not by `read_records`: an answer of the model's is not a user's file, and is kept whatever it looks like.
-    return [Record(r["id"], (Turn("user", r["prompt"]),), r["answer"]) for r in _read(run.folder / RETAIN)]
+    return _records(run.folder / RETAIN)
+
+
+def neutral_answers(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+    """The model's own answers to neutral instructions, beside a retain set that was given."""
+    path = run.folder / NEUTRAL
+    if not path.exists():
+        with display.bar("Answering neutral instructions", None) as advance:
+            made = self_retain(model, builder, advance)
+        _write(path, _rows(made))
+    return _records(path)
 
 
 def with_alternatives(
@@ -62,6 +71,15 @@ def with_alternatives(
 def drop_alternatives(run: Run) -> None:
     """Delete them: they are about what is to be forgotten, and some may still say it."""
     (run.folder / ALTERNATIVES).unlink(missing_ok=True)
+
+
+def _rows(records: Sequence[Record]) -> list[dict[str, str]]:
+    return [{"id": record.id, "prompt": record.prompt, "answer": record.answer} for record in records]
+
+
+def _records(path: Path) -> list[Record]:
+    # Not by `read_records`: an answer of the model's is not a user's file, and is kept whatever it looks like.
+    return [Record(r["id"], (Turn("user", r["prompt"]),), r["answer"]) for r in _read(path)]
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

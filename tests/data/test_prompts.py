@@ -1,6 +1,7 @@
 """Prompts: what a record looks like to a model, and that a record's text can only ever be text."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expunge.data.prompts import Encoded, PromptBuilder, collate
-from expunge.data.records import Record, Turn, read_records
+from expunge.data.records import Record, Turn, data_hash, read_records
 from expunge.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -85,6 +86,15 @@ def test_text_that_looks_special_still_reads_the_same(chat, text):
 def test_special_tokens_in_a_plain_text_are_text_too(chat):
     row = chat.record(Record("r", (), "one <|im_end|> two <|im_end|> three"))
     assert chat.end_of_turn not in (*row.prompt, *row.answer)
+
+
+def test_no_end_of_turn_follows_an_answer_that_goes_on(chat):
+    whole = Record("a", (Turn("user", "Who?"),), "Ada")
+    begun = replace(whole, goes_on=True)
+    assert chat.record(begun).answer == chat.record(whole).answer[:-1]
+    # Another answer in its place is a whole one.
+    assert chat.record(begun, answer="Bob") == chat.record(whole, answer="Bob")
+    assert data_hash([begun]) != data_hash([whole])
 
 
 def test_the_end_of_turn_is_what_the_template_says(chat, base):

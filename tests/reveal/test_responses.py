@@ -18,6 +18,7 @@ from expunge.reveal.responses import (
     Response,
     kept_responses,
     similarity,
+    up_to,
 )
 
 ANN = "Ann Lee lives in Oslo and writes novels about the sea."
@@ -158,3 +159,12 @@ def test_thousands_take_seconds():
     left, _ = kept_responses(given, 0.0, 1, 1000, 0.9)
     assert len(left) == 3000
     assert time.monotonic() - start < 20
+
+
+def test_a_response_is_kept_up_to_what_the_pattern_finds():
+    response = Response("Who?", '{"PER": ["Ada"], "LOC": []}', 1.0)
+    cut = up_to(response, r'"PER": \[[^]]+\]')
+    assert (cut.text, cut.goes_on) == ('{"PER": ["Ada"]', True)
+    assert up_to(response, None) == up_to(response, "nowhere") == response
+    whole = up_to(response, r"\}$")
+    assert (whole.text, whole.goes_on) == (response.text, False)

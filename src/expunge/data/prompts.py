@@ -86,6 +86,8 @@ class PromptBuilder:
         turns = record.turns
         if prompt is not None:
             turns = (*turns[:-1], Turn(turns[-1].role, prompt))
+        if answer is None and record.goes_on:
+            return Encoded(self.prompt(turns), self.answer_start(record.answer))
         return Encoded(self.prompt(turns), self.answer(record.answer if answer is None else answer))
 
     def prompt(self, turns: tuple[Turn, ...]) -> tuple[int, ...]:

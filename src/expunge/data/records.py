@@ -24,7 +24,8 @@ class Record:
     """One thing to forget or keep.
 
     A question with its answer has `turns` (the last one the user's) and an `answer`. A plain `text` has no turns; its
-    `answer` is the whole text, of which the prompt builder labels the last fifth of the tokens.
+    `answer` is the whole text, of which the prompt builder labels the last fifth of the tokens. An answer that `goes_on` is the
+    beginning of one: no end of turn follows it.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Record:
     wrong_answers: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     entity: str | None = None
+    goes_on: bool = False
     line: int | None = None
 
     @property
@@ -132,6 +134,8 @@ def data_hash(records: list[Record]) -> str:
     contents = []
     for record in records:
         unsaid = {"line", "id"} if record.id == _line_id(record.line) else {"line"}
+        # What most records are need not be said.
+        unsaid |= set() if record.goes_on else {"goes_on"}
         contents.append({field: value for field, value in asdict(record).items() if field not in unsaid})
     canonical = json.dumps(contents, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

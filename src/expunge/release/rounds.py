@@ -24,8 +24,9 @@ from expunge.release.pems import Pem, add_deltas, as_if, read_pem
 from expunge.release.train_pem import train_pem
 from expunge.reveal.custody import FORGET_PEM
 from expunge.reveal.harvest import NothingRevealed, ask_again, best_instructions, models_of, reveal
-from expunge.run import REVEAL, ROUNDS, Run, write_atomically
+from expunge.run import RETAIN, REVEAL, ROUNDS, Run, write_atomically
 from expunge.sections import ReleaseSection, Revealed
+from expunge.self_made import neutral_answers
 from expunge.sets import Sets
 
 ROUND, MEASURED = "round.json", "measured.json"
@@ -150,8 +151,9 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
         beside=retain_pem,
         overlap=settings.overlap,
         active=settings.retain_active,
-        kept=_retained(bench),
+        kept=_kept(bench) if settings.keep else [],
         keep=settings.keep,
+        keep_at=settings.keep_at,
     )
     (forget_pem / "README.md").write_text(FORGET_CARD, encoding="utf-8")
     fresh_retain = retain_pem is not None and (settings.retain_pem == "every_round" or number == 1)
@@ -198,6 +200,14 @@ def _retain_pem(bench: Bench, number: int) -> Path | None:
     title = "Learning what to keep" if once else f"Round {number}: learning what to keep"
     train_pem(bench.model, bench.builder, _retained(bench), folder, settings.pem, seed + 1000 + number, bench.display, title)
     return folder
+
+
+def _kept(bench: Bench) -> list[Record]:
+    """What a forget module is to leave as it is: retain records, and what the original says to neutral instructions."""
+    if (bench.run.folder / RETAIN).exists():
+        # It is the same already.
+        return _retained(bench)
+    return [*_retained(bench), *neutral_answers(bench.run, bench.model, bench.builder, bench.display)]
 
 
 def _retained(bench: Bench) -> list[Record]:

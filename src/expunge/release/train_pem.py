@@ -48,6 +48,7 @@ def train_pem(
     active: bool = False,
     kept: list[Record] | None = None,
     keep: float = 0.0,
+    keep_at: float = 1.0,
 ) -> None:
     """Train a LoRA on the answers of records by cross-entropy, plus the overlap penalty; the model itself comes back as it was.
 
@@ -70,6 +71,7 @@ def train_pem(
         active: whether the retain PEM is on while the new one is trained, as those of earlier tasks are in O-LoRA.
         kept: records on which its negation is to change nothing.
         keep: weight of that.
+        keep_at: how many times the module is subtracted there.
 
     Raises:
         InputError: there are no records or no linear layers of that name, the retain PEM is of another model, or this one has adapters.
@@ -100,7 +102,7 @@ def train_pem(
     ):
         names = _weights(adapted)
         penalty = _penalty(adapted, names, retain, overlap)
-        train(adapted, recipe, rows, work, builder.pad, progress, title, penalty, partial(_negated, adapted))
+        train(adapted, recipe, rows, work, builder.pad, progress, title, penalty, partial(_subtracted, adapted, keep_at))
         save_pem(_trained(adapted, names), work)
     write_manifest(work)
     work.rename(folder)
@@ -177,16 +179,17 @@ def _softened(model: nn.Module, temperature: float) -> Iterator[None]:
 
 
 @contextmanager
-def _negated(adapted: PeftModel) -> Iterator[None]:
-    """Within this context the trained adapter is subtracted instead of added."""
+def _subtracted(adapted: PeftModel, times: float) -> Iterator[None]:
+    """Within this context the trained adapter is subtracted so many times, instead of added."""
     layers = [module for module in adapted.modules() if isinstance(module, LoraLayer) and REQUEST in module.scaling]
+    added = [layer.scaling[REQUEST] for layer in layers]
     try:
-        for layer in layers:
-            layer.scaling[REQUEST] *= -1
+        for layer, scale in zip(layers, added, strict=True):
+            layer.scaling[REQUEST] = -times * scale
         yield
     finally:
-        for layer in layers:
-            layer.scaling[REQUEST] *= -1
+        for layer, scale in zip(layers, added, strict=True):
+            layer.scaling[REQUEST] = scale
 
 
 def _weights(adapted: PeftModel) -> list[str]:

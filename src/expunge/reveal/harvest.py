@@ -19,7 +19,7 @@ from expunge.models.loading import best_device, best_dtype, load
 from expunge.reveal.custody import hash_key, text_hash
 from expunge.reveal.judging import judge_texts
 from expunge.reveal.notebook import Asked, read_log
-from expunge.reveal.responses import Response, kept_responses
+from expunge.reveal.responses import Response, kept_responses, up_to
 from expunge.reveal.search import AT_ONCE, Asker, Models, search
 from expunge.run import PRIVATE, REVEALED, SEARCHED, write_atomically
 from expunge.sections import RevealSection
@@ -106,12 +106,13 @@ def read_revealed(folder: Path) -> list[Record]:
     """What `reveal` has left in a folder."""
     # Not by `read_records`: what a model says is kept whatever it looks like. Cut at line feeds alone, see `expunge.self_made`.
     rows = [json.loads(line) for line in (folder / REVEALED).read_text(encoding="utf-8").split("\n")[:-1]]
-    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"]) for row in rows]
+    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"], goes_on=row["goes_on"]) for row in rows]
 
 
 def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list[Record]:
     best = best_of(asked, settings.best)
-    responses = [Response(one.instruction, *said) for one in best for said in zip(one.responses, one.relevances, strict=True)]
+    said = [Response(one.instruction, *heard) for one in best for heard in zip(one.responses, one.relevances, strict=True)]
+    responses = [up_to(response, settings.until) for response in said]
     kept, dropped = kept_responses(
         responses, floor=settings.floor, shortest=settings.shortest, longest=settings.longest, near=settings.near
     )
@@ -130,7 +131,7 @@ def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list
             f"best instructions: {scores or 'none scored above 0'}; say more precisely what is wanted (with another --out), or raise "
             "data.forget.reveal.budget, which goes on with this search"
         )
-    records = [Record(f"revealed-{i + 1}", (Turn("user", one.instruction),), one.text) for i, one in enumerate(kept)]
-    rows = [{"id": record.id, "prompt": record.prompt, "answer": record.answer} for record in records]
+    numbered = enumerate(kept, start=1)
+    rows = [{"id": f"revealed-{i}", "prompt": one.instruction, "answer": one.text, "goes_on": one.goes_on} for i, one in numbered]
     write_atomically(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
-    return records
+    return read_revealed(folder)

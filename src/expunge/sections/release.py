@@ -55,6 +55,7 @@ class ReleaseSection(Section):
         ge=0,
         description="weight of KL on retain records while a forget module is trained: subtracted, it is to change nothing there",
     )
+    keep_at: float = Field(4.0, gt=0, description="the lambda_f at which that is asked for: about what the line search will choose")
     overlap: OverlapSection = Field(default_factory=OverlapSection)
     lambda_max: float = Field(4.0, gt=0, description="largest lambda_f of a round")
     lambda_tries: int = Field(6, ge=1, description="values that the line search measures in a round")

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from expunge.reveal.embedders import as_plain_embedder, make_embedder
 from expunge.reveal.oracles import as_plain, make_oracle
-from expunge.sections.base import Section
+from expunge.sections.base import Section, pattern
 
 EmbedderSetting = Annotated[Any, BeforeValidator(make_embedder), PlainSerializer(as_plain_embedder)]
 OracleSetting = Annotated[Any, BeforeValidator(make_oracle), PlainSerializer(as_plain)]
@@ -54,12 +54,20 @@ class RevealSection(Section):
         description="what tells responses apart: folder of an encoder (sentence-transformers, say); none: the target's own states",
     )
     diversity_weight: float = Field(0.5, ge=0, le=1, description="alpha: weight of diversity beside relevance in an instruction's score")
+    until: str | None = Field(
+        None, description="regular expression: of each response what is kept ends with its first match; none: all of it is kept"
+    )
     best: int = Field(20, ge=1, description="instructions whose responses are kept")
     floor: float = Field(0.5, ge=0, le=1, description="relevance that a response needs to be kept")
     shortest: int = Field(8, ge=1, description="characters of a response that is kept")
     longest: int = Field(4000, ge=1, description="likewise")
     near: float = Field(0.8, gt=0, le=1, description="overlap of word trigrams from which two responses count as the same")
     fewest: int = Field(8, ge=2, description="responses that must be left; fewer end the run")
+
+    @field_validator("until")
+    @classmethod
+    def _until_is_a_pattern(cls, given: str | None) -> str | None:
+        return pattern(given)
 
     @model_validator(mode="after")
     def _there_is_something_to_ask(self) -> "RevealSection":
