@@ -240,6 +240,20 @@ def test_a_module_that_is_to_keep_something_changes_it_less_when_it_is_subtracte
     assert forgot_freely > nll(load(make_tiny_model())[0], "forget")
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_loss_is_that_of_logits_divided_by_the_temperature(train, tiny_data, make_tiny_model, temperature):
+    model, tokenizer = load(make_tiny_model())
+    builder = PromptBuilder(tokenizer)
+    rows = [builder.record(record) for record in read_records(tiny_data[0])]
+    with torch.no_grad():
+        found = score(model.eval(), collate(rows, builder.pad), logits=True)
+    tokens = torch.nn.functional.cross_entropy(found.logits / temperature, found.targets, reduction="none")
+    by_row = torch.zeros(len(rows)).index_add(0, found.rows, tokens) / found.tokens
+    # The first step sees the model as it is; its batch is all rows.
+    one_step = SETTINGS.model_copy(update={"temperature": temperature, "batch_size": len(rows), "epochs": 1})
+    assert logged(train("pem", settings=one_step))[0]["forget"] == pytest.approx(by_row.mean().item(), rel=1e-5)
+
+
 def test_without_a_weight_or_records_nothing_is_kept(train, tiny_data):
     plain = sha256(train("plain"))
     assert sha256(train("no weight", kept=read_records(tiny_data[1]), keep=0.0)) == plain
