@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ def train_pem(
     beside: Path | None = None,
     overlap: OverlapSection | None = None,
     active: bool = False,
-    kept: list[Record] | None = None,
+    kept: Sequence[Record] = (),
     keep: float = 0.0,
     keep_at: float = 1.0,
 ) -> None:
@@ -89,8 +89,8 @@ def train_pem(
     retain = None if beside is None else read_pem(beside)
     if retain is not None:
         check_fits(model, retain)
-    config, recipe = _lora(model, settings), _recipe(settings, keep if kept else 0.0, seed, title)
-    rows = encode_rows(builder, records, kept or [], recipe.objective)
+    config, recipe = _lora(model, settings), _recipe(settings, keep, seed, title)
+    rows = encode_rows(builder, records, list(kept), recipe.objective)
     work = folder.with_name(folder.name + ".part")
     work.mkdir(parents=True, exist_ok=True)
     # It starts from the same numbers in every process that is asked for it.
