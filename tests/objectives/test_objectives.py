@@ -8,7 +8,7 @@ import torch
 from torch import tensor
 
 from expunge.models.scores import Scores
-from expunge.objectives import DPO, IDK, KL, NPO, OBJECTIVES, RMU, Alternatives, GradAscent, GradDiff, Learn, SimNPO
+from expunge.objectives import DPO, IDK, KL, NPO, OBJECTIVES, RMU, Alternatives, GradAscent, GradDiff, Learn, SimNPO, retain
 
 
 def value(loss):
@@ -44,6 +44,21 @@ def test_kl_by_hand_is_masked_to_answer_tokens_and_averaged_by_row():
         rows=tensor([0, 1, 1]),
     )
     assert KL().retain(scores).item() == pytest.approx(0.10788075, abs=1e-6)
+
+
+def test_kl_and_its_gradient_are_the_same_however_few_labels_are_held_at_once(monkeypatch):
+    torch.manual_seed(0)
+    reference, rows = torch.randn(7, 5), tensor([0, 0, 0, 1, 1, 2, 2])
+    found = []
+    for most in (256, 3):
+        monkeypatch.setattr(retain, "LABELS_AT_ONCE", most)
+        logits = torch.linspace(-1, 1, 35).reshape(7, 5).requires_grad_()
+        scores = Scores(nll=torch.ones(3), tokens=tensor([3, 2, 2]), logits=logits, reference_logits=reference, rows=rows)
+        loss = KL().retain(scores)
+        loss.backward()
+        found.append((loss.detach(), logits.grad))
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][1].abs().sum() > 0
 
 
 def test_npo_by_hand():

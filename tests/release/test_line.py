@@ -1,7 +1,12 @@
+from math import exp
+
 import pytest
 
-from expunge.release.line import Levels, Tried, best, search_lambda
+from expunge.data.prompts import PromptBuilder
+from expunge.models.loading import load
+from expunge.release.line import Levels, Tried, best, levels, search_lambda
 from expunge.sections import ReleaseSection
+from expunge.tasks.likelihood import question, record_nll
 
 BEFORE = Levels(forget_nll=0.5, retain_perplexity=4.0, neutral_perplexity=10.0)
 
@@ -20,6 +25,18 @@ def test_the_drop_is_the_rise_of_the_worse_perplexity():
     assert Levels(1.0, 4.2, 11.0).drop(BEFORE) == pytest.approx(0.1)
     assert Levels(1.0, 4.0, 9.0).drop(BEFORE) == pytest.approx(0.0)
     assert Levels(1.0, 3.0, 9.0).drop(BEFORE) == pytest.approx(-0.1)
+
+
+def test_each_level_is_of_its_own_records(tiny_model_dir):
+    model, tokenizer = load(tiny_model_dir)
+    builder = PromptBuilder(tokenizer)
+    sorts = [[question(name, f"What is a {name}?", f"A {name} is a thing.")] for name in ("lamp", "fig", "boat")]
+    forget, retain, neutral = (record_nll(model.eval(), builder, records, 4, lambda _: None).value for records in sorts)
+    found = levels(model, builder, *sorts)
+    # In bf16 where the machine is fast at it.
+    assert found.forget_nll == pytest.approx(forget, rel=0.02)
+    assert found.retain_perplexity == pytest.approx(exp(retain), rel=0.05)
+    assert found.neutral_perplexity == pytest.approx(exp(neutral), rel=0.05)
 
 
 def test_lambda_is_doubled_then_halved_into_the_gap():

@@ -1,5 +1,7 @@
 """Rounds on a tiny random model: exact, undoable, resumed in any phase."""
 
+import json
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -11,11 +13,15 @@ from expunge.merged import export_plain
 from expunge.models.loading import load, weights_sha256
 from expunge.pipeline import load_run, reread_sets
 from expunge.recipe import Recipe, make_recipe
+from expunge.release.line import levels
 from expunge.release.rounds import FORGET_PEM, read_round
 from expunge.release.run import curve, release, rounds_taken, undo
+from expunge.release.train_pem import train_pem
 from expunge.reveal.custody import purge
-from expunge.run import Run, default_folder
+from expunge.run import NEUTRAL, Run, default_folder
 
+# The package's function of that name hides it.
+rounds_module = sys.modules["expunge.release.rounds"]
 PEM = {"rank": 2, "epochs": 2, "lr": 5e-3, "batch_size": 3, "save_steps": 1, "dtype": "fp32"}
 
 
@@ -45,6 +51,28 @@ def test_what_is_released_is_forgotten_within_the_budget(recipe_for):
         assert facts["chosen"]["drop"] <= facts["allowed"] == 0.5 * number / 2
         assert facts["angles"]["A_smallest"] > 0
     assert run.info["round"] == 2
+
+
+def test_what_lambda_is_chosen_on_was_not_trained_on(recipe_for, monkeypatch):
+    chosen_on, kept_in_training = [], []
+
+    def watched_levels(*given):
+        chosen_on.extend(record.id for records in given[3:] for record in records)
+        return levels(*given)
+
+    def watched_training(*given, kept=(), **more):
+        kept_in_training.extend(record.id for record in kept)
+        train_pem(*given, kept=kept, **more)
+
+    monkeypatch.setattr(rounds_module, "levels", watched_levels)
+    monkeypatch.setattr(rounds_module, "train_pem", watched_training)
+    run = release(recipe_for("run", rounds=1), Display())
+    said = {row["id"] for row in map(json.loads, (run.folder / NEUTRAL).read_text(encoding="utf-8").splitlines())}
+    held, kept = set(chosen_on), set(kept_in_training)
+    assert held.isdisjoint(kept)
+    assert said <= held | kept
+    assert said & held
+    assert said & kept
 
 
 def test_a_round_that_no_lambda_fits_is_rolled_back_and_ends_the_run(recipe_for, tiny_model_dir):

@@ -1,11 +1,15 @@
 """The retain terms that most objectives share: stay good at, or stay close on, what is to be kept."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, log_softmax
+from torch.utils.checkpoint import checkpoint
 
 from expunge.models.scores import Scores
+
+LABELS_AT_ONCE = 256
 
 
 def at_least_fp32(values: Tensor) -> Tensor:
@@ -23,10 +27,16 @@ def answer_kl(scores: Scores) -> Tensor:
 
     `scores.logits`, `scores.reference_logits`: (labels, vocab); `scores.rows`: (labels,).
     """
-    reference = log_softmax(at_least_fp32(scores.reference_logits), -1)
-    kl = (reference.exp() * (reference - log_softmax(at_least_fp32(scores.logits), -1))).sum(-1)
+    halves = scores.reference_logits.split(LABELS_AT_ONCE), scores.logits.split(LABELS_AT_ONCE)
+    # Computed again in the backward pass: five tensors of (labels, vocab) would otherwise be kept for it.
+    kl = torch.cat([cast(Tensor, checkpoint(_kl, *few, use_reentrant=False)) for few in zip(*halves, strict=True)])
     by_row = kl.new_zeros(len(scores.tokens)).index_add(0, scores.rows, kl)
     return (by_row / scores.tokens).mean()
+
+
+def _kl(reference_logits: Tensor, logits: Tensor) -> Tensor:
+    reference = log_softmax(at_least_fp32(reference_logits), -1)
+    return (reference.exp() * (reference - log_softmax(at_least_fp32(logits), -1))).sum(-1)
 
 
 RETAIN_TERMS: dict[str, Callable[[Scores], Tensor]] = {"nll": answer_nll, "kl": answer_kl}

@@ -9,10 +9,9 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.data.texts import asides
 from expunge.models.loading import best_dtype
 from expunge.sections import ReleaseSection
-from expunge.tasks.likelihood import HIGHEST_NLL, token_nll, whole_text
+from expunge.tasks.likelihood import HIGHEST_NLL, token_nll
 
 BATCH_SIZE = 16
 
@@ -23,7 +22,7 @@ class Levels:
 
     Attributes:
         forget_nll: of the forget data, nats a token.
-        retain_perplexity, neutral_perplexity: of what is to be kept, and of shipped neutral text.
+        retain_perplexity, neutral_perplexity: of what is to be kept, and of what the original says to neutral instructions.
     """
 
     forget_nll: float
@@ -45,17 +44,17 @@ class Tried:
     drop: float
 
 
-def levels(model: nn.Module, builder: PromptBuilder, forget: Sequence[Record], retain: Sequence[Record]) -> Levels:
+def levels(
+    model: nn.Module, builder: PromptBuilder, forget: Sequence[Record], retain: Sequence[Record], neutral: Sequence[Record]
+) -> Levels:
     """Measure a model on validation records."""
 
     def nothing(_rows: int) -> None: ...
 
-    # Not the neutral texts that tasks report on.
-    neutral = [whole_text(builder, text) for text in asides()]
-    rows = [[builder.record(record) for record in records] for records in (forget, retain)]
+    rows = [[builder.record(record) for record in records] for records in (forget, retain, neutral)]
     # In the dtype that the machine is fast at, as modules are trained: a search compares what is measured alike.
     with torch.autocast(next(model.parameters()).device.type, best_dtype(), enabled=best_dtype() != torch.float32):
-        nll, *kept = (token_nll(model, own, builder.pad, BATCH_SIZE, nothing).value for own in (*rows, neutral))
+        nll, *kept = (token_nll(model, own, builder.pad, BATCH_SIZE, nothing).value for own in rows)
     return Levels(nll, *(exp(min(one, HIGHEST_NLL)) for one in kept))
 
 

@@ -37,7 +37,7 @@ Added to the original model, or back to the released one, it teaches what was to
 undone or made again; `expunge purge` deletes it.
 """
 VALIDATION = 0.25
-"""Share of the forget data that lambda is chosen on."""
+"""Share of the records that lambda is chosen on."""
 MOST_VALIDATED = 48
 
 
@@ -121,8 +121,9 @@ def _before(bench: Bench) -> Levels:
     path = bench.folder(0) / ROUND
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        kept = _kept_check(bench)
         with bench.display.step("Measuring the original"):
-            found = levels(bench.model, bench.builder, _first_check(bench), _retain_check(bench))
+            found = levels(bench.model, bench.builder, _first_check(bench), *kept)
         write_atomically(path, json.dumps(asdict(found), indent=1) + "\n")
     return Levels(**json.loads(path.read_text(encoding="utf-8")))
 
@@ -164,7 +165,7 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
     def measure(value: float, forget: Sequence[Record] = check) -> Levels:
         added = [(lambda_r, retain)] if retain is not None and lambda_r else []
         with as_if(bench.model, [(-value, pem), *added]):
-            return levels(bench.model, bench.builder, forget, _retain_check(bench))
+            return levels(bench.model, bench.builder, forget, *_kept_check(bench))
 
     with bench.display.step(f"Round {number}: choosing lambda"):
         start = measure(0.0)
@@ -204,10 +205,20 @@ def _retain_pem(bench: Bench, number: int) -> Path | None:
 
 def _kept(bench: Bench) -> list[Record]:
     """What a forget module is to leave as it is: retain records, and what the original says to neutral instructions."""
-    if (bench.run.folder / RETAIN).exists():
-        # It is the same already.
-        return _retained(bench)
-    return [*_retained(bench), *neutral_answers(bench.run, bench.model, bench.builder, bench.display)]
+    return [*_retained(bench), *_neutral(bench)[0]]
+
+
+def _kept_check(bench: Bench) -> tuple[list[Record], list[Record]]:
+    """Of both, what lambda is chosen on."""
+    return bench.sets.calibration[:MOST_VALIDATED], _neutral(bench)[1]
+
+
+def _neutral(bench: Bench) -> tuple[list[Record], list[Record]]:
+    """What the original says to neutral instructions: for training, and to choose lambda on."""
+    if (bench.run.folder / RETAIN).exists() or not (said := neutral_answers(bench.run, bench.model, bench.builder, bench.display)):
+        # The retain set is that already, or it says nothing.
+        return [], bench.sets.calibration[:MOST_VALIDATED]
+    return _apart(said, bench.recipe.training.seed)
 
 
 def _retained(bench: Bench) -> list[Record]:
@@ -237,12 +248,8 @@ def _first_check(bench: Bench) -> list[Record]:
     return _apart(bench.sets.forget, bench.recipe.training.seed)[1]
 
 
-def _retain_check(bench: Bench) -> list[Record]:
-    return bench.sets.calibration[:MOST_VALIDATED]
-
-
 def _apart(records: Sequence[Record], seed: int) -> tuple[list[Record], list[Record]]:
-    """Forget records to learn, and those that lambda is chosen on."""
+    """Records to learn, and those that lambda is chosen on."""
     order = np.random.default_rng([seed, 23]).permutation(len(records))
     held = max(1, round(VALIDATION * len(records)))
     learnt, check = sorted(order[held:]), sorted(order[:held])
