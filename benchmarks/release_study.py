@@ -8,6 +8,7 @@ first was interrupted.
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +27,8 @@ from expunge.release.rounds import read_round, terms
 from expunge.release.run import curve, release, rounds_taken
 from expunge.reveal.harvest import asked_in, models_of
 from expunge.reveal.search import search
-from expunge.run import REVEAL, REVEALED, Run, write_atomically
-from expunge.sections import Revealed
+from expunge.run import REVEAL, REVEALED, Run, start_run, write_atomically
+from expunge.sections import ReleaseSection, Revealed
 from expunge.tasks import Task
 
 HANDWRITTEN = {
@@ -86,18 +87,30 @@ def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Cal
     """What each control measures, by name."""
 
     def released(name: str, **changes: Any) -> Callable[[], Measured]:
-        return lambda: _numbers(curve(release(changed(ours.recipe, out / f"{task}-{slug(name)}", **changes), display))[-1])
+        recipe = changed(ours.recipe, out / f"{task}-{slug(name)}", **changes)
+
+        def measured() -> Measured:
+            if "data" not in changes:
+                # The same forget data.
+                shutil.copytree(ours.folder / REVEAL, start_run(recipe).folder / REVEAL, dirs_exist_ok=True)
+            return _numbers(curve(release(recipe, display))[-1])
+
+        return measured
 
     revealed = ours.folder / REVEAL / REVEALED
     external = out / f"{task}-external.jsonl"
     reveal = cast(Revealed, ours.recipe.data.forget).reveal.model_dump()
     write_records(external, cast(Task, ours.recipe.task).forget_records())
     handwritten = {"reveal": {**reveal, "searcher": "handwritten", "texts": HANDWRITTEN[task], "samples": samples_for(task, reveal)}}
+    pem = cast(ReleaseSection, ours.recipe.release).pem.model_dump()
+    # A retain module and the penalty, and neither KL nor softer losses, which are ours.
+    published = {"retain_pem": "once", "keep": 0.0, "pem": {**pem, "temperature": 1.0}}
     return {
         "random search": released("random search", data={"forget": {"reveal": {**reveal, "searcher": "random"}}}),
         "handwritten instructions": released("handwritten instructions", data={"forget": handwritten}),
         "external forget data": released("external forget data", data={"forget": str(external)}),
-        "no orthogonality": released("no orthogonality", release={"overlap": {"kind": "none"}}),
+        "as published": released("as published", release=published),
+        "as published, no orthogonality": released("no orthogonality", release={**published, "overlap": {"kind": "none"}}),
         "one round, same total lambda": lambda: one_round(ours, display),
         "GRUN on what was revealed": lambda: trained(ours.recipe, out / f"{task}-grun", revealed, "alternatives", "grun", display),
         "NPO on what was revealed": lambda: trained(ours.recipe, out / f"{task}-npo", revealed, "npo", "lora", display),

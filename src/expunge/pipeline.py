@@ -111,7 +111,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
             with _timed(run):
                 forget = _revealed(run, recipe.data.forget.reveal, recipe.training.seed, model, builder, display)
         if retain is None:
-            retain = make_retain(run, model, builder, display)
+            retain = make_retain(run, recipe, model, builder, display)
         sets = split(forget or [], retain, recipe)
         if run.begun and "data" in run.info:
             _check_same(run, base_sha256, sets.forget, retain)

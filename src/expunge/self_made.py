@@ -13,7 +13,10 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.errors import ExpungeError
+from expunge.recipe import Recipe
+from expunge.reveal.judging import judge_texts
 from expunge.run import ALTERNATIVES, NEUTRAL, PRIVATE, RETAIN, Run, write_atomically
+from expunge.sections import Revealed
 from expunge.sets import FEWEST_RETAIN
 from expunge.training.alternatives import own_alternatives
 from expunge.training.self_retain import self_retain
@@ -21,7 +24,7 @@ from expunge.training.self_retain import self_retain
 FEW_RETAIN = 40
 
 
-def make_retain(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+def make_retain(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
     """The model's own answers to neutral instructions, as a retain set.
 
     Raises:
@@ -30,8 +33,7 @@ def make_retain(run: Run, model: nn.Module, builder: PromptBuilder, display: Dis
     with PartialState().main_process_first():
         if not (run.folder / RETAIN).exists():
             display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
-            with display.bar("Making a retain set", None) as advance:
-                made = self_retain(model, builder, advance)
+            made = _answers(recipe, model, builder, display, "Making a retain set")
             if len(made) < FEWEST_RETAIN:
                 raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
             if len(made) < FEW_RETAIN:
@@ -45,13 +47,11 @@ def read_retain(run: Run) -> list[Record]:
     return _records(run.folder / RETAIN)
 
 
-def neutral_answers(run: Run, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+def neutral_answers(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
     """The model's own answers to neutral instructions, beside a retain set that was given."""
     path = run.folder / NEUTRAL
     if not path.exists():
-        with display.bar("Answering neutral instructions", None) as advance:
-            made = self_retain(model, builder, advance)
-        _write(path, _rows(made))
+        _write(path, _rows(_answers(recipe, model, builder, display, "Answering neutral instructions")))
     return _records(path)
 
 
@@ -71,6 +71,17 @@ def with_alternatives(
 def drop_alternatives(run: Run) -> None:
     """Delete them: they are about what is to be forgotten, and some may still say it."""
     (run.folder / ALTERNATIVES).unlink(missing_ok=True)
+
+
+def _answers(recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display, title: str) -> list[Record]:
+    with display.bar(title, None) as advance:
+        made = self_retain(model, builder, advance)
+    forget = recipe.data.forget
+    if not isinstance(forget, Revealed):
+        return made
+    # A rude persona is rude to neutral instructions too: what is looked for is not to be kept.
+    relevant = judge_texts(forget.reveal.oracle, [record.answer for record in made])
+    return [record for record, relevance in zip(made, relevant, strict=True) if relevance <= forget.reveal.floor]
 
 
 def _rows(records: Sequence[Record]) -> list[dict[str, str]]:

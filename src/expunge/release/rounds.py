@@ -215,10 +215,10 @@ def _kept_check(bench: Bench) -> tuple[list[Record], list[Record]]:
 
 def _neutral(bench: Bench) -> tuple[list[Record], list[Record]]:
     """What the original says to neutral instructions: for training, and to choose lambda on."""
-    if (bench.run.folder / RETAIN).exists() or not (said := neutral_answers(bench.run, bench.model, bench.builder, bench.display)):
-        # The retain set is that already, or it says nothing.
-        return [], bench.sets.calibration[:MOST_VALIDATED]
-    return _apart(said, bench.recipe.training.seed)
+    # A retain set of the model's own making is that already.
+    made = (bench.run.folder / RETAIN).exists()
+    said = [] if made else neutral_answers(bench.run, bench.recipe, bench.model, bench.builder, bench.display)
+    return _apart(said, bench.recipe.training.seed) if said else ([], bench.sets.calibration[:MOST_VALIDATED])
 
 
 def _retained(bench: Bench) -> list[Record]:
