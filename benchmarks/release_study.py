@@ -10,10 +10,12 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from rich.progress import Progress
 from writing import measured_on, write
 
 from expunge.console import Display
@@ -71,16 +73,37 @@ def main() -> None:
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     recipe = read_recipe(Path("recipes") / f"release-{args.task}.yaml", {"out": str(args.out / args.task)}, args.set)
-    ours = release(recipe, display)
+    spent = args.out / f"{args.task}-seconds.json"
+    ours = release(recipe, Timed(spent))
     rows = {f"{OURS}, round {row['round']}" if row["round"] else "original": _numbers(row) for row in curve(ours)}
     for name, control in controls(args.task, ours, args.out, display).items():
         if args.only is None or name in args.only:
             display.say(f"== {name}")
             rows[name] = kept(args.out / f"{args.task}-{slug(name)}.json", control)
-    text = f"{table(recipe, rows)}\n\n{facts(args, ours, time.monotonic() - started)}\n"
+    text = f"{table(recipe, rows)}\n\n{facts(args, ours, time.monotonic() - started)} {profile(read_json(spent))}\n"
     print(text)
     if args.write:
         write(f"<!-- release_{args.task} -->", text)
+
+
+class Timed(Display):
+    """A display that adds up how long each thing was shown, in a file: a study may be interrupted."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """As of any display."""
+        began = time.monotonic()
+        with super().progress() as progress:
+            yield progress
+        spent = read_json(self.path)
+        for task in progress.tasks:
+            spent[task.description] = spent.get(task.description, 0.0) + time.monotonic() - began
+        write_atomically(self.path, json.dumps(spent, indent=1) + "\n")
 
 
 def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Callable[[], Measured]]:
@@ -174,6 +197,11 @@ def kept(path: Path, make: Callable[[], Measured]) -> Measured:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_json(path: Path) -> dict[str, float]:
+    """What is in a JSON file, nothing where it is not there."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def slug(name: str) -> str:
     """A name for a folder."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
@@ -198,6 +226,12 @@ def facts(args: argparse.Namespace, ours: Run, seconds: float) -> str:
         f"{measured_on()}; seed {ours.recipe.training.seed}; {ours.info['data']['forget']['rows']} records revealed; the method took "
         f"{ours.info['seconds'] / 60:.0f} min, this call {seconds / 60:.0f} min. Command: `{command}`."
     )
+
+
+def profile(spent: dict[str, float]) -> str:
+    """Where the method's time went, the longest first."""
+    parts = sorted(spent.items(), key=lambda part: -part[1])
+    return "Of that, in seconds: " + ", ".join(f"{title.lower()} {seconds:.0f}" for title, seconds in parts if seconds >= 1) + "."
 
 
 def _numbers(row: dict[str, Any]) -> Measured:

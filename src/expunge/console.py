@@ -23,7 +23,7 @@ class Display:
         """A remark of one sentence."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def progress(self) -> Progress:
+    def progress(self) -> AbstractContextManager[Progress]:
         """A display of bars; nothing moves where there is no terminal, a line says what has begun and ended."""
         columns = (
             SpinnerColumn(),
