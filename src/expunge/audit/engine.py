@@ -1,6 +1,5 @@
 """Audit a run: the same sets measured on the original, the unlearned and the control model, kept by record, summarised, reported."""
 
-import hashlib
 import json
 import time
 from dataclasses import asdict
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-import expunge
+from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.audit.names import FORGET, RETAIN
 from expunge.audit.report import write_run_report
@@ -20,10 +19,9 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import data_hash
 from expunge.edits import load_edit
-from expunge.models.embedded import cache_dir
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
-from expunge.run import PRIVATE, Run, locked, write_atomically
+from expunge.run import Run, locked, write_atomically
 from expunge.sets import Sets, draw, read_audit_sets
 
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
@@ -100,7 +98,7 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display)
     else:
         with display.bar("Auditing the original and the unlearned model", 4 * sets.rows) as advance:
             original, unlearned = measure_both(model, builder, sets, settings, advance)
-        _keep(kept, original)
+        keep(kept, original)
     return {ORIGINAL: json.loads(kept.read_text(encoding="utf-8")), UNLEARNED: unlearned}
 
 
@@ -108,15 +106,13 @@ def measured_once(model: nn.Module, builder: PromptBuilder, sets: AuditSets, set
     """What a model without an edit measures, the same in every run: measured now, or read where it was kept."""
     path = kept_rows(model, builder, sets, settings)
     if not path.exists():
-        _keep(path, _measured(model, builder, sets, settings, display, title))
+        keep(path, _measured(model, builder, sets, settings, display, title))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def kept_rows(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Path:
     """Where the rows of a model without an edit are kept: by the hash of all that they depend on."""
     depends = [
-        expunge.__version__,
-        code_sha256(),
         weights_sha256(model),
         builder.tokenizer.chat_template,
         builder.system,
@@ -125,24 +121,7 @@ def kept_rows(model: nn.Module, builder: PromptBuilder, sets: AuditSets, setting
         {name: [record.id for record in records] for name, records in sets.records.items()},
         {name: [asdict(question) for question in questions] for name, questions in sets.questions.items()},
     ]
-    key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
-    return cache_dir() / "measured" / f"{key}.json"
-
-
-def _keep(path: Path, rows: list[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # With --show-text they hold answers.
-    write_atomically(path, json.dumps(rows), PRIVATE)
-
-
-def code_sha256() -> str:
-    """Hash of the code that the rows depend on: what measures, scores, generates and builds prompts."""
-    root = Path(expunge.__file__).parent
-    digest = hashlib.sha256()
-    for folder in ("audit", "data", "edits", "models"):
-        for path in sorted((root / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return kept_at(depends)
 
 
 def _measured(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str) -> list[Row]:

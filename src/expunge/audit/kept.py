@@ -1,0 +1,37 @@
+"""What was measured of a model is kept in the user's cache, under a hash of all that it depends on, this code included."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import expunge
+from expunge.models.embedded import cache_dir
+from expunge.run import PRIVATE, write_atomically
+
+
+def kept_at(depends: Any) -> Path:
+    """Where something measured is kept.
+
+    Args:
+        depends: all that it depends on beside this package, as values that JSON can hold.
+    """
+    key = hashlib.sha256(json.dumps([expunge.__version__, code_sha256(), depends]).encode()).hexdigest()
+    return cache_dir() / "measured" / f"{key}.json"
+
+
+def keep(path: Path, rows: Any) -> None:
+    """Keep it there, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # With --show-text they hold answers.
+    write_atomically(path, json.dumps(rows), PRIVATE)
+
+
+def code_sha256() -> str:
+    """Hash of the code that measurements depend on: what measures, attacks, scores, generates and builds prompts."""
+    root = Path(expunge.__file__).parent
+    digest = hashlib.sha256()
+    for folder in ("audit", "data", "edits", "models", "objectives"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,50 @@
+"""A suite: which attacks an audit makes, and what is allowed; data in YAML, shipped or a user's own."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from expunge.audit.attacks import make_attack
+from expunge.errors import InputError
+from expunge.recipe import read_yaml
+from expunge.sections.base import Section
+
+SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "suites").glob("*.yaml"))}
+AttackSetting = Annotated[Any, BeforeValidator(make_attack)]
+
+
+class Allowed(Section):
+    """How much worse the unlearned model may be than the one that it is compared with; all are shares from 0 to 1."""
+
+    told: float = Field(0.1, ge=0, le=1, description="of what was to be forgotten, more than the control tells, asked or attacked in any way")
+    lost: float = Field(0.05, ge=0, le=1, description="of what was to be kept, less than the original tells")
+    gibberish: float = Field(0.05, ge=0, le=1, description="degenerate answers, more than the model compared with gives")
+    refused: float = Field(0.05, ge=0, le=1, description="refusals of what was to be kept, more than the original's")
+    privleak: float = Field(0.1, ge=0, le=1, description="distance of PrivLeak from 0 (MUSE)")
+
+
+class Suite(Section):
+    """What an audit tries, and what it asks for."""
+
+    seconds: int = Field(ge=1, description="what it takes on two cores with a model of 135M parameters")
+    max_rows: int | None = Field(None, ge=1, description="records a set, drawn by seed; none: the recipe's")
+    attacks: list[AttackSetting] = Field(default_factory=list)
+    allowed: Allowed = Field(default_factory=Allowed)
+
+
+def read_suite(name: str) -> Suite:
+    """A shipped suite, or that of a YAML file.
+
+    Raises:
+        InputError: there is no such suite or file, or one of its settings is wrong; it names file and field.
+    """
+    path = SHIPPED.get(name, Path(name))
+    if not path.exists():
+        raise InputError(f"--suite: {name!r} is neither a file nor one of {', '.join(SHIPPED)}")
+    try:
+        return Suite.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
