@@ -1,1 +1,30 @@
 """Attacks on a model that was made to forget: what somebody may try who wants the answer all the same."""
+
+from typing import Any
+
+from expunge.audit.attacks.base import Attack, Target
+from expunge.audit.attacks.prefill import Prefill
+from expunge.audit.attacks.prompted import Prompted
+from expunge.audit.attacks.sampling import Sampling
+from expunge.errors import InputError
+from expunge.named import make_named
+
+ATTACKS: dict[str, type[Attack]] = {
+    "prompts": Prompted,
+    "sampling": Sampling,
+    "prefill": Prefill,
+}
+
+__all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Sampling", "Target", "make_attack"]
+
+
+def make_attack(given: str | dict[str, Any]) -> Attack:
+    """An attack from its name, or from a mapping of its name and settings.
+
+    Raises:
+        InputError: one sentence that names what is wrong.
+    """
+    try:
+        return make_named("attack", ATTACKS, given)
+    except ValueError as error:
+        raise InputError(f"attack: {error}") from error
