@@ -6,6 +6,7 @@ from expunge.audit.attacks.base import Attack, Target
 from expunge.audit.attacks.prefill import Prefill
 from expunge.audit.attacks.prompted import Prompted
 from expunge.audit.attacks.quantise import Quantise
+from expunge.audit.attacks.relearn import Relearn
 from expunge.audit.attacks.sampling import Sampling
 from expunge.audit.attacks.switch_off import SwitchOff
 from expunge.errors import InputError
@@ -15,11 +16,12 @@ ATTACKS: dict[str, type[Attack]] = {
     "prompts": Prompted,
     "sampling": Sampling,
     "prefill": Prefill,
+    "relearn": Relearn,
     "quantise": Quantise,
     "switch_off": SwitchOff,
 }
 
-__all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Quantise", "Sampling", "SwitchOff", "Target", "make_attack"]
+__all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Quantise", "Relearn", "Sampling", "SwitchOff", "Target", "make_attack"]
 
 
 def make_attack(given: str | dict[str, Any]) -> Attack:
