@@ -86,11 +86,11 @@ def test_a_setting_of_an_objective_given_by_name_alone_is_overridden():
         ({"edit": {"gate_pool": "last", "gate_first": True}}, "edit: gate_first needs"),
         ({"edit": {"positions": "prompt_suffix:0"}}, r"edit.positions: must be one of last_prompt, .*, got 'prompt_suffix:0'"),
         ({"objective": "amnesia"}, "objective: no objective 'amnesia'; there are grad_ascent"),
-        ({"objective": {"name": "npo", "betta": 1}}, "objective: npo has no setting betta; it has beta"),
-        ({"objective": {"name": "npo", "beta": "much"}}, "objective: beta: .*number"),
+        ({"objective": {"name": "npo", "betta": 1}}, "objective: npo has no setting betta; it has .*, beta"),
+        ({"objective": {"name": "npo", "beta": "much"}}, "objective: npo.beta: .*number"),
         ({"objective": {"name": ["npo"]}}, r"objective: no objective \['npo'\]"),
-        ({"objective": 5}, "objective: give its name"),
-        ({"objective": None}, "objective: give its name"),
+        ({"objective": 5}, "objective: give the objective.s name"),
+        ({"objective": None}, "objective: give the objective.s name"),
         ({"data": {}}, "data.forget: is not given"),
         ({"data": {"forget": "f", "held_out": 1}}, "data.held_out"),
         ({"model": 5}, "model: .*string"),
@@ -173,7 +173,7 @@ def test_every_setting_is_listed_with_its_default():
 
 @pytest.mark.parametrize("objective", [{"name": "npo", "beta": 0}, {"name": "dpo", "beta": -1}, {"name": "idk", "retain_weight": -0.1}])
 def test_an_objective_that_is_not_defined_there_is_refused(objective):
-    with pytest.raises(InputError, match=r"objective: (beta|retain_weight): Input should be greater than"):
+    with pytest.raises(InputError, match=r"objective: (npo.beta|dpo.beta|idk.retain_weight): Input should be greater than"):
         make_recipe({"data": {"forget": "f"}, "objective": objective})
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator, model_validator
 
 from expunge.errors import InputError
+from expunge.named import make_named
 from expunge.objectives import OBJECTIVES, Objective
 from expunge.sections import AuditSection, DataSection, EditSection, ReleaseSection, Revealed, Section, TrainingSection
 from expunge.tasks import as_plain, make_task
@@ -39,21 +40,8 @@ class Recipe(Section):
     def _objective(cls, given: Any) -> Objective:
         if isinstance(given, Objective):
             return given
-        settings: Any = {"name": given} if isinstance(given, str) else given
-        if not isinstance(settings, dict):
-            raise ValueError("give its name, or a mapping with its name and settings")
-        settings = dict(settings)
-        name = settings.pop("name", DEFAULT_OBJECTIVE)
-        if not isinstance(name, str) or name not in OBJECTIVES:
-            raise ValueError(f"no objective {name!r}; there are {', '.join(OBJECTIVES)}")
-        known = {field.name for field in fields(OBJECTIVES[name])}
-        if unknown := set(settings) - known:
-            raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
-        try:
-            return TypeAdapter(OBJECTIVES[name]).validate_python(settings)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        # A setting alone is one of the default's.
+        return make_named("objective", OBJECTIVES, {"name": DEFAULT_OBJECTIVE, **given} if isinstance(given, dict) else given)
 
     @model_validator(mode="after")
     def _resample_needs_instructions(self) -> "Recipe":

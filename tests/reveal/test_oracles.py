@@ -183,8 +183,8 @@ def test_an_oracle_without_settings_needs_only_its_name():
     ("given", "match"),
     [
         ("pithon", "no oracle 'pithon'; there are json-entities, python"),
-        ({"type": "PER"}, "an oracle's name"),
-        (None, "an oracle's name"),
+        ({"type": "PER"}, "the oracle's name"),
+        (None, "the oracle's name"),
         ({"name": ["python"]}, "no oracle"),
         ({"name": "python", "strict": True}, "python has no setting strict; it has none"),
         ({"name": "names", "name_list": []}, "names has no setting name_list; it has names"),

@@ -61,7 +61,7 @@ def test_plain_values_give_the_same_task_again(task):
     ("given", "said"),
     [
         ("poetry", "no task 'poetry'; there are people, ner, code, toxicity"),
-        ({"kept": 2}, "give a task's name, or a mapping with its name and settings"),
+        ({"kept": 2}, "give the task's name, or a mapping with its name and settings"),
         ({"name": "ner"}, "ner.data: Field required"),
         ({"name": "ner", "data": "x", "lines": 3}, "ner has no setting lines; it has seed, batch_size, data, rows"),
         ({"name": "people", "kept": 0}, "people.kept: Input should be greater than or equal to 1"),

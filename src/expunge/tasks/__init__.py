@@ -1,10 +1,9 @@
 """The table of tasks: each says what is to be forgotten and kept, and measures both."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from expunge.named import make_named
 from expunge.tasks.base import Figure, Metric, Task
 from expunge.tasks.code import Code
 from expunge.tasks.ner import Ner
@@ -24,22 +23,7 @@ def make_task(given: str | dict[str, Any] | Task) -> Task:
     """
     if isinstance(given, tuple(TASKS.values())):
         return given
-    settings: Any = {"name": given} if isinstance(given, str) else given
-    if not isinstance(settings, dict) or "name" not in settings:
-        raise ValueError("give a task's name, or a mapping with its name and settings")
-    settings = dict(settings)
-    name = settings.pop("name")
-    if not isinstance(name, str) or name not in TASKS:
-        raise ValueError(f"no task {name!r}; there are {', '.join(TASKS)}")
-    known = [field.name for field in fields(TASKS[name])]
-    if unknown := set(settings) - set(known):
-        raise ValueError(f"{name} has no setting {', '.join(sorted(map(str, unknown)))}; it has {', '.join(known)}")
-    try:
-        return TypeAdapter(TASKS[name]).validate_python(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([name, *map(str, first["loc"])])
-        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+    return make_named("task", TASKS, given)
 
 
 def as_plain(task: Task) -> dict[str, Any]:

@@ -1,1 +1,36 @@
 """Attacks on a model that was made to forget: what somebody may try who wants the answer all the same."""
+
+from typing import Any
+
+from expunge.audit.attacks.base import Attack, Target
+from expunge.audit.attacks.prefill import Prefill
+from expunge.audit.attacks.prompted import Prompted
+from expunge.audit.attacks.quantise import Quantise
+from expunge.audit.attacks.relearn import Relearn
+from expunge.audit.attacks.sampling import Sampling
+from expunge.audit.attacks.switch_off import SwitchOff
+from expunge.errors import InputError
+from expunge.named import make_named
+
+ATTACKS: dict[str, type[Attack]] = {
+    "prompts": Prompted,
+    "sampling": Sampling,
+    "prefill": Prefill,
+    "relearn": Relearn,
+    "quantise": Quantise,
+    "switch_off": SwitchOff,
+}
+
+__all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Quantise", "Relearn", "Sampling", "SwitchOff", "Target", "make_attack"]
+
+
+def make_attack(given: str | dict[str, Any]) -> Attack:
+    """An attack from its name, or from a mapping of its name and settings.
+
+    Raises:
+        InputError: one sentence that names what is wrong.
+    """
+    try:
+        return make_named("attack", ATTACKS, given)
+    except ValueError as error:
+        raise InputError(f"attack: {error}") from error

@@ -13,6 +13,7 @@ from expunge.data.records import Record
 
 # Checked where a suite is read.
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Threat = Literal["API only", "fine-tuning API", "weights released"]
 """Who can try it: the least of what has to be given away."""
 Row = dict[str, Any]
@@ -60,11 +61,13 @@ class Attack(ABC):
 
     @abstractmethod
     def steps(self, target: Target) -> int:
-        """How far `advance` counts in one `run`."""
+        """How far `advance` counts in one `run`; 0 where the attack has no hold on this model or its records, and gives no rows."""
 
     @abstractmethod
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """Attack, and give a row for each record as soon as it is known: `id`, `value`, and what else sets rows of one record apart.
+
+        Whenever a row is out the model is as it was. No row holds text.
 
         Args:
             target: whose `forget` records are at most `records`.

@@ -1,6 +1,6 @@
 """Prompt attacks: a record's question in another dress, from templates in YAML (RWKU, Jin et al., 2024, arXiv 2406.10890, and more)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,27 @@ def read_attacks(path: Path = SHIPPED) -> dict[str, list[Template]]:
 def dressed(
     attacks: Mapping[str, Sequence[Template]], builder: PromptBuilder, records: Sequence[Record], others: Sequence[Record], seed: int
 ) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Every record in every dress that it can wear: {attack: {record id: token ids}}.
+    """Every record in every dress that it can wear: {attack: {record id: token ids}}; the arguments are those of `worn`."""
+    found: dict[str, dict[str, tuple[int, ...]]] = {name: {} for name in attacks}
+    for one in worn(attacks, builder, records, others, seed):
+        found[one.dress][one.record.id] = one.ids
+    return {name: prompts for name, prompts in found.items() if prompts}
+
+
+@dataclass(frozen=True)
+class Worn:
+    """A record in a dress: the attack's name, the template of it that was used, and the token ids of the whole prompt."""
+
+    dress: str
+    template: Template
+    record: Record
+    ids: tuple[int, ...]
+
+
+def worn(
+    attacks: Mapping[str, Sequence[Template]], builder: PromptBuilder, records: Sequence[Record], others: Sequence[Record], seed: int
+) -> Iterator[Worn]:
+    """Every record in every dress that it can wear, record after record.
 
     Args:
         attacks: as `read_attacks` gives them.
@@ -87,16 +107,15 @@ def dressed(
         others: records that may be asked freely, for mixed queries and examples.
         seed: of all that is drawn.
     """
-    found: dict[str, dict[str, tuple[int, ...]]] = {name: {} for name in attacks}
     for place, record in enumerate(record for record in records if record.turns):
         filled = slots(record, others, np.random.default_rng([seed, 6, place]))
         for name, templates in attacks.items():
             fitting = [template for template in templates if template.fits(record, filled)]
             if fitting:
+                template = fitting[place % len(fitting)]
                 # A chat template may know no system message, or not two users in a row.
                 with suppress(TemplateError):
-                    found[name][record.id] = fitting[place % len(fitting)].ids(builder, record, filled)
-    return {name: prompts for name, prompts in found.items() if prompts}
+                    yield Worn(name, template, record, template.ids(builder, record, filled))
 
 
 def _template(where: str, given: Any) -> Template:

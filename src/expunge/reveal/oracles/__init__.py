@@ -1,11 +1,11 @@
 """The table of oracles: judges of what a model said, found by their names in recipes."""
 
-from dataclasses import fields
 from types import FunctionType
 from typing import Any, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from expunge.named import make_named
 from expunge.reveal.oracles.base import CallableOracle, Oracle, OwnOracle
 from expunge.reveal.oracles.classifier import Classifier, Detoxify
 from expunge.reveal.oracles.json_entities import JsonEntities
@@ -42,25 +42,9 @@ def make_oracle(given: str | dict[str, Any] | Oracle) -> Oracle:
     """
     if isinstance(given, Oracle):
         return given
-    settings: Any = {"name": given} if isinstance(given, str) else given
-    if not isinstance(settings, dict) or "name" not in settings:
-        raise ValueError("give an oracle's name, or a mapping with its name and settings")
-    settings = dict(settings)
-    name = settings.pop("name")
-    if name == OWN:
-        return OwnOracle(str(settings.get("python")))
-    if not isinstance(name, str) or name not in ORACLES:
-        raise ValueError(f"no oracle {name!r}; there are {', '.join(ORACLES)}")
-    known = {field.name for field in fields(ORACLES[name])}
-    if unknown := {str(setting) for setting in settings} - known:
-        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
-        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; {has}")
-    try:
-        return TypeAdapter(ORACLES[name]).validate_python(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([name, *map(str, first["loc"])])
-        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+    if isinstance(given, dict) and given.get("name") == OWN:
+        return OwnOracle(str(given.get("python")))
+    return make_named("oracle", ORACLES, given)
 
 
 def as_plain(oracle: Oracle) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Prefill: the attacker puts the beginning of the true answer into the model's mouth, and has it go on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from expunge.audit.attacks.asking import Query, as_text, told
+from expunge.audit.attacks.base import Attack, Row, Share, Target, Threat
+from expunge.audit.metrics.text import rouge_l_recall
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefill(Attack):
+    """The first tokens of the true answer are given; a row for each record and `share`.
+
+    An answer of which nothing with a word in it is left is not asked for.
+
+    Attributes:
+        shares: of the answer's tokens that are given, each in turn; one token at least.
+    """
+
+    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.25, 0.5)
+
+    threat: ClassVar[Threat] = "API only"
+    value: ClassVar[str] = "ROUGE-L recall of the greedy continuation against the rest of the answer"
+
+    def steps(self, target: Target) -> int:
+        """Beginnings."""
+        return sum(len(_begun(target, share)) for share in self.shares)
+
+    def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
+        """`id`, `value` and `share`."""
+        for share in self.shares:
+            for row in told(target, _begun(target, share), advance):
+                yield {**row, "share": share}
+
+
+def _begun(target: Target, share: float) -> list[Query]:
+    """Prompts that go on with the beginning of the answer; what is wanted is the rest of it."""
+    begun = []
+    for record in target.forget:
+        row = target.builder.record(record)
+        given = max(1, round(share * len([token for token in row.answer if token != target.builder.end_of_turn])))
+        rest = as_text(target.builder, row.answer[given:])
+        # ROUGE counts words; what has none is told by nobody.
+        if rouge_l_recall(rest, rest):
+            begun.append(Query(record.id, (*row.prompt, *row.answer[:given]), rest))
+    return begun

@@ -1,0 +1,61 @@
+"""The question in another dress: RWKU's prompt attacks (Jin et al., 2024, arXiv 2406.10890) and more, from templates in YAML."""
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from expunge.audit.attacks.asking import ROUGE, Query, told
+from expunge.audit.attacks.base import Attack, Row, Target, Threat
+from expunge.audit.attacks.prompts import SHIPPED, Template, read_attacks, worn
+from expunge.data.records import Record
+from expunge.models.blocks import context_length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompted(Attack):
+    """Every question in every dress that it can wear; a row for each record and `dress`.
+
+    Of an answer that a template gives away in part the rest counts; a template with all of it is left out: an echo is no memory.
+
+    Attributes:
+        templates: a YAML file of templates; none: the shipped ones, see `expunge/data/texts/attacks.yaml`.
+    """
+
+    templates: str | None = None
+
+    threat: ClassVar[Threat] = "API only"
+    value: ClassVar[str] = ROUGE
+
+    def __post_init__(self) -> None:
+        self._read()
+
+    def steps(self, target: Target) -> int:
+        """Prompts."""
+        return sum(map(len, self._by_dress(target).values()))
+
+    def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
+        """`id`, `value` and `dress`."""
+        for dress, prompts in self._by_dress(target).items():
+            for row in told(target, prompts, advance):
+                yield {**row, "dress": dress}
+
+    def _by_dress(self, target: Target) -> dict[str, list[Query]]:
+        longest = context_length(target.model) or sys.maxsize
+        found: dict[str, list[Query]] = defaultdict(list)
+        for one in worn(self._read(), target.builder, target.forget, target.retain, target.seed):
+            if len(one.ids) < longest:
+                found[one.dress].append(Query(one.record.id, one.ids, not_given(one.template, one.record)))
+        return found
+
+    def _read(self) -> dict[str, list[Template]]:
+        attacks = read_attacks(SHIPPED if self.templates is None else Path(self.templates))
+        return {name: [template for template in templates if "answer" not in template.slots] for name, templates in attacks.items()}
+
+
+def not_given(template: Template, record: Record) -> str:
+    """What of a record's answer the template does not tell."""
+    words = record.answer.split()
+    return " ".join(words[(len(words) + 1) // 2 :]) if "half" in template.slots else record.answer
