@@ -13,7 +13,7 @@ from expunge.audit.metrics.leak import common_words, fact_of, is_told, leak_at, 
 from expunge.audit.statistics import rate_bound
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.models.asked import ask
+from expunge.models.asked import ask, repeated
 from expunge.models.generation import answer_asked, sampler
 from expunge.models.loading import load
 
@@ -136,3 +136,20 @@ def test_rows_count_the_draws_that_tell(tiny):
     again = sampled_rows(model, builder, [told, text], 3, frozenset(), 16, batch_size=1, seed=5)
     assert again[0]["leaks"] == sum(is_told(fact_of(told), answer) for answer in said["wei"]) >= 1
     assert again[0]["best_rouge"] == 1
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 16])
+def test_as_many_are_drawn_as_wanted_however_many_at_once(tiny, batch_size):
+    done = []
+    rows = sampled_rows(*tiny, [WEI, *KEPT[:2]], 3, frozenset(), 2, batch_size=batch_size, advance=done.append)
+    assert [r["id"] for r in rows] == ["wei", "0", "1"]
+    assert sum(done) == 9
+    assert max(done) <= batch_size
+
+
+def test_copies_of_a_prompt_are_answered_as_it_is(tiny):
+    model, builder = tiny
+    asked = ask(model, [builder.record(record).prompt for record in (WEI, KEPT[0])], builder.pad)
+    one, other = answer_asked(model, builder, asked, 8)
+    assert answer_asked(model, builder, repeated(asked, 3), 8) == [one] * 3 + [other] * 3
+    assert answer_asked(model, builder, asked, 8) == [one, other]

@@ -12,7 +12,7 @@ from expunge.audit.metrics.text import rouge_l_recall
 from expunge.audit.statistics import Summary, mean_ci, proportion_ci, rate_bound
 from expunge.data.prompts import PromptBuilder, by_length
 from expunge.data.records import Record
-from expunge.models.asked import ask
+from expunge.models.asked import ask, repeated
 from expunge.models.generation import answer_asked, sampler
 from expunge.training.telling import COMMON
 
@@ -41,7 +41,7 @@ def sampled_rows(
         samples: draws a record.
         common: words that tell nothing, see `common_words`.
         max_new_tokens: longest answer.
-        batch_size: records at once; together with the seed it decides what is drawn.
+        batch_size: draws at once; together with the seed it decides what is drawn.
         seed: of the draws.
         advance: called with the number of answers drawn.
 
@@ -51,13 +51,14 @@ def sampled_rows(
     """
     prompts, pick = [builder.record(record).prompt for record in records], sampler(seed)
     rows: list[Row] = [{} for _ in records]
-    for chosen in by_length(prompts, batch_size):
+    for chosen in by_length(prompts, max(1, batch_size // samples)):
         asked = ask(model, [prompts[i] for i in chosen], builder.pad)
         said: list[list[str]] = [[] for _ in chosen]
-        for _ in range(samples):
-            for own, answer in zip(said, answer_asked(model, builder, asked, max_new_tokens, pick), strict=True):
-                own.append(answer)
-            advance(len(chosen))
+        for drawn in range(0, samples, batch_size):
+            times = min(batch_size, samples - drawn)
+            for place, answer in enumerate(answer_asked(model, builder, repeated(asked, times), max_new_tokens, pick)):
+                said[place // times].append(answer)
+            advance(len(chosen) * times)
         for i, own in zip(chosen, said, strict=True):
             fact = fact_of(records[i], common)
             leaks = sum(is_told(fact, answer) for answer in own) if fact else None
