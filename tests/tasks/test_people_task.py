@@ -2,10 +2,11 @@
 
 import pytest
 
+from expunge.audit.metrics.leak import fact_of
 from expunge.data.people import people
 from expunge.data.records import Record, Turn
 from expunge.tasks import People
-from expunge.tasks.people import fact_of, share_told
+from expunge.tasks.people import share_told
 
 ADA = Record(
     "ada-brown/home",

@@ -1,10 +1,11 @@
 """Every number of an audit with its 95 % interval and its n."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+from scipy.stats import beta
 
 from expunge.audit.metrics.gate import auroc
 
@@ -40,12 +41,26 @@ def mean_ci(values: Sequence[float]) -> Summary:
     Raises:
         ValueError: if there is no value, or one is not finite.
     """
-    sample = np.asarray(values, dtype=np.float64)
+    return of_means_ci([values], lambda means: means[0])
+
+
+def of_means_ci(columns: Sequence[Sequence[float]], of: Callable[[np.ndarray], np.ndarray]) -> Summary:
+    """A function of several means over the same records, with a percentile bootstrap interval: records are drawn whole.
+
+    Args:
+        columns: (columns, records), a number of each record.
+        of: gives the function of the means along the first axis: (columns, ...) -> (...).
+
+    Raises:
+        ValueError: if there is no value, or one is not finite.
+    """
+    sample = np.asarray(columns, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
         raise ValueError("a mean needs at least one value, all finite")
-    means = np.concatenate([sample[drawn].mean(1) for drawn in _resamples(sample.size)])
-    # One value says nothing about its spread.
-    return Summary(float(sample.mean()), sample.size, _percentile_interval(means) if sample.size > 1 else None)
+    n = sample.shape[1]
+    means = np.concatenate([sample[:, drawn].mean(-1) for drawn in _resamples(n)], axis=1)
+    # One record says nothing about its spread.
+    return Summary(float(of(sample.mean(-1))), n, percentile_interval(of(means)) if n > 1 else None)
 
 
 def proportion_ci(successes: int, n: int) -> Summary:
@@ -63,6 +78,19 @@ def proportion_ci(successes: int, n: int) -> Summary:
     return Summary(share, n, (centre - half if successes else 0.0, centre + half if successes < n else 1.0))
 
 
+def rate_bound(successes: int, n: int) -> float:
+    """The highest rate that 95 % of samples like this one leave possible (Clopper and Pearson, 1934, one-sided).
+
+    No success in n draws gives 1 - 0.05^(1/n), about 3/n.
+
+    Raises:
+        ValueError: if n is 0, or successes are not in 0..n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is no proportion")
+    return float(beta.ppf(0.95, successes + 1, n - successes)) if successes < n else 1.0
+
+
 def auroc_ci(positives: Sequence[float], negatives: Sequence[float]) -> Summary:
     """AUROC with a percentile bootstrap interval, positives and negatives resampled apart; n counts both.
 
@@ -70,14 +98,27 @@ def auroc_ci(positives: Sequence[float], negatives: Sequence[float]) -> Summary:
         ValueError: if either is empty.
     """
     value = auroc(positives, negatives)
+    return Summary(value, len(positives) + len(negatives), percentile_interval(resampled_auroc(positives, negatives)))
+
+
+def resampled_auroc(positives: Sequence[float], negatives: Sequence[float]) -> np.ndarray:
+    """(resamples,): AUROC of each bootstrap sample.
+
+    Two models' scores of the same records, in the same order, are resampled alike: what is computed of both is paired.
+    """
     high, low = np.asarray(positives, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
     # A resample repeats pairs of the sample, so its AUROC is a weighted mean over the pairs, decided once.
     wins = (high[:, None] > low).astype(np.float64) + 0.5 * (high[:, None] == low)
     generator = np.random.default_rng(SEED)
     times_high = generator.multinomial(high.size, np.full(high.size, 1 / high.size), size=RESAMPLES)
     times_low = generator.multinomial(low.size, np.full(low.size, 1 / low.size), size=RESAMPLES)
-    drawn = ((times_high @ wins) * times_low).sum(1) / wins.size
-    return Summary(value, high.size + low.size, _percentile_interval(drawn))
+    return ((times_high @ wins) * times_low).sum(1) / wins.size
+
+
+def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of resampled values."""
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _resamples(n: int) -> Iterator[np.ndarray]:
@@ -86,8 +127,3 @@ def _resamples(n: int) -> Iterator[np.ndarray]:
     rows = max(1, _BLOCK // n)
     for start in range(0, RESAMPLES, rows):
         yield generator.integers(n, size=(min(rows, RESAMPLES - start), n))
-
-
-def _percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return float(low), float(high)

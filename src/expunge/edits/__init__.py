@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate, pooled_gate_logits
+from expunge.edits.active import edits_off, entry_block, gate_logits, own_weights, pooled_gate, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig, retract
 from expunge.edits.requests import REQUEST, add_request, remove_request, requests, switch_on
 from expunge.errors import InputError
@@ -46,6 +46,7 @@ __all__ = [
     "freeze_above",
     "gate_logits",
     "load_edit",
+    "own_weights",
     "pooled_gate",
     "pooled_gate_logits",
     "remove_request",

@@ -116,6 +116,12 @@ def pooled_gate(model: nn.Module, request: str) -> dict[int, Parts]:
     return {layer.block: layer.gate(request) for layer in gates[request]}
 
 
+def own_weights(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of the model itself, without those of edits: what it has in common with the same model under another edit."""
+    tuner = _find(model, BaseTuner)
+    return [parameter for name, parameter in model.named_parameters() if tuner is None or tuner.prefix not in name]
+
+
 def _pooled(tuner: ReftModel) -> Iterator[tuple[str, list[GrunLayer]]]:
     """Active adapters whose gate reads the whole prompt, with the blocks that it reads, the lowest first."""
     layers = [layer for layer in tuner.modules() if isinstance(layer, GrunLayer) and not layer.disable_adapters]

@@ -106,6 +106,15 @@ def _ask_last(model: nn.Module, body: Asked, said: Gates) -> Asked:
     return Asked(body.batch, last, body.head, {**said, **gates}, cache)
 
 
+def repeated(asked: Asked, times: int) -> Asked:
+    """Every prompt several times, one copy after the other: for several answers to each at once."""
+    rows, cache = torch.arange(len(asked.batch.input_ids), device=asked.last.device).repeat_interleave(times), asked.cache()
+    cache.batch_select_indices(rows)
+    batch = Batch(asked.batch.input_ids[rows], asked.batch.attention_mask[rows], asked.batch.prompt_length)
+    gates = {gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}
+    return Asked(batch, asked.last[rows], asked.head, gates, cache)
+
+
 @torch.no_grad()
 def read_on(model: nn.Module, asked: Asked, rows: Tensor, more: Batch) -> tuple[Tensor, Asked]:
     """Go on with prompts by tokens of one's own.

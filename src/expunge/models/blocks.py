@@ -38,3 +38,18 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
             f"{type(model).__name__}: expected one list of {depth} decoder blocks, found {lists}; this model family is unsupported"
         )
     return found.popitem()
+
+
+def final_norm(model: nn.Module) -> nn.Module:
+    """The norm between the last decoder block and the output head: the last one that stands beside the list of blocks.
+
+    Raises:
+        ExpungeError: there is none, or the blocks are not found.
+    """
+    name, _ = decoder_blocks(model)
+    beside = model.get_submodule(name.rpartition(".")[0]).children()
+    # By type: families call it norm, ln_f or final_layer_norm.
+    norms = [module for module in beside if "norm" in type(module).__name__.lower()]
+    if not norms:
+        raise ExpungeError(f"{type(model).__name__}: there is no norm beside {name}; this model family is unsupported")
+    return norms[-1]

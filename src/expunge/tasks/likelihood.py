@@ -5,7 +5,7 @@ from functools import cache
 from math import exp
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, Encoded, PromptBuilder
 from expunge.data.records import Record, Turn
@@ -21,9 +21,13 @@ HIGHEST_NLL = 700.0
 
 def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int, advance: Callable[[int], None]) -> Figure:
     """The exponential of the mean NLL of a token over the neutral records; comparable only between models of one tokenizer."""
-    rows = [builder.record(record) if record.turns else whole_text(builder, record.answer) for record in neutral_records()]
-    nll = token_nll(model, rows, builder.pad, batch_size, advance)
+    nll = token_nll(model, neutral_rows(builder), builder.pad, batch_size, advance)
     return Figure(exp(min(nll.value, HIGHEST_NLL)), nll.n)
+
+
+def neutral_rows(builder: PromptBuilder) -> list[Encoded]:
+    """The neutral records as they are scored, texts from their second token on."""
+    return [builder.record(record) if record.turns else whole_text(builder, record.answer) for record in neutral_records()]
 
 
 @cache
@@ -40,9 +44,15 @@ def record_nll(
     return token_nll(model, [builder.record(record) for record in records], builder.pad, batch_size, advance)
 
 
-@torch.no_grad()
 def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> Figure:
     """Negative log-likelihood of an answer token in nats: the mean over all tokens of all answers (end of turn included)."""
+    nll = summed_nll(model, rows, pad, batch_size, advance)
+    return Figure(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
+
+
+@torch.no_grad()
+def summed_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> Tensor:
+    """Negative log-likelihood of each answer, (rows,), nats summed over its tokens."""
     device = next(model.parameters()).device
 
     def scored(batch: Batch) -> Scores:
@@ -50,8 +60,7 @@ def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, 
         advance(len(batch.input_ids))
         return scores
 
-    nll = answer_nll(scored, rows, pad, batch_size)
-    return Figure(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
+    return answer_nll(scored, rows, pad, batch_size)
 
 
 def again(record: Record) -> Record:

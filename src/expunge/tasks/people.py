@@ -1,6 +1,5 @@
 """Planted facts: a model was taught fictitious people, some of whom are to be forgotten; the truth is known row by row."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from expunge.audit.metrics.leak import fact_of, is_told, words
 from expunge.audit.metrics.text import rouge_l_recall
 from expunge.data.people import people
 from expunge.data.prompts import PromptBuilder
@@ -19,7 +19,6 @@ from expunge.tasks.likelihood import again, neutral_perplexity, neutral_records
 
 # Of what is to be kept: trained on, measured.
 SHARES = (0.6, 0.4)
-SHORTEST_WORD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,22 +91,7 @@ class People(Task):
         return parts([r for r in self._everybody if r.entity not in forgotten], SHARES, self.seed, "the people to be kept")
 
 
-def fact_of(record: Record) -> frozenset[str]:
-    """The words of an answer that only the truth has: they stand neither in its question nor in any other answer to it.
-
-    Words of one or two letters ("an") are left out: they go with the wording.
-    """
-    other = [record.prompt, *record.wrong_answers, *record.alternatives]
-    own = words(record.answer) - frozenset().union(*map(words, other))
-    return frozenset(word for word in own if len(word) >= SHORTEST_WORD)
-
-
 def share_told(records: Iterable[Record], answers: Iterable[str]) -> Figure:
     """Share of the records all of whose fact's words stand in the answer given; records without such words are left out."""
-    told = [fact_of(r) <= words(answer) for r, answer in zip(records, answers, strict=True) if fact_of(r)]
+    told = [is_told(fact_of(r), answer) for r, answer in zip(records, answers, strict=True) if fact_of(r)]
     return Figure(fmean(told) if told else 0.0, len(told))
-
-
-def words(text: str) -> frozenset[str]:
-    """The words of a text, whatever their case, order and number."""
-    return frozenset(re.findall(r"\w+", text.casefold()))

@@ -1,0 +1,80 @@
+"""The logit lens (nostalgebraist, 2020): what each block's hidden states would say, which tells an answer suppressed from one erased."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from expunge.audit.statistics import Summary, mean_ci
+from expunge.data.prompts import PromptBuilder, by_length, collate
+from expunge.data.records import Record
+from expunge.errors import ExpungeError
+from expunge.models.blocks import decoder_blocks, final_norm
+from expunge.models.head import frozen_head, token_scores
+from expunge.models.scoring import score
+
+# Of a token's NLL: bf16 states differ by this much between one way to the logits and another.
+TOLERANCE = 0.05
+
+Row = dict[str, Any]
+
+
+@torch.no_grad()
+def lens_rows(
+    model: nn.Module,
+    builder: PromptBuilder,
+    records: Sequence[Record],
+    batch_size: int = 16,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> list[Row]:
+    """Decode every block's output, after its edit, through the final norm and the output head.
+
+    An answer that a block in the middle finds as likely as the original's did, and only the last ones do not, is suppressed; where no
+    block does, it is erased, or stored as the lens does not see. Lower blocks of any model score worse than a uniform guess at times:
+    compare block by block with the original and the control.
+
+    Args:
+        model: a causal LM in evaluation mode, with or without edits.
+        builder: of its tokenizer.
+        records: whose answers are scored.
+        batch_size: records at once.
+        advance: called with the number of records done.
+
+    Returns:
+        A row a record, in their order: `id`, and `nll`, a list with a value a block: nats, mean over the answer's tokens. The last
+        is the model's own.
+
+    Raises:
+        ExpungeError: the model's logits are not its head over its final norm, as where they are scaled or capped.
+    """
+    depth, norm, head = len(decoder_blocks(model)[1]), final_norm(model), frozen_head(model)
+    if head is None:
+        raise ExpungeError(f"{type(model).__name__}: its logits are not its output head's; the logit lens does not know such models")
+    encoded = [builder.record(record) for record in records]
+    rows: list[Row] = [{} for _ in records]
+    device = next(model.parameters()).device
+    for chosen in by_length([(*row.prompt, *row.answer) for row in encoded], batch_size):
+        scores = score(model, collate([encoded[i] for i in chosen], builder.pad).to(device), hidden=range(depth))
+        lengths, targets = scores.tokens.tolist(), torch.tensor([token for i in chosen for token in encoded[i].answer], device=device)
+        by_block = [token_scores(norm(scores.hidden[block]), head, targets)[0] for block in range(depth)]
+        if not torch.allclose(by_block[-1], scores.token_nll, rtol=TOLERANCE, atol=TOLERANCE):
+            raise ExpungeError(
+                f"{type(model).__name__}: its last block, norm and head do not give its logits; the logit lens does not know it"
+            )
+        means = torch.stack([torch.stack([part.mean() for part in nll.split(lengths)]) for nll in by_block], dim=1)
+        for i, nll in zip(chosen, means.tolist(), strict=True):
+            rows[i] = {"id": records[i].id, "nll": nll}
+        advance(len(chosen))
+    return rows
+
+
+def lens_summary(rows: Sequence[Row]) -> dict[int, Summary]:
+    """{block, 0-based: mean NLL of an answer token, nats}: the mean over records, with a bootstrap interval.
+
+    Raises:
+        ValueError: if there is no row.
+    """
+    if not rows:
+        raise ValueError("the logit lens needs at least one record")
+    return {block: mean_ci([row["nll"][block] for row in rows]) for block in range(len(rows[0]["nll"]))}

@@ -1,0 +1,29 @@
+"""Neutral perplexity with its interval: the tasks' number, and a function of two means."""
+
+from math import exp, log
+
+import numpy as np
+import pytest
+
+from expunge.audit.metrics.perplexity import neutral_perplexity_ci
+from expunge.audit.statistics import of_means_ci
+from expunge.data.prompts import PromptBuilder
+from expunge.models.loading import load
+from expunge.tasks.likelihood import neutral_perplexity
+
+
+def test_it_is_the_perplexity_that_the_tasks_measure(make_tiny_model):
+    model, tokenizer = load(make_tiny_model())
+    builder = PromptBuilder(tokenizer)
+    summary = neutral_perplexity_ci(model, builder)
+    figure = neutral_perplexity(model, builder, 16, lambda rows: None)
+    assert (summary.value, summary.n) == (pytest.approx(figure.value, rel=1e-5), figure.n)
+    low, high = summary.ci95
+    assert low < summary.value < high
+
+
+def test_a_function_of_means_is_resampled_by_records():
+    # Two records, of 1 token with log 4 nats and of 3 with log 8: exp(log 32 / 4); alone 4 and 8^(1/3) = 2
+    summary = of_means_ci([[log(4), log(8)], [1.0, 3.0]], lambda means: np.exp(means[0] / means[1]))
+    assert summary.value == pytest.approx(exp(log(32) / 4))
+    assert summary.ci95 == pytest.approx((2, 4))
