@@ -1,0 +1,4 @@
+"""The record of a run: what was asked, done and measured, in a file that can be checked offline.
+
+Not a proof, as absence cannot be proved from weights: evidence that a stated procedure ran, and of what was measured.
+"""
