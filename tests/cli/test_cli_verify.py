@@ -67,3 +67,19 @@ def test_what_is_for_the_record_is_read_before_anything_is_measured(place: Path,
     assert said.err.startswith("expunge: request.yaml: who: there is no such field")
     said = expunge_in(place, "audit", "runs/one", "--gate", "--request", "request.yaml")
     assert "leave out --gate" in said.err
+
+
+def test_an_audit_signs_its_record_and_verify_asks_for_the_key(place: Path, expunge_in: Expunge):
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519", reason="an extra: pip install expunge[sign]")
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    for name in ("ours", "theirs"):
+        key = ed25519.Ed25519PrivateKey.generate()
+        private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (place / f"{name}.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *private))
+        public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        (place / f"{name}.pub").write_bytes(public)
+    assert expunge_in(place, "audit", "runs/one", "--sign", "ours.pem").code == 0
+    assert expunge_in(place, "verify", "runs/one/record.json", "--key", "ours.pub").code == 0
+    said = expunge_in(place, "verify", "runs/one/record.json", "--key", "theirs.pub")
+    assert said.code == 1
+    assert said.err == "expunge: runs/one/record.json: signature differs: it is by another key than the one given\n"

@@ -138,6 +138,11 @@ def test_an_attack_that_is_said_to_have_passed_is_found_even_under_a_fresh_id(ch
     assert first_wrong(recorded) == "attacks"
 
 
+def test_attacks_that_no_file_is_recorded_for_are_found_even_under_a_fresh_id(changeable, recorded, record, rewritten, first_wrong):
+    rewritten({**record, "verdict": None})
+    assert first_wrong(recorded) == "attacks"
+
+
 def test_a_file_that_would_be_loaded_in_place_of_another_is_found(changeable, recorded, first_wrong):
     (recorded.edit / "weights.safetensors").write_bytes(b"")
     assert first_wrong(recorded) == "edit weights.safetensors"

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from expunge.audit.record import facts
 from expunge.audit.record.check import Check, differs, file_check, keyed_check, same, unreachable
 from expunge.audit.record.files import base_files, base_folder, chat_template, edit_files, name_in
 from expunge.audit.record.of_data import run_key
 from expunge.audit.record.schema import Base, Edit, File, RunRecord
-from expunge.audit.record.write import AUDIT
+from expunge.audit.record.write import AUDIT, AUDIT_ROWS
 from expunge.run import Run
 
 
@@ -45,19 +44,18 @@ def round_checks(record: RunRecord, run: Run) -> Iterator[Check]:
 
 def measured_checks(record: RunRecord, run: Run) -> Iterator[Check]:
     """What was measured: its files, and that the record says the same."""
-    said: dict[str, tuple[str, Any, Callable[[Path], Any]]] = {
-        AUDIT: ("metrics", record.metrics, lambda path: facts.metrics(json.loads(path.read_text(encoding="utf-8")))),
-        facts.VERDICT: ("attacks", record.attacks, facts.attacks),
-    }
-    for file in record.measured:
-        path = run.folder / file.path
-        check = file_check(file.path, file, path)
-        yield check
-        if check.status == "ok" and file.path in said:
-            name, recorded, read = said[file.path]
-            yield same(name, read(path), recorded, f"they are not those of {file.path}")
-    rows = record.measured_rows
-    yield keyed_check(rows.path, rows, run.folder / rows.path, run_key(record, run))
+    path = run.folder / AUDIT
+    yield (check := file_check(AUDIT, record.audit, path))
+    if check.status == "ok":
+        found = facts.metrics(json.loads(path.read_text(encoding="utf-8")))
+        yield same("metrics", found, record.metrics, f"they are not those of {AUDIT}")
+    if record.verdict is not None:
+        yield (check := file_check(facts.VERDICT, record.verdict, run.folder / facts.VERDICT))
+        if check.status == "ok":
+            yield same("attacks", facts.attacks(run.folder / facts.VERDICT), record.attacks, f"they are not those of {facts.VERDICT}")
+    elif record.attacks is not None:
+        yield differs("attacks", f"no {facts.VERDICT} is recorded that they are of")
+    yield keyed_check(AUDIT_ROWS, record.audit_rows, run.folder / AUDIT_ROWS, run_key(record, run))
 
 
 def _folder(name: str, files: list[File], folder: Path, there: list[Path]) -> Iterator[Check]:

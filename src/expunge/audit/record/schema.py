@@ -208,7 +208,7 @@ class Signature(Part):
 
 
 class Facts(Part):
-    """All of a record but what is computed from it."""
+    """All of a record but what is computed from it; metrics and attacks are those of the files `audit` and `verdict`."""
 
     schema_version: Literal[1]
     created_utc: str
@@ -234,8 +234,9 @@ class Facts(Part):
     rounds: list[Round]
     stop_reason: str
     threat_model: list[str]
-    measured: list[File]
-    measured_rows: KeyedFile
+    audit: File
+    audit_rows: KeyedFile
+    verdict: File | None
     metrics: Metrics
     attacks: Attacks | None
     not_tested: list[str]

@@ -110,6 +110,7 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, fo
     recipe, sets = run.recipe, reread_sets(run)
     metrics, attacks = facts.metrics(run.summary), facts.attacks(run.folder / facts.VERDICT)
     measured = [path for path in (run.folder / AUDIT, run.folder / facts.VERDICT) if path.exists()]
+    files = {file.path: file for file in hashed(measured, run.folder)}
     return Facts(
         schema_version=SCHEMA_VERSION,
         created_utc=facts.now(),
@@ -135,8 +136,9 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, fo
         rounds=made.rounds(run),
         stop_reason=made.stop_reason(run),
         threat_model=sorted({row["threat"] for row in attacks.rows}) if attacks else [],
-        measured=hashed(measured, run.folder),
-        measured_rows=facts.keyed([run.folder / AUDIT_ROWS], key, run.folder)[0],
+        audit=files[AUDIT],
+        audit_rows=facts.keyed([run.folder / AUDIT_ROWS], key, run.folder)[0],
+        verdict=files.get(facts.VERDICT),
         metrics=metrics,
         attacks=attacks,
         not_tested=facts.not_tested(metrics, attacks),
