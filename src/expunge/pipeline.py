@@ -228,16 +228,22 @@ def load_start(name: str) -> tuple[nn.Module, PreTrainedTokenizerBase, str]:
     Raises:
         InputError: a run is not trained yet, or is not of an edit that others can be added to.
     """
-    earlier: list[Run] = []
-    while (Path(name) / "run.json").exists():
-        earlier.append(open_run(name))
-        name = earlier[-1].recipe.model
+    name, earlier = below(name)
     model, tokenizer = load(name)
     bare_sha256 = weights_sha256(model)
     for number, run in enumerate(reversed(earlier), 1):
         _check_base(run, weights_sha256(model))
         model = add_request(model, run.edit, f"request{number}").eval()
     return model, tokenizer, bare_sha256
+
+
+def below(name: str) -> tuple[str, list[Run]]:
+    """The model below all requests that a recipe's `model` carries, and the runs of these, the latest first; errors as for `load_start`."""
+    earlier: list[Run] = []
+    while (Path(name) / "run.json").exists():
+        earlier.append(open_run(name))
+        name = earlier[-1].recipe.model
+    return name, earlier
 
 
 def _check_same(run: Run, base_sha256: str, forget: list[Record], retain: list[Record]) -> None:

@@ -15,7 +15,7 @@ from expunge.edits import EDITS
 from expunge.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["demo", "unlearn", "run", "audit", "gate", "compare", "chat", "validate", "ls"]
+VERBS = ["demo", "unlearn", "run", "audit", "gate", "compare", "chat", "validate", "verify", "ls"]
 Expunge = Callable[..., Any]
 
 

@@ -43,18 +43,33 @@ def said(place, expunge_in):
         "release": expunge_in(place, "release", "mine.yaml"),
         "audit": expunge_in(place, "audit", "runs/mine"),
         "report": (place / "runs" / "mine" / "report.html").read_text(encoding="utf-8"),
+        "record": (place / "runs" / "mine" / "record.json").read_text(encoding="utf-8"),
+        "verify": expunge_in(place, "verify", "runs/mine/record.json"),
         "undo": expunge_in(place, "undo", "runs/mine", 1),
+        "verify undone": expunge_in(place, "verify", "runs/mine/record.json"),
         "export": expunge_in(place, "export", "runs/mine"),
         "declined": expunge_in(place, "purge", "runs/mine", typed="n\n"),
         "purge": expunge_in(place, "purge", "runs/mine", "--yes"),
         "again": expunge_in(place, "audit", "runs/mine"),
         "undone": expunge_in(place, "undo", "runs/mine", 0),
+        "verify purged": expunge_in(place, "verify", "runs/mine/record.json"),
     }
 
 
 def test_every_verb_ends_as_it_should(said):
-    codes = {verb: one.code for verb, one in said.items() if verb != "report"}
-    assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2}, said
+    codes = {verb: one.code for verb, one in said.items() if verb not in ("report", "record")}
+    assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2, "verify undone": 1, "verify purged": 1}, said
+
+
+def test_the_record_of_a_release_says_nothing_of_what_was_looked_for(said, reveal_settings):
+    assert not any(text in said["record"] for text in (*reveal_settings["texts"], "[aeiou]"))
+    record = json.loads(said["record"])
+    assert record["self_generated"][0]["rows"] == record["counts"]["forget"] == len(record["forget"]["rows"])
+    assert len(record["rounds"]) == 2
+    assert said["verify"].out.splitlines()[-1].startswith("Nothing differs: ")
+    assert "ok             forget rows" in said["verify"].out
+    assert "record.json: edit manifest.json differs: its content has changed" in said["verify undone"].err
+    assert "not reachable  forget rows" in said["verify purged"].out
 
 
 def test_reveal_shows_scores_and_hashes_and_says_what_is_next(place, said, reveal_settings):

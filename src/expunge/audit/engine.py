@@ -12,6 +12,7 @@ from torch import nn
 from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.audit.names import FORGET, RETAIN
+from expunge.audit.record import NOTHING_MORE, Filing, write_record
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row, Settings
 from expunge.audit.summary import summarise
@@ -27,8 +28,15 @@ from expunge.sets import Sets, draw, read_audit_sets
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
 
 
-def audit(run: Run, display: Display, control: str | None = None, max_rows: int | None = None, show_text: bool = False) -> Run:
-    """Measure a run's three models and write audit.parquet, audit.json and report.html into its folder.
+def audit(
+    run: Run,
+    display: Display,
+    control: str | None = None,
+    max_rows: int | None = None,
+    show_text: bool = False,
+    filing: Filing = NOTHING_MORE,
+) -> Run:
+    """Measure a run's three models and write audit.parquet, audit.json, report.html and record.json into its folder.
 
     Args:
         run: with a trained edit.
@@ -36,6 +44,7 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         control: a model that never saw the forget set; none: the recipe's, or that of the run's last audit.
         max_rows: records a set, drawn by seed; none: the recipe's.
         show_text: keep and show questions and answers, as the recipe's setting does.
+        filing: what the record says beside what is found.
 
     Raises:
         InputError: a file is gone or has changed, or a model is not the one that was trained on.
@@ -60,6 +69,8 @@ def audit(run: Run, display: Display, control: str | None = None, max_rows: int 
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
+        with display.step("Writing the record"):
+            write_record(run, filing)
     return run
 
 

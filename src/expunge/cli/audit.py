@@ -18,8 +18,13 @@ def command(
         typer.Option("--gate", help="Examine the gate instead: what it opens for, in every dress; an audited run's report shows it too."),
     ] = False,
     attacks: Annotated[Path | None, typer.Option(help="With --gate: YAML with prompt attacks of your own.")] = None,
+    request: Annotated[
+        Path | None, typer.Option(help="For the record: YAML with any of id, received, legal_basis, reference, deadline.")
+    ] = None,
+    previous: Annotated[Path | None, typer.Option(help="For the record: that of another run, which it follows.")] = None,
+    sign: Annotated[Path | None, typer.Option(help="For the record: PEM of an Ed25519 private key to sign it with.")] = None,
 ) -> None:
-    """Measure the unlearned, the original and the control model on the same sets, and write the report."""
+    """Measure the unlearned, the original and the control model on the same sets, and write the report and the record."""
     from expunge.cli.shared import closing, output, show_table
     from expunge.console import Display
     from expunge.errors import InputError
@@ -29,6 +34,8 @@ def command(
         raise InputError("--attacks: goes with --gate")
     if control and gate:
         raise InputError("--control: the exam of a gate asks the gate alone; leave it out, or leave out --gate")
+    if gate and (request or previous or sign):
+        raise InputError("--request, --previous, --sign: are for the record, which the exam of a gate does not write; leave out --gate")
     if gate:
         from expunge.audit.attacks.prompts import SHIPPED
         from expunge.audit.gate_exam import examine_gate
@@ -39,7 +46,8 @@ def command(
         closing(examined, "Examined.")
         return
     from expunge.audit.engine import audit
+    from expunge.audit.record import read_filing
 
-    audited = audit(open_run(run), Display(), control, max_rows, show_text)
+    audited = audit(open_run(run), Display(), control, max_rows, show_text, read_filing(request, previous, sign))
     show_table(audited)
     closing(audited, "Audited.")

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 import expunge
-from expunge.cli import audit, chat, compare, demo, export, gate, ls, purge, release, reveal, run, undo, unlearn, validate
+from expunge.cli import audit, chat, compare, demo, export, gate, ls, purge, release, reveal, run, undo, unlearn, validate, verify
 from expunge.errors import ExpungeError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, unlearn, reveal, release, run, audit, gate, compare, chat, undo, export, purge, validate, ls):
+for verb in (demo, unlearn, reveal, release, run, audit, gate, compare, chat, undo, export, purge, validate, verify, ls):
     app.command(verb.__name__.rpartition(".")[2], epilog=f"Example: {verb.EXAMPLE}")(verb.command)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from expunge.data import fields
 from expunge.data.fields import Row, quoted
@@ -130,15 +131,17 @@ def check_overlap(forget: list[Record], retain: list[Record], forget_name: str, 
 
 
 def data_hash(records: list[Record]) -> str:
-    """SHA-256 (hex) of what the records say, in their order: as canonical JSON without lines and line-made ids."""
-    contents = []
-    for record in records:
-        unsaid = {"line", "id"} if record.id == _line_id(record.line) else {"line"}
-        # What most records are need not be said.
-        unsaid |= set() if record.goes_on else {"goes_on"}
-        contents.append({field: value for field, value in asdict(record).items() if field not in unsaid})
-    canonical = json.dumps(contents, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """SHA-256 (hex) of what the records say, in their order, as canonical JSON."""
+    canonical = json.dumps([content(record) for record in records], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def content(record: Record) -> dict[str, Any]:
+    """What a record says, as plain values for hashes: without its line and an id that is only its line."""
+    unsaid = {"line", "id"} if record.id == _line_id(record.line) else {"line"}
+    # What most records are need not be said.
+    unsaid |= set() if record.goes_on else {"goes_on"}
+    return {field: value for field, value in asdict(record).items() if field not in unsaid}
 
 
 def summary(records: list[Record]) -> dict[str, int | str]:

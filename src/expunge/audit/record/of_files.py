@@ -1,0 +1,67 @@
+"""Checks of a record against the files of models and measurements."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from expunge.audit.record import facts
+from expunge.audit.record.check import Check, differs, file_check, keyed_check, same, unreachable
+from expunge.audit.record.files import base_files, base_folder, chat_template, edit_files, name_in
+from expunge.audit.record.of_data import run_key
+from expunge.audit.record.schema import Base, Edit, File, RunRecord
+from expunge.audit.record.write import AUDIT, AUDIT_ROWS
+from expunge.run import Run
+
+
+def base_checks(base: Base) -> Iterator[Check]:
+    """The base model's files, its chat template, and the edits that it carries."""
+    folder = base_folder(base.name, base.revision)
+    if folder is None:
+        yield unreachable(f"base {base.name}", "it is not on this machine")
+    else:
+        checks = list(_folder("base", base.files, folder, base_files(base.name, folder)))
+        yield from checks
+        if base.chat_template is not None and all(check.status == "ok" for check in checks):
+            template = chat_template(folder) or ""
+            found = hashlib.sha256(template.encode()).hexdigest()
+            yield same("base chat template", found, base.chat_template, "its files are as recorded, its hash is not")
+    for carried in base.carries:
+        held = Run(Path(carried.run)).edit
+        yield from _folder(f"carried edit {carried.run}", carried.files, held, edit_files(held))
+
+
+def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:
+    """The edit's files."""
+    yield from _folder("edit", edit.files, run.edit, edit_files(run.edit))
+
+
+def round_checks(record: RunRecord, run: Run) -> Iterator[Check]:
+    """What each round of a release found and chose."""
+    for one in record.rounds:
+        yield file_check(one.file.path, one.file, run.folder / one.file.path)
+
+
+def measured_checks(record: RunRecord, run: Run) -> Iterator[Check]:
+    """What was measured: its files, and that the record says the same."""
+    path = run.folder / AUDIT
+    yield (check := file_check(AUDIT, record.audit, path))
+    if check.status == "ok":
+        found = facts.metrics(json.loads(path.read_text(encoding="utf-8")))
+        yield same("metrics", found, record.metrics, f"they are not those of {AUDIT}")
+    if record.verdict is not None:
+        yield (check := file_check(facts.VERDICT, record.verdict, run.folder / facts.VERDICT))
+        if check.status == "ok":
+            yield same("attacks", facts.attacks(run.folder / facts.VERDICT), record.attacks, f"they are not those of {facts.VERDICT}")
+    elif record.attacks is not None:
+        yield differs("attacks", f"no {facts.VERDICT} is recorded that they are of")
+    yield keyed_check(AUDIT_ROWS, record.audit_rows, run.folder / AUDIT_ROWS, run_key(record, run))
+
+
+def _folder(name: str, files: list[File], folder: Path, there: list[Path]) -> Iterator[Check]:
+    """A folder's files: of one that is there each must be, and none beside them, which could be loaded in their place."""
+    for file in files:
+        check = file_check(f"{name} {file.path}", file, folder / file.path)
+        yield differs(check.name, "it is gone") if check.status == "not reachable" and folder.is_dir() else check
+    for path in sorted({name_in(path, folder) for path in there} - {file.path for file in files}):
+        yield differs(f"{name} {path}", "it was not there when the record was written")
