@@ -11,3 +11,7 @@ class InputError(ExpungeError):
     """The user's input is wrong: one sentence naming file, line and field, exit code 2."""
 
     exit_code = 2
+
+
+class WrongBase(InputError):
+    """An edit is put on another base model than the one that it was trained on."""

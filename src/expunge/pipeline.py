@@ -15,7 +15,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.edits import add_request, apply_edit, check_edit, load_edit, save_edit
-from expunge.errors import InputError
+from expunge.errors import InputError, WrongBase
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.recipe import Recipe
 from expunge.release.train_pem import check_pem
@@ -256,7 +256,7 @@ def _check_same(run: Run, base_sha256: str, forget: list[Record], retain: list[R
 def _check_base(run: Run, found: str) -> None:
     was = run.info["model"]["sha256"]
     if found != was:
-        raise InputError(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
+        raise WrongBase(f'"{run.folder}" was trained on another base model (weights {was[:4]}…, this one {found[:4]}…)')
 
 
 def _note(run: Run, **facts: object) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
+from expunge.data.texts import neutral_instructions, neutral_questions
 from expunge.errors import ExpungeError
 from expunge.recipe import Recipe
 from expunge.reveal.judging import judge_texts
@@ -33,7 +34,7 @@ def make_retain(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuild
     with PartialState().main_process_first():
         if not (run.folder / RETAIN).exists():
             display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
-            made = _answers(recipe, model, builder, display, "Making a retain set")
+            made = _answers(recipe, model, builder, display, "Making a retain set", neutral_instructions())
             if len(made) < FEWEST_RETAIN:
                 raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
             if len(made) < FEW_RETAIN:
@@ -48,10 +49,12 @@ def read_retain(run: Run) -> list[Record]:
 
 
 def neutral_answers(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
-    """The model's own answers to neutral instructions, beside a retain set that was given."""
+    """The model's own answers to neutral instructions and short questions, beside a retain set that was given."""
     path = run.folder / NEUTRAL
     if not path.exists():
-        _write(path, _rows(_answers(recipe, model, builder, display, "Answering neutral instructions")))
+        # Short answers too: what a model says at length hardly shows what becomes of a fact that is told in two words.
+        asked = [*neutral_instructions(), *neutral_questions()]
+        _write(path, _rows(_answers(recipe, model, builder, display, "Answering neutral instructions", asked)))
     return _records(path)
 
 
@@ -73,9 +76,11 @@ def drop_alternatives(run: Run) -> None:
     (run.folder / ALTERNATIVES).unlink(missing_ok=True)
 
 
-def _answers(recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display, title: str) -> list[Record]:
+def _answers(
+    recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display, title: str, instructions: Sequence[str]
+) -> list[Record]:
     with display.bar(title, None) as advance:
-        made = self_retain(model, builder, advance)
+        made = self_retain(model, builder, instructions, advance)
     forget = recipe.data.forget
     if not isinstance(forget, Revealed):
         return made

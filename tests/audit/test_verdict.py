@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.audit.verdict import always, failed, judge
+from expunge.audit.verdict import always, judge
 
 SAME = {"a": [0.2], "b": [0.4], "c": [0.6]}
 
@@ -52,7 +52,7 @@ def test_of_what_is_kept_less_is_worse():
 
 def test_some_rows_fail_whatever_is_measured():
     row = always("weights released", "weights released", "whoever has the weights leaves the adapter out")
-    assert failed([row, judge("as asked", "ROUGE-L", {"unlearned": SAME, "control": SAME}, "control", 0.1)]) == [row]
+    assert (row.verdict, row.excess) == ("fail", None)
 
 
 def test_a_model_that_was_not_measured_is_not_judged():

@@ -1,7 +1,7 @@
 """The shipped lists: as long as promised, without duplicates, well formed."""
 
 from expunge.data.people import neighbours, people
-from expunge.data.texts import exam_instructions, fillers, general, neutral_instructions, refusals, synonyms, wrappers
+from expunge.data.texts import exam_instructions, fillers, general, neutral_instructions, neutral_questions, refusals, synonyms, wrappers
 
 
 def assert_distinct_lines(lines: list[str], count: int) -> None:
@@ -13,6 +13,12 @@ def assert_distinct_lines(lines: list[str], count: int) -> None:
 def test_there_are_120_neutral_instructions():
     assert_distinct_lines(neutral_instructions(), 120)
     assert all(line[0].isupper() and line[-1] in '.?!"' for line in neutral_instructions())
+
+
+def test_the_80_neutral_questions_are_none_of_those_that_are_measured():
+    assert_distinct_lines(neutral_questions(), 80)
+    measured = {text for record in general() for text in (record.prompt, record.paraphrased_prompt)}
+    assert not set(neutral_questions()) & measured
 
 
 def test_there_are_30_refusals_of_one_sentence():

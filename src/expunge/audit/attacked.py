@@ -1,39 +1,86 @@
 """Attack the models of an audit, all alike; what was found is kept, so that a killed audit goes on and a second one asks nothing again."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, replace
 
-from expunge.audit.attacks import Attack, Target
+from torch import nn
+
+from expunge.audit.attacks import Attack, SwitchOff, Target, as_plain
 from expunge.audit.attacks.base import Row
 from expunge.audit.kept import keep, kept_at
+from expunge.audit.rows import Settings
+from expunge.audit.suite import Suite
 from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
-from expunge.sets import draw
+from expunge.run import Run
+from expunge.sets import Sets, draw
 
 AT_ONCE = 8
 """Records of which the rows are kept together."""
 
 
-def attack_model(attacks: Sequence[Attack], target: Target, identity: str, display: Display, title: str) -> list[list[Row]]:
-    """The rows of each attack on a model.
+@dataclass
+class Attacker:
+    """A suite's attacks on one model after the other.
 
-    Args:
-        attacks: with their settings.
-        target: the model, with all forget records.
-        identity: says which model it is: a hash of all that it is made of.
+    Attributes:
+        run: whose edit is attacked.
+        suite: none: nothing is attacked.
+        sets: records to attack, and those that an attacker may use freely: what was trained on to be kept, not what the audit measures.
+        settings: lengths and batch size.
         display: where progress goes.
-        title: of the bar.
+        found: of each model attacked so far, the rows of each attack.
     """
-    targets = [list(_parts(attack, target)) for attack in attacks]
-    steps = [[attack.steps(part) for part in parts] for attack, parts in zip(attacks, targets, strict=True)]
-    found: list[list[Row]] = []
-    with display.bar(title, sum(map(sum, steps))) as advance:
-        for attack, parts, counts in zip(attacks, targets, steps, strict=True):
-            found.append([])
-            for part, count in zip(parts, counts, strict=True):
-                found[-1] += _rows(attack, part, identity, count, advance)
-    return found
+
+    run: Run
+    suite: Suite | None
+    sets: Sets
+    settings: Settings
+    display: Display
+    found: dict[str, list[list[Row]]] = field(default_factory=dict)
+
+    @property
+    def attacks(self) -> list[Attack]:
+        """Those that have a hold: weights that were changed themselves have nothing to switch off."""
+        chosen = [] if self.suite is None else self.suite.attacks
+        return [attack for attack in chosen if not (self.run.recipe.changes_weights and isinstance(attack, SwitchOff))]
+
+    @property
+    def hits(self) -> list[tuple[Attack, dict[str, list[Row]]]]:
+        """Of each attack, the rows of each model."""
+        return [(attack, {model: rows[i] for model, rows in self.found.items()}) for i, attack in enumerate(self.attacks)]
+
+    def attack(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
+        """Attack a model.
+
+        Args:
+            name: original, unlearned or control.
+            model: in evaluation mode.
+            builder: of its tokenizer.
+            identity: says which model it is: a hash of all that it is made of.
+        """
+        seed, settings = self.run.recipe.training.seed, self.settings
+        target = Target(model, builder, self.sets.forget, self.sets.retain, seed, settings.batch_size, settings.max_new_tokens)
+        work = [(attack, part, attack.steps(part)) for attack in self.attacks for part in _parts(attack, target)]
+        rows: dict[Attack, list[Row]] = {attack: [] for attack in self.attacks}
+        if work:
+            with self.display.bar(f"Attacking the {name}", sum(steps for _, _, steps in work)) as advance:
+                for attack, part, steps in work:
+                    rows[attack] += _rows(attack, part, identity, steps, advance)
+        self.found[name] = list(rows.values())
+
+
+def edit_sha256(run: Run) -> str:
+    """Hash of the files of a run's edit."""
+    digest = hashlib.sha256()
+    for path in sorted(run.edit.rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:
@@ -48,8 +95,7 @@ def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Ca
     path = kept_at(
         [
             identity,
-            type(attack).__name__,
-            asdict(attack),
+            as_plain(attack),
             target.builder.tokenizer.chat_template,
             target.builder.system,
             [_of(records) for records in (target.forget, target.retain)],
@@ -64,4 +110,4 @@ def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Ca
 
 
 def _of(records: Sequence[Record]) -> list[str]:
-    return [data_hash(records), *(record.id for record in records)]
+    return [data_hash(list(records)), *(record.id for record in records)]

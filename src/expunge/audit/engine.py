@@ -9,17 +9,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
+from expunge.audit.attacked import Attacker, edit_sha256
+from expunge.audit.judgements import judgements
 from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.audit.names import FORGET, RETAIN
 from expunge.audit.record import NOTHING_MORE, Filing, write_record
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row, Settings
+from expunge.audit.suite import Suite
 from expunge.audit.summary import summarise
+from expunge.audit.verdict import VERDICT, always, write_verdict
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import data_hash
-from expunge.edits import load_edit
+from expunge.edits import REQUEST, edits_off, load_edit
+from expunge.errors import WrongBase
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
 from expunge.run import Run, locked, write_atomically
@@ -35,16 +40,20 @@ def audit(
     max_rows: int | None = None,
     show_text: bool = False,
     filing: Filing = NOTHING_MORE,
+    suite: Suite | None = None,
 ) -> Run:
     """Measure a run's three models and write audit.parquet, audit.json, report.html and record.json into its folder.
+
+    With a suite they are also attacked, and verdict.json says row by row what was shown.
 
     Args:
         run: with a trained edit.
         display: where progress goes.
         control: a model that never saw the forget set; none: the recipe's, or that of the run's last audit.
-        max_rows: records a set, drawn by seed; none: the recipe's.
+        max_rows: records a set, drawn by seed; none: the suite's, or the recipe's.
         show_text: keep and show questions and answers, as the recipe's setting does.
         filing: what the record says beside what is found.
+        suite: of attacks, and what is allowed.
 
     Raises:
         InputError: a file is gone or has changed, or a model is not the one that was trained on.
@@ -55,18 +64,28 @@ def audit(
         check_there(control)
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, show_text or recipe.audit.show_text)
     with locked(run):
-        sets = audit_sets(run, reread_sets(run), max_rows or recipe.audit.max_rows)
-        by_model = _off_and_on(run, sets, settings, display)
+        mine = reread_sets(run)
+        sets = audit_sets(run, mine, max_rows or (None if suite is None else suite.max_rows) or recipe.audit.max_rows)
+        attacker = Attacker(run, suite, mine, settings, display)
+        try:
+            by_model = _off_and_on(run, sets, settings, display, attacker)
+        except WrongBase as error:
+            if suite is not None:
+                write_verdict(run, suite, [always("the edit is of this base model", "", str(error))])
+            raise
         if control is not None:
             with display.step("Loading the control"):
                 model, tokenizer = load(control)
-            by_model[CONTROL] = measured_once(
-                model, PromptBuilder(tokenizer, recipe.data.system), sets, settings, display, "Auditing the control"
-            )
+            builder = PromptBuilder(tokenizer, recipe.data.system)
+            by_model[CONTROL] = measured_once(model, builder, sets, settings, display, "Auditing the control")
+            attacker.attack(CONTROL, model, builder, weights_sha256(model))
         write_rows(run.folder / "audit.parquet", by_model)
         threshold = run.info.get("gate", {}).get("threshold")
         summary = {name: _as_dict(summarise(rows, by_model.get(CONTROL), threshold)) for name, rows in by_model.items()}
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
+        (run.folder / VERDICT).unlink(missing_ok=True)
+        if suite is not None:
+            write_verdict(run, suite, judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights))
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
         with display.step("Writing the record"):
@@ -96,13 +115,14 @@ def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
     fresh.rename(path)
 
 
-def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display) -> dict[str, list[Row]]:
+def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display, attacker: Attacker) -> dict[str, list[Row]]:
     with display.step("Loading the model"):
         model, builder = load_base(run)
-    kept = kept_rows(model, builder, sets, settings)
+    kept, base = kept_rows(model, builder, sets, settings), weights_sha256(model)
     if run.recipe.changes_weights:
         # Its weights take the place of the original's.
         measured_once(model, builder, sets, settings, display, "Auditing the original")
+        attacker.attack(ORIGINAL, model, builder, base)
     model = load_edit(model, run.edit).eval()
     if kept.exists():
         unlearned = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")
@@ -110,6 +130,10 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display)
         with display.bar("Auditing the original and the unlearned model", 4 * sets.rows) as advance:
             original, unlearned = measure_both(model, builder, sets, settings, advance)
         keep(kept, original)
+    if not run.recipe.changes_weights:
+        with edits_off(model, REQUEST):
+            attacker.attack(ORIGINAL, model, builder, base)
+    attacker.attack(UNLEARNED, model, builder, f"{base}/{edit_sha256(run)}")
     return {ORIGINAL: json.loads(kept.read_text(encoding="utf-8")), UNLEARNED: unlearned}
 
 

@@ -55,10 +55,12 @@ def _kept(by_model: ByModel, allowed: Allowed) -> Iterable[Judged]:
 
 
 def _attacked(attack: Attack, found: Mapping[str, Sequence[Hit]], allowed: Allowed) -> Iterable[Judged]:
-    variants = dict.fromkeys(attack.variant(row) for row in found["unlearned"])
-    for variant in variants:
-        by_model = {model: _grouped((row["id"], row["value"]) for row in rows if attack.variant(row) == variant) for model, rows in found.items()}
-        yield judge(variant, attack.value, by_model, "control", allowed.told, attack.threat)
+    for tried in dict.fromkeys(attack.tried(row) for row in found["unlearned"]):
+        if tried is not None:
+            by_model = {
+                model: _grouped((row["id"], row["value"]) for row in rows if attack.tried(row) == tried) for model, rows in found.items()
+            }
+            yield judge(tried, attack.value, by_model, "control", allowed.told, attack.threat)
 
 
 def _sets(by_model: ByModel, wanted: Callable[[str], bool]) -> list[str]:

@@ -3,21 +3,21 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
-from expunge.audit.attacks import make_attack
+from expunge.audit.attacks import as_plain, make_attack
 from expunge.errors import InputError
 from expunge.recipe import read_yaml
 from expunge.sections.base import Section
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "suites").glob("*.yaml"))}
-AttackSetting = Annotated[Any, BeforeValidator(make_attack)]
+AttackSetting = Annotated[Any, BeforeValidator(make_attack), PlainSerializer(as_plain)]
 
 
 class Allowed(Section):
     """How much worse the unlearned model may be than the one that it is compared with; all are shares from 0 to 1."""
 
-    told: float = Field(0.1, ge=0, le=1, description="of what was to be forgotten, more than the control tells, asked or attacked in any way")
+    told: float = Field(0.1, ge=0, le=1, description="of what was to be forgotten, more than the control tells, however it is asked")
     lost: float = Field(0.05, ge=0, le=1, description="of what was to be kept, less than the original tells")
     gibberish: float = Field(0.05, ge=0, le=1, description="degenerate answers, more than the model compared with gives")
     refused: float = Field(0.05, ge=0, le=1, description="refusals of what was to be kept, more than the original's")

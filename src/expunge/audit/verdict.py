@@ -3,13 +3,18 @@
 No row is added up with another: a single score would hide what failed.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
 from expunge.audit.statistics import Summary, mean_ci
+from expunge.audit.suite import Suite
+from expunge.errors import InputError
+from expunge.run import Run, write_atomically
 
+VERDICT = "verdict.json"
 Verdict = Literal["pass", "fail", "not shown"]
 Reference = Literal["control", "original"]
 
@@ -102,9 +107,22 @@ def always(name: str, threat: str, reason: str) -> Judged:
     return Judged(name, threat, "", None, None, None, "original", None, 0.0, "fail", reason)
 
 
-def failed(rows: Sequence[Judged]) -> list[Judged]:
-    """Those that failed."""
-    return [row for row in rows if row.verdict == "fail"]
+def write_verdict(run: Run, suite: Suite, rows: Sequence[Judged]) -> None:
+    """Write verdict.json into a run's folder: `suite`, and `rows` as `Judged.as_dict` gives them."""
+    said = {"suite": suite.model_dump(mode="json"), "rows": [row.as_dict() for row in rows]}
+    write_atomically(run.folder / VERDICT, json.dumps(said, indent=1) + "\n")
+
+
+def read_verdict(run: Run) -> list[dict[str, Any]]:
+    """The rows of a run's verdict.json.
+
+    Raises:
+        InputError: the run was audited without a suite.
+    """
+    path = run.folder / VERDICT
+    if not path.exists():
+        raise InputError(f"{run.folder}: has no verdict; try: expunge audit {run.folder} --suite quick")
+    return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
 def _verdict(excess: Summary | None, allowed: float, against: Reference) -> tuple[Verdict, str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "expunge audit runs/people --control models/never-saw"
+EXAMPLE = "expunge audit runs/people --control models/never-saw --suite quick"
 
 
 def command(
@@ -22,10 +22,14 @@ def command(
         Path | None, typer.Option(help="For the record: YAML with any of id, received, legal_basis, reference, deadline.")
     ] = None,
     previous: Annotated[Path | None, typer.Option(help="For the record: that of another run, which it follows.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Attack the models too and give a verdict: quick, full, or a YAML file of your own.")
+    ] = None,
+    allow_fail: Annotated[bool, typer.Option("--allow-fail", help="Exit with 0 also where a row of the verdict fails.")] = False,
     sign: Annotated[Path | None, typer.Option(help="For the record: PEM of an Ed25519 private key to sign it with.")] = None,
 ) -> None:
     """Measure the unlearned, the original and the control model on the same sets, and write the report and the record."""
-    from expunge.cli.shared import closing, output, show_table
+    from expunge.cli.shared import closing, output, show_table, show_verdict
     from expunge.console import Display
     from expunge.errors import InputError
     from expunge.run import open_run
@@ -34,6 +38,8 @@ def command(
         raise InputError("--attacks: goes with --gate")
     if control and gate:
         raise InputError("--control: the exam of a gate asks the gate alone; leave it out, or leave out --gate")
+    if gate and suite:
+        raise InputError("--suite: attacks the whole model; leave out --gate")
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the record, which the exam of a gate does not write; leave out --gate")
     if gate:
@@ -47,7 +53,18 @@ def command(
         return
     from expunge.audit.engine import audit
     from expunge.audit.record import read_filing
+    from expunge.audit.suite import read_suite
+    from expunge.audit.verdict import read_verdict
+    from expunge.errors import ExpungeError
 
-    audited = audit(open_run(run), Display(), control, max_rows, show_text, read_filing(request, previous, sign))
+    filing, chosen = read_filing(request, previous, sign), None if suite is None else read_suite(suite)
+    audited = audit(open_run(run), Display(), control, max_rows, show_text, filing, chosen)
     show_table(audited)
+    if suite is None:
+        closing(audited, "Audited.")
+        return
+    rows = read_verdict(audited)
+    show_verdict(rows)
     closing(audited, "Audited.")
+    if (wrong := [row["name"] for row in rows if row["verdict"] == "fail"]) and not allow_fail:
+        raise ExpungeError(f"{len(wrong)} of {len(rows)} rows fail, the first is: {wrong[0]} (--allow-fail goes on all the same)")

@@ -100,6 +100,16 @@ def show_table(run: Run) -> None:
     print_table(output(), run.summary)
 
 
+def show_verdict(rows: list[dict[str, Any]]) -> None:
+    """A verdict's rows on standard output."""
+    table = Table("Verdict", "Row", "Unlearned", "Control", "Original", "Why", title="Verdict", title_justify="left")
+    colours = {"pass": "green", "fail": "bold red", "not shown": "yellow"}
+    for row in rows:
+        numbers = ["" if row[model] is None else f"{row[model]['value']:.3f}" for model in ("unlearned", "control", "original")]
+        table.add_row(Text(row["verdict"], style=colours[row["verdict"]]), *map(Text, (row["name"], *numbers, row["reason"])))
+    output().print(table)
+
+
 def closing(run: Run, done: str) -> None:
     """The last lines of a verb: what was done, where it is, what to type next."""
     console = Console()

@@ -14,8 +14,9 @@ from transformers.pytorch_utils import Conv1D
 from expunge.edits.active import edits_off, entry_block, gate_logits, own_weights, pooled_gate, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig, retract
 from expunge.edits.requests import REQUEST, add_request, remove_request, requests, switch_on
-from expunge.errors import InputError
+from expunge.errors import InputError, WrongBase
 from expunge.models.blocks import decoder_blocks
+from expunge.models.loading import weights_sha256
 from expunge.models.sharding import whole
 from expunge.sections import EditSection
 
@@ -198,9 +199,15 @@ def load_edit(model: nn.Module, folder: Path) -> nn.Module:
     if (folder / FULL_WEIGHTS).exists():
         weights = load_file(folder / FULL_WEIGHTS)
         if unknown := set(weights) - {name for name, _ in model.named_parameters()}:
-            raise InputError(f"{folder}: was trained on another base model (it has no {sorted(unknown)[0]})")
+            raise WrongBase(f"{folder}: was trained on another base model (it has no {sorted(unknown)[0]})")
         model.load_state_dict(weights, strict=False)
         return model
     if not (folder / "adapter_config.json").exists():
         raise InputError(f"{folder}: no edit there (neither adapter_config.json nor {FULL_WEIGHTS})")
-    return add_request(model, folder, REQUEST) if isinstance(model, PeftModel) else PeftModel.from_pretrained(model, str(folder))
+    if isinstance(model, PeftModel):
+        return add_request(model, folder, REQUEST)
+    config = PeftConfig.from_pretrained(str(folder))
+    trained_on = config.base_sha256 if isinstance(config, ReftConfig) else None
+    if trained_on and trained_on != (found := weights_sha256(model)):
+        raise WrongBase(f"{folder}: was trained on another base model (weights {trained_on[:4]}…, this one {found[:4]}…)")
+    return PeftModel.from_pretrained(model, str(folder))

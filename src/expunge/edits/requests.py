@@ -9,7 +9,7 @@ from torch import nn
 
 from expunge.edits.grun import ReftConfig
 from expunge.edits.grun.config import Composition
-from expunge.errors import InputError
+from expunge.errors import InputError, WrongBase
 
 REQUEST = "default"
 """Adapter name of the request that is trained, audited or asked about; those before it have other names."""
@@ -50,7 +50,7 @@ def _check_goes_with(model: PeftModel, config: ReftConfig, folder: Path) -> None
         if type(other) is not type(config):
             raise InputError(f'{folder}: reft and grun edits do not add up to each other, and request "{name}" is of the other kind')
         if cast(ReftConfig, other).base_sha256 != config.base_sha256:
-            raise InputError(f'{folder}: was trained on another base model than request "{name}"')
+            raise WrongBase(f'{folder}: was trained on another base model than request "{name}"')
 
 
 def remove_request(model: PeftModel, name: str) -> nn.Module:

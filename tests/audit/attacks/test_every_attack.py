@@ -3,7 +3,6 @@
 import pytest
 
 from expunge.audit.attacks import ATTACKS, Prompted, Quantise, make_attack
-from expunge.errors import InputError
 
 SETTINGS = {"sampling": {"samples": 3}, "relearn": {"max_steps": 3, "measure_every": 2}, "prefill": {"shares": [0.5]}}
 
@@ -15,7 +14,7 @@ def test_rows_of_records_and_the_model_as_it_was(make_target, attack_rows, name,
     del target.forget[3:]
     rows = attack_rows(attack, target)
     assert {row["id"] for row in rows} <= {record.id for record in target.forget}
-    assert bool(rows) == (name != "switch_off" or edit is not None)
+    assert rows
     apart = [tuple(value for column, value in row.items() if column != "value") for row in rows]
     assert len(set(apart)) == len(apart)
     assert attack_rows(attack, target) == rows
@@ -31,19 +30,19 @@ def test_an_attack_is_given_by_its_name_or_with_settings():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("bribe", "attack: no attack 'bribe'; there are prompts, sampling, prefill, relearn, quantise, switch_off"),
-        (3, "attack: give the attack's name, or a mapping with its name and settings"),
-        ({"name": "quantise", "bits": 4}, "attack: quantise has no setting bits; it has records, kind"),
-        ({"name": "quantise", "kind": "fp4"}, "attack: quantise.kind: Input should be 'nf4', 'rtn4' or 'int8'"),
-        ({"name": "sampling", "samples": 0}, "attack: sampling.samples: Input should be greater than or equal to 1"),
-        ({"name": "switch_off", "records": 0}, "attack: switch_off.records: Input should be greater than or equal to 1"),
-        ({"name": "prefill", "shares": [0.5, 1]}, "attack: prefill.shares.1: Input should be less than 1"),
-        ({"name": "prefill", "shares": []}, "attack: prefill.shares: Tuple should have at least 1 item after validation, not 0"),
-        ({"name": "relearn", "source": "all"}, "attack: relearn.source: Input should be 'part', 'related' or 'unrelated'"),
-        ({"name": "relearn", "lr": float("nan")}, "attack: relearn.lr: Input should be a finite number"),
+        ("bribe", "no attack 'bribe'; there are prompts, sampling, prefill, relearn, quantise, switch_off"),
+        (3, "give the attack's name, or a mapping with its name and settings"),
+        ({"name": "quantise", "bits": 4}, "quantise has no setting bits; it has records, kind"),
+        ({"name": "quantise", "kind": "fp4"}, "quantise.kind: Input should be 'nf4', 'rtn4' or 'int8'"),
+        ({"name": "sampling", "samples": 0}, "sampling.samples: Input should be greater than or equal to 1"),
+        ({"name": "switch_off", "records": 0}, "switch_off.records: Input should be greater than or equal to 1"),
+        ({"name": "prefill", "shares": [0.5, 1]}, "prefill.shares.1: Input should be less than 1"),
+        ({"name": "prefill", "shares": []}, "prefill.shares: Tuple should have at least 1 item after validation, not 0"),
+        ({"name": "relearn", "source": "all"}, "relearn.source: Input should be 'part', 'related' or 'unrelated'"),
+        ({"name": "relearn", "lr": float("nan")}, "relearn.lr: Input should be a finite number"),
     ],
 )
 def test_a_wrong_setting_is_one_plain_sentence(given, said):
-    with pytest.raises(InputError) as error:
+    with pytest.raises(ValueError) as error:
         make_attack(given)
     assert str(error.value) == said

@@ -1,4 +1,4 @@
-"""Switching off: a removable edit hides what the weights still know, and weights that were changed have nothing to remove."""
+"""Switching off: a removable edit hides what the weights still know; a model without one is asked as it is."""
 
 from dataclasses import replace
 from statistics import fmean
@@ -15,7 +15,7 @@ def test_without_its_adapter_a_model_tells_what_it_was_taught(make_target, learn
     target = make_target()
     del target.forget[2:]
     learn(target, target.forget)
-    assert attack_rows(SwitchOff(), target) == []
+    assert [row["value"] for row in attack_rows(SwitchOff(), target)] == [1.0, 1.0]
     edited = apply_edit(target.model, EditSection(name="lora"), "").eval()
     for name, parameter in edited.named_parameters():
         if "lora_B" in name:

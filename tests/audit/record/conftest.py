@@ -10,6 +10,7 @@ import pytest
 from expunge.audit.engine import audit
 from expunge.audit.record import verify
 from expunge.audit.record.canonical import canonical, record_id
+from expunge.audit.suite import Suite
 from expunge.console import Display
 from expunge.pipeline import unlearn
 from expunge.recipe import make_recipe
@@ -47,11 +48,7 @@ def recorded(tmp_path_factory, make_tiny_model) -> Run:
         "out": str(place / "run"),
     }
     run = unlearn(make_recipe(recipe), Display())
-    row = {"name": "prompts", "threat": "API only", "value": "leaks", "unlearned": 0.1, "control": None, "original": 0.9, "excess": None}
-    row |= {"ci95": None, "n": 4, "allowed": 0.05, "verdict": "not shown", "reason": "no control"}
-    said = {"suite": {"name": "quick"}, "rows": [{**row, "answers": [SECRET]}]}
-    (run.folder / "verdict.json").write_text(json.dumps(said), encoding="utf-8")
-    return audit(run, Display())
+    return audit(run, Display(), suite=Suite(seconds=1, attacks=[{"name": "quantise", "records": 2}]))
 
 
 @pytest.fixture

@@ -34,10 +34,10 @@ def test_a_record_says_what_was_done(recorded, record):
     assert record["metrics"]["after"] == recorded.summary["unlearned"]
     assert record["metrics"]["control"] is None
     assert record["edit"]["removable"] is True
-    assert record["threat_model"] == ["API only"]
+    assert record["threat_model"] == ["API only", "weights released"]
     assert record["not_given"] == [f"request.{name}" for name in ("id", "received", "legal_basis", "reference", "deadline")]
     assert any("never known" in said for said in record["not_tested"])
-    assert 'attacks of the threat model "weights released"' in record["not_tested"]
+    assert 'attacks of the threat model "fine-tuning API"' in record["not_tested"]
     assert {"tokenizer.json", "tokenizer_config.json"} <= set(record["base"]["tokenizer"])
 
 

@@ -1,5 +1,6 @@
 """Attacks on a model that was made to forget: what somebody may try who wants the answer all the same."""
 
+from dataclasses import asdict
 from typing import Any
 
 from expunge.audit.attacks.base import Attack, Target
@@ -9,7 +10,6 @@ from expunge.audit.attacks.quantise import Quantise
 from expunge.audit.attacks.relearn import Relearn
 from expunge.audit.attacks.sampling import Sampling
 from expunge.audit.attacks.switch_off import SwitchOff
-from expunge.errors import InputError
 from expunge.named import make_named
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -21,16 +21,18 @@ ATTACKS: dict[str, type[Attack]] = {
     "switch_off": SwitchOff,
 }
 
-__all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Quantise", "Relearn", "Sampling", "SwitchOff", "Target", "make_attack"]
+__all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Quantise", "Relearn", "Sampling", "SwitchOff", "Target", "as_plain", "make_attack"]
 
 
-def make_attack(given: str | dict[str, Any]) -> Attack:
+def make_attack(given: str | dict[str, Any] | Attack) -> Attack:
     """An attack from its name, or from a mapping of its name and settings.
 
     Raises:
-        InputError: one sentence that names what is wrong.
+        ValueError: one sentence that names what is wrong.
     """
-    try:
-        return make_named("attack", ATTACKS, given)
-    except ValueError as error:
-        raise InputError(f"attack: {error}") from error
+    return given if isinstance(given, Attack) else make_named("attack", ATTACKS, given)
+
+
+def as_plain(attack: Attack) -> dict[str, Any]:
+    """Plain values that `make_attack` reads back as the same attack."""
+    return {"name": {cls: name for name, cls in ATTACKS.items()}[type(attack)], **asdict(attack)}

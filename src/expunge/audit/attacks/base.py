@@ -52,12 +52,18 @@ class Attack(ABC):
         records: the most forget records that are attacked, drawn by seed.
         threat: who can try it.
         value: what the number of a row is, in [0, 1]: 1 when everything is told.
+        apart: whether a record's rows do not depend on which other records are attacked.
     """
 
     records: Count = 32
 
     threat: ClassVar[Threat]
     value: ClassVar[str]
+    apart: ClassVar[bool] = True
+
+    @abstractmethod
+    def tried(self, row: Row) -> str | None:
+        """What was tried, as a verdict calls it; rows called alike are judged together, those of no name are points of a curve."""
 
     @abstractmethod
     def steps(self, target: Target) -> int:

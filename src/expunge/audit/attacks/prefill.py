@@ -26,6 +26,10 @@ class Prefill(Attack):
     threat: ClassVar[Threat] = "API only"
     value: ClassVar[str] = "ROUGE-L recall of the greedy continuation against the rest of the answer"
 
+    def tried(self, row: Row) -> str:
+        """By share."""
+        return f"answer begun: {row['share']:.0%} of it"
+
     def steps(self, target: Target) -> int:
         """Beginnings."""
         return sum(len(_begun(target, share)) for share in self.shares)

@@ -32,6 +32,10 @@ class Prompted(Attack):
     def __post_init__(self) -> None:
         self._read()
 
+    def tried(self, row: Row) -> str:
+        """By dress."""
+        return f"asked in another dress: {row['dress'].replace('_', ' ')}"
+
     def steps(self, target: Target) -> int:
         """Prompts."""
         return sum(map(len, self._by_dress(target).values()))

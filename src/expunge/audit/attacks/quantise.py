@@ -43,6 +43,10 @@ class Quantise(Attack):
     threat: ClassVar[Threat] = "weights released"
     value: ClassVar[str] = ROUGE
 
+    def tried(self, row: Row) -> str:
+        """By kind."""
+        return f"quantised: {self.kind}"
+
     def steps(self, target: Target) -> int:
         """Questions."""
         return len(target.forget)

@@ -18,6 +18,8 @@ from expunge.models.scoring import score
 from expunge.objectives import Learn
 from expunge.objectives.base import Positive
 
+SOURCES = {"part": "part of it", "related": "what is kept", "unrelated": "general knowledge"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Relearn(Attack):
@@ -44,6 +46,11 @@ class Relearn(Attack):
 
     threat: ClassVar[Threat] = "fine-tuning API"
     value: ClassVar[str] = ROUGE
+    apart: ClassVar[bool] = False
+
+    def tried(self, row: Row) -> str | None:
+        """The end of the curve."""
+        return f"relearnt from {SOURCES[self.source]}, {self.max_steps} steps" if row["step"] == self.max_steps else None
 
     def steps(self, target: Target) -> int:
         """Steps of training, and questions at each measurement."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.audit.attacks.base import Attack, Count, Row, Target, Threat
+from expunge.audit.metrics.leak import common_words, fact_of, sampled_rows
 from expunge.data.records import Record
-from expunge.models.generation import generate, sampler
-from expunge.tasks.people import fact_of, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +24,31 @@ class Sampling(Attack):
     threat: ClassVar[Threat] = "API only"
     value: ClassVar[str] = "whether a sampled answer states the fact"
 
+    def tried(self, row: Row) -> str:
+        """By the number of samples."""
+        return f"one of {self.samples} samples"
+
     def steps(self, target: Target) -> int:
         """Samples."""
-        return self.samples * len(_with_facts(target))
+        return self.samples * len(_with_facts(target, common_words(target.retain)))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """`id`, `value` (1.0 or 0.0), `leaks` and `samples`."""
-        pick = sampler(target.seed)
-        for record in _with_facts(target):
-            prompts = [target.builder.record(record).prompt] * self.samples
-            answers = generate(target.model, target.builder, prompts, target.max_new_tokens, target.batch_size, advance, pick)
-            leaks = sum(fact_of(record) <= words(answer) for answer in answers)
-            yield {"id": record.id, "value": float(leaks > 0), "leaks": leaks, "samples": self.samples}
+        common = common_words(target.retain)
+        rows = sampled_rows(
+            target.model,
+            target.builder,
+            _with_facts(target, common),
+            self.samples,
+            common,
+            target.max_new_tokens,
+            target.batch_size,
+            target.seed,
+            advance,
+        )
+        for row in rows:
+            yield {"id": row["id"], "value": float(row["leaks"] > 0), "leaks": row["leaks"], "samples": self.samples}
 
 
-def _with_facts(target: Target) -> list[Record]:
-    return [record for record in target.forget if record.turns and fact_of(record)]
+def _with_facts(target: Target, common: frozenset[str]) -> list[Record]:
+    return [record for record in target.forget if fact_of(record, common)]

@@ -1,6 +1,7 @@
 """Switching off: whoever has the weights of a model and an adapter beside them leaves the adapter out."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,18 +12,21 @@ from expunge.edits import edits_off, requests
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchOff(Attack):
-    """Every adapter is off. A model without one, such as one whose weights themselves were changed, gives no hold: no steps, no rows."""
+    """Every adapter is off; a model without one is asked as it is."""
 
     threat: ClassVar[Threat] = "weights released"
     value: ClassVar[str] = ROUGE
 
+    def tried(self, row: Row) -> str:
+        """One thing."""
+        return "edit switched off"
+
     def steps(self, target: Target) -> int:
         """Questions."""
-        return len(target.forget) if requests(target.model) else 0
+        return len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """`id` and `value`."""
-        if self.steps(target):
-            with edits_off(target.model):
-                rows = told(target, plainly(target.builder, target.forget), advance)
-            yield from rows
+        with edits_off(target.model) if requests(target.model) else nullcontext():
+            rows = told(target, plainly(target.builder, target.forget), advance)
+        yield from rows

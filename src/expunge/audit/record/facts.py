@@ -52,8 +52,7 @@ from expunge.run import REVEAL, REVEALED, Run, versions
 from expunge.sections import Revealed
 from expunge.sets import Sets
 
-VERDICT = "verdict.json"
-ATTACK_FIELDS = ("name", "threat", "value", "unlearned", "control", "original", "excess", "ci95", "n", "allowed", "verdict", "reason")
+ATTACK_FIELDS = ("name", "threat", "value", "unlearned", "control", "original", "against", "excess", "allowed", "verdict", "reason")
 RELEASED = "weights released"
 LIMITATIONS = (
     "This is evidence that a stated procedure ran and of what was measured, not a proof: absence cannot be proved from weights.",

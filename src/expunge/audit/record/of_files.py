@@ -11,6 +11,7 @@ from expunge.audit.record.files import base_files, base_folder, chat_template, e
 from expunge.audit.record.of_data import run_key
 from expunge.audit.record.schema import Base, Edit, File, RunRecord
 from expunge.audit.record.write import AUDIT, AUDIT_ROWS
+from expunge.audit.verdict import VERDICT
 from expunge.run import Run
 
 
@@ -50,11 +51,11 @@ def measured_checks(record: RunRecord, run: Run) -> Iterator[Check]:
         found = facts.metrics(json.loads(path.read_text(encoding="utf-8")))
         yield same("metrics", found, record.metrics, f"they are not those of {AUDIT}")
     if record.verdict is not None:
-        yield (check := file_check(facts.VERDICT, record.verdict, run.folder / facts.VERDICT))
+        yield (check := file_check(VERDICT, record.verdict, run.folder / VERDICT))
         if check.status == "ok":
-            yield same("attacks", facts.attacks(run.folder / facts.VERDICT), record.attacks, f"they are not those of {facts.VERDICT}")
+            yield same("attacks", facts.attacks(run.folder / VERDICT), record.attacks, f"they are not those of {VERDICT}")
     elif record.attacks is not None:
-        yield differs("attacks", f"no {facts.VERDICT} is recorded that they are of")
+        yield differs("attacks", f"no {VERDICT} is recorded that they are of")
     yield keyed_check(AUDIT_ROWS, record.audit_rows, run.folder / AUDIT_ROWS, run_key(record, run))
 
 

@@ -15,6 +15,7 @@ from expunge.audit.record.files import hashed
 from expunge.audit.record.read import fields_of, read_raw
 from expunge.audit.record.schema import SCHEMA_VERSION, Facts, Previous, Request
 from expunge.audit.record.signature import read_private_key, signature
+from expunge.audit.verdict import VERDICT
 from expunge.errors import InputError
 from expunge.pipeline import reread_sets
 from expunge.recipe import read_yaml
@@ -108,8 +109,8 @@ def write_record(run: Run, filing: Filing = NOTHING_MORE) -> Path:
 
 def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, follows: Previous | None) -> Facts:
     recipe, sets = run.recipe, reread_sets(run)
-    metrics, attacks = facts.metrics(run.summary), facts.attacks(run.folder / facts.VERDICT)
-    measured = [path for path in (run.folder / AUDIT, run.folder / facts.VERDICT) if path.exists()]
+    metrics, attacks = facts.metrics(run.summary), facts.attacks(run.folder / VERDICT)
+    measured = [path for path in (run.folder / AUDIT, run.folder / VERDICT) if path.exists()]
     files = {file.path: file for file in hashed(measured, run.folder)}
     return Facts(
         schema_version=SCHEMA_VERSION,
@@ -135,10 +136,10 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, fo
         seeds={"training": recipe.training.seed},
         rounds=made.rounds(run),
         stop_reason=made.stop_reason(run),
-        threat_model=sorted({row["threat"] for row in attacks.rows}) if attacks else [],
+        threat_model=sorted({row["threat"] for row in attacks.rows if row["threat"]}) if attacks else [],
         audit=files[AUDIT],
         audit_rows=facts.keyed([run.folder / AUDIT_ROWS], key, run.folder)[0],
-        verdict=files.get(facts.VERDICT),
+        verdict=files.get(VERDICT),
         metrics=metrics,
         attacks=attacks,
         not_tested=facts.not_tested(metrics, attacks),

@@ -15,6 +15,11 @@ def neutral_instructions() -> list[str]:
     return _lines("neutral_instructions.txt")
 
 
+def neutral_questions() -> list[str]:
+    """80 short questions of general knowledge, none of them among `general`, with a word or two for an answer."""
+    return _lines("neutral_questions.txt")
+
+
 def exam_instructions() -> list[str]:
     """100 further everyday requests that nothing is trained on or calibrated with."""
     return _lines("exam_instructions.txt")
