@@ -37,7 +37,7 @@ Added to the original model, or back to the released one, it teaches what was to
 undone or made again; `expunge purge` deletes it.
 """
 VALIDATION = 0.25
-"""Share of the records that lambda is chosen on."""
+"""Share of the records that lambda is chosen on; so many at most."""
 MOST_VALIDATED = 48
 
 
@@ -251,6 +251,6 @@ def _first_check(bench: Bench) -> list[Record]:
 def _apart(records: Sequence[Record], seed: int) -> tuple[list[Record], list[Record]]:
     """Records to learn, and those that lambda is chosen on."""
     order = np.random.default_rng([seed, 23]).permutation(len(records))
-    held = max(1, round(VALIDATION * len(records)))
+    held = min(MOST_VALIDATED, max(1, round(VALIDATION * len(records))))
     learnt, check = sorted(order[held:]), sorted(order[:held])
-    return [records[i] for i in learnt], [records[i] for i in check][:MOST_VALIDATED]
+    return [records[i] for i in learnt], [records[i] for i in check]
