@@ -1,0 +1,118 @@
+"""An audit with a suite, on tiny random models: attacked once, gone on where it was killed, never answered for something else."""
+
+import json
+import sys
+
+import pytest
+
+from expunge.audit.attacks import Quantise
+from expunge.audit.engine import audit
+from expunge.audit.suite import Suite
+from expunge.audit.verdict import read_verdict
+from expunge.console import Display
+from expunge.errors import InputError, WrongBase
+from expunge.pipeline import unlearn
+
+ATTACKS = [
+    {"name": "prompts", "records": 2},
+    {"name": "quantise", "records": 3},
+    {"name": "relearn", "records": 4, "max_steps": 2, "measure_every": 1},
+    {"name": "switch_off", "records": 2},
+]
+SUITE = Suite(seconds=60, attacks=ATTACKS)
+
+
+@pytest.fixture
+def run_of(make_recipe_for, tmp_path, monkeypatch):
+    """Trains a run with a cache of its own: `run_of(edit)`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def make(edit: str = "lora"):
+        training = {"epochs": 1, "dtype": "fp32"}
+        return unlearn(make_recipe_for(edit, edit=edit, objective="npo", training=training, audit={"max_new_tokens": 4}), Display())
+
+    return make
+
+
+@pytest.fixture
+def attacked(monkeypatch):
+    """How often each quantisation was run, in records."""
+    counts, run = [], Quantise.run
+
+    def counted(attack, target, advance):
+        counts.append(len(target.forget))
+        yield from run(attack, target, advance)
+
+    monkeypatch.setattr(Quantise, "run", counted)
+    return counts
+
+
+def test_the_verdict_has_a_row_for_each_thing_tried_with_all_three_models(run_of, make_tiny_model):
+    run = audit(run_of(), Display(), control=str(make_tiny_model("gpt2")), suite=SUITE)
+    rows = {row["name"]: row for row in read_verdict(run)}
+    assert {"asked as given", "kept: retain", "quantised: nf4", "relearnt from part of it, 2 steps", "edit switched off"} <= set(rows)
+    assert any(name.startswith("asked in another dress: ") for name in rows)
+    assert all(rows["quantised: nf4"][model]["n"] == 3 for model in ("unlearned", "control", "original"))
+    assert rows["weights released"]["verdict"] == "fail"
+    assert json.loads((run.folder / "record.json").read_text(encoding="utf-8"))["attacks"]["rows"] == list(rows.values())
+
+
+def test_weights_that_were_changed_have_nothing_to_switch_off_and_do_not_fail_for_it(run_of):
+    rows = {row["name"]: row for row in read_verdict(audit(run_of("full"), Display(), suite=SUITE))}
+    assert "quantised: nf4" in rows
+    assert not {"edit switched off", "weights released"} & set(rows)
+    assert rows["quantised: nf4"]["reason"] == "there is no control to compare with"
+
+
+def test_a_second_audit_attacks_nothing_again_and_one_of_something_else_does(run_of, attacked):
+    run = audit(run_of(), Display(), suite=SUITE)
+    first = read_verdict(run)
+    assert attacked == [3, 3]
+    assert read_verdict(audit(run, Display(), suite=SUITE)) == first
+    assert attacked == [3, 3]
+    audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "quantise", "records": 3, "kind": "int8"}]))
+    assert attacked == [3, 3, 3, 3]
+    other = run.edit / "adapter_model.safetensors"
+    raw = bytearray(other.read_bytes())
+    raw[-1] ^= 1
+    other.write_bytes(raw)
+    audit(run, Display(), suite=SUITE)
+    # The original is the same.
+    assert attacked == [3, 3, 3, 3, 3]
+
+
+def test_a_killed_audit_goes_on_where_it_was(run_of, attacked, monkeypatch):
+    run, suite = run_of(), Suite(seconds=60, attacks=[{"name": "quantise", "records": 6}])
+    monkeypatch.setattr(sys.modules["expunge.audit.attacked"], "AT_ONCE", 2)
+    whole, done = Quantise.run, []
+
+    def killed(attack, target, advance):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(None)
+        yield from whole(attack, target, advance)
+
+    monkeypatch.setattr(Quantise, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        audit(run, Display(), suite=suite)
+    assert attacked == [2, 2, 2, 2]
+    monkeypatch.setattr(Quantise, "run", whole)
+    audit(run, Display(), suite=suite)
+    assert attacked == [2] * 6
+
+
+def test_an_audit_without_a_suite_leaves_no_verdict_of_an_earlier_one(run_of):
+    run = audit(audit(run_of(), Display(), suite=SUITE), Display())
+    with pytest.raises(InputError, match="has no verdict; try: expunge audit"):
+        read_verdict(run)
+
+
+def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, make_tiny_model):
+    run = run_of("grun")
+    config = run.edit / "adapter_config.json"
+    said = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**said, "base_sha256": "0" * 64}), encoding="utf-8")
+    with pytest.raises(WrongBase, match="was trained on another base model"):
+        audit(run, Display(), suite=SUITE)
+    (row,) = read_verdict(run)
+    assert (row["name"], row["verdict"]) == ("the edit is of this base model", "fail")
