@@ -18,6 +18,7 @@ from expunge.data.records import Record, data_hash
 from expunge.run import Run
 from expunge.sets import Sets, draw
 
+ATTACKED = "attacks.parquet"
 AT_ONCE = 8
 """Records of which the rows are kept together."""
 
@@ -52,6 +53,14 @@ class Attacker:
     def hits(self) -> list[tuple[Attack, dict[str, list[Row]]]]:
         """Of each attack, the rows of each model."""
         return [(attack, {model: rows[i] for model, rows in self.found.items()}) for i, attack in enumerate(self.attacks)]
+
+    @property
+    def rows(self) -> dict[str, list[Row]]:
+        """All rows of each model, each with the title of its `attack`."""
+        return {
+            model: [{"attack": attack.title, **row} for attack, own in zip(self.attacks, rows, strict=True) for row in own]
+            for model, rows in self.found.items()
+        }
 
     def attack(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
         """Attack a model.

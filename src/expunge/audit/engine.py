@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-from expunge.audit.attacked import Attacker, edit_sha256
+from expunge.audit.attacked import ATTACKED, Attacker, edit_sha256
 from expunge.audit.judgements import judgements
 from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
@@ -44,7 +44,7 @@ def audit(
 ) -> Run:
     """Measure a run's three models and write audit.parquet, audit.json, report.html and record.json into its folder.
 
-    With a suite they are also attacked, and verdict.json says row by row what was shown.
+    With a suite they are also attacked: attacks.parquet has what was found, verdict.json says row by row what that shows.
 
     Args:
         run: with a trained edit.
@@ -83,8 +83,10 @@ def audit(
         threshold = run.info.get("gate", {}).get("threshold")
         summary = {name: _as_dict(summarise(rows, by_model.get(CONTROL), threshold)) for name, rows in by_model.items()}
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
-        (run.folder / VERDICT).unlink(missing_ok=True)
+        for name in (VERDICT, ATTACKED):
+            (run.folder / name).unlink(missing_ok=True)
         if suite is not None:
+            write_rows(run.folder / ATTACKED, attacker.rows)
             write_verdict(run, suite, judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights))
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)

@@ -12,14 +12,7 @@ from expunge.audit.attacks.sampling import Sampling
 from expunge.audit.attacks.switch_off import SwitchOff
 from expunge.named import make_named
 
-ATTACKS: dict[str, type[Attack]] = {
-    "prompts": Prompted,
-    "sampling": Sampling,
-    "prefill": Prefill,
-    "relearn": Relearn,
-    "quantise": Quantise,
-    "switch_off": SwitchOff,
-}
+ATTACKS: dict[str, type[Attack]] = {kind.name: kind for kind in (Prompted, Sampling, Prefill, Relearn, Quantise, SwitchOff)}
 
 __all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Quantise", "Relearn", "Sampling", "SwitchOff", "Target", "as_plain", "make_attack"]
 
@@ -35,4 +28,4 @@ def make_attack(given: str | dict[str, Any] | Attack) -> Attack:
 
 def as_plain(attack: Attack) -> dict[str, Any]:
     """Plain values that `make_attack` reads back as the same attack."""
-    return {"name": {cls: name for name, cls in ATTACKS.items()}[type(attack)], **asdict(attack)}
+    return {"name": attack.name, **asdict(attack)}

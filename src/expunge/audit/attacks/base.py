@@ -50,6 +50,7 @@ class Attack(ABC):
 
     Attributes:
         records: the most forget records that are attacked, drawn by seed.
+        name: that it has in a suite.
         threat: who can try it.
         value: what the number of a row is, in [0, 1]: 1 when everything is told.
         apart: whether a record's rows do not depend on which other records are attacked.
@@ -57,9 +58,15 @@ class Attack(ABC):
 
     records: Count = 32
 
+    name: ClassVar[str]
     threat: ClassVar[Threat]
     value: ClassVar[str]
     apart: ClassVar[bool] = True
+
+    @property
+    def title(self) -> str:
+        """Which attack of a suite it is: its name, and settings that set two of that name apart."""
+        return self.name
 
     @abstractmethod
     def tried(self, row: Row) -> str | None:

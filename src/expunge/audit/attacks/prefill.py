@@ -23,6 +23,7 @@ class Prefill(Attack):
 
     shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.25, 0.5)
 
+    name: ClassVar[str] = "prefill"
     threat: ClassVar[Threat] = "API only"
     value: ClassVar[str] = "ROUGE-L recall of the greedy continuation against the rest of the answer"
 

@@ -26,6 +26,7 @@ class Prompted(Attack):
 
     templates: str | None = None
 
+    name: ClassVar[str] = "prompts"
     threat: ClassVar[Threat] = "API only"
     value: ClassVar[str] = ROUGE
 

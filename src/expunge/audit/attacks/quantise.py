@@ -40,8 +40,14 @@ class Quantise(Attack):
 
     kind: Kind = "nf4"
 
+    name: ClassVar[str] = "quantise"
     threat: ClassVar[Threat] = "weights released"
     value: ClassVar[str] = ROUGE
+
+    @property
+    def title(self) -> str:
+        """By kind."""
+        return f"{self.name} {self.kind}"
 
     def tried(self, row: Row) -> str:
         """By kind."""

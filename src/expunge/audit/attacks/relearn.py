@@ -44,9 +44,15 @@ class Relearn(Attack):
     max_steps: Count = 50
     measure_every: Count = 10
 
+    name: ClassVar[str] = "relearn"
     threat: ClassVar[Threat] = "fine-tuning API"
     value: ClassVar[str] = ROUGE
     apart: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """By source."""
+        return f"{self.name} {self.source}"
 
     def tried(self, row: Row) -> str | None:
         """The end of the curve."""

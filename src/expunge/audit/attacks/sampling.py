@@ -21,6 +21,7 @@ class Sampling(Attack):
 
     samples: Count = 16
 
+    name: ClassVar[str] = "sampling"
     threat: ClassVar[Threat] = "API only"
     value: ClassVar[str] = "whether a sampled answer states the fact"
 

@@ -14,6 +14,7 @@ from expunge.edits import edits_off, requests
 class SwitchOff(Attack):
     """Every adapter is off; a model without one is asked as it is."""
 
+    name: ClassVar[str] = "switch_off"
     threat: ClassVar[Threat] = "weights released"
     value: ClassVar[str] = ROUGE
 
