@@ -73,13 +73,13 @@ class Attacker:
         """
         seed, settings = self.run.recipe.training.seed, self.settings
         target = Target(model, builder, self.sets.forget, self.sets.retain, seed, settings.batch_size, settings.max_new_tokens)
-        work = [(attack, part, attack.steps(part)) for attack in self.attacks for part in _parts(attack, target)]
-        rows: dict[Attack, list[Row]] = {attack: [] for attack in self.attacks}
+        attacks = self.attacks
+        work = [(i, part, attack.steps(part)) for i, attack in enumerate(attacks) for part in _parts(attack, target)]
+        self.found[name] = [[] for _ in attacks]
         if work:
             with self.display.bar(f"Attacking the {name}", sum(steps for _, _, steps in work)) as advance:
-                for attack, part, steps in work:
-                    rows[attack] += _rows(attack, part, identity, steps, advance)
-        self.found[name] = list(rows.values())
+                for i, part, steps in work:
+                    self.found[name][i] += _rows(attacks[i], part, identity, steps, advance)
 
 
 def edit_sha256(run: Run) -> str:
