@@ -27,9 +27,9 @@ def run_of(make_recipe_for, tmp_path, monkeypatch):
     """Trains a run with a cache of its own: `run_of(edit)`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def make(edit: str = "lora"):
-        training = {"epochs": 1, "dtype": "fp32"}
-        return unlearn(make_recipe_for(edit, edit=edit, objective="npo", training=training, audit={"max_new_tokens": 4}), Display())
+    def make(edit: str = "lora", **settings):
+        training, measured = {"epochs": 1, "dtype": "fp32"}, {"max_new_tokens": 4, **settings}
+        return unlearn(make_recipe_for(edit, edit=edit, objective="npo", training=training, audit=measured), Display())
 
     return make
 
@@ -116,3 +116,40 @@ def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, make_tiny
         audit(run, Display(), suite=SUITE)
     (row,) = read_verdict(run)
     assert (row["name"], row["verdict"]) == ("the edit is of this base model", "fail")
+
+
+@pytest.fixture
+def holdout(tmp_path):
+    """Records that no model saw."""
+    path = tmp_path / "holdout.jsonl"
+    rows = [{"prompt": f"Where does stranger {i} live?", "answer": f"Stranger {i} lives in town {i}."} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+MEMBERSHIP = Suite(seconds=60, membership=4, gradients=True)
+
+
+def test_forget_records_are_looked_for_among_those_that_no_model_saw(run_of, holdout, make_tiny_model):
+    run = audit(run_of(holdout=str(holdout)), Display(), control=str(make_tiny_model("llama")), suite=MEMBERSHIP)
+    for model in ("original", "unlearned", "control"):
+        found = run.summary[model]["forget"]
+        assert all(0 <= found[f"mia_{name}"]["value"] <= 1 for name in ("loss", "zlib", "min_k", "min_k_plus_plus", "grad_norm"))
+        assert found["mia_min_k"]["n"] == 8
+    # The control is the original here, and the edit has hardly been trained.
+    assert run.summary["control"]["forget"]["mia_min_k"] == run.summary["original"]["forget"]["mia_min_k"]
+    (row,) = [row for row in read_verdict(run) if "PrivLeak" in row["name"]]
+    assert row["excess"]["value"] == run.summary["unlearned"]["forget"]["privleak"]["value"]
+
+
+def test_without_a_control_there_is_no_privleak_and_without_a_holdout_nothing_is_inferred(run_of, holdout):
+    found = read_verdict(audit(run_of(holdout=str(holdout)), Display(), suite=MEMBERSHIP))
+    (row,) = [row for row in found if "PrivLeak" in row["name"]]
+    assert (row["verdict"], row["excess"]) == ("not shown", None)
+    assert "give one as the control" in row["reason"]
+    assert not [row for row in read_verdict(audit(run_of("reft"), Display(), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
+
+
+def test_a_holdout_that_was_trained_on_is_refused(run_of, tiny_data):
+    with pytest.raises(InputError, match="is also trained on; a holdout holds only what no model ever saw"):
+        audit(run_of(holdout=str(tiny_data[1])), Display(), suite=MEMBERSHIP)

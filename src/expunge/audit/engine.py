@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from expunge.audit.attacked import ATTACKED, Attacker, edit_sha256
 from expunge.audit.judgements import judgements
 from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
+from expunge.audit.members import inference_of
 from expunge.audit.names import FORGET, RETAIN
 from expunge.audit.record import NOTHING_MORE, Filing, write_record
 from expunge.audit.report import write_run_report
@@ -30,6 +32,7 @@ from expunge.pipeline import load_base, reread_sets
 from expunge.run import Run, locked, write_atomically
 from expunge.sets import Sets, draw, read_audit_sets
 
+Examine = Callable[[str, nn.Module, PromptBuilder, str], None]
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
 
 
@@ -67,8 +70,14 @@ def audit(
         mine = reread_sets(run)
         sets = audit_sets(run, mine, max_rows or (None if suite is None else suite.max_rows) or recipe.audit.max_rows)
         attacker = Attacker(run, suite, mine, settings, display)
+        inference = inference_of(recipe, mine, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
+
+        def examine(name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
+            attacker.attack(name, model, builder, identity)
+            inference.score(name, model, builder, identity)
+
         try:
-            by_model = _off_and_on(run, sets, settings, display, attacker)
+            by_model = _off_and_on(run, sets, settings, display, examine)
         except WrongBase as error:
             if suite is not None:
                 write_verdict(run, suite, [always("the edit is of this base model", "", str(error))])
@@ -78,16 +87,20 @@ def audit(
                 model, tokenizer = load(control)
             builder = PromptBuilder(tokenizer, recipe.data.system)
             by_model[CONTROL] = measured_once(model, builder, sets, settings, display, "Auditing the control")
-            attacker.attack(CONTROL, model, builder, weights_sha256(model))
+            examine(CONTROL, model, builder, weights_sha256(model))
         write_rows(run.folder / "audit.parquet", by_model)
         threshold = run.info.get("gate", {}).get("threshold")
-        summary = {name: _as_dict(summarise(rows, by_model.get(CONTROL), threshold)) for name, rows in by_model.items()}
+        summaries = {name: summarise(rows, by_model.get(CONTROL), threshold) for name, rows in by_model.items()}
+        for name, of_model in summaries.items():
+            of_model[FORGET] |= inference.summary(name)
+        summary = {name: _as_dict(of_model) for name, of_model in summaries.items()}
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
         for name in (VERDICT, ATTACKED):
             (run.folder / name).unlink(missing_ok=True)
         if suite is not None:
             write_rows(run.folder / ATTACKED, attacker.rows)
-            write_verdict(run, suite, judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights))
+            judged = judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights)
+            write_verdict(run, suite, [*judged, *inference.judged(suite.allowed.privleak)])
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
         with display.step("Writing the record"):
@@ -117,14 +130,14 @@ def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
     fresh.rename(path)
 
 
-def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display, attacker: Attacker) -> dict[str, list[Row]]:
+def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display, examine: Examine) -> dict[str, list[Row]]:
     with display.step("Loading the model"):
         model, builder = load_base(run)
     kept, base = kept_rows(model, builder, sets, settings), weights_sha256(model)
     if run.recipe.changes_weights:
         # Its weights take the place of the original's.
         measured_once(model, builder, sets, settings, display, "Auditing the original")
-        attacker.attack(ORIGINAL, model, builder, base)
+        examine(ORIGINAL, model, builder, base)
     model = load_edit(model, run.edit).eval()
     if kept.exists():
         unlearned = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")
@@ -134,8 +147,8 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display,
         keep(kept, original)
     if not run.recipe.changes_weights:
         with edits_off(model, REQUEST):
-            attacker.attack(ORIGINAL, model, builder, base)
-    attacker.attack(UNLEARNED, model, builder, f"{base}/{edit_sha256(run)}")
+            examine(ORIGINAL, model, builder, base)
+    examine(UNLEARNED, model, builder, f"{base}/{edit_sha256(run)}")
     return {ORIGINAL: json.loads(kept.read_text(encoding="utf-8")), UNLEARNED: unlearned}
 
 

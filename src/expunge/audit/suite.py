@@ -30,6 +30,8 @@ class Suite(Section):
     seconds: int = Field(ge=1, description="what it takes on two cores with a model of 135M parameters")
     max_rows: int | None = Field(None, ge=1, description="records a set, drawn by seed; none: the recipe's")
     attacks: list[AttackSetting] = Field(default_factory=list)
+    membership: int | None = Field(None, ge=2, description="records of each sort for membership inference, at most; none: it is left out")
+    gradients: bool = Field(False, description="infer from the norm of gradients too, a record at a time")
     allowed: Allowed = Field(default_factory=Allowed)
 
 

@@ -35,6 +35,14 @@ METRICS = {
     "gate_open": Metric("Gate open", "higher", "lower"),
     "gate_auroc": Metric("Gate AUROC", "higher", "higher"),
     "gate_fpr95": Metric("Gate FPR at 95 % TPR", "lower", "lower"),
+    # The goal on a forget set is the control's.
+    "mia_loss": Metric("Membership AUROC, loss", None, None),
+    "mia_zlib": Metric("Membership AUROC, zlib", None, None),
+    "mia_min_k": Metric("Membership AUROC, Min-K %", None, None),
+    "mia_min_k_plus_plus": Metric("Membership AUROC, Min-K++ %", None, None),
+    "mia_reference": Metric("Membership AUROC, reference", None, None),
+    "mia_grad_norm": Metric("Membership AUROC, gradient", None, None),
+    "privleak": Metric("PrivLeak", None, None),
     "forget_quality": Metric("Forget quality (KS p)", "higher", "higher"),
     "model_utility": Metric("Model utility", "higher", "higher"),
 }
