@@ -31,7 +31,9 @@ def recipe_for(tiny_model_dir, tiny_data, tmp_path):
 
     def make(out: str, forget: str | dict | None = None, **settings) -> Recipe:
         data = {"forget": forget or str(tiny_data[0]), "retain": str(tiny_data[1]), "held_out": 0.5}
-        more = {"rounds": 2, "pem": PEM, "lambda_tries": 3, "utility_drop_max": 0.5, **settings}
+        # With every phase that a run can have.
+        phases = {"retain_pem": "once", "refresh": "resample"}
+        more = {"rounds": 2, "pem": PEM, "lambda_tries": 3, "utility_drop_max": 0.5, **phases, **settings}
         return make_recipe({"model": str(tiny_model_dir), "data": data, "release": more, "out": str(tmp_path / out)})
 
     return make
