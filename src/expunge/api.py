@@ -123,20 +123,24 @@ def purge(run: Run | str | Path) -> list[Path]:
         return purge_folder(found.folder)
 
 
-def audit(run: Run | str | Path, control: str | Path | None = None) -> Run:
+def audit(run: Run | str | Path, control: str | Path | None = None, suite: str | Path | None = None) -> Run:
     """Measure a run's unlearned, original and control model; `run.summary` and report.html hold what was found.
 
     Args:
         run: a run or its folder.
         control: a model that never saw the forget set; without one the audit gives no verdict.
+        suite: `quick`, `full` or a YAML file: what is attacked too; verdict.json then says row by row what was shown.
 
     Raises:
-        InputError: the run is not trained, or its files have changed.
+        InputError: the run is not trained, its files have changed, or the suite is faulty.
     """
     from expunge.audit.engine import audit as measure_run
+    from expunge.audit.suite import read_suite
     from expunge.console import Display
 
-    return measure_run(_opened(run), Display(), None if control is None else str(control))
+    return measure_run(
+        _opened(run), Display(), None if control is None else str(control), suite=None if suite is None else read_suite(str(suite))
+    )
 
 
 def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:

@@ -26,6 +26,8 @@ REVEALED, SEARCHED = "revealed.jsonl", "searched.jsonl"
 """Files of the first: what was kept, and all that was asked and answered."""
 SIFTING = ("budget", "best", "until", "floor", "shortest", "longest", "near", "fewest", "judge")
 """Settings of the reveal section that do not change what was asked so far."""
+AUDITED = ("audit.parquet", "audit.json", "attacks.parquet", "verdict.json", "gate.parquet", "gate.json", "report.html")
+"""Files of an audit, but for its record."""
 PRIVATE = 0o600
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
 """What a start that failed before its first step may leave in a run's folder."""

@@ -7,12 +7,11 @@ import secrets
 import shutil
 from pathlib import Path
 
-from expunge.run import ALTERNATIVES, PRIVATE, REVEALED, SEARCHED, write_atomically
+from expunge.run import ALTERNATIVES, AUDITED, PRIVATE, REVEALED, SEARCHED, write_atomically
 
 KEY = "key"
 """The file of the secret that hashes are made with."""
 FORGET_PEM = "forget_pem"
-AUDITED = ("audit.parquet", "audit.json", "gate.parquet", "gate.json", "report.html")
 
 
 def append_private(path: Path, line: str) -> None:
