@@ -9,7 +9,7 @@ from expunge.audit.kept import keep, kept_at
 from expunge.audit.metrics.membership import Row, membership_rows, membership_summary, privleak
 from expunge.audit.nonmembers import NonMembers, nonmembers
 from expunge.audit.statistics import Summary
-from expunge.audit.verdict import Judged, Verdict
+from expunge.audit.verdict import Judged, Verdict, decided
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash, read_records
@@ -63,9 +63,11 @@ class Inference:
         return {**membership_summary(self.found[name]), **({} if leak is None else {"privleak": leak})}
 
     def judged(self, allowed: float) -> list[Judged]:
-        """The verdict's row, if anything was scored."""
-        if "unlearned" not in self.found:
+        """The verdict's row, if it was asked for."""
+        if not self.members:
             return []
+        if not self.others.records:
+            return [Judged(NAME, "API only", VALUE, None, None, None, "control", None, allowed, "not shown", self.others.why)]
         by_min_k = {name: membership_summary(rows)["mia_min_k"] for name, rows in self.found.items()}
         control, original = by_min_k.get("control"), by_min_k.get("original")
         excess, why_none = self._privleak()
@@ -110,6 +112,4 @@ def _verdict(excess: Summary, allowed: float) -> tuple[Verdict, str]:
         return "not shown", "it has no interval"
     low, high = excess.ci95
     said = f"{excess.value:+.3f} from the control's, relatively, 95 % interval {low:+.3f} to {high:+.3f}, allowed {allowed:.3f} either way"
-    if -allowed <= low and high <= allowed:
-        return "pass", said
-    return ("fail", said) if low > allowed or high < -allowed else ("not shown", f"{said}: the interval holds both")
+    return decided((low, high), (-allowed, allowed), said)

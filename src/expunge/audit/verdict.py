@@ -6,6 +6,7 @@ No row is added up with another: a single score would hide what failed.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 from typing import Any, Literal
 
@@ -102,6 +103,14 @@ def judge(
     )
 
 
+def decided(interval: tuple[float, float], allowed: tuple[float, float], said: str) -> tuple[Verdict, str]:
+    """Pass where all of an interval is allowed, fail where none of it is, else not shown; with the reason, which begins with `said`."""
+    (low, high), (least, most) = interval, allowed
+    if least <= low and high <= most:
+        return "pass", said
+    return ("fail", said) if low > most or high < least else ("not shown", f"{said}: the interval holds both")
+
+
 def always(name: str, threat: str, reason: str) -> Judged:
     """A row that fails whatever is measured."""
     return Judged(name, threat, "", None, None, None, "original", None, 0.0, "fail", reason)
@@ -132,9 +141,7 @@ def _verdict(excess: Summary | None, allowed: float, against: Reference) -> tupl
         return "not shown", "one record has no interval"
     low, high = excess.ci95
     said = f"{excess.value:+.3f} against the {against}, 95 % interval {low:+.3f} to {high:+.3f}, allowed {allowed:+.3f}"
-    if high <= allowed:
-        return "pass", said
-    return ("fail", said) if low > allowed else ("not shown", f"{said}: the interval holds both")
+    return decided((low, high), (-inf, allowed), said)
 
 
 def _by_record(values: Values) -> list[float]:
