@@ -5,6 +5,7 @@ import pytest
 from pages import Page
 
 from expunge.audit.engine import audit
+from expunge.audit.report.comparison import comparison
 from expunge.audit.suite import Suite
 from expunge.console import Display
 from expunge.pipeline import unlearn
@@ -52,3 +53,9 @@ def test_other_languages_are_tested_by_the_dress_that_is_in_one(run):
     words = page_of(audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "prompts", "records": 1}]))).words
     assert "Not tested here: sampling at temperature 1" in words
     assert "other languages" not in words
+
+
+def test_a_comparison_has_the_verdicts_of_the_run(run):
+    page = Page(comparison([audit(run, Display(), suite=SUITE)]))
+    assert "lora x npo" in page.words
+    assert "quantised: nf4 weights released ? not shown" in page.words
