@@ -1,10 +1,10 @@
 """The report: what it says, what it must not say, and that generated text stays text."""
 
 from dataclasses import replace
-from html.parser import HTMLParser
 from io import StringIO
 
 import pytest
+from pages import HOSTILE, Page, cell
 from rich.console import Console
 
 from expunge.audit.report import ReportData, headline, print_table, write_report
@@ -12,12 +12,6 @@ from expunge.audit.report.escape import visible
 from expunge.audit.report.figures import gate_figure, tradeoff_figure
 from expunge.audit.report.html import NO_CONTROL, render
 from expunge.audit.report.rows import number, rows
-
-HOSTILE = "<script>alert(1)</script><img src=https://example.org/x> {{ 7 * 7 }} \x1b[31mred\u202e & 'q' $x^2$"
-
-
-def cell(value: float, n: int = 40) -> dict:
-    return {"value": value, "n": n, "ci95": [max(0.0, value - 0.05), min(1.0, value + 0.05)]}
 
 
 @pytest.fixture
@@ -75,22 +69,6 @@ def test_a_gates_exam_is_shown_and_its_tokens_stay_text(data):
     assert "Their texts are not shown" in bare.text
 
 
-class Page(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, source: str):
-        super().__init__()
-        self.tags, self.attributes, self.text = set(), [], ""
-        self.feed(source)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data):
-        self.text += data + "\n"
-
-
 def hostile_everywhere(data: ReportData) -> ReportData:
     sample = dict.fromkeys(("set", "id", "question", "truth", "original", "unlearned", "control"), HOSTILE)
     return replace(
@@ -111,8 +89,7 @@ def hostile_everywhere(data: ReportData) -> ReportData:
 def test_no_text_becomes_markup_wherever_it_stands(data):
     source = render(hostile_everywhere(data))
     page = Page(source)
-    assert not {"script", "img", "iframe", "link", "object"} & page.tags
-    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.harmless
     assert "alert(1)" in page.text
     assert "{{ 7 * 7 }}" in page.text
     assert "\x1b" not in source
@@ -122,8 +99,7 @@ def test_no_text_becomes_markup_wherever_it_stands(data):
 
 def test_the_page_needs_nothing_from_outside(data):
     page = Page(render(data))
-    links = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "data", "action")]
-    assert all(value.startswith("#") for value in links)
+    assert page.harmless
     assert "@import" not in render(data)
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
 

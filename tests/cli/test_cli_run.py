@@ -229,10 +229,19 @@ def test_a_recipe_is_run_then_audited_with_a_control_and_compared(unlearned: Don
 
     assert "not drawn for the audit" in (folder / "runs" / "other" / "record.json").read_text(encoding="utf-8")
 
-    compared = expunge_in(folder, "compare", "runs/other", "runs/one")
+    compared = expunge_in(folder, "compare", "runs/other", "runs/one", "--html", "compared.html")
     assert compared.code == 0
     header = compared.out.splitlines()[0].split()
     assert header == ["set", "metric", "original", "runs/other", "runs/one", "control", "n"]
+    assert compared.out.splitlines()[-1] == "Page    compared.html"
+    page = (folder / "compared.html").read_text(encoding="utf-8")
+    assert page.count("runs/other") >= 3
+    assert page.count("runs/one") >= 3
+    nowhere = expunge_in(folder, "compare", "runs/one", "--html", "none/compared.html")
+    assert (nowhere.code, nowhere.err) == (
+        2,
+        "expunge: --html: none/compared.html cannot be written; name a file in a folder that is there\n",
+    )
 
 
 def test_an_audit_refuses_data_that_changed_since_training(unlearned: Done, workplace: Place, expunge_in: Expunge):

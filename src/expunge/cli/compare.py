@@ -1,23 +1,28 @@
 """`expunge compare`: the audits of several runs side by side."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-EXAMPLE = "expunge compare runs/people-grun runs/people-lora"
+EXAMPLE = "expunge compare runs/people-grun runs/people-lora --html compared.html"
 
 
-def command(runs: Annotated[list[str], typer.Argument(help="Audited run folders.")]) -> None:
+def command(
+    runs: Annotated[list[str], typer.Argument(help="Audited run folders.")],
+    html: Annotated[Path | None, typer.Option(help="Write them to this page too: all runs in one plot, verdicts and numbers.")] = None,
+) -> None:
     """Put the audits of several runs side by side, with the original and the control of the first."""
+    from expunge.audit.report.comparison import compared, comparison
     from expunge.audit.report.table import print_table
     from expunge.cli.shared import output
-    from expunge.run import open_run
+    from expunge.errors import InputError
+    from expunge.run import open_run, write_atomically
 
+    if html is not None and (html.is_dir() or not html.parent.is_dir()):
+        raise InputError(f"--html: {html} cannot be written; name a file in a folder that is there")
     opened = [open_run(folder) for folder in runs]
-    first = opened[0].summary
-    columns = {"original": first["original"]}
-    for run in opened:
-        columns[str(run.folder)] = run.summary["unlearned"]
-    if "control" in first:
-        columns["control"] = first["control"]
-    print_table(output(), columns)
+    print_table(output(), compared(opened))
+    if html is not None:
+        write_atomically(html, comparison(opened))
+        output().print(f"Page    {html}", markup=False, highlight=False, soft_wrap=True)

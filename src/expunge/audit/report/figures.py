@@ -1,96 +1,77 @@
-"""The report's figures as inline SVG: colours a colour-blind reader can tell apart, ink that follows the page's own."""
+"""The figures of what was measured, as inline SVG: forgetting against utility, the gate, a release's rounds."""
 
-import re
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from expunge.audit.metrics import METRICS
 from expunge.audit.metrics.gate import share_open
+from expunge.audit.report.drawing import INK, LOOKS, axis_name, light_grid, looks, styled, svg, whiskers
 from expunge.audit.report.escape import visible
-from expunge.audit.report.rows import GROUPS, ROLES, Interval, Summaries, group_of, rows
+from expunge.audit.report.rows import GROUPS, Interval, Summaries, group_of, rows
 
-# Okabe and Ito's palette; shapes differ too, for those who print in grey.
-COLOURS = {"original": "#0072B2", "unlearned": "#D55E00", "control": "#009E73"}
-_MARKERS = {"original": "o", "unlearned": "s", "control": "D"}
 _GATE_COLOURS = {"forget": "#CC79A7", "retain": "#56B4E9", "others": "#E69F00"}
-# A colour that nothing else has, exchanged for the page's text colour once the SVG is written.
-_INK = "#010203"
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "expunge",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-}
 _BINS = 40
-_NAME_LENGTH = 28
+_LEGEND_LENGTH = 36
 _ROC_POINTS, _ROC_DENSE, _ROC_RESAMPLES = 101, 0.05, 200
 
 
 def tradeoff_figure(summary: Summaries) -> str | None:
     """Forgetting against utility: a point with 95 % whiskers for each model, the control's forget value as a line.
 
+    Args:
+        summary: of a report's models, or of several runs by their names, with the original and the control.
+
     Returns:
-        SVG; None if no forget metric can be set against a utility for the unlearned model.
+        SVG; None if no forget metric can be set against a utility for an unlearned model.
     """
     axes_of = _tradeoff_axes(summary)
     if axes_of is None:
         return None
     (x_label, x_cells), (y_label, y_cells) = axes_of
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        roles = [role for role in ROLES if role in x_cells and role in y_cells]
-        for role in roles:
-            x, y = x_cells[role], y_cells[role]
-            axes.errorbar(x["value"], y["value"], xerr=_whiskers(x), yerr=_whiskers(y), fmt="none", ecolor=COLOURS[role], capsize=3)
-            axes.scatter(x["value"], y["value"], color=COLOURS[role], marker=_MARKERS[role], s=64, label=role, zorder=3)
+        for name, look in looks(summary).items():
+            if name in x_cells and name in y_cells:
+                x, y = x_cells[name], y_cells[name]
+                axes.errorbar(x["value"], y["value"], xerr=whiskers(x), yerr=whiskers(y), fmt="none", ecolor=look.colour, capsize=3)
+                axes.scatter(x["value"], y["value"], color=look.colour, marker=look.marker, s=64, label=_legend_name(name), zorder=3)
         if "control" in y_cells:
             _control_line(axes, y_cells["control"])
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel(f"{x_label}  (further right is better)")
         axes.set_ylabel(f"{y_label}\n(lower is better, down to the control)")
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
-        figure.legend(loc="outside upper center", ncols=4, frameon=False)
-        return _svg(figure, "Forgetting against utility, one point for each model")
+        light_grid(axes)
+        figure.legend(loc="outside upper center", ncols=4 if set(summary) <= set(LOOKS) else 2, frameon=False)
+        return svg(figure, "Forgetting against utility, one point for each model")
 
 
 def gate_figure(gate_logits: Mapping[str, Sequence[float]], threshold: float) -> str:
     """How the gate's logits spread on each evaluation set, the threshold as a line, and the share that opens it."""
     order = sorted(gate_logits, key=lambda name: GROUPS.index(group_of(name)))
     edges = _bin_edges(np.concatenate([np.asarray(gate_logits[name], dtype=float) for name in order]), threshold)
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(8.2, 0.7 + 0.62 * len(order)), layout="constrained")
         panels = figure.subplots(len(order), 1, sharex=True, squeeze=False)[:, 0]
         for axes, name in zip(panels, order, strict=True):
             logits = gate_logits[name]
             # Each panel has its own height: sets differ in size, and shapes are what is compared.
             axes.hist(logits, bins=edges, color=_GATE_COLOURS[group_of(name)], alpha=0.85)
-            axes.axvline(threshold, color=_INK, linestyle="--", linewidth=1)
+            axes.axvline(threshold, color=INK, linestyle="--", linewidth=1)
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
             axes.tick_params(bottom=False)
-            axes.set_ylabel(_axis_name(name), rotation=0, ha="right", va="center")
+            axes.set_ylabel(axis_name(name), rotation=0, ha="right", va="center")
             note = f"{100 * share_open(logits, threshold):.3g} % open, n = {len(logits)}"
             axes.text(1.01, 0.5, note, transform=axes.transAxes, va="center", fontsize=9)
         panels[-1].tick_params(bottom=True)
         panels[-1].set_xlabel(f"gate logit (the gate opens from the dashed line on, {threshold:.2f})")
-        return _svg(figure, "Histogram of the gate's logits for each evaluation set")
+        return svg(figure, "Histogram of the gate's logits for each evaluation set")
 
 
 def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: float) -> str:
@@ -103,13 +84,13 @@ def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: flo
     rng = np.random.default_rng(0)
     drawn = [_roc(rng.choice(targets, len(targets)), rng.choice(others, len(others)), grid) for _ in range(_ROC_RESAMPLES)]
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(5.2, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.fill_between(grid, low, high, color=_GATE_COLOURS["retain"], alpha=0.3, linewidth=0)
-        axes.plot(grid, _roc(np.asarray(targets), np.asarray(others), grid), color=COLOURS["original"])
+        axes.plot(grid, _roc(np.asarray(targets), np.asarray(others), grid), color=LOOKS["original"].colour)
         at = share_open(others, threshold), share_open(targets, threshold)
-        axes.scatter(*at, color=COLOURS["unlearned"], zorder=3, label=f"threshold: {at[1]:.1%} of targets, {at[0]:.1%} of others")
+        axes.scatter(*at, color=LOOKS["unlearned"].colour, zorder=3, label=f"threshold: {at[1]:.1%} of targets, {at[0]:.1%} of others")
         # Most of what matters happens at few false positives.
         axes.set_xscale("symlog", linthresh=0.02)
         axes.set_xticks([0, 0.01, 0.02, 0.1, 0.5, 1], ["0", "1 %", "2 %", "10 %", "50 %", "100 %"])
@@ -117,9 +98,9 @@ def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: flo
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("opens for others")
         axes.set_ylabel("opens for what is to be forgotten")
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+        light_grid(axes)
         axes.legend(loc="lower right", frameon=False)
-        return _svg(figure, "Receiver operating characteristic of the gate over all prompts of its exam")
+        return svg(figure, "Receiver operating characteristic of the gate over all prompts of its exam")
 
 
 def rounds_figure(curve: Sequence[Mapping[str, Any]]) -> str:
@@ -127,18 +108,20 @@ def rounds_figure(curve: Sequence[Mapping[str, Any]]) -> str:
     before, points = curve[0], [row for row in curve if "validation_forget_nll" in row]
     kept = ("validation_retain_perplexity", "validation_neutral_perplexity")
     costs = [100 * (max(row[name] / before[name] for name in kept) - 1) for row in points]
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
-        axes.plot(costs, [row["validation_forget_nll"] for row in points], color=COLOURS["unlearned"], marker=_MARKERS["unlearned"])
+        axes.plot(
+            costs, [row["validation_forget_nll"] for row in points], color=LOOKS["unlearned"].colour, marker=LOOKS["unlearned"].marker
+        )
         for cost, row in zip(costs, points, strict=True):
             name = f"round {row['round']}" if row["round"] else "original"
             axes.annotate(name, (cost, row["validation_forget_nll"]), xytext=(6, -12), textcoords="offset points", fontsize=9)
         axes.set_xlabel("rise of the worse of retain and neutral perplexity, %")
         axes.set_ylabel("NLL of the forget data,\nnats a token")
         axes.margins(0.15)
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
-        return _svg(figure, "Forgetting against the rise of perplexity, one point for each round")
+        light_grid(axes)
+        return svg(figure, "Forgetting against the rise of perplexity, one point for each round")
 
 
 def _roc(targets: np.ndarray, others: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -148,7 +131,7 @@ def _roc(targets: np.ndarray, others: np.ndarray, grid: np.ndarray) -> np.ndarra
 
 def _tradeoff_axes(summary: Summaries) -> tuple[tuple[str, dict[str, Interval]], tuple[str, dict[str, Interval]]] | None:
     """((utility's label, its cells), (forget label, its cells)), by what was measured."""
-    table = [row for row in rows(summary) if "unlearned" in row.cells]
+    table = [row for row in rows(summary) if set(row.cells) - {"original", "control"}]
     for metric in ("rouge", "probability"):
         y = next((row for row in table if row.group == "forget" and row.metric == metric), None)
         if y is None:
@@ -162,9 +145,15 @@ def _tradeoff_axes(summary: Summaries) -> tuple[tuple[str, dict[str, Interval]],
 
 
 def _control_line(axes: Axes, control: Interval) -> None:
-    axes.axhline(control["value"], color=COLOURS["control"], linestyle="--", linewidth=1.2, label="control's forget value")
+    axes.axhline(control["value"], color=LOOKS["control"].colour, linestyle="--", linewidth=1.2, label="control's forget value")
     if control["ci95"] is not None:
-        axes.axhspan(*control["ci95"], color=COLOURS["control"], alpha=0.12, linewidth=0)
+        axes.axhspan(*control["ci95"], color=LOOKS["control"].colour, alpha=0.12, linewidth=0)
+
+
+def _legend_name(name: str) -> str:
+    """Of a path the end, which tells runs apart."""
+    shown = visible(name)
+    return shown if len(shown) <= _LEGEND_LENGTH else "\u2026" + shown[1 - _LEGEND_LENGTH :]
 
 
 def _bin_edges(logits: np.ndarray, threshold: float) -> np.ndarray:
@@ -172,23 +161,3 @@ def _bin_edges(logits: np.ndarray, threshold: float) -> np.ndarray:
     low, high = min(logits.min(), threshold), max(logits.max(), threshold)
     width = max(high - low, 1.0) / _BINS
     return threshold + width * np.arange(np.floor((low - threshold) / width), np.ceil((high - threshold) / width) + 2)
-
-
-def _axis_name(name: str) -> str:
-    shown = visible(name).replace("_", " ")
-    return shown if len(shown) <= _NAME_LENGTH else shown[: _NAME_LENGTH - 1] + "\u2026"
-
-
-def _whiskers(cell: Interval) -> list[list[float]]:
-    """[[below], [above]], as errorbar takes them."""
-    low, high = cell["ci95"] or (cell["value"], cell["value"])
-    return [[max(0.0, cell["value"] - low)], [max(0.0, high - cell["value"])]]
-
-
-def _svg(figure: Figure, title: str) -> str:
-    """Inline SVG without matplotlib's header, metadata and group ids (two figures on one page would share them)."""
-    buffer = StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = buffer.getvalue()
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
-    return svg.replace(_INK, "currentColor").replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -4,26 +4,27 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from expunge.audit.report.escape import visible
-from expunge.audit.report.figures import COLOURS, gate_figure, roc_figure, rounds_figure, tradeoff_figure
+from expunge.audit.report.attack_figures import quantise_figure, relearn_figure
+from expunge.audit.report.drawing import LOOKS
+from expunge.audit.report.figures import gate_figure, roc_figure, rounds_figure, tradeoff_figure
+from expunge.audit.report.found import Bars, Curves, Worst
 from expunge.audit.report.gate_table import pivots, shades
-from expunge.audit.report.rows import GROUPS, ROLES, Row, Summaries, headline, number, rows
+from expunge.audit.report.judged import SIGNS, Verdict, counted, groups, scale, signed, why
+from expunge.audit.report.page import fill, metric_groups
+from expunge.audit.report.rows import ROLES, Summaries, headline, number, rows
 from expunge.run import write_atomically
 
 NO_CONTROL = "No control was given, so this report gives no verdict: what a model that never saw the forget set would score is not known."
-THREAT_MODELS = (
-    ("API only", "the attacker sends prompts and reads answers"),
-    ("Fine-tuning API", "the attacker also trains the model on data of their own"),
-    ("Weights released", "the attacker holds the weights: fine-tunes, quantises, reads hidden states, deletes adapters"),
+NO_CONTROL_ROWS = (
+    "No control was given: what a model that never saw the forget set would tell is not known. "
+    "So rows that are judged against the control have no verdict, and none of them says that anything was forgotten."
 )
-GROUP_TITLES = {"forget": "To be forgotten", "retain": "To be kept", "others": "Everything else"}
 
 
 Sample = Mapping[str, str]
@@ -37,11 +38,17 @@ class ReportData:
     Attributes:
         title: of the page.
         created: date and time, as it is to be printed.
+        facts: what was asked and done, a few words each.
         recipe: the run's recipe, YAML.
         versions: of tools and packages.
         summary: the numbers, `{role: {set: {metric: number}}}`.
         threat_model: what the run states about itself, one line each.
-        verdict: one line each; left out of the page when there is no control.
+        verdict: of an audit without a suite, one line each; left out of the page when there is no control.
+        judged: the rows of verdict.json, of an audit with a suite.
+        curves: of relearning.
+        bars: of quantisation.
+        worst: the records that attacks get most of.
+        texts: question and truth of these, by id; none where texts are not to be shown.
         gate_logits: of each evaluation set, if the edit has a gate.
         gate_threshold: the logit above which the gate opens.
         exam: of the gate, as gate.json holds it, if there was one.
@@ -57,8 +64,14 @@ class ReportData:
     recipe: str
     versions: Mapping[str, str]
     summary: Summaries
+    facts: Mapping[str, str] = field(default_factory=dict)
     threat_model: Sequence[str] = ()
     verdict: Sequence[str] = ()
+    judged: Sequence[Verdict] = ()
+    curves: Curves = field(default_factory=dict)
+    bars: Bars = field(default_factory=dict)
+    worst: Sequence[Worst] = ()
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     gate_logits: Mapping[str, Sequence[float]] | None = None
     gate_threshold: float = 0.0
     exam: Mapping[str, Any] | None = None
@@ -82,25 +95,27 @@ def write_report(run_dir: Path, data: ReportData) -> Path:
 
 def render(data: ReportData) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     table = rows(data.summary)
     roles = [role for role in ROLES if any(role in row.cells for row in table)]
     tradeoff = tradeoff_figure(data.summary)
-    return environment.get_template("template.html").render(
+    no_control = NO_CONTROL_ROWS if data.judged else NO_CONTROL
+    return fill(
+        "report.html",
+        title=data.title,
         data=data,
         headline=headline(data.summary),
-        groups=[(GROUP_TITLES[group], _by_set(table, group)) for group in GROUPS],
-        roles=roles,
-        colours=COLOURS,
+        groups=metric_groups(table),
+        models=roles,
+        looks=LOOKS,
         number=number,
-        on_unit_scale=_on_unit_scale,
+        threats=groups(data.judged),
+        counted=counted(data.judged),
+        signs=SIGNS,
+        why=why,
+        signed=signed,
+        scale=scale(data.judged),
+        relearnt=Markup(relearn_figure(data.curves)) if data.curves else None,
+        rounded=Markup(quantise_figure(data.bars)) if data.bars else None,
         tradeoff=None if tradeoff is None else Markup(tradeoff),
         gate=Markup(gate_figure(data.gate_logits, data.gate_threshold)) if data.gate_logits else None,
         pivots=pivots(data.exam) if data.exam else [],
@@ -110,27 +125,8 @@ def render(data: ReportData) -> str:
         round_columns=list(dict.fromkeys(name for row in data.rounds for name, value in row.items() if value is not None)),
         samples=data.samples if data.show_text else _hashed(data.samples),
         sample_roles=[role for role in ROLES if any(role in sample for sample in data.samples)],
-        no_control=None if "control" in roles else NO_CONTROL,
-        threat_models=THREAT_MODELS,
+        no_control=None if "control" in roles else no_control,
     )
-
-
-def _finalize(value: object) -> object:
-    """Applied to every value that the template prints, so that none can be forgotten."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _by_set(table: list[Row], group: str) -> dict[str, list[Row]]:
-    sets: dict[str, list[Row]] = {}
-    for row in table:
-        if row.group == group:
-            sets.setdefault(row.set, []).append(row)
-    return sets
-
-
-def _on_unit_scale(row: Row) -> bool:
-    """Whether all of a row's numbers can be drawn on a scale from 0 to 1."""
-    return all(0 <= bound <= 1 for cell in row.cells.values() for bound in (cell["value"], *(cell["ci95"] or ())))
 
 
 def _hashed(samples: Sequence[Sample]) -> list[Sample]:

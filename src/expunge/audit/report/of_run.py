@@ -7,19 +7,23 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from expunge.audit.attacked import ATTACKED
 from expunge.audit.names import FORGET, PARAPHRASE
+from expunge.audit.record.made import method
+from expunge.audit.report.found import Found
 from expunge.audit.report.html import ReportData, Sample, write_report
+from expunge.audit.report.notes import notes, threats
 from expunge.audit.report.rows import Interval, Summaries
 from expunge.audit.rows import Row
+from expunge.audit.suite import Suite
+from expunge.audit.verdict import VERDICT
 from expunge.data.records import Record
 from expunge.recipe import Recipe
 from expunge.release.run import curve
-from expunge.reveal.harvest import read_results
-from expunge.run import REVEAL, Run
+from expunge.run import Run
 from expunge.sections import Revealed
 
 SAMPLES_A_SET = 12
-REMOVABLE = ("lora", "reft", "grun")
 
 
 def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> Path:
@@ -34,16 +38,24 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
     info, recipe = run.info, run.recipe
     gates = {name: [row["gate"] for row in by_model["unlearned"] if row["set"] == name and row.get("gate") is not None] for name in sets}
     gates = {name: logits for name, logits in gates.items() if logits}
-    samples = _samples(by_model, sets)
+    samples, judged, found = _samples(by_model, sets), *_judged(run)
+    forget = {record.id: record for record in sets[FORGET]}
+    worst = [] if found is None else found.worst
     exam, exam_logits = _exam(run)
     data = ReportData(
         title=f"Unlearning report: {run.folder.name}",
         created=info["audited"],
+        facts=_facts(run, found),
         recipe=_shown_recipe(recipe, show_text=bool(samples)),
         versions=info["versions"],
         summary=summary,
-        threat_model=_threats("weights" if recipe.changes_weights else recipe.edit.name),
+        threat_model=threats(recipe),
         verdict=verdict(summary),
+        judged=judged,
+        curves={} if found is None else found.curves,
+        bars={} if found is None else found.bars(by_model, {name for name, record in forget.items() if record.turns}),
+        worst=worst,
+        texts={one.id: (forget[one.id].prompt, forget[one.id].answer) for one in worst if one.id in forget} if samples else {},
         gate_logits=gates or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
         exam=exam,
@@ -51,7 +63,7 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         rounds=curve(run) if recipe.release else (),
         samples=samples,
         show_text=True,
-        notes=_notes(run, samples),
+        notes=notes(run, samples, found),
     )
     return write_report(run.folder, data)
 
@@ -63,6 +75,34 @@ def _exam(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list[floa
     rows = pq.read_table(run.folder / "gate.parquet").to_pylist()
     targets, others = ([row["gate"] for row in rows if row["target"] == target] for target in (True, False))
     return json.loads((run.folder / "gate.json").read_text(encoding="utf-8")), (targets, others)
+
+
+def _judged(run: Run) -> tuple[list[dict[str, Any]], Found | None]:
+    """The verdict's rows and what attacks found, if there was a suite."""
+    if not (run.folder / VERDICT).exists():
+        return [], None
+    said = json.loads((run.folder / VERDICT).read_text(encoding="utf-8"))
+    suite = Suite.model_validate(said["suite"])
+    hits = pq.read_table(run.folder / ATTACKED).to_pylist()
+    return said["rows"], Found({attack.title: attack for attack in suite.attacks}, hits)
+
+
+def _facts(run: Run, found: Found | None) -> dict[str, str]:
+    """What was asked and done, for who reads no further."""
+    info, recipe = run.info, run.recipe
+    kept = sum(info["data"]["retain"]["rows"].values())
+    lies = "the weights themselves are changed" if recipe.changes_weights else "the edit lies beside the weights"
+    attacked = "nothing: there was no suite of attacks"
+    if found is not None:
+        names = ", ".join(name.replace("_", " ") for name in dict.fromkeys(attack.name for attack in found.attacks.values()))
+        attacked = f"{names or 'nothing'}; {found.records} records"
+    return {
+        "Asked": f"forget {info['data']['forget']['rows']} records, keep {kept}",
+        "Model": info["model"]["name"],
+        "Done": f"{method(recipe)}; {lies}" + (f"; round {info['round']}" if recipe.release else ""),
+        "Control": info["control"] or "none",
+        "Tried": attacked,
+    }
 
 
 def verdict(summary: Summaries) -> list[str]:
@@ -86,12 +126,6 @@ def _bounds(number: Interval) -> list[float]:
     return number["ci95"] or [number["value"], number["value"]]
 
 
-def _threats(edit: str) -> list[str]:
-    if edit in REMOVABLE:
-        return [f"This edit ({edit}) can be switched off by whoever holds the files: it is not evidence where weights are released."]
-    return ["This edit changed the weights themselves; what relearning and quantisation bring back was not tested here."]
-
-
 def _shown_recipe(recipe: Recipe, show_text: bool) -> str:
     """The recipe for the page; what it says of whom or what is to be revealed stays out where texts do."""
     plain = recipe.as_dict()
@@ -102,36 +136,6 @@ def _shown_recipe(recipe: Recipe, show_text: bool) -> str:
         for name in ("oracle", "judge"):
             reveal[name] = reveal[name] and reveal[name]["name"]
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-
-
-def _notes(run: Run, samples: list[Sample]) -> list[str]:
-    notes = ["Not tested here: relearning, quantisation, sampling at temperature 1, the answers to adversarial prompts, other languages."]
-    if not samples:
-        notes.append(f"Questions and answers are left out: `expunge audit {run.folder} --show-text` shows them.")
-    if gate := run.info.get("gate"):
-        if (share := gate["open_on_forget"]) < 1:
-            notes.append(f"The gate opens for {share:.0%} of the forget prompts as they are given; the others are answered as before.")
-        n, rate = gate["calibration_n"], f"{gate['alpha']:.0%}"
-        if gate["given_up"]:
-            passed = f"{gate['passed']:.0%}"
-            notes.append(
-                f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts, dressed or not."
-            )
-        elif gate["guaranteed"]:
-            most = f", at most {gate['bound']:.1%} with 95 % confidence" if "bound" in gate else ""
-            tried = f"prompts like the {n} it was chosen on, in any dress that those were tried in"
-            notes.append(f"The gate's threshold passes on average at most {rate} of {tried}{most}.")
-        else:
-            notes.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
-    if run.recipe.data.retain is None:
-        notes.append(f"No retain set was given: the retain rows are {run.recipe.retain_source}.")
-    if isinstance(run.recipe.data.forget, Revealed):
-        judged = read_results(run.folder / REVEAL)["judged"]
-        second = "no second oracle judged them" if judged is None else f"a second oracle finds {judged:.2f} in them"
-        notes.append(f"The forget rows are what the model itself revealed, found by an oracle; {second}.")
-    if run.recipe.release is not None:
-        notes.append(f"The model is that of round {run.info['round']}; see rounds/ for what each round changed.")
-    return notes
 
 
 def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> list[Sample]:
