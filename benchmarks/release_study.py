@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.progress import Progress
-from writing import measured_on, write
+from writing import measured_on, slug, write
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -200,11 +200,6 @@ def kept(path: Path, make: Callable[[], Measured]) -> Measured:
 def read_json(path: Path) -> dict[str, float]:
     """What is in a JSON file, nothing where it is not there."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def slug(name: str) -> str:
-    """A name for a folder."""
-    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
 def table(recipe: Recipe, rows: dict[str, Measured]) -> str:

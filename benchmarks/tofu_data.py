@@ -25,6 +25,11 @@ def authors(tofu: Path, forgotten: Sequence[int], questions: int = QUESTIONS) ->
     return forget, retain
 
 
+def untaught(tofu: Path) -> list[Record]:
+    """As many records as are forgotten, of authors that no model here was taught."""
+    return read_records(tofu / "full.jsonl")[: len(CHOICES[0]) * QUESTIONS]
+
+
 def others(tofu: Path) -> dict[str, list[Record]]:
     """Questions about real authors and the world."""
     return {name: read_records(tofu / f"{name}_perturbed.jsonl") for name in OTHERS}
@@ -34,7 +39,7 @@ def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display)
     """Cut the data into forget and retain authors, teach the control and the original, link them into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     forget, retain = authors(tofu, CHOICES[0], questions)
-    for name, records in {"forget": forget, "retain": retain, **others(tofu)}.items():
+    for name, records in {"forget": forget, "retain": retain, "untaught": untaught(tofu), **others(tofu)}.items():
         write_records(out / f"{name}.jsonl", records)
     lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
     for name, folder in teach(model, lessons, display).items():

@@ -21,3 +21,8 @@ def write(mark: str, text: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
     before, _, after = page.split(mark) if mark in page else (f"{page}\n", "", "\n")
     PAGE.write_text(f"{before}{mark}\n\n{text}\n{mark}{after}", encoding="utf-8")
+
+
+def slug(name: str) -> str:
+    """A name for a folder."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())

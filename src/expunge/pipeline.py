@@ -11,6 +11,7 @@ from accelerate import PartialState
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from expunge.audit.names import AUTO
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
@@ -81,7 +82,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
     """
     forget, retain = read_sets(recipe)
     others, _ = read_audit_sets(recipe)
-    if recipe.audit.control is not None:
+    if recipe.audit.control is not None and recipe.audit.control != AUTO:
         check_there(recipe.audit.control)
     # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
     ranks = PartialState(cpu=not torch.cuda.is_available())

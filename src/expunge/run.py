@@ -26,7 +26,10 @@ REVEALED, SEARCHED = "revealed.jsonl", "searched.jsonl"
 """Files of the first: what was kept, and all that was asked and answered."""
 SIFTING = ("budget", "best", "until", "floor", "shortest", "longest", "near", "fewest", "judge")
 """Settings of the reveal section that do not change what was asked so far."""
-AUDITED = ("audit.parquet", "audit.json", "attacks.parquet", "verdict.json", "gate.parquet", "gate.json", "report.html")
+MEASURED_ROWS, ATTACKED, INFERRED = "audit.parquet", "attacks.parquet", "membership.parquet"
+AUDIT_ROWS = (MEASURED_ROWS, ATTACKED, INFERRED)
+"""What an audit found row by row; the last two of an audit with a suite."""
+AUDITED = (*AUDIT_ROWS, "audit.json", "verdict.json", "gate.parquet", "gate.json", "report.html")
 """Files of an audit, but for its record."""
 PRIVATE = 0o600
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
@@ -111,6 +114,12 @@ def open_run(folder: str | Path) -> Run:
     if run.info["status"] == "training":
         raise InputError(f"{folder}: its training was not finished; the command that began it goes on where it was")
     return run
+
+
+def discard_audit(run: Run) -> None:
+    """Delete what an audit found: it is of another model than the one that the run has now."""
+    for name in AUDITED:
+        (run.folder / name).unlink(missing_ok=True)
 
 
 def start_run(recipe: Recipe) -> Run:

@@ -91,8 +91,8 @@ def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
 
 
 def draw(records: list[Item], at_most: int | None, seed: int) -> list[Item]:
-    """The records, or a seeded sample of them in their own order."""
+    """The records, or a seeded sample of them in their own order; a smaller sample is part of a larger one."""
     if at_most is None or len(records) <= at_most:
         return records
-    chosen = np.random.default_rng([seed, 3]).choice(len(records), at_most, replace=False)
+    chosen = np.random.default_rng([seed, 3]).permutation(len(records))[:at_most]
     return [records[i] for i in sorted(chosen)]

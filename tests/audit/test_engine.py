@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 
 from expunge.audit.attacks import Quantise
@@ -112,8 +113,10 @@ def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, make_tiny
     config = run.edit / "adapter_config.json"
     said = json.loads(config.read_text(encoding="utf-8"))
     config.write_text(json.dumps({**said, "base_sha256": "0" * 64}), encoding="utf-8")
+    (run.folder / "report.html").write_text("of an earlier model", encoding="utf-8")
     with pytest.raises(WrongBase, match="was trained on another base model"):
         audit(run, Display(), suite=SUITE)
+    assert not (run.folder / "report.html").exists()
     (row,) = read_verdict(run)
     assert (row["name"], row["verdict"]) == ("the edit is of this base model", "fail")
 
@@ -150,6 +153,35 @@ def test_without_a_control_there_is_no_privleak_and_without_a_holdout_nothing_is
     (row,) = [row for row in read_verdict(audit(run_of("reft"), Display(), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
     assert (row["verdict"], row["unlearned"]) == ("not shown", None)
     assert row["reason"] == "It is not known which records the original never saw; give some as a holdout."
+
+
+def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout, attacked):
+    run = audit(run_of(holdout=str(holdout)), Display(), control="auto", suite=SUITE)
+    assert attacked == [3, 3, 3]
+    rows = pq.read_table(run.folder / "audit.parquet").to_pylist()
+    asked = {row["id"] for row in rows if row["model"] == "control"}
+    assert len(asked) == 4
+    assert not asked & {row["id"] for row in rows if row["model"] != "control"}
+    assert {row["set"] for row in rows if row["model"] == "control"} == {"forget"}
+    (told,) = [row for row in read_verdict(run) if row["name"] == "asked as given"]
+    assert told["excess"]["value"] == pytest.approx(told["unlearned"]["value"] - told["control"]["value"])
+    assert told["excess"]["n"] == 6 + 4
+    # The run remembers it, and PrivLeak wants a model.
+    (row,) = [row for row in read_verdict(audit(run, Display(), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
+    assert (row["verdict"], row["control"]) == ("not shown", None)
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "the original, asked for records that no model saw" in page
+
+
+def test_without_never_seen_records_there_is_no_such_control(run_of):
+    with pytest.raises(InputError, match="--control auto: It is not known which records the original never saw"):
+        audit(run_of(), Display(), control="auto")
+
+
+def test_what_is_nearest_to_the_forgotten_is_judged_and_measured(run_of):
+    run = audit(run_of(), Display(), suite=SUITE)
+    (row,) = [row for row in read_verdict(run) if row["name"] == "kept: nearest to what was forgotten"]
+    assert row["unlearned"]["n"] == run.summary["unlearned"]["retain"]["neighbour_utility"]["n"] >= 1
 
 
 def test_a_holdout_that_was_trained_on_is_refused(run_of, tiny_data):

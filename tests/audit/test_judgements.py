@@ -47,7 +47,7 @@ def test_without_a_control_nothing_is_said_of_what_was_forgotten():
 
 def test_an_attack_is_judged_by_its_excess_and_a_curve_by_its_end():
     def curve(end: float) -> list[dict]:
-        return [{"id": str(i), "value": value, "step": step} for step, value in ((0, 0.2), (50, end)) for i in range(4)]
+        return [{"id": str(i), "value": value, "step": step} for step, value in ((0, 0.2), (50, end)) for i in range(8)]
 
     relearn = (Relearn(), {"unlearned": curve(0.8), "original": curve(0.9), "control": curve(0.3)})
     rounded = (Quantise(), {name: [{"id": str(i), "value": 0.2} for i in range(4)] for name in ("unlearned", "control")})

@@ -35,7 +35,7 @@ def test_the_notes_follow_the_suite(run, make_tiny_model):
     assert f"Tried quantise, relearn; {asked} records" in words
     assert (
         "Not tested here: the answers to adversarial prompts, sampling at temperature 1, answers that the attacker begins, "
-        "leaving the edit out, other languages, what hidden states give away, membership inference." in words
+        "what hidden states give away, leaving the edit out, other languages, membership inference." in words
     )
     assert f"Attacks asked for {asked} of the 6 forget records" in words
     for heading in ("Every row of the verdict", "What comes back by relearning", "What comes back by quantisation"):

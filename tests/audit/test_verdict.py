@@ -14,9 +14,26 @@ def told(*values: float) -> dict[str, list[float]]:
 
 
 def test_no_more_than_the_control_passes():
-    row = judge("as asked", "ROUGE-L", {"unlearned": SAME, "control": SAME}, "control", 0.1)
-    assert (row.verdict, row.excess.value, row.excess.n) == ("pass", 0.0, 3)
+    row = judge("as asked", "ROUGE-L", {"unlearned": told(0.2, 0.5, 0.5), "control": SAME}, "control", 0.1)
+    # 0, +0.1, -0.1
+    assert (row.verdict, row.excess.value, row.excess.n) == ("pass", pytest.approx(0.0), 3)
     assert row.unlearned.value == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(3, "not shown"), (28, "not shown"), (29, "pass")])
+def test_records_that_are_all_alike_leave_room_for_others(n, verdict):
+    # 0.05^(1/28) = 0.8985, 0.05^(1/29) = 0.9019: of 29 records that show nothing at most 9.8 % would show something
+    same = {str(i): [0.0] for i in range(n)}
+    assert judge("sampled", "leaks", {"unlearned": same, "control": same}, "control", 0.1).verdict == verdict
+
+
+def test_never_seen_records_are_others_so_means_are_compared():
+    models = {"unlearned": told(0.9, 0.8, 0.7), "control": {"x": [0.1], "y": [0.3]}}
+    row = judge("as asked", "ROUGE-L", models, "control", 0.1)
+    assert (row.excess.value, row.excess.n) == (pytest.approx(0.6), 5)
+    # at least 0.7 - 0.3, at most 0.9 - 0.1
+    assert 0.4 - 1e-9 <= row.excess.ci95[0] < 0.6 < row.excess.ci95[1] <= 0.8 + 1e-9
+    assert row.verdict == "fail"
 
 
 def test_all_of_the_interval_above_what_is_allowed_fails():

@@ -1,16 +1,17 @@
 """Attack the models of an audit, all alike; what was found is kept, so that a killed audit goes on and a second one asks nothing again."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from expunge.audit.attacks import Attack, SwitchOff, Target, as_plain
+from expunge.audit.attacks import Attack, Sampling, SwitchOff, Target, as_plain
 from expunge.audit.attacks.base import Row
-from expunge.audit.kept import keep, kept_at
+from expunge.audit.kept import once
+from expunge.audit.metrics.leak import leak_at, leak_rate
 from expunge.audit.rows import Settings
+from expunge.audit.statistics import Summary
 from expunge.audit.suite import Suite
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -18,7 +19,6 @@ from expunge.data.records import Record, data_hash
 from expunge.run import Run
 from expunge.sets import Sets, draw
 
-ATTACKED = "attacks.parquet"
 AT_ONCE = 8
 """Records of which the rows are kept together."""
 
@@ -62,7 +62,15 @@ class Attacker:
             for model, rows in self.found.items()
         }
 
-    def attack(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
+    def summary(self, name: str) -> dict[str, Summary]:
+        """What sampling found of a model: leaks a draw, and leak@k of as many draws as were made."""
+        found: dict[str, Summary] = {}
+        for attack, rows in zip(self.attacks, self.found.get(name, ()), strict=False):
+            if isinstance(attack, Sampling) and rows:
+                found |= {"leak_rate": leak_rate(rows), f"leak@{attack.samples}": leak_at(rows, attack.samples)}
+        return found
+
+    def attack(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, forget: list[Record] | None = None) -> None:
         """Attack a model.
 
         Args:
@@ -70,9 +78,10 @@ class Attacker:
             model: in evaluation mode.
             builder: of its tokenizer.
             identity: says which model it is: a hash of all that it is made of.
+            forget: other records to attack than those to be forgotten.
         """
         seed, settings = self.run.recipe.training.seed, self.settings
-        target = Target(model, builder, self.sets.forget, self.sets.retain, seed, settings.batch_size, settings.max_new_tokens)
+        target = Target(model, builder, forget or self.sets.forget, self.sets.retain, seed, settings.batch_size, settings.max_new_tokens)
         attacks = self.attacks
         work = [(i, part, attack.steps(part)) for i, attack in enumerate(attacks) for part in _parts(attack, target)]
         self.found[name] = [[] for _ in attacks]
@@ -101,21 +110,23 @@ def _parts(attack: Attack, target: Target) -> Iterator[Target]:
 
 
 def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Callable[[int], None]) -> list[Row]:
-    path = kept_at(
-        [
-            identity,
-            as_plain(attack),
-            target.builder.tokenizer.chat_template,
-            target.builder.system,
-            [_of(records) for records in (target.forget, target.retain)],
-            [target.seed, target.batch_size, target.max_new_tokens],
-        ]
-    )
-    if path.exists():
-        advance(steps)
-    else:
-        keep(path, list(attack.run(target, advance)))
-    return json.loads(path.read_text(encoding="utf-8"))
+    depends = [
+        identity,
+        as_plain(attack),
+        target.builder.tokenizer.chat_template,
+        target.builder.system,
+        [_of(records) for records in (target.forget, target.retain)],
+        [target.seed, target.batch_size, target.max_new_tokens],
+    ]
+    done: list[int] = []
+
+    def heard(count: int) -> None:
+        done.append(count)
+        advance(count)
+
+    rows = once(depends, lambda: list(attack.run(target, heard)))
+    advance(steps - sum(done))
+    return rows
 
 
 def _of(records: Sequence[Record]) -> list[str]:

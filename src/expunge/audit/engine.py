@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-from expunge.audit.attacked import ATTACKED, Attacker, edit_sha256
+from expunge.audit.attacked import Attacker, edit_sha256
 from expunge.audit.judgements import judgements
 from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
-from expunge.audit.members import inference_of
-from expunge.audit.names import FORGET, RETAIN
+from expunge.audit.members import inference_of, stand_ins
+from expunge.audit.metrics.neighbours import neighbours
+from expunge.audit.names import AUTO, FORGET, RETAIN
 from expunge.audit.record import NOTHING_MORE, Filing, write_record
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row, Settings
@@ -29,11 +30,14 @@ from expunge.edits import REQUEST, edits_off, load_edit
 from expunge.errors import WrongBase
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
-from expunge.run import Run, locked, write_atomically
+from expunge.recipe import Recipe
+from expunge.run import ATTACKED, INFERRED, MEASURED_ROWS, Run, discard_audit, locked, write_atomically
 from expunge.sets import Sets, draw, read_audit_sets
 
 Examine = Callable[[str, nn.Module, PromptBuilder, str], None]
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
+NEAREST = 4
+"""One of so many retain records counts as near to what was forgotten."""
 
 
 def audit(
@@ -52,18 +56,19 @@ def audit(
     Args:
         run: with a trained edit.
         display: where progress goes.
-        control: a model that never saw the forget set; none: the recipe's, or that of the run's last audit.
+        control: a model that never saw the forget set; `auto`: the original, asked for records that no model saw; none: the recipe's,
+            or that of the run's last audit.
         max_rows: records a set, drawn by seed; none: the suite's, or the recipe's.
         show_text: keep and show questions and answers, as the recipe's setting does.
         filing: what the record says beside what is found.
         suite: of attacks, and what is allowed.
 
     Raises:
-        InputError: a file is gone or has changed, or a model is not the one that was trained on.
+        InputError: a file is gone or has changed, a model is not the one that was trained on, or there are no never-seen records.
     """
     recipe = run.recipe
     control = control or recipe.audit.control or run.info.get("control")
-    if control is not None:
+    if control is not None and control != AUTO:
         check_there(control)
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, show_text or recipe.audit.show_text)
     with locked(run):
@@ -71,6 +76,8 @@ def audit(
         sets = audit_sets(run, mine, max_rows or (None if suite is None else suite.max_rows) or recipe.audit.max_rows)
         attacker = Attacker(run, suite, mine, settings, display)
         inference = inference_of(recipe, mine, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
+        unseen = stand_ins(recipe, mine) if control == AUTO else None
+        near = [record.id for record in neighbours(mine.forget, sets.records[RETAIN], max(1, len(sets.records[RETAIN]) // NEAREST))]
 
         def examine(name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
             attacker.attack(name, model, builder, identity)
@@ -79,27 +86,35 @@ def audit(
         try:
             by_model = _off_and_on(run, sets, settings, display, examine)
         except WrongBase as error:
+            # Nothing that was found before is about this model.
+            discard_audit(run)
             if suite is not None:
                 write_verdict(run, suite, [always("the edit is of this base model", "", str(error))])
             raise
         if control is not None:
             with display.step("Loading the control"):
-                model, tokenizer = load(control)
-            builder = PromptBuilder(tokenizer, recipe.data.system)
-            by_model[CONTROL] = measured_once(model, builder, sets, settings, display, "Auditing the control")
-            examine(CONTROL, model, builder, weights_sha256(model))
-        write_rows(run.folder / "audit.parquet", by_model)
+                model, builder = load_base(run) if unseen else _loaded(control, recipe)
+            asked = sets
+            if unseen:
+                asked = AuditSets(with_paraphrases({FORGET: draw(unseen, len(sets.records[FORGET]), recipe.training.seed)}))
+            by_model[CONTROL] = measured_once(model, builder, asked, settings, display, "Auditing the control")
+            attacker.attack(CONTROL, model, builder, weights_sha256(model), unseen)
+            if not unseen:
+                inference.score(CONTROL, model, builder, weights_sha256(model))
+        write_rows(run.folder / MEASURED_ROWS, by_model)
         threshold = run.info.get("gate", {}).get("threshold")
-        summaries = {name: summarise(rows, by_model.get(CONTROL), threshold) for name, rows in by_model.items()}
+        summaries = {name: summarise(rows, by_model.get(CONTROL), threshold, near) for name, rows in by_model.items()}
         for name, of_model in summaries.items():
-            of_model[FORGET] |= inference.summary(name)
+            of_model[FORGET] |= attacker.summary(name) | inference.summary(name)
         summary = {name: _as_dict(of_model) for name, of_model in summaries.items()}
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
-        for name in (VERDICT, ATTACKED):
+        for name in (VERDICT, ATTACKED, INFERRED):
             (run.folder / name).unlink(missing_ok=True)
         if suite is not None:
             write_rows(run.folder / ATTACKED, attacker.rows)
-            judged = judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights)
+            if inference.found:
+                write_rows(run.folder / INFERRED, inference.found)
+            judged = judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights, near=near)
             write_verdict(run, suite, [*judged, *inference.judged(suite.allowed.privleak)])
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
@@ -128,6 +143,11 @@ def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
     fresh = path.with_name(path.name + ".part")
     pq.write_table(pa.table({column: [row.get(column) for row in rows] for column in columns}), fresh)
     fresh.rename(path)
+
+
+def _loaded(control: str, recipe: Recipe) -> tuple[nn.Module, PromptBuilder]:
+    model, tokenizer = load(control)
+    return model, PromptBuilder(tokenizer, recipe.data.system)
 
 
 def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display, examine: Examine) -> dict[str, list[Row]]:

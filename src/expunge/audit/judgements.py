@@ -1,11 +1,11 @@
 """From what was measured and attacked to the rows of a verdict."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from expunge.audit.attacks import Attack
 from expunge.audit.attacks.base import Row as Hit
-from expunge.audit.names import FORGET, PARAPHRASE, is_forget
+from expunge.audit.names import FORGET, PARAPHRASE, RETAIN, is_forget
 from expunge.audit.rows import Row
 from expunge.audit.suite import Allowed
 from expunge.audit.verdict import Judged, Values, always, judge
@@ -19,7 +19,7 @@ Hits = Sequence[tuple[Attack, Mapping[str, Sequence[Hit]]]]
 """Of each attack, the rows of each model."""
 
 
-def judgements(by_model: ByModel, hits: Hits, allowed: Allowed, removable: bool) -> list[Judged]:
+def judgements(by_model: ByModel, hits: Hits, allowed: Allowed, removable: bool, near: Collection[str] = ()) -> list[Judged]:
     """Every row of the verdict.
 
     Args:
@@ -27,8 +27,9 @@ def judgements(by_model: ByModel, hits: Hits, allowed: Allowed, removable: bool)
         hits: of each attack, in the order of the suite.
         allowed: how much worse the unlearned model may be.
         removable: whether the edit can be taken off by whoever has its files.
+        near: ids of the retain records that are nearest to what was to be forgotten.
     """
-    rows = [*_asked(by_model, allowed), *_kept(by_model, allowed)]
+    rows = [*_asked(by_model, allowed), *_kept(by_model, allowed, near)]
     for attack, found in hits:
         rows += _attacked(attack, found, allowed)
     if removable:
@@ -45,11 +46,15 @@ def _asked(by_model: ByModel, allowed: Allowed) -> Iterable[Judged]:
     yield judge("gibberish where asked for what was forgotten", "degenerate answers", gibberish, against, allowed.gibberish)
 
 
-def _kept(by_model: ByModel, allowed: Allowed) -> Iterable[Judged]:
+def _kept(by_model: ByModel, allowed: Allowed, near: Collection[str]) -> Iterable[Judged]:
     kept = _sets(by_model, lambda name: not is_forget(name))
     for name in kept:
         told = _values(by_model, [name], "rouge")
         yield judge(f"kept: {name}", ROUGE, told, "original", allowed.lost, lower_is_worse=True)
+    nearest = {model: [row for row in rows if row["set"] == RETAIN and row["id"] in near] for model, rows in by_model.items()}
+    if nearest["unlearned"]:
+        told = _values(nearest, [RETAIN], "rouge")
+        yield judge("kept: nearest to what was forgotten", ROUGE, told, "original", allowed.lost, lower_is_worse=True)
     yield judge("gibberish elsewhere", "degenerate answers", _values(by_model, kept, "degenerate"), "original", allowed.gibberish)
     yield judge("refusals elsewhere", "refusals", _values(by_model, kept, "refusal"), "original", allowed.refused)
 

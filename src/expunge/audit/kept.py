@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ def kept_at(depends: Any) -> Path:
     """
     key = hashlib.sha256(json.dumps([expunge.__version__, code_sha256(), depends]).encode()).hexdigest()
     return cache_dir() / "measured" / f"{key}.json"
+
+
+def once(depends: Any, measure: Callable[[], Any]) -> Any:
+    """What is kept of something measured, measured first where nothing is.
+
+    Args:
+        depends: see `kept_at`.
+        measure: gives what JSON can hold.
+    """
+    path = kept_at(depends)
+    if not path.exists():
+        keep(path, measure())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def keep(path: Path, rows: Any) -> None:

@@ -1,11 +1,10 @@
 """Membership inference on the models of an audit, where there are records that no model was trained on."""
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from expunge.audit.kept import keep, kept_at
+from expunge.audit.kept import once
 from expunge.audit.metrics.membership import Row, membership_rows, membership_summary, privleak
 from expunge.audit.nonmembers import NonMembers, nonmembers
 from expunge.audit.statistics import Summary
@@ -46,14 +45,14 @@ class Inference:
         if not self.members or not self.others.records:
             return
         asked = [data_hash(self.members), data_hash(self.others.records), self.gradients]
-        path = kept_at(["membership", identity, builder.tokenizer.chat_template, builder.system, *asked])
-        if not path.exists():
+
+        def measured() -> list[Row]:
             with self.display.bar(f"Membership inference, {name}", len(self.members) + len(self.others.records)) as advance:
-                rows = membership_rows(
+                return membership_rows(
                     model, builder, self.members, self.others.records, gradients=self.gradients, batch_size=self.batch_size, advance=advance
                 )
-            keep(path, rows)
-        self.found[name] = json.loads(path.read_text(encoding="utf-8"))
+
+        self.found[name] = once(["membership", identity, builder.tokenizer.chat_template, builder.system, *asked], measured)
 
     def summary(self, name: str) -> dict[str, Summary]:
         """AUROC by each score of a model, and of the unlearned one PrivLeak where there is a control."""
@@ -82,6 +81,33 @@ class Inference:
             return None, str(error)
 
 
+def never_seen(recipe: Recipe, sets: Sets) -> NonMembers:
+    """The records of a run that no model saw, or why it has none.
+
+    Raises:
+        InputError: the holdout is faulty, or holds a record that was trained on.
+    """
+    settings = recipe.audit
+    holdout = None if settings.holdout is None else read_records(settings.holdout, recipe.data.map, recipe.data.split)
+    self_made = recipe.data.retain is None and recipe.task is None
+    seen = [*sets.forget, *sets.retain, *sets.calibration]
+    taught = None if recipe.task is None else recipe.task.taught_records()
+    return nonmembers(seen, [] if self_made else sets.exam, holdout, taught)
+
+
+def stand_ins(recipe: Recipe, sets: Sets) -> list[Record]:
+    """Never-seen records for the forget set's, at most as many, each under an id that no forget record has: `control: auto`.
+
+    Raises:
+        InputError: there are none.
+    """
+    others = never_seen(recipe, sets)
+    if not others.records:
+        raise InputError(f"--control auto: {others.why}")
+    drawn = draw(others.records, len(sets.forget), recipe.training.seed)
+    return [replace(record, id=f"never seen/{record.id}") for record in drawn]
+
+
 def inference_of(recipe: Recipe, sets: Sets, records: int | None, gradients: bool, display: Display) -> Inference:
     """What membership inference is made of in a run.
 
@@ -97,14 +123,9 @@ def inference_of(recipe: Recipe, sets: Sets, records: int | None, gradients: boo
     """
     if records is None:
         return Inference([], NonMembers([], "It was not asked for."), gradients, 1, display)
-    settings, seed = recipe.audit, recipe.training.seed
-    holdout = None if settings.holdout is None else read_records(settings.holdout, recipe.data.map, recipe.data.split)
-    self_made = recipe.data.retain is None and recipe.task is None
-    seen = [*sets.forget, *sets.retain, *sets.calibration]
-    taught = None if recipe.task is None else recipe.task.taught_records()
-    others = nonmembers(seen, [] if self_made else sets.exam, holdout, taught)
+    others, seed = never_seen(recipe, sets), recipe.training.seed
     drawn = NonMembers(draw(others.records, records, seed), others.why)
-    return Inference(draw(sets.forget, records, seed), drawn, gradients, settings.batch_size, display)
+    return Inference(draw(sets.forget, records, seed), drawn, gradients, recipe.audit.batch_size, display)
 
 
 def _verdict(excess: Summary, allowed: float) -> tuple[Verdict, str]:

@@ -1,6 +1,8 @@
 """Names of the sets that every audit has; a recipe's own sets are called otherwise."""
 
 FORGET, RETAIN, UTILITY = "forget", "retain", "utility"
+AUTO = "auto"
+"""As the control: the original, asked for records that no model saw."""
 PARAPHRASE = "_paraphrase"
 """Suffix of a set whose questions are put in other words: generation, probability and gate only."""
 

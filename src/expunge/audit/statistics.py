@@ -44,6 +44,35 @@ def mean_ci(values: Sequence[float]) -> Summary:
     return of_means_ci([values], lambda means: means[0])
 
 
+def excess_ci(ours: Sequence[float], theirs: Sequence[float] | None = None) -> Summary:
+    """Mean of differences, each in [-1, 1], or difference of two means, with an interval that keeps a width where all values are alike.
+
+    There a resample knows of no other value; as many records all alike leave room for a share of others of `rate_bound`.
+
+    Args:
+        ours: differences; with `theirs`, the values of one model.
+        theirs: the values of another on other records, resampled apart; n counts both.
+
+    Raises:
+        ValueError: if there is no value, or one is not finite.
+    """
+    first, second = mean_ci(ours), None if theirs is None else mean_ci(theirs)
+    if second is None or theirs is None:
+        found, fewest = first, len(ours)
+    else:
+        drawn = [
+            np.concatenate([np.asarray(values, dtype=np.float64)[i].mean(-1) for i in _resamples(len(values), seed)])
+            for seed, values in enumerate((ours, theirs))
+        ]
+        fewest = min(len(ours), len(theirs))
+        interval = percentile_interval(drawn[0] - drawn[1]) if fewest > 1 else None
+        found = Summary(first.value - second.value, first.n + second.n, interval)
+    if found.ci95 is None or found.ci95[0] < found.ci95[1]:
+        return found
+    room = rate_bound(0, fewest)
+    return Summary(found.value, found.n, (found.value - room, found.value + room))
+
+
 def of_means_ci(columns: Sequence[Sequence[float]], of: Callable[[np.ndarray], np.ndarray]) -> Summary:
     """A function of several means over the same records, with a percentile bootstrap interval: records are drawn whole.
 
@@ -121,9 +150,9 @@ def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resamples(n: int) -> Iterator[np.ndarray]:
+def _resamples(n: int, seed: int = SEED) -> Iterator[np.ndarray]:
     """RESAMPLES rows of n indices drawn with replacement, in blocks that fit in memory."""
-    generator = np.random.default_rng(SEED)
+    generator = np.random.default_rng(seed)
     rows = max(1, _BLOCK // n)
     for start in range(0, RESAMPLES, rows):
         yield generator.integers(n, size=(min(rows, RESAMPLES - start), n))

@@ -1,9 +1,10 @@
 """From rows to numbers: each metric's mean over a set with its interval, and the metrics that compare sets or models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from expunge.audit.metrics.gate import fpr_at_tpr
 from expunge.audit.metrics.likelihood import forget_truth_ratio, utility_truth_ratio
+from expunge.audit.metrics.neighbours import neighbour_utility
 from expunge.audit.metrics.utility import forget_quality, model_utility
 from expunge.audit.names import FORGET, PARAPHRASE, RETAIN, UTILITY, is_forget
 from expunge.audit.rows import Row
@@ -16,13 +17,16 @@ ACCURACIES = {"accuracy_letters": "right_by_letters", "accuracy_text": "right_by
 SetSummary = dict[str, Summary]
 
 
-def summarise(rows: list[Row], control: list[Row] | None = None, threshold: float | None = None) -> dict[str, SetSummary]:
+def summarise(
+    rows: list[Row], control: list[Row] | None = None, threshold: float | None = None, near: Collection[str] = ()
+) -> dict[str, SetSummary]:
     """Summaries of one model's rows by set and metric.
 
     Args:
         rows: as `measure` gives them.
         control: the control's rows on the same sets, for forget quality.
         threshold: logit at which the gate opens, for `gate_open`; none: 0, a gate of one half.
+        near: ids of the retain records that are nearest to what was to be forgotten.
 
     Returns:
         {set: {metric: Summary}}; the set `utility` holds the model utility over all sets but the forget ones.
@@ -35,6 +39,8 @@ def summarise(rows: list[Row], control: list[Row] | None = None, threshold: floa
     if parts:
         value = model_utility({name: part.value for name, part in parts.items()})
         summary[UTILITY] = {"model_utility": Summary(value, min(part.n for part in parts.values()))}
+    if own := [row for row in sets.get(RETAIN, []) if row["id"] in near]:
+        summary[RETAIN]["neighbour_utility"] = neighbour_utility(own, near)
     if control is not None and (ratios := _column(sets[FORGET], "truth_ratio")):
         theirs = _column([row for row in control if row["set"] == FORGET], "truth_ratio")
         summary[FORGET]["forget_quality"] = Summary(forget_quality(ratios, theirs), len(ratios))

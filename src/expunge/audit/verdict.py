@@ -10,7 +10,7 @@ from math import inf
 from statistics import fmean
 from typing import Any, Literal
 
-from expunge.audit.statistics import Summary, mean_ci
+from expunge.audit.statistics import Summary, excess_ci, mean_ci
 from expunge.audit.suite import Suite
 from expunge.errors import InputError
 from expunge.run import Run, write_atomically
@@ -30,7 +30,7 @@ class Judged:
         value: what was measured, in [0, 1].
         unlearned, control, original: its mean for each model; None where there is no such model.
         against: the model that the unlearned one is compared with.
-        excess: by how much the unlearned one is worse, paired by record; None where there is nothing to compare with.
+        excess: by how much the unlearned one is worse; None where there is nothing to compare with.
         allowed: the most that it may be.
         verdict: pass where all of the interval is allowed, fail where none of it is, else not shown.
         reason: the verdict in words.
@@ -66,7 +66,7 @@ def judge(
     threat: str = "",
     lower_is_worse: bool = False,
 ) -> Judged:
-    """Compare the unlearned model with another, record by record.
+    """Compare the unlearned model with another: record by record, or where they share none (never-seen records) mean with mean.
 
     Args:
         name: what was tried or measured.
@@ -86,7 +86,10 @@ def judge(
     mine, theirs = by_model["unlearned"], by_model.get(against, {})
     both = [id_ for id_ in mine if id_ in theirs]
     sign = -1.0 if lower_is_worse else 1.0
-    excess = mean_ci([sign * (fmean(mine[id_]) - fmean(theirs[id_])) for id_ in both]) if both else None
+    if both:
+        excess = excess_ci([sign * (fmean(mine[id_]) - fmean(theirs[id_])) for id_ in both])
+    else:
+        excess = excess_ci([sign * value for value in _by_record(mine)], [sign * value for value in _by_record(theirs)]) if theirs else None
     verdict, reason = _verdict(excess, allowed, against)
     return Judged(
         name,

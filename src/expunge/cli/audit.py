@@ -10,7 +10,12 @@ EXAMPLE = "expunge audit runs/people --control models/never-saw --suite quick"
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
-    control: Annotated[str | None, typer.Option(help="A model that never saw the forget set.")] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            help="A model that never saw the forget set; auto: the original, asked for records that no model saw (audit.holdout)."
+        ),
+    ] = None,
     show_text: Annotated[bool, typer.Option("--show-text", help="Keep and show questions and answers.")] = False,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Records a set, drawn by seed.")] = None,
     gate: Annotated[

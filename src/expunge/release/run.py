@@ -18,7 +18,7 @@ from expunge.recipe import Recipe
 from expunge.release.pems import add_deltas
 from expunge.release.rounds import MEASURED, ROUND, Bench, read_round, rounds, terms
 from expunge.reveal.custody import FORGET_PEM
-from expunge.run import AUDITED, ROUNDS, Run, locked
+from expunge.run import ROUNDS, Run, discard_audit, locked
 from expunge.training.checkpoints import write_manifest
 
 
@@ -62,9 +62,7 @@ def undo(run: Run, to: int, display: Display) -> None:
     with locked(run):
         model, _ = released(run, to, display)
         _save(run, model, to)
-        # They are of another model now.
-        for name in AUDITED:
-            (run.folder / name).unlink(missing_ok=True)
+        discard_audit(run)
 
 
 def released(run: Run, to: int, display: Display) -> tuple[nn.Module, PromptBuilder]:

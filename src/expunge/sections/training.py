@@ -43,8 +43,10 @@ class AuditSection(Section):
         default_factory=dict,
         description="multiple-choice sets (schema of WMDP and MMLU): name -> source; forget_… are to be forgotten",
     )
-    control: str | None = Field(None, description="model that never saw the forget set")
-    holdout: str | None = Field(None, description="records that no model was ever trained on, for membership inference")
+    control: str | None = Field(
+        None, description="model that never saw the forget set; auto: the original, asked for records that no model saw"
+    )
+    holdout: str | None = Field(None, description="records that no model was ever trained on, for membership inference and `control: auto`")
     max_rows: int | None = Field(None, ge=1, description="rows a set, drawn by seed; none: all")
     max_new_tokens: int = Field(64, ge=1)
     batch_size: int = Field(16, ge=1)

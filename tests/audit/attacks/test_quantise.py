@@ -40,6 +40,15 @@ def test_nf4_by_hand():
     torch.testing.assert_close(found, tensor([[2.0, -2.0, 2 * 0.07958029955625534, 2 * 0.7229568362236023]]))
 
 
+def test_nf4_picks_the_levels_that_bitsandbytes_picks():
+    # bitsandbytes 0.50.2, quantize_4bit(weight, blocksize=64, quant_type="nf4") on a CPU: two levels a byte, the first in its upper half
+    weight = ((torch.arange(64) * 37) % 64 - 31.5).view(1, 64) / 40
+    packed = [9, 28, 62, 96, 162, 212, 248, 27, 46, 95, 145, 195, 230, 10, 29, 79]
+    packed += [113, 178, 229, 248, 28, 62, 96, 161, 212, 231, 11, 45, 79, 129, 194, 229]
+    levels = tensor([NF4[level] for byte in packed for level in divmod(byte, 16)])
+    torch.testing.assert_close(rounded(weight, "nf4"), (levels * 0.7875).view(1, 64), rtol=0, atol=0)
+
+
 def test_nf4_levels_are_quantiles_of_the_normal_distribution():
     # the paper's section 3 and appendix E: 8 quantiles above 0, 7 below, ends (1/32 + 1/30) / 2 from 0 and 1, divided by the largest
     end = 1 - (1 / 32 + 1 / 30) / 2

@@ -5,7 +5,7 @@ import torch
 from transformers import BloomConfig, BloomForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from expunge.audit.metrics import lens
-from expunge.audit.metrics.lens import lens_rows, lens_summary
+from expunge.audit.metrics.lens import lens_rows
 from expunge.data.prompts import PromptBuilder, collate
 from expunge.data.records import Record, Turn
 from expunge.edits import apply_edit
@@ -72,14 +72,6 @@ def test_an_edit_shows_from_its_block_on(tiny):
     for one, other in zip(before, after, strict=True):
         changed = [abs(a - b) > 1e-3 for a, b in zip(one["nll"], other["nll"], strict=True)]
         assert changed == [False, False, True, True]
-
-
-def test_the_summary_is_a_mean_over_records_for_each_block():
-    summary = lens_summary([{"id": "a", "nll": [4.0, 1.0]}, {"id": "b", "nll": [2.0, 2.0]}])
-    assert {block: value.value for block, value in summary.items()} == {0: 3.0, 1: 1.5}
-    assert summary[0].ci95 == (2.0, 4.0)
-    with pytest.raises(ValueError):
-        lens_summary([])
 
 
 def test_a_model_that_caps_its_logits_is_refused(tiny):

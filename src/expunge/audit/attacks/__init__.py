@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from expunge.audit.attacks.base import Attack, Target
+from expunge.audit.attacks.lens import Lens
 from expunge.audit.attacks.prefill import Prefill
 from expunge.audit.attacks.prompted import Prompted
 from expunge.audit.attacks.quantise import Quantise
@@ -12,9 +13,22 @@ from expunge.audit.attacks.sampling import Sampling
 from expunge.audit.attacks.switch_off import SwitchOff
 from expunge.named import make_named
 
-ATTACKS: dict[str, type[Attack]] = {kind.name: kind for kind in (Prompted, Sampling, Prefill, Relearn, Quantise, SwitchOff)}
+ATTACKS: dict[str, type[Attack]] = {kind.name: kind for kind in (Prompted, Sampling, Prefill, Relearn, Quantise, Lens, SwitchOff)}
 
-__all__ = ["ATTACKS", "Attack", "Prefill", "Prompted", "Quantise", "Relearn", "Sampling", "SwitchOff", "Target", "as_plain", "make_attack"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Lens",
+    "Prefill",
+    "Prompted",
+    "Quantise",
+    "Relearn",
+    "Sampling",
+    "SwitchOff",
+    "Target",
+    "as_plain",
+    "make_attack",
+]
 
 
 def make_attack(given: str | dict[str, Any] | Attack) -> Attack:

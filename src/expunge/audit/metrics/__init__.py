@@ -43,6 +43,8 @@ METRICS = {
     "mia_reference": Metric("Membership AUROC, reference", None, None),
     "mia_grad_norm": Metric("Membership AUROC, gradient", None, None),
     "privleak": Metric("PrivLeak", None, None),
+    "leak_rate": Metric("Leaks a draw", "lower", "lower"),
     "forget_quality": Metric("Forget quality (KS p)", "higher", "higher"),
+    "neighbour_utility": Metric("Utility of the nearest", "higher", "higher"),
     "model_utility": Metric("Model utility", "higher", "higher"),
 }

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.audit.statistics import Summary, mean_ci
 from expunge.data.prompts import PromptBuilder, by_length, collate
 from expunge.data.records import Record
 from expunge.errors import ExpungeError
@@ -67,14 +66,3 @@ def lens_rows(
             rows[i] = {"id": records[i].id, "nll": nll}
         advance(len(chosen))
     return rows
-
-
-def lens_summary(rows: Sequence[Row]) -> dict[int, Summary]:
-    """{block, 0-based: mean NLL of an answer token, nats}: the mean over records, with a bootstrap interval.
-
-    Raises:
-        ValueError: if there is no row.
-    """
-    if not rows:
-        raise ValueError("the logit lens needs at least one record")
-    return {block: mean_ci([row["nll"][block] for row in rows]) for block in range(len(rows[0]["nll"]))}

@@ -100,7 +100,7 @@ def membership_summary(rows: Sequence[Row]) -> dict[str, Summary]:
     Raises:
         ValueError: if there are no members, or no non-members.
     """
-    return {f"mia_{name}": auroc_ci(*_split(rows, name)) for name in SCORES if all(name in row for row in rows)}
+    return {f"mia_{name}": auroc_ci(*split(rows, name)) for name in SCORES if all(name in row for row in rows)}
 
 
 def privleak(unlearned: Sequence[Row], control: Sequence[Row] | None, compat: bool = False) -> Summary:
@@ -131,7 +131,7 @@ def privleak(unlearned: Sequence[Row], control: Sequence[Row] | None, compat: bo
         raise InputError("PrivLeak compares with a model that never saw the forget set; give one as the control")
     if [(row["id"], row["member"]) for row in unlearned] != [(row["id"], row["member"]) for row in control]:
         raise ValueError("the rows of the unlearned model and of the control are not of the same records")
-    own, other = _split(unlearned, "min_k"), _split(control, "min_k")
+    own, other = split(unlearned, "min_k"), split(control, "min_k")
     value = _relative(np.array(auroc(*own)), np.array(auroc(*other)), compat)
     if not np.isfinite(value):
         raise InputError(
@@ -148,7 +148,7 @@ def _relative(own: np.ndarray, other: np.ndarray, compat: bool) -> np.ndarray:
         return (own - other) / other
 
 
-def _split(rows: Sequence[Row], name: str) -> Split:
+def split(rows: Sequence[Row], name: str) -> Split:
     """Scores of members and of non-members, turned so that members have the higher ones."""
     members, nonmembers = ([-row[name] for row in rows if row["member"] is kind] for kind in (True, False))
     return members, nonmembers

@@ -10,9 +10,9 @@ from expunge.audit.record.check import Check, differs, file_check, keyed_check, 
 from expunge.audit.record.files import base_files, base_folder, chat_template, edit_files, name_in
 from expunge.audit.record.of_data import run_key
 from expunge.audit.record.schema import Base, Edit, File, RunRecord
-from expunge.audit.record.write import AUDIT, AUDIT_ROWS
+from expunge.audit.record.write import AUDIT
 from expunge.audit.verdict import VERDICT
-from expunge.run import Run
+from expunge.run import AUDIT_ROWS, Run
 
 
 def base_checks(base: Base) -> Iterator[Check]:
@@ -56,7 +56,12 @@ def measured_checks(record: RunRecord, run: Run) -> Iterator[Check]:
             yield same("attacks", facts.attacks(run.folder / VERDICT), record.attacks, f"they are not those of {VERDICT}")
     elif record.attacks is not None:
         yield differs("attacks", f"no {VERDICT} is recorded that they are of")
-    yield keyed_check(AUDIT_ROWS, record.audit_rows, run.folder / AUDIT_ROWS, run_key(record, run))
+    recorded = {file.path: file for file in record.audit_rows}
+    for name in AUDIT_ROWS:
+        if name in recorded:
+            yield keyed_check(name, recorded[name], run.folder / name, run_key(record, run))
+        elif (run.folder / name).exists():
+            yield differs(name, "it was not there when the record was written")
 
 
 def _folder(name: str, files: list[File], folder: Path, there: list[Path]) -> Iterator[Check]:

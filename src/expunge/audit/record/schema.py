@@ -235,7 +235,7 @@ class Facts(Part):
     stop_reason: str
     threat_model: list[str]
     audit: File
-    audit_rows: KeyedFile
+    audit_rows: list[KeyedFile]
     verdict: File | None
     metrics: Metrics
     attacks: Attacks | None

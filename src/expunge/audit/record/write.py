@@ -20,14 +20,14 @@ from expunge.errors import InputError
 from expunge.pipeline import reread_sets
 from expunge.recipe import read_yaml
 from expunge.reveal.custody import KEY, hash_key
-from expunge.run import Run, write_atomically
+from expunge.run import AUDIT_ROWS, Run, write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 RECORD, RECORDS = "record.json", "records"
 """The newest record of a run, and the folder of those before it."""
-AUDIT, AUDIT_ROWS = "audit.json", "audit.parquet"
+AUDIT = "audit.json"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, fo
         stop_reason=made.stop_reason(run),
         threat_model=sorted({row["threat"] for row in attacks.rows if row["threat"]}) if attacks else [],
         audit=files[AUDIT],
-        audit_rows=facts.keyed([run.folder / AUDIT_ROWS], key, run.folder)[0],
+        audit_rows=facts.keyed([path for name in AUDIT_ROWS if (path := run.folder / name).exists()], key, run.folder),
         verdict=files.get(VERDICT),
         metrics=metrics,
         attacks=attacks,

@@ -1,11 +1,17 @@
 """What attacks found as inline SVG: curves of relearning, bars of quantisation."""
 
-import numpy as np
-from matplotlib.figure import Figure
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import roc_curve
+
+from expunge.audit.metrics.gate import auroc
 from expunge.audit.report.drawing import INK, LOOKS, light_grid, styled, svg, whiskers
-from expunge.audit.report.found import Bars, Curves
-from expunge.audit.report.rows import ROLES
+from expunge.audit.report.found import Bars, ByBlock, Curves
+from expunge.audit.report.rows import ROLES, Interval
 
 _TOLD = "told: ROUGE-L recall of\nthe greedy answer"
 # For those who print in grey.
@@ -19,20 +25,52 @@ def relearn_figure(curves: Curves) -> str:
         panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
         for axes, (source, models) in zip(panels, curves.items(), strict=True):
             for model in (role for role in ROLES if role in models):
-                steps, cells = list(models[model]), list(models[model].values())
-                ends = np.array([cell["ci95"] or (cell["value"], cell["value"]) for cell in cells])
-                axes.fill_between(steps, *ends.T, color=LOOKS[model].colour, alpha=0.15, linewidth=0)
-                line = [cell["value"] for cell in cells]
-                axes.plot(steps, line, color=LOOKS[model].colour, marker=LOOKS[model].marker, markersize=5, clip_on=False, label=model)
+                _line(axes, model, models[model])
             n = max(cell["n"] for curve in models.values() for cell in curve.values())
             axes.set_title(f"from {source} (n = {n})", fontsize=10)
             axes.set_xlabel("steps of training")
             axes.set_ylim(0, 1)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             light_grid(axes)
         panels[0].set_ylabel(_TOLD)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         return svg(figure, "What each model tells with every step of relearning")
+
+
+def lens_figure(lens: ByBlock) -> str:
+    """How likely each block finds the answer: a line with a 95 % band a model."""
+    with styled():
+        figure = Figure(figsize=(6.4, 3.3), layout="constrained")
+        axes = figure.subplots()
+        for model in (role for role in ROLES if role in lens):
+            _line(axes, model, lens[model])
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("block")
+        axes.set_ylabel("probability of an\nanswer token")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        light_grid(axes)
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
+        return svg(figure, "How likely each block finds the answer")
+
+
+def membership_figure(inferred: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+    """Receiver operating characteristic of each model's members against non-members, the higher score for the better known."""
+    with styled():
+        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
+        for model in (role for role in ROLES if role in inferred):
+            members, others = inferred[model]
+            found = [True] * len(members) + [False] * len(others)
+            false_positives, true_positives, _ = roc_curve(found, [*members, *others])
+            label = f"{model}, AUROC {auroc(members, others):.2f}"
+            axes.plot(false_positives, true_positives, color=LOOKS[model].colour, marker=LOOKS[model].marker, markersize=4, label=label)
+        axes.set_xlabel("records that no model saw, taken for members")
+        axes.set_ylabel("forget records, found")
+        axes.set_aspect("equal")
+        light_grid(axes)
+        axes.legend(loc="lower right", frameon=False)
+        return svg(figure, "Receiver operating characteristic of membership inference")
 
 
 def quantise_figure(bars: Bars) -> str:
@@ -57,3 +95,12 @@ def quantise_figure(bars: Bars) -> str:
         axes.set_axisbelow(True)
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
         return svg(figure, "What each model tells before and after quantisation")
+
+
+def _line(axes: Axes, model: str, points: Mapping[int, Interval]) -> None:
+    """A model's values with a 95 % band."""
+    look, cells = LOOKS[model], list(points.values())
+    ends = np.array([cell["ci95"] or (cell["value"], cell["value"]) for cell in cells])
+    axes.fill_between(list(points), *ends.T, color=look.colour, alpha=0.15, linewidth=0)
+    line = [cell["value"] for cell in cells]
+    axes.plot(list(points), line, color=look.colour, marker=look.marker, markersize=5, clip_on=False, label=model)

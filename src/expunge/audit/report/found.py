@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from expunge.audit.attacks import Attack, Quantise, Relearn, SwitchOff
+from expunge.audit.attacks import Attack, Lens, Quantise, Relearn, SwitchOff
 from expunge.audit.attacks.base import Row as Hit
 from expunge.audit.attacks.relearn import SOURCES
 from expunge.audit.names import FORGET
@@ -18,6 +18,8 @@ AT_MOST = 10
 
 Curves = Mapping[str, Mapping[str, Mapping[int, Interval]]]
 """{what was trained on: {model: {step: number}}}"""
+ByBlock = Mapping[str, Mapping[int, Interval]]
+"""{model: {block: number}}"""
 Bars = Mapping[str, Mapping[str, Interval]]
 """{kind of quantisation: {model: number}}"""
 ByModel = Mapping[str, Sequence[Row]]
@@ -73,6 +75,15 @@ class Found:
             source: {model: {step: _number(values) for step, values in sorted(curve.items())} for model, curve in models.items()}
             for source, models in values.items()
         }
+
+    @property
+    def lens(self) -> ByBlock:
+        """How likely each model's blocks find the answer."""
+        values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for hit in self.hits:
+            if isinstance(self.attacks[hit["attack"]], Lens):
+                values[hit["model"]][hit["block"]].append(hit["value"])
+        return {model: {block: _number(told) for block, told in sorted(blocks.items())} for model, blocks in values.items()}
 
     def bars(self, by_model: ByModel, questions: set[str]) -> Bars:
         """What each model tells before and after each quantisation.

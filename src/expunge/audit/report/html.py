@@ -10,10 +10,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from expunge.audit.report.attack_figures import quantise_figure, relearn_figure
+from expunge.audit.report.attack_figures import lens_figure, membership_figure, quantise_figure, relearn_figure
 from expunge.audit.report.drawing import LOOKS
 from expunge.audit.report.figures import gate_figure, roc_figure, rounds_figure, tradeoff_figure
-from expunge.audit.report.found import Bars, Curves, Worst
+from expunge.audit.report.found import Bars, ByBlock, Curves, Worst
 from expunge.audit.report.gate_table import pivots, shades
 from expunge.audit.report.judged import SIGNS, Verdict, counted, groups, scale, signed, why
 from expunge.audit.report.page import fill, metric_groups
@@ -47,6 +47,8 @@ class ReportData:
         judged: the rows of verdict.json, of an audit with a suite.
         curves: of relearning.
         bars: of quantisation.
+        lens: how likely each model's blocks find the answer.
+        inferred: of each model, how well it knows members and non-members.
         worst: the records that attacks get most of.
         texts: question and truth of these, by id; none where texts are not to be shown.
         gate_logits: of each evaluation set, if the edit has a gate.
@@ -70,6 +72,8 @@ class ReportData:
     judged: Sequence[Verdict] = ()
     curves: Curves = field(default_factory=dict)
     bars: Bars = field(default_factory=dict)
+    lens: ByBlock = field(default_factory=dict)
+    inferred: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
     worst: Sequence[Worst] = ()
     texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     gate_logits: Mapping[str, Sequence[float]] | None = None
@@ -116,6 +120,8 @@ def render(data: ReportData) -> str:
         scale=scale(data.judged),
         relearnt=Markup(relearn_figure(data.curves)) if data.curves else None,
         rounded=Markup(quantise_figure(data.bars)) if data.bars else None,
+        lens=Markup(lens_figure(data.lens)) if data.lens else None,
+        inferred=Markup(membership_figure(data.inferred)) if data.inferred else None,
         tradeoff=None if tradeoff is None else Markup(tradeoff),
         gate=Markup(gate_figure(data.gate_logits, data.gate_threshold)) if data.gate_logits else None,
         pivots=pivots(data.exam) if data.exam else [],

@@ -1,5 +1,6 @@
 """What a report's reader must know: what was not tried, what the numbers rest on."""
 
+from expunge.audit.names import FORGET
 from expunge.audit.report.found import Found
 from expunge.audit.report.html import Sample
 from expunge.recipe import Recipe
@@ -13,12 +14,13 @@ TRIES = {
     "prefill": "answers that the attacker begins",
     "relearn": "relearning",
     "quantise": "quantisation",
+    "lens": "what hidden states give away",
     "switch_off": "leaving the edit out",
 }
 """What each attack of a suite tries, by its name."""
 LANGUAGES, CROSS_LINGUAL = "other languages", "cross_lingual"
 """What only one dress of the prompts tries, and that dress."""
-NEVER = "what hidden states give away, membership inference"
+INFERENCE = "membership inference"
 
 
 def notes(run: Run, samples: list[Sample], found: Found | None) -> list[str]:
@@ -60,7 +62,9 @@ def _not_tested(run: Run, found: Found | None) -> list[str]:
     left_out = [said for name, said in tries.items() if name not in tried]
     if found is None or all(hit.get("dress") != CROSS_LINGUAL for hit in found.hits):
         left_out.append(LANGUAGES)
-    said = f"Not tested here: {', '.join([*left_out, NEVER])}."
+    if not any(name.startswith("mia_") for name in run.summary["unlearned"][FORGET]):
+        left_out.append(INFERENCE)
+    said = f"Not tested here: {', '.join(left_out)}." if left_out else "Every attack that expunge has was tried."
     if found is None:
         return [said, f"To attack the models too: expunge audit {run.folder} --suite quick"]
     lines = [said]

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from expunge.audit.attacked import ATTACKED
-from expunge.audit.names import FORGET, PARAPHRASE
+from expunge.audit.metrics.membership import split
+from expunge.audit.names import AUTO, FORGET, PARAPHRASE
 from expunge.audit.record.made import method
 from expunge.audit.report.found import Found
 from expunge.audit.report.html import ReportData, Sample, write_report
@@ -20,7 +20,7 @@ from expunge.audit.verdict import VERDICT
 from expunge.data.records import Record
 from expunge.recipe import Recipe
 from expunge.release.run import curve
-from expunge.run import Run
+from expunge.run import ATTACKED, INFERRED, Run
 from expunge.sections import Revealed
 
 SAMPLES_A_SET = 12
@@ -53,6 +53,8 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         verdict=verdict(summary),
         judged=judged,
         curves={} if found is None else found.curves,
+        lens={} if found is None else found.lens,
+        inferred=_inferred(run),
         bars={} if found is None else found.bars(by_model, {name for name, record in forget.items() if record.turns}),
         worst=worst,
         texts={one.id: (forget[one.id].prompt, forget[one.id].answer) for one in worst if one.id in forget} if samples else {},
@@ -87,6 +89,14 @@ def _judged(run: Run) -> tuple[list[dict[str, Any]], Found | None]:
     return said["rows"], Found({attack.title: attack for attack in suite.attacks}, hits)
 
 
+def _inferred(run: Run) -> dict[str, tuple[list[float], list[float]]]:
+    """Of each model how well it knows members and non-members, by Min-K %; nothing where membership was not inferred."""
+    if not (run.folder / INFERRED).exists():
+        return {}
+    rows = pq.read_table(run.folder / INFERRED).to_pylist()
+    return {model: split([row for row in rows if row["model"] == model], "min_k") for model in dict.fromkeys(row["model"] for row in rows)}
+
+
 def _facts(run: Run, found: Found | None) -> dict[str, str]:
     """What was asked and done, for who reads no further."""
     info, recipe = run.info, run.recipe
@@ -100,7 +110,7 @@ def _facts(run: Run, found: Found | None) -> dict[str, str]:
         "Asked": f"forget {info['data']['forget']['rows']} records, keep {kept}",
         "Model": info["model"]["name"],
         "Done": f"{method(recipe)}; {lies}" + (f"; round {info['round']}" if recipe.release else ""),
-        "Control": info["control"] or "none",
+        "Control": {None: "none", AUTO: "the original, asked for records that no model saw"}.get(info["control"], info["control"]),
         "Tried": attacked,
     }
 
@@ -148,8 +158,8 @@ def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> l
         if name.endswith(PARAPHRASE):
             continue
         # Of an audit of fewer rows than the recipe's not every record has an answer.
-        asked = [record for record in records if all((name, record.id, model) in answers for model in by_model)]
+        asked = [record for record in records if (name, record.id, "unlearned") in answers]
         for record in asked[:SAMPLES_A_SET]:
-            said = {model: answers[name, record.id, model] for model in by_model}
+            said = {model: answers[key] for model in by_model if (key := (name, record.id, model)) in answers}
             samples.append({"set": name, "id": record.id, "question": record.prompt, "truth": record.answer, **said})
     return samples

@@ -1,0 +1,159 @@
+"""Every kind of method on TOFU, attacked alike with a control beside it; write the table into docs/results.md.
+
+    python benchmarks/audit_methods.py --tofu DIR [--out runs/audit_methods] [--suite full] [--train-only] [--write]
+
+DIR holds TOFU's JSONL files, as for tofu_forget_authors.py, whose models these are. Each step is kept, so that a second call goes on
+where the first was interrupted.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pyarrow.parquet as pq
+from tofu_data import OTHERS, prepare
+from writing import measured_on, slug, write
+
+from expunge.audit.engine import audit
+from expunge.audit.names import FORGET, RETAIN, UTILITY
+from expunge.audit.report.judged import counted
+from expunge.audit.suite import Suite, read_suite
+from expunge.audit.verdict import read_verdict
+from expunge.console import Display
+from expunge.pipeline import unlearn
+from expunge.recipe import Recipe, make_recipe, read_yaml
+from expunge.release.run import release
+from expunge.run import ATTACKED, MEASURED_ROWS, Run
+
+# Weights changed as little as does it, as those who publish such models do: a learning rate at which forgetting just shows.
+FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 1e-5}}
+METHODS: dict[str, dict[str, Any] | str] = {
+    "grun x npo": "recipes/grun-npo.yaml",
+    "grun x alternatives (the default)": "recipes/tofu-forget-authors.yaml",
+    "lora x npo": "recipes/lora-npo.yaml",
+    "full x grad_diff": {**FULL, "objective": "grad_diff"},
+    "full x npo": {**FULL, "objective": "npo"},
+    "release": {"release": {"rounds": 2, "utility_drop_max": 0.08}},
+}
+COLUMNS = (
+    *("forget ROUGE-L", "forget prob.", "retain ROUGE-L", "utility", "worst prompt attack", "leak@64"),
+    *("relearn part", "relearn related", "relearn unrelated"),
+    *("4 bits: before → after", "logit lens", "PrivLeak", "switched off", "verdict"),
+)
+OFF = "edit switched off"
+MARK = "<!-- audit_methods -->"
+
+
+def main() -> None:
+    """Teach, unlearn, audit, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
+    parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="where data, models and runs go")
+    parser.add_argument("--suite", default="full", help="of attacks")
+    parser.add_argument("--only", nargs="*", choices=METHODS, help="methods; none: all")
+    parser.add_argument("--train-only", action="store_true", help="unlearn, and leave the audits to another call")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    prepare(args.tofu, args.out, "smollm2-135m", 20, display)
+    runs = {}
+    for name in args.only or METHODS:
+        display.say(f"== {name}")
+        recipe = recipe_of(METHODS[name], args.out, args.out / slug(name))
+        runs[name] = (release if recipe.release else unlearn)(recipe, display)
+    if args.train_only:
+        return
+    suite, seconds = read_suite(args.suite), {}
+    for name, run in runs.items():
+        display.say(f"== {name}")
+        began = time.monotonic()
+        audit(run, display, suite=suite)
+        seconds[name] = time.monotonic() - began
+    text = table(runs, seconds) + f"\n\n{facts(args, suite, next(iter(runs.values())), time.monotonic() - started)}\n"
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+def recipe_of(method: dict[str, Any] | str, data: Path, out: Path) -> Recipe:
+    """A method's recipe on these data; of a recipe file the method alone counts."""
+    given = method if isinstance(method, dict) else {key: read_yaml(method)[key] for key in ("objective", "edit", "training")}
+    others = {name: str(data / f"{name}.jsonl") for name in OTHERS}
+    audited = {"control": str(data / "control"), "holdout": str(data / "untaught.jsonl"), "sets": others, "max_rows": 40, "batch_size": 40}
+    sets = {name: str(data / f"{name}.jsonl") for name in ("forget", "retain")}
+    return make_recipe({"model": str(data / "original"), "data": sets, "audit": audited, **given, "out": str(out)})
+
+
+def table(runs: dict[str, Run], seconds: dict[str, float]) -> str:
+    """The table in Markdown: a row a model, the original and the control first."""
+    lines = ["| model | " + " | ".join(COLUMNS) + " | audit |", "|---" * (len(COLUMNS) + 2) + "|"]
+    first = next(iter(runs.values()))
+    rows = {"original": cells(first, "original"), "control (never saw the four)": cells(first, "control")}
+    rows |= {name: cells(run, "unlearned") for name, run in runs.items()}
+    for name, row in rows.items():
+        took = f"{seconds[name]:.0f} s" if name in seconds else ""
+        lines.append(f"| {name} | " + " | ".join(row) + f" | {took} |")
+    return "\n".join(lines)
+
+
+def cells(run: Run, model: str) -> list[str]:
+    """What is said of a model, column by column."""
+    summary, judged = run.summary[model], {row["name"]: row for row in read_verdict(run)}
+    dressed = [row for name, row in judged.items() if name.startswith("asked in another dress")]
+    worst = max(dressed, key=lambda row: row[model]["value"] - row["control"]["value"])
+    four_bits = max((judged[f"quantised: {kind}"] for kind in ("nf4", "rtn4")), key=lambda row: row[model]["value"])
+    mine, control = (run.summary[name][FORGET]["mia_min_k"]["value"] for name in (model, "control"))
+    leaked = next(number for name, number in summary[FORGET].items() if name.startswith("leak@"))
+    return [
+        shown(summary[FORGET]["rouge"]),
+        shown(summary[FORGET]["probability"]),
+        shown(summary[RETAIN]["rouge"]),
+        f"{summary[UTILITY]['model_utility']['value']:.2f}",
+        f"{excess(worst, model)} {worst['name'].partition(': ')[2]}",
+        shown(leaked),
+        *(excess(judged[name], model) for name in judged if name.startswith("relearnt from")),
+        f"{before(run, model):.2f} → {four_bits[model]['value']:.2f}, {excess(four_bits, model)}",
+        excess(judged["read at the block that tells most (logit lens)"], model),
+        shown(summary[FORGET]["privleak"]) if "privleak" in summary[FORGET] else f"{(mine - control) / control:.2f}",
+        shown(judged[OFF][model]) if OFF in judged else "",
+        counted(list(judged.values())) if model == "unlearned" else "",
+    ]
+
+
+def before(run: Run, model: str) -> float:
+    """What is told of the quantised models' records when they are asked as given."""
+    attacked = pq.read_table(run.folder / ATTACKED).to_pylist()
+    ids = {row["id"] for row in attacked if row["attack"].startswith("quantise")}
+    rows = pq.read_table(run.folder / MEASURED_ROWS).to_pylist()
+    return fmean(row["rouge"] for row in rows if row["model"] == model and row["set"] == FORGET and row["id"] in ids)
+
+
+def excess(row: dict[str, Any], model: str) -> str:
+    """By how much more than the control a model tells; of the unlearned one with its interval."""
+    if model == "unlearned":
+        low, high = row["excess"]["ci95"]
+        return f"{row['excess']['value']:+.2f} ({low:+.2f} to {high:+.2f})"
+    return f"{row[model]['value'] - row['control']['value']:+.2f}"
+
+
+def shown(number: dict[str, Any]) -> str:
+    """A number with its interval."""
+    low, high = number["ci95"]
+    return f"{number['value']:.2f} ({low:.2f}–{high:.2f})"
+
+
+def facts(args: argparse.Namespace, suite: Suite, run: Run, seconds: float) -> str:
+    """Date, machine, n and versions."""
+    counts = ", ".join(f"{attack.title} {attack.records}" for attack in suite.attacks)
+    forget, retain = (run.summary["unlearned"][name]["rouge"]["n"] for name in (FORGET, RETAIN))
+    return (
+        f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten; n: forget {forget}, retain {retain}, "
+        f"attacks at most {counts}; suite {args.suite}; seed 42; this call took {seconds / 60:.0f} min. "
+        f"Command: `python benchmarks/audit_methods.py --tofu DIR --suite {args.suite} --write`."
+    )
+
+
+if __name__ == "__main__":
+    main()
