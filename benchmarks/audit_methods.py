@@ -149,8 +149,8 @@ def facts(args: argparse.Namespace, suite: Suite, run: Run, seconds: float) -> s
     counts = ", ".join(f"{attack.title} {attack.records}" for attack in suite.attacks)
     forget, retain = (run.summary["unlearned"][name]["rouge"]["n"] for name in (FORGET, RETAIN))
     return (
-        f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten; n: forget {forget}, retain {retain}, "
-        f"attacks at most {counts}; suite {args.suite}; seed 42; this call took {seconds / 60:.0f} min. "
+        f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten; "
+        f"n: forget {forget}, retain {retain}, attacks at most {counts}; seed 42; this call took {seconds / 60:.0f} min. "
         f"Command: `python benchmarks/audit_methods.py --tofu DIR --suite {args.suite} --write`."
     )
 
