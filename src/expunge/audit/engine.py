@@ -16,7 +16,8 @@ from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.audit.members import inference_of, stand_ins
 from expunge.audit.metrics.neighbours import neighbours
-from expunge.audit.names import AUTO, FORGET, RETAIN
+from expunge.audit.names import AUTO, FORGET, NEUTRAL, RETAIN
+from expunge.audit.neutral import Neutral
 from expunge.audit.record import NOTHING_MORE, Filing, write_record
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row, Settings
@@ -76,12 +77,15 @@ def audit(
         sets = audit_sets(run, mine, max_rows or (None if suite is None else suite.max_rows) or recipe.audit.max_rows)
         attacker = Attacker(run, suite, mine, settings, display)
         inference = inference_of(recipe, mine, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
+        neutral = Neutral(settings.batch_size, display)
         unseen = stand_ins(recipe, mine) if control == AUTO else None
         near = [record.id for record in neighbours(mine.forget, sets.records[RETAIN], max(1, len(sets.records[RETAIN]) // NEAREST))]
 
         def examine(name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
             attacker.attack(name, model, builder, identity)
             inference.score(name, model, builder, identity)
+            if suite is not None:
+                neutral.score(name, model, builder, identity)
 
         try:
             by_model = _off_and_on(run, sets, settings, display, examine)
@@ -98,14 +102,17 @@ def audit(
             if unseen:
                 asked = AuditSets(with_paraphrases({FORGET: draw(unseen, len(sets.records[FORGET]), recipe.training.seed)}))
             by_model[CONTROL] = measured_once(model, builder, asked, settings, display, "Auditing the control")
-            attacker.attack(CONTROL, model, builder, weights_sha256(model), unseen)
-            if not unseen:
-                inference.score(CONTROL, model, builder, weights_sha256(model))
+            if unseen:
+                attacker.attack(CONTROL, model, builder, weights_sha256(model), unseen)
+            else:
+                examine(CONTROL, model, builder, weights_sha256(model))
         write_rows(run.folder / MEASURED_ROWS, by_model)
         threshold = run.info.get("gate", {}).get("threshold")
         summaries = {name: summarise(rows, by_model.get(CONTROL), threshold, near) for name, rows in by_model.items()}
         for name, of_model in summaries.items():
             of_model[FORGET] |= attacker.summary(name) | inference.summary(name)
+            if found := neutral.summary(name):
+                of_model[NEUTRAL] = found
         summary = {name: _as_dict(of_model) for name, of_model in summaries.items()}
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
         for name in (VERDICT, ATTACKED, INFERRED):
@@ -115,7 +122,7 @@ def audit(
             if inference.found:
                 write_rows(run.folder / INFERRED, inference.found)
             judged = judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights, near=near)
-            write_verdict(run, suite, [*judged, *inference.judged(suite.allowed.privleak)])
+            write_verdict(run, suite, [*judged, neutral.judged(suite.allowed.lost), *inference.judged(suite.allowed.privleak)])
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
         with display.step("Writing the record"):

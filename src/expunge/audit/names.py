@@ -1,6 +1,8 @@
 """Names of the sets that every audit has; a recipe's own sets are called otherwise."""
 
 FORGET, RETAIN, UTILITY = "forget", "retain", "utility"
+NEUTRAL = "neutral"
+"""Texts that have nothing to do with any forget set, of an audit with a suite."""
 AUTO = "auto"
 """As the control: the original, asked for records that no model saw."""
 PARAPHRASE = "_paraphrase"
@@ -18,4 +20,4 @@ def is_forget(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Whether a set of a recipe's own may not be called so."""
-    return name in (FORGET, RETAIN, UTILITY, INSTRUCTIONS, GENERAL, STRANGERS) or name.endswith(PARAPHRASE)
+    return name in (FORGET, RETAIN, UTILITY, NEUTRAL, INSTRUCTIONS, GENERAL, STRANGERS) or name.endswith(PARAPHRASE)

@@ -27,7 +27,7 @@ class Judged:
     Attributes:
         name: what was tried or measured.
         threat: who can try it; empty where it is no attack.
-        value: what was measured, in [0, 1].
+        value: what was measured; in [0, 1], but for perplexity.
         unlearned, control, original: its mean for each model; None where there is no such model.
         against: the model that the unlearned one is compared with.
         excess: by how much the unlearned one is worse; None where there is nothing to compare with.
@@ -90,20 +90,22 @@ def judge(
         excess = excess_ci([sign * (fmean(mine[id_]) - fmean(theirs[id_])) for id_ in both])
     else:
         excess = excess_ci([sign * value for value in _by_record(mine)], [sign * value for value in _by_record(theirs)]) if theirs else None
+    return judged_by(name, value, means, against, excess, allowed, threat)
+
+
+def judged_by(
+    name: str,
+    value: str,
+    means: Mapping[str, Summary],
+    against: Reference,
+    excess: Summary | None,
+    allowed: float,
+    threat: str = "",
+) -> Judged:
+    """A row of an excess that was worked out already; `means` has the number of each model, the rest is as for `judge`."""
     verdict, reason = _verdict(excess, allowed, against)
-    return Judged(
-        name,
-        threat,
-        value,
-        means["unlearned"],
-        means.get("control"),
-        means.get("original"),
-        against,
-        excess,
-        allowed,
-        verdict,
-        reason,
-    )
+    mine, control, original = means["unlearned"], means.get("control"), means.get("original")
+    return Judged(name, threat, value, mine, control, original, against, excess, allowed, verdict, reason)
 
 
 def decided(interval: tuple[float, float], allowed: tuple[float, float], said: str) -> tuple[Verdict, str]:

@@ -46,5 +46,6 @@ METRICS = {
     "leak_rate": Metric("Leaks a draw", "lower", "lower"),
     "forget_quality": Metric("Forget quality (KS p)", "higher", "higher"),
     "neighbour_utility": Metric("Utility of the nearest", "higher", "higher"),
+    "perplexity": Metric("Perplexity", "higher", "lower"),
     "model_utility": Metric("Model utility", "higher", "higher"),
 }

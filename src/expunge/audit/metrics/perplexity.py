@@ -1,6 +1,7 @@
 """Perplexity on texts that have nothing to do with what was forgotten: the first number to move when a model breaks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -9,11 +10,13 @@ from expunge.audit.statistics import Summary, of_means_ci
 from expunge.data.prompts import PromptBuilder
 from expunge.tasks.likelihood import HIGHEST_NLL, neutral_rows, summed_nll
 
+Row = dict[str, Any]
 
-def neutral_perplexity_ci(
+
+def perplexity_rows(
     model: nn.Module, builder: PromptBuilder, batch_size: int = 16, advance: Callable[[int], None] = lambda rows: None
-) -> Summary:
-    """`expunge.tasks.likelihood.neutral_perplexity` with a bootstrap interval over its records, long ones drawn with all their tokens.
+) -> list[Row]:
+    """`nll` (summed, nats) and `tokens` of each shipped neutral record, as `expunge.tasks.likelihood.neutral_perplexity` has them.
 
     Args:
         model: in evaluation mode.
@@ -23,4 +26,23 @@ def neutral_perplexity_ci(
     """
     rows = neutral_rows(builder)
     nll = summed_nll(model, rows, builder.pad, batch_size, advance).tolist()
-    return of_means_ci([nll, [float(len(row.answer)) for row in rows]], lambda means: np.exp(np.minimum(means[0] / means[1], HIGHEST_NLL)))
+    return [{"nll": summed, "tokens": len(row.answer)} for summed, row in zip(nll, rows, strict=True)]
+
+
+def perplexity(rows: Sequence[Row]) -> Summary:
+    """Exp of the mean NLL of a token, with a bootstrap interval over records, long ones drawn with all their tokens."""
+    return of_means_ci([_column(rows, "nll"), _column(rows, "tokens")], lambda means: _exp(means[0] / means[1]))
+
+
+def perplexity_rise(rows: Sequence[Row], before: Sequence[Row]) -> Summary:
+    """By what share of itself perplexity has risen on the same records, with a bootstrap interval that resamples both alike."""
+    columns = [_column(rows, "nll"), _column(before, "nll"), _column(rows, "tokens")]
+    return of_means_ci(columns, lambda means: _exp((means[0] - means[1]) / means[2]) - 1)
+
+
+def _exp(nll: np.ndarray) -> np.ndarray:
+    return np.exp(np.minimum(nll, HIGHEST_NLL))
+
+
+def _column(rows: Sequence[Row], name: str) -> list[float]:
+    return [float(row[name]) for row in rows]
