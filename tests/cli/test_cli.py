@@ -122,6 +122,20 @@ def test_a_run_whose_training_was_not_finished_is_refused(expunge: Expunge, tmp_
     assert "its training was not finished" in said.err
 
 
+def test_tasks_without_the_package_name_the_extra(expunge: Expunge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path / "run.json", {"status": "trained"})
+    monkeypatch.delitem(sys.modules, "expunge.audit.harness", raising=False)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    said = expunge("audit", ".", "--tasks", "mmlu")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "expunge: --tasks: tasks need the package lm_eval; pip install 'expunge[lm-eval]'\n"
+
+
+def test_what_is_for_tasks_goes_with_them_and_they_not_with_the_gates_exam(expunge: Expunge):
+    assert expunge("audit", ".", "--task-limit", "4").err == "expunge: --task-files, --task-limit, --task-chat: go with --tasks\n"
+    assert expunge("audit", ".", "--tasks", "mmlu", "--gate").err == "expunge: --tasks: are put to the whole model; leave out --gate\n"
+
+
 def test_comparing_a_run_that_was_not_audited_says_how_to_audit_it(expunge: Expunge, tmp_path: Path):
     (tmp_path / "done").mkdir()
     write(tmp_path / "done" / "run.json", {"status": "trained"})

@@ -1,10 +1,13 @@
 """Audit a run: the same sets measured on the original, the unlearned and the control model, kept by record, summarised, reported."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +25,7 @@ from expunge.audit.record import NOTHING_MORE, Filing, write_record
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row, Settings
 from expunge.audit.suite import Suite
-from expunge.audit.summary import summarise
+from expunge.audit.summary import SetSummary, summarise
 from expunge.audit.verdict import VERDICT, always, write_verdict
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -34,6 +37,10 @@ from expunge.pipeline import load_base, reread_sets
 from expunge.recipe import Recipe
 from expunge.run import ATTACKED, INFERRED, MEASURED_ROWS, Run, discard_audit, locked, write_atomically
 from expunge.sets import Sets, draw, read_audit_sets
+
+if TYPE_CHECKING:
+    # Of an extra, and slow to import.
+    from expunge.audit.harness import Tasks
 
 Examine = Callable[[str, nn.Module, PromptBuilder, str], None]
 ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
@@ -49,6 +56,7 @@ def audit(
     show_text: bool = False,
     filing: Filing = NOTHING_MORE,
     suite: Suite | None = None,
+    tasks: Tasks | None = None,
 ) -> Run:
     """Measure a run's three models and write audit.parquet, audit.json, report.html and record.json into its folder.
 
@@ -63,6 +71,7 @@ def audit(
         show_text: keep and show questions and answers, as the recipe's setting does.
         filing: what the record says beside what is found.
         suite: of attacks, and what is allowed.
+        tasks: of lm-evaluation-harness, to be put to each model too.
 
     Raises:
         InputError: a file is gone or has changed, a model is not the one that was trained on, or there are no never-seen records.
@@ -78,6 +87,7 @@ def audit(
         attacker = Attacker(run, suite, mine, settings, display)
         inference = inference_of(recipe, mine, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
         neutral = Neutral(settings.batch_size, display)
+        asked_tasks: dict[str, dict[str, SetSummary]] = {}
         unseen = stand_ins(recipe, mine) if control == AUTO else None
         near = [record.id for record in neighbours(mine.forget, sets.records[RETAIN], max(1, len(sets.records[RETAIN]) // NEAREST))]
 
@@ -86,6 +96,8 @@ def audit(
             inference.score(name, model, builder, identity)
             if suite is not None:
                 neutral.score(name, model, builder, identity)
+            if tasks is not None:
+                asked_tasks[name] = tasks.put_to(name, model, builder, settings.batch_size, display)
 
         try:
             by_model = _off_and_on(run, sets, settings, display, examine)
@@ -113,6 +125,7 @@ def audit(
             of_model[FORGET] |= attacker.summary(name) | inference.summary(name)
             if found := neutral.summary(name):
                 of_model[NEUTRAL] = found
+            of_model |= asked_tasks.get(name, {})
         summary = {name: _as_dict(of_model) for name, of_model in summaries.items()}
         write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
         for name in (VERDICT, ATTACKED, INFERRED):

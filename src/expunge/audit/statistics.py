@@ -11,7 +11,7 @@ from expunge.audit.metrics.gate import auroc
 
 RESAMPLES = 2000
 SEED = 0
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 # Resampled values held at once: 32 MB of indices.
 _BLOCK = 4_000_000
 
@@ -100,9 +100,9 @@ def proportion_ci(successes: int, n: int) -> Summary:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is no proportion")
-    share, z2 = successes / n, _Z95**2
+    share, z2 = successes / n, Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # At 0 and at n an end is exactly there, which rounding misses.
     return Summary(share, n, (centre - half if successes else 0.0, centre + half if successes < n else 1.0))
 

@@ -31,6 +31,12 @@ def command(
         str | None, typer.Option(help="Attack the models too and give a verdict: quick, full, or a YAML file of your own.")
     ] = None,
     allow_fail: Annotated[bool, typer.Option("--allow-fail", help="Exit with 0 also where a row of the verdict fails.")] = False,
+    tasks: Annotated[
+        str | None, typer.Option(help="Tasks of lm-evaluation-harness to put to each model, NAME[,NAME…]; needs expunge[lm-eval].")
+    ] = None,
+    task_files: Annotated[Path | None, typer.Option(help="With --tasks: a folder with YAML of tasks of your own.")] = None,
+    task_limit: Annotated[int | None, typer.Option(min=1, help="With --tasks: the first so many examples of each.")] = None,
+    task_chat: Annotated[bool, typer.Option("--task-chat", help="With --tasks: put prompts into the chat template.")] = False,
     sign: Annotated[Path | None, typer.Option(help="For the record: PEM of an Ed25519 private key to sign it with.")] = None,
 ) -> None:
     """Measure the unlearned, the original and the control model on the same sets, and write the report and the record."""
@@ -45,6 +51,10 @@ def command(
         raise InputError("--control: the exam of a gate asks the gate alone; leave it out, or leave out --gate")
     if gate and suite:
         raise InputError("--suite: attacks the whole model; leave out --gate")
+    if gate and tasks:
+        raise InputError("--tasks: are put to the whole model; leave out --gate")
+    if (task_files or task_limit or task_chat) and not tasks:
+        raise InputError("--task-files, --task-limit, --task-chat: go with --tasks")
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the record, which the exam of a gate does not write; leave out --gate")
     if gate:
@@ -63,7 +73,12 @@ def command(
     from expunge.errors import ExpungeError
 
     filing, chosen = read_filing(request, previous, sign), None if suite is None else read_suite(suite)
-    audited = audit(open_run(run), Display(), control, max_rows, show_text, filing, chosen)
+    opened, put = open_run(run), None
+    if tasks:
+        from expunge.audit.harness import read_tasks
+
+        put = read_tasks(tasks.split(","), task_files, task_limit, task_chat)
+    audited = audit(opened, Display(), control, max_rows, show_text, filing, chosen, put)
     show_table(audited)
     if suite is None:
         closing(audited, "Audited.")
