@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from expunge.audit.attacks import ATTACKS
 from expunge.audit.metrics import METRICS
 from expunge.edits import EDITS
 from expunge.objectives import OBJECTIVES
@@ -154,13 +155,30 @@ def test_a_folder_that_another_process_works_in_is_left_alone(expunge: Expunge, 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
-    [("objectives", OBJECTIVES), ("edits", EDITS), ("metrics", METRICS), ("settings", ["data.forget", "edit.rank", "training.lr"])],
+    [
+        ("objectives", OBJECTIVES),
+        ("edits", EDITS),
+        ("metrics", METRICS),
+        ("attacks", ATTACKS),
+        ("suites", ["quick", "full"]),
+        ("settings", ["data.forget", "edit.rank", "training.lr"]),
+    ],
 )
 def test_ls_names_all_there_is(expunge: Expunge, kind: str, names: list[str]):
     said = expunge("ls", kind)
     assert said.code == 0
     listed = [line.split()[0] for line in said.out.splitlines()]
     assert [name for name in names if name not in listed] == []
+
+
+def test_ls_says_of_an_attack_who_can_try_it_and_its_settings_and_of_a_suite_what_is_in_it(expunge: Expunge):
+    (prefill,) = [line for line in expunge("ls", "attacks").out.splitlines() if line.startswith("prefill ")]
+    assert prefill.startswith("prefill  API only; Prefill: the attacker puts the beginning of the true answer")
+    assert prefill.endswith("Settings: records: 32, shares: [0.25, 0.5]")
+    (quick,) = [line for line in expunge("ls", "suites").out.splitlines() if line.startswith("quick ")]
+    assert "about 300 s on two cores" in quick
+    assert "prefill (records: 12, shares: [0.25])" in quick
+    assert quick.endswith("membership inference (records: 24)")
 
 
 def test_ls_recipes_gives_path_and_first_line_of_each(expunge: Expunge, tmp_path: Path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 if TYPE_CHECKING:
+    from expunge.audit.attacks import Attack
     from expunge.audit.metrics import Metric
+    from expunge.audit.suite import Suite
     from expunge.sections import Section
 
 EXAMPLE = "expunge ls objectives"
@@ -21,6 +25,8 @@ class Kind(StrEnum):
     objectives = "objectives"
     edits = "edits"
     metrics = "metrics"
+    attacks = "attacks"
+    suites = "suites"
     oracles = "oracles"
     tasks = "tasks"
     recipes = "recipes"
@@ -28,7 +34,7 @@ class Kind(StrEnum):
 
 
 def command(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List objectives, edits, metrics, oracles, tasks, the recipes in ./recipes, or all settings of a recipe with their defaults."""
+    """List what there is of a kind; recipes are those in ./recipes, settings those of a recipe with their defaults."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -64,6 +70,14 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
         from expunge.audit.metrics import METRICS
 
         return [(name, _ways(metric)) for name, metric in METRICS.items()]
+    if kind is Kind.attacks:
+        from expunge.audit.attacks import ATTACKS
+
+        return [(name, _attack(cls)) for name, cls in ATTACKS.items()]
+    if kind is Kind.suites:
+        from expunge.audit.suite import SHIPPED, read_suite
+
+        return [(name, _suite(read_suite(name))) for name in SHIPPED]
     if kind is Kind.settings:
         return setting_lines()
     from pathlib import Path
@@ -74,6 +88,32 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
 def _ways(metric: Metric) -> str:
     on_forget, elsewhere = (way or "neither way" for way in (metric.on_forget, metric.elsewhere))
     return f"{metric.label}; better on a forget set: {on_forget}; elsewhere: {elsewhere}"
+
+
+def _attack(cls: type[Attack]) -> str:
+    """Who can try it, what it is (the first line of its file), its settings with their defaults."""
+    settings = ", ".join(f"{one.name}: {_plain(one.default)}" for one in fields(cls))
+    return f"{cls.threat}; {_first_line(sys.modules[cls.__module__].__doc__)} Settings: {settings}"
+
+
+def _suite(suite: Suite) -> str:
+    """How long it takes, and what it does, with the settings that are not the defaults."""
+    parts = [_chosen(attack) for attack in suite.attacks]
+    if suite.membership is not None:
+        parts.append(f"membership inference (records: {suite.membership}{', gradients' if suite.gradients else ''})")
+    rows = "the recipe's" if suite.max_rows is None else suite.max_rows
+    return f"about {suite.seconds} s on two cores with 135M parameters; records a set: {rows}; {', '.join(parts)}"
+
+
+def _chosen(attack: Attack) -> str:
+    settings = {one.name: value for one in fields(attack) if (value := getattr(attack, one.name)) != one.default}
+    said = ", ".join(f"{name}: {_plain(value)}" for name, value in settings.items())
+    return f"{attack.name} ({said})" if said else attack.name
+
+
+def _plain(value: object) -> object:
+    """As a suite's YAML has it."""
+    return list(value) if isinstance(value, tuple) else "null" if value is None else value
 
 
 def setting_lines() -> list[tuple[str, str]]:
