@@ -9,7 +9,7 @@ model, prompts = expunge.load(run)
 import expunge.audit
 import expunge.release
 import expunge.reveal  # noqa: F401
-from expunge.api import audit, export, load, purge, release, reveal, undo, unlearn
+from expunge.api import audit, export, load, purge, release, reveal, undo, unlearn, verify
 
 __version__ = "0.1.0"
-__all__ = ["audit", "export", "load", "purge", "release", "reveal", "undo", "unlearn"]
+__all__ = ["audit", "export", "load", "purge", "release", "reveal", "undo", "unlearn", "verify"]

@@ -3,12 +3,14 @@
 # What is heavy (torch, transformers, peft) is imported by the call that needs it: `expunge --help` answers at once.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from expunge.audit.record import Check
     from expunge.data.prompts import PromptBuilder
     from expunge.recipe import Recipe
     from expunge.run import Run
@@ -123,24 +125,73 @@ def purge(run: Run | str | Path) -> list[Path]:
         return purge_folder(found.folder)
 
 
-def audit(run: Run | str | Path, control: str | Path | None = None, suite: str | Path | None = None) -> Run:
-    """Measure a run's unlearned, original and control model; `run.summary` and report.html hold what was found.
+def audit(
+    run: Run | str | Path,
+    control: str | Path | None = None,
+    suite: str | Path | None = None,
+    *,
+    max_rows: int | None = None,
+    show_text: bool = False,
+    tasks: str | Sequence[str] = (),
+    task_files: str | Path | None = None,
+    task_limit: int | None = None,
+    task_chat: bool = False,
+    request: str | Path | None = None,
+    previous: str | Path | None = None,
+    sign: str | Path | None = None,
+) -> Run:
+    """Measure a run's unlearned, original and control model; `run.summary`, report.html and record.json hold what was found.
 
     Args:
         run: a run or its folder.
-        control: a model that never saw the forget set; without one the audit gives no verdict.
+        control: a model that never saw the forget set, or `auto`; without one the audit gives no verdict.
         suite: `quick`, `full` or a YAML file: what is attacked too; verdict.json then says row by row what was shown.
+        max_rows: records a set, drawn by seed; none: the suite's, or the recipe's.
+        show_text: keep and show questions and answers.
+        tasks: of lm-evaluation-harness, to be put to each model too, by name, a list or with commas between; needs the extra `lm-eval`.
+        task_files: a folder with YAML of tasks of one's own.
+        task_limit: the first so many examples of each task.
+        task_chat: put the tasks' prompts into the chat template.
+        request: for the record: YAML with any of `id`, `received`, `legal_basis`, `reference`, `deadline`.
+        previous: for the record: that of another run, which it follows.
+        sign: for the record: PEM of an Ed25519 private key to sign it with; needs the extra `sign`.
 
     Raises:
-        InputError: the run is not trained, its files have changed, or the suite is faulty.
+        InputError: the run is not trained, its files have changed, the suite, a task or what is for the record is faulty.
     """
     from expunge.audit.engine import audit as measure_run
+    from expunge.audit.record import read_filing
     from expunge.audit.suite import read_suite
     from expunge.console import Display
 
-    return measure_run(
-        _opened(run), Display(), None if control is None else str(control), suite=None if suite is None else read_suite(str(suite))
-    )
+    opened, put = _opened(run), None
+    filing, chosen = read_filing(_path(request), _path(previous), _path(sign)), None if suite is None else read_suite(str(suite))
+    if tasks:
+        from expunge.audit.harness import read_tasks
+
+        put = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, _path(task_files), task_limit, task_chat)
+    return measure_run(opened, Display(), None if control is None else str(control), max_rows, show_text, filing, chosen, put)
+
+
+def verify(record: Run | str | Path, key: str | Path | None = None) -> list[Check]:
+    """Make every hash of a record again, offline; nothing of it has changed where no check has the status `differs`.
+
+    Args:
+        record: its file, or a run or its folder, whose newest record is meant. The run's files are looked for beside it, data and models
+            where the record says, from the current folder.
+        key: PEM of the public key that it must be signed with.
+
+    Returns:
+        The checks in order, each with `name`, `status` (`ok`, `differs`, `not reachable`) and `detail`.
+
+    Raises:
+        InputError: it is no record, a file as it was recorded is not of the form that it should have, or the key is none.
+    """
+    from expunge.audit.record import RECORD
+    from expunge.audit.record import verify as verify_record
+
+    path = Path(record) if isinstance(record, str | Path) else record.folder
+    return verify_record(path / RECORD if path.is_dir() else path, _path(key))
 
 
 def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
@@ -161,6 +212,10 @@ def _opened(run: Run | str | Path) -> Run:
     from expunge.run import Run, open_run
 
     return run if isinstance(run, Run) else open_run(run)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _recipe(given: str | Path | dict[str, Any]) -> Recipe:

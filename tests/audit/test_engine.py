@@ -6,6 +6,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+import expunge
 from expunge.audit.attacks import Quantise
 from expunge.audit.engine import audit
 from expunge.audit.suite import Suite
@@ -187,3 +188,14 @@ def test_what_is_nearest_to_the_forgotten_is_judged_and_measured(run_of):
 def test_a_holdout_that_was_trained_on_is_refused(run_of, tiny_data):
     with pytest.raises(InputError, match="is also trained on; a holdout holds only what no model ever saw"):
         audit(run_of(holdout=str(tiny_data[1])), Display(), suite=MEMBERSHIP)
+
+
+def test_python_takes_what_is_for_the_record_as_the_command_line_does(run_of, tmp_path):
+    run = audit(run_of(), Display())
+    other = tmp_path / "other.json"
+    other.write_bytes((run.folder / "record.json").read_bytes())
+    (tmp_path / "request.yaml").write_text("id: 17\n", encoding="utf-8")
+    expunge.audit(run, request=tmp_path / "request.yaml", previous=str(other), max_rows=2)
+    record = json.loads((run.folder / "record.json").read_text(encoding="utf-8"))
+    assert (record["request"]["id"], record["follows"]["path"]) == ("17", str(other))
+    assert run.summary["unlearned"]["forget"]["rouge"]["n"] == 2
