@@ -1,5 +1,6 @@
 """`expunge verify`, and what `expunge audit` takes for the record."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_a_record_cannot_make_verify_print_what_looks_like_another_line(place: P
     assert said.code == 1
     assert "edit x<U+000A>ok  forged <U+001B>[31m differs" in said.err
     assert "\x1b" not in said.out + said.err
+
+
+def test_a_verdict_that_was_made_up_along_with_its_hash_is_one_sentence(place: Path, expunge_in: Expunge):
+    folder = place / "runs" / "one"
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    (folder / "verdict.json").write_text(json.dumps({"suite": {}, "rows": [], "x\nok  forged \x1b[31m": 1}), encoding="utf-8")
+    verdict = {"path": "verdict.json", "sha256": hashlib.sha256((folder / "verdict.json").read_bytes()).hexdigest()}
+    record = {**record, "verdict": verdict}
+    (folder / "made_up.json").write_bytes(canonical({**record, "record_id": record_id(record)}))
+    said = expunge_in(place, "verify", "runs/one/made_up.json")
+    (folder / "verdict.json").unlink()
+    assert (said.code, said.out) == (2, "")
+    wrong = "x<U+000A>ok  forged <U+001B>[31m: Extra inputs are not permitted"
+    assert said.err == f"expunge: runs/one/verdict.json: is not what an audit writes: {wrong}\n"
 
 
 def test_verify_of_what_is_no_record_is_bad_input(place: Path, expunge_in: Expunge):

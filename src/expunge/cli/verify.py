@@ -19,9 +19,12 @@ def command(
     """
     from expunge.audit.record import verify
     from expunge.cli.shared import output
-    from expunge.errors import ExpungeError
+    from expunge.errors import ExpungeError, InputError
 
-    checks = verify(record, key)
+    try:
+        checks = verify(record, key)
+    except InputError as error:
+        raise InputError(_one_line(str(error))) from error
     for check in checks:
         said = f"{check.status:<13}  {check.name}{f': {check.detail}' if check.detail else ''}"
         output().print(_one_line(said), markup=False, highlight=False, soft_wrap=True)

@@ -1,10 +1,12 @@
 """A record of a run: what it says, what it does not, and that every changed byte is found and named."""
 
+import hashlib
 import json
 import re
 
 import pytest
 
+import expunge
 from expunge.audit.record import verify, write_record
 from expunge.audit.record.keyed import row_hmac
 from expunge.data.records import read_records
@@ -187,3 +189,47 @@ def test_data_that_changed_since_training_gets_no_record(changeable, recorded):
     flip(changeable / "forget.jsonl", 40)
     with pytest.raises(InputError, match="has changed since"):
         write_record(recorded)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "wrong"),
+    [
+        ("verdict.json", [], "all of it"),
+        ("verdict.json", {"suite": {}}, "rows: Field required"),
+        ("verdict.json", {"suite": {}, "rows": [1]}, "rows.0"),
+        ("audit.json", {"original": {}}, "unlearned: Field required"),
+        ("audit.json", {"original": {}, "unlearned": {"forget": 3}}, "unlearned.forget"),
+        ("audit.json", {"original": {}, "unlearned": {}, "other": {}}, "other"),
+    ],
+)
+def test_a_file_that_was_made_up_along_with_its_hash_is_named_with_the_field(recorded, record, changeable, rewritten, name, said, wrong):
+    path = recorded.folder / name
+    path.write_text(json.dumps(said), encoding="utf-8")
+    field = name.partition(".")[0]
+    rewritten({**record, field: {**record[field], "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}})
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: is not what an audit writes: {re.escape(wrong)}"):
+        verify(recorded.folder / "record.json")
+
+
+def test_a_file_that_is_no_json_and_a_key_that_is_none_are_named(recorded, record, changeable, rewritten):
+    path = recorded.folder / "audit.json"
+    path.write_text("[" * 100_000, encoding="utf-8")
+    rewritten({**record, "audit": {**record["audit"], "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}})
+    with pytest.raises(InputError, match=r"audit\.json: is not what a run writes: nested too deeply"):
+        verify(recorded.folder / "record.json")
+    key = recorded.folder / "key"
+    key.write_text("no hex", encoding="utf-8")
+    rewritten({**record, "key_sha256": hashlib.sha256(key.read_bytes()).hexdigest()})
+    with pytest.raises(InputError, match="key: is not what a run writes: non-hexadecimal"):
+        verify(recorded.folder / "record.json")
+
+
+def test_rows_that_were_made_up_are_compared_by_their_hmac_alone(recorded, changeable, first_wrong):
+    (recorded.folder / "attacks.parquet").write_bytes(b"PAR1 and nothing of the kind PAR1")
+    assert first_wrong(recorded) == "attacks.parquet"
+
+
+def test_python_takes_a_run_its_folder_or_the_records_file(recorded):
+    checks = expunge.verify(recorded)
+    assert checks == expunge.verify(str(recorded.folder)) == expunge.verify(recorded.folder / "record.json")
+    assert {check.status for check in checks} == {"ok", "not reachable"}

@@ -1,12 +1,11 @@
 """What a run's folder, its recipe and its audit say, put into the fields of a record."""
 
 import hashlib
-import json
 import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 
@@ -26,8 +25,10 @@ from expunge.audit.record.files import (
 )
 from expunge.audit.record.keyed import file_hmac, row_hmac
 from expunge.audit.record.merkle import merkle_root
+from expunge.audit.record.read import measured
 from expunge.audit.record.schema import (
     Attacks,
+    Audited,
     Base,
     Carried,
     Counts,
@@ -126,9 +127,9 @@ def excluded(run: Run, sets: Sets) -> list[Excluded]:
         dropped = read_results(run.folder / REVEAL)["dropped"]
         left_out += [Excluded(set=FORGET, reason=f"revealed, and {reason}", rows=rows) for reason, rows in dropped.items() if rows]
     for name, records in ((FORGET, sets.forget), (RETAIN, sets.exam)):
-        measured = run.summary["unlearned"][name]["rouge"]["n"]
-        if measured < len(records):
-            left_out.append(Excluded(set=name, reason="not drawn for the audit (audit.max_rows)", rows=len(records) - measured))
+        drawn = run.summary["unlearned"][name]["rouge"]["n"]
+        if drawn < len(records):
+            left_out.append(Excluded(set=name, reason="not drawn for the audit (audit.max_rows)", rows=len(records) - drawn))
     return left_out
 
 
@@ -163,18 +164,18 @@ def edit(run: Run) -> Edit:
     return Edit(files=hashed(edit_files(run.edit), run.edit), settings=settings, removable=not recipe.changes_weights)
 
 
-def metrics(summary: dict[str, Any]) -> Metrics:
-    """The numbers of audit.json."""
-    return Metrics(before=summary["original"], after=summary["unlearned"], control=summary.get("control"))
+def metrics(path: Path) -> Metrics:
+    """The numbers of `audit.json`."""
+    said = measured(path, Audited)
+    return Metrics(before=said.original, after=said.unlearned, control=said.control)
 
 
 def attacks(path: Path) -> Attacks | None:
     """The rows of `verdict.json`, if there is one: only the fields that hold no text of a model or of a record."""
     if not path.exists():
         return None
-    said = json.loads(path.read_text(encoding="utf-8"))
-    rows = [{name: row[name] for name in ATTACK_FIELDS if name in row} for row in said["rows"]]
-    return Attacks(suite=said["suite"], rows=rows)
+    said = measured(path, Attacks)
+    return Attacks(suite=said.suite, rows=[{name: row[name] for name in ATTACK_FIELDS if name in row} for row in said.rows])
 
 
 def not_tested(found: Metrics, attacked: Attacks | None) -> list[str]:

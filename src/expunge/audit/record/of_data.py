@@ -7,6 +7,7 @@ from pathlib import Path
 from expunge.audit.record.check import Check, differs, file_check, keyed_check, ok, same, unreachable
 from expunge.audit.record.files import data_files, name_in
 from expunge.audit.record.keyed import prompts_hmac, row_hmac
+from expunge.audit.record.read import as_written
 from expunge.audit.record.schema import File, KeyedFile, RunRecord
 from expunge.data.fields import quoted
 from expunge.data.records import Record, data_hash, read_records
@@ -21,7 +22,9 @@ FORGET_ROWS, RETAIN_ROWS = "forget rows", "retain rows"
 def run_key(record: RunRecord, run: Run) -> bytes | None:
     """The key of the run's HMACs, if it is there and the one that they were made with."""
     path = run.folder / KEY
-    return hash_key(run.folder) if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == record.key_sha256 else None
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != record.key_sha256:
+        return None
+    return as_written(path, lambda: hash_key(run.folder))
 
 
 def data_checks(record: RunRecord, run: Run) -> Iterator[Check]:
@@ -49,11 +52,13 @@ def _forget(record: RunRecord, run: Run, key: bytes | None) -> Iterator[Check]:
         yield unreachable(FORGET_ROWS, "the run's key, or a file as it was, is not there")
         return
     for made in record.self_generated:
-        found = prompts_hmac([one.prompt for one in read_revealed((run.folder / made.file.path).parent)], key)
+        path = run.folder / made.file.path
+        found = as_written(path, lambda path=path: prompts_hmac([one.prompt for one in read_revealed(path.parent)], key))
         yield same(f"prompts of {made.file.path}", found, made.prompts_hmac, "they are not those recorded")
     source = record.forget.rows[0].file
     if record.self_generated:
-        yield _rows(record, read_revealed((run.folder / source).parent), key)
+        path = run.folder / source
+        yield as_written(path, lambda: _rows(record, read_revealed(path.parent), key))
     elif _holds(source, record.forget.files):
         yield _rows(record, read_records(source, record.reading.map, record.reading.split), key)
     else:
@@ -79,14 +84,17 @@ def _retain(record: RunRecord, run: Run) -> Iterator[Check]:
         if not _holds(retain.source, retain.files):
             yield differs(RETAIN_ROWS, "their source has other files than those recorded")
             return
-        records = read_records(retain.source, record.reading.map, record.reading.split)
+        found = _hash_and_count(read_records(retain.source, record.reading.map, record.reading.split))
     elif any(check.name == RETAIN and check.status == "ok" for check in made):
-        records = read_retain(run)
+        found = as_written(run.folder / RETAIN, lambda: _hash_and_count(read_retain(run)))
     else:
         yield unreachable(RETAIN_ROWS, "no file of theirs, as it was, is there")
         return
-    found = (data_hash(records), len(records))
     yield same(RETAIN_ROWS, found, (retain.sha256, retain.count), "they are not those recorded")
+
+
+def _hash_and_count(records: list[Record]) -> tuple[str, int]:
+    return data_hash(records), len(records)
 
 
 def _holds(source: str, files: Sequence[File | KeyedFile]) -> bool:

@@ -1,7 +1,6 @@
 """Checks of a record against the files of models and measurements."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from expunge.audit.record import facts
 from expunge.audit.record.check import Check, differs, file_check, keyed_check, same, unreachable
 from expunge.audit.record.files import base_files, base_folder, chat_template, edit_files, name_in
 from expunge.audit.record.of_data import run_key
+from expunge.audit.record.read import as_written
 from expunge.audit.record.schema import Base, Edit, File, RunRecord
 from expunge.audit.record.write import AUDIT
 from expunge.audit.verdict import VERDICT
@@ -24,7 +24,7 @@ def base_checks(base: Base) -> Iterator[Check]:
         checks = list(_folder("base", base.files, folder, base_files(base.name, folder)))
         yield from checks
         if base.chat_template is not None and all(check.status == "ok" for check in checks):
-            template = chat_template(folder) or ""
+            template = as_written(folder, lambda: chat_template(folder)) or ""
             found = hashlib.sha256(template.encode()).hexdigest()
             yield same("base chat template", found, base.chat_template, "its files are as recorded, its hash is not")
     for carried in base.carries:
@@ -48,8 +48,7 @@ def measured_checks(record: RunRecord, run: Run) -> Iterator[Check]:
     path = run.folder / AUDIT
     yield (check := file_check(AUDIT, record.audit, path))
     if check.status == "ok":
-        found = facts.metrics(json.loads(path.read_text(encoding="utf-8")))
-        yield same("metrics", found, record.metrics, f"they are not those of {AUDIT}")
+        yield same("metrics", facts.metrics(path), record.metrics, f"they are not those of {AUDIT}")
     if record.verdict is not None:
         yield (check := file_check(VERDICT, record.verdict, run.folder / VERDICT))
         if check.status == "ok":

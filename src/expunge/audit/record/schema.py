@@ -185,8 +185,16 @@ class Metrics(Part):
     control: Figures | None
 
 
+class Audited(Part):
+    """`audit.json`: the numbers of each model."""
+
+    original: Figures
+    unlearned: Figures
+    control: Figures | None = None
+
+
 class Attacks(Part):
-    """The suite of the attacks and a row for each, as `verdict.json` has them."""
+    """`verdict.json`: the suite of the attacks, and a row for each."""
 
     suite: dict[str, Any]
     rows: list[dict[str, Any]]

@@ -31,7 +31,7 @@ def verify(path: Path, public_key: Path | None = None) -> list[Check]:
         The checks, in the order in which a reader would make them.
 
     Raises:
-        InputError: the file is no record, or the key is none.
+        InputError: the file is no record, the key is none, or a file as it was recorded is not what a run writes.
     """
     expected = None if public_key is None else read_public_key(public_key)
     raw, said = read_raw(path)

@@ -109,7 +109,7 @@ def write_record(run: Run, filing: Filing = NOTHING_MORE) -> Path:
 
 def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, follows: Previous | None) -> Facts:
     recipe, sets = run.recipe, reread_sets(run)
-    metrics, attacks = facts.metrics(run.summary), facts.attacks(run.folder / VERDICT)
+    metrics, attacks = facts.metrics(run.folder / AUDIT), facts.attacks(run.folder / VERDICT)
     measured = [path for path in (run.folder / AUDIT, run.folder / VERDICT) if path.exists()]
     files = {file.path: file for file in hashed(measured, run.folder)}
     return Facts(
