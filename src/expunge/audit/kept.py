@@ -10,6 +10,19 @@ import expunge
 from expunge.models.embedded import cache_dir
 from expunge.run import PRIVATE, write_atomically
 
+ROOT = Path(expunge.__file__).parent
+MEASURING = (
+    *("audit", "data", "edits", "models", "objectives"),
+    *("tasks/likelihood.py", "training/paraphrases.py", "training/reference.py", "training/telling.py"),
+)
+"""What a measurement may depend on."""
+JUDGING = (
+    *("audit/report/", "audit/record/", "audit/suites/", "audit/suite.py", "audit/summary.py", "audit/judgements.py", "audit/verdict.py"),
+    *("audit/harness.py", "audit/exam.py", "audit/gate_exam.py", "audit/gate_look.py"),
+)
+"""What of it makes something of measurements, chooses them, or makes others that are not kept."""
+SUFFIXES = (".py", ".txt", ".yaml", ".jsonl")
+
 
 def kept_at(depends: Any) -> Path:
     """Where something measured is kept.
@@ -41,11 +54,16 @@ def keep(path: Path, rows: Any) -> None:
     write_atomically(path, json.dumps(rows), PRIVATE)
 
 
-def code_sha256() -> str:
-    """Hash of the code that measurements depend on: what measures, attacks, scores, generates and builds prompts."""
-    root = Path(expunge.__file__).parent
+def code_sha256(root: Path = ROOT) -> str:
+    """Hash of the code and the texts that measurements depend on: what measures, attacks, scores, generates and builds prompts.
+
+    Args:
+        root: of the package.
+    """
     digest = hashlib.sha256()
-    for folder in ("audit", "data", "edits", "models", "objectives"):
-        for path in sorted((root / folder).rglob("*.py")):
+    for path in sorted(inner for part in MEASURING for inner in (root / part, *(root / part).rglob("*"))):
+        name = path.relative_to(root).as_posix()
+        if path.suffix in SUFFIXES and not name.startswith(JUDGING):
+            digest.update(name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
