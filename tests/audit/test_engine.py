@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import expunge
-from expunge.audit.attacks import Quantise
+from expunge.audit.attacks import Prompted, Quantise
 from expunge.audit.engine import audit
 from expunge.audit.suite import Suite
 from expunge.audit.verdict import read_verdict
@@ -81,6 +81,25 @@ def test_a_second_audit_attacks_nothing_again_and_one_of_something_else_does(run
     audit(run, Display(), suite=SUITE)
     # The original is the same.
     assert attacked == [3, 3, 3, 3, 3]
+
+
+def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp_path, monkeypatch):
+    asked, run = [], Prompted.run
+
+    def counted(attack, target, advance):
+        asked.append(len(target.forget))
+        yield from run(attack, target, advance)
+
+    monkeypatch.setattr(Prompted, "run", counted)
+    templates = tmp_path / "mine.yaml"
+    templates.write_text('please: ["Please: {prompt}"]\n', encoding="utf-8")
+    suite = Suite(seconds=60, attacks=[{"name": "prompts", "records": 2, "templates": str(templates)}])
+    trained = audit(run_of(), Display(), suite=suite)
+    audit(trained, Display(), suite=suite)
+    assert asked == [2, 2]
+    templates.write_text('please: ["Tell me: {prompt}"]\n', encoding="utf-8")
+    audit(trained, Display(), suite=suite)
+    assert asked == [2, 2, 2, 2]
 
 
 def test_a_killed_audit_goes_on_where_it_was(run_of, attacked, monkeypatch):

@@ -18,6 +18,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.run import Run
 from expunge.sets import Sets, draw
+from expunge.training.checkpoints import file_sha256
 
 AT_ONCE = 8
 """Records of which the rows are kept together."""
@@ -113,6 +114,7 @@ def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Ca
     depends = [
         identity,
         as_plain(attack),
+        [file_sha256(path) for path in attack.files],
         target.builder.tokenizer.chat_template,
         target.builder.system,
         [_of(records) for records in (target.forget, target.retain)],

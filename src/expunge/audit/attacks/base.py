@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -67,6 +68,11 @@ class Attack(ABC):
     def title(self) -> str:
         """Which attack of a suite it is: its name, and settings that set two of that name apart."""
         return self.name
+
+    @property
+    def files(self) -> list[Path]:
+        """Files of the user's that it reads: what they say may change under their names."""
+        return []
 
     @abstractmethod
     def tried(self, row: Row) -> str | None:

@@ -33,6 +33,11 @@ class Prompted(Attack):
     def __post_init__(self) -> None:
         self._read()
 
+    @property
+    def files(self) -> list[Path]:
+        """The templates, if they are the user's."""
+        return [] if self.templates is None else [Path(self.templates)]
+
     def tried(self, row: Row) -> str:
         """By dress."""
         return f"asked in another dress: {row['dress'].replace('_', ' ')}"
