@@ -146,11 +146,22 @@ def test_numbers_have_wilsons_interval_where_they_are_shares_and_else_the_normal
     # Four values of [0, 1] with the mean 0.75 that are not all 0 or 1.
     assert mean_ci([0.5, 0.5, 1, 1]).value == 0.75
     assert harness.summaries({"sample_len": 4, "acc,none": 0.75, "acc_stderr,none": (1 / 48) ** 0.5})["acc"] != proportion_ci(3, 4)
+    # Of a group the examples that count for a metric; of one example there is no interval.
+    group = harness.summaries({"sample_len": 8, "sample_count": {"acc,none": 4}, "acc,none": 0.75, "acc_stderr,none": 0.2})
+    assert group["acc"].n == 4
+    assert harness.summaries({"sample_len": 1, "acc,none": 1.0, "acc_stderr,none": "N/A"})["acc"].ci95 is None
 
 
 def test_an_unknown_or_faulty_task_is_named_before_anything_is_asked(task_files):
-    with pytest.raises(InputError, match="lm_eval knows no task 'choicse'; near it are choices"):
+    with pytest.raises(InputError, match=r"lm_eval knows no task 'choicse', and .*/tasks has none; near it are choices"):
         harness.read_tasks(["choices", "choicse"], task_files)
+    (task_files / "both.yaml").write_text(json.dumps({"group": "both", "task": ["texts", "choices"]}), encoding="utf-8")
+    with pytest.raises(InputError, match="choices is asked twice, by choices and by both"):
+        harness.read_tasks(["choices", "both"], task_files)
+    written = json.loads((task_files / "answers.yaml").read_text(encoding="utf-8"))
+    (task_files / "code.yaml").write_text(json.dumps({**written, "task": "code", "unsafe_code": True}), encoding="utf-8")
+    with pytest.raises(InputError, match="code runs what the model writes, which is not done here"):
+        harness.read_tasks(["code"], task_files)
     (task_files.parent / "rows.jsonl").unlink()
     with pytest.raises(InputError, match=r"^--tasks: choices cannot be loaded: FileNotFoundError"):
         harness.read_tasks(["choices"], task_files)

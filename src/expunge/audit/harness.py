@@ -112,16 +112,24 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
     if folder and not set(names) <= set(manager.all_tasks):
         # There are some ten thousand, which takes seconds.
         manager = TaskManager(include_path=folder)
+    found: dict[str, str] = {}
     for name in names:
         if name not in manager.all_tasks:
             near = ", ".join(get_close_matches(name, manager.all_tasks, 3))
-            raise InputError(f"--tasks: lm_eval knows no task {name!r}" + (f"; near it are {near}" if near else ""))
+            where = "" if folder is None else f", and {folder} has none"
+            raise InputError(f"--tasks: lm_eval knows no task {name!r}{where}" + (f"; near it are {near}" if near else ""))
         try:
-            manager.load(name)
+            tasks = manager.load(name)["tasks"]
         # A task runs code of its own, of the harness and of `datasets`; each of them raises what it likes.
         except Exception as error:
             said = str(error).strip().partition("\n")[0]
             raise InputError(f"--tasks: {name} cannot be loaded: {type(error).__name__}: {said}") from error
+        for task, its in tasks.items():
+            if its.get_config("unsafe_code"):
+                raise InputError(f"--tasks: {task} runs what the model writes, which is not done here")
+            if task in found:
+                raise InputError(f"--tasks: {task} is asked twice, by {found[task]} and by {name}")
+            found[task] = name
     return Tasks(list(names), manager, limit, chat)
 
 
@@ -174,7 +182,7 @@ class _Asked(HFLM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """As the harness does it: a generation reads the prompt alone first, with a mask."""
-        with self.display.step(f"{self.title}: {len(requests)} answers"):
+        with self.display.step(f"{self.title}: answers"):
             return super().generate_until(requests, disable_tqdm)
 
     def _loglikelihood_tokens(
