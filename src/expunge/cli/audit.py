@@ -32,7 +32,7 @@ def command(
     ] = None,
     allow_fail: Annotated[bool, typer.Option("--allow-fail", help="Exit with 0 also where a row of the verdict fails.")] = False,
     tasks: Annotated[
-        str | None, typer.Option(help="Tasks of lm-evaluation-harness to put to each model, NAME[,NAME…]; needs expunge[lm-eval].")
+        str | None, typer.Option(help="Tasks of lm-evaluation-harness to put to each model, NAME or NAME,NAME…; needs the extra lm-eval.")
     ] = None,
     task_files: Annotated[Path | None, typer.Option(help="With --tasks: a folder with YAML of tasks of your own.")] = None,
     task_limit: Annotated[int | None, typer.Option(min=1, help="With --tasks: the first so many examples of each.")] = None,
