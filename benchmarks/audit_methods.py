@@ -1,6 +1,6 @@
 """Every kind of method on TOFU, attacked alike with a control beside it; write the table into docs/results.md.
 
-    python benchmarks/audit_methods.py --tofu DIR [--out runs/audit_methods] [--suite full] [--train-only] [--write]
+    python benchmarks/audit_methods.py --tofu DIR [--out runs/audit_methods] [--suite benchmarks/audit_methods.yaml] [--train-only] [--write]
 
 DIR holds TOFU's JSONL files, as for tofu_forget_authors.py, whose models these are. Each step is kept, so that a second call goes on
 where the first was interrupted.
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
     parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="where data, models and runs go")
-    parser.add_argument("--suite", default="full", help="of attacks")
+    parser.add_argument("--suite", default="benchmarks/audit_methods.yaml", help="of attacks")
     parser.add_argument("--only", nargs="*", choices=METHODS, help="methods; none: all")
     parser.add_argument("--train-only", action="store_true", help="unlearn, and leave the audits to another call")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
