@@ -1,6 +1,6 @@
 """Every kind of method on TOFU, attacked alike with a control beside it; write the table into docs/results.md.
 
-    python benchmarks/audit_methods.py --tofu DIR [--out runs/audit_methods] [--suite benchmarks/audit_methods.yaml] [--train-only] [--write]
+    python benchmarks/audit_methods.py --tofu DIR [--out runs/audit_methods] [--suite benchmarks/audit_methods.yaml] [--write]
 
 DIR holds TOFU's JSONL files, as for tofu_forget_authors.py, whose models these are. Each step is kept, so that a second call goes on
 where the first was interrupted.
@@ -31,7 +31,6 @@ from expunge.run import ATTACKED, MEASURED_ROWS, Run
 FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 1e-5}}
 METHODS: dict[str, dict[str, Any] | str] = {
     "grun x npo": "recipes/grun-npo.yaml",
-    "grun x alternatives (the default)": "recipes/tofu-forget-authors.yaml",
     "lora x npo": "recipes/lora-npo.yaml",
     "full x grad_diff": {**FULL, "objective": "grad_diff"},
     "full x npo": {**FULL, "objective": "npo"},
