@@ -1,0 +1,106 @@
+"""Runs that forgot nothing, or broke the model, and evidence that was changed: on which row each is caught; into docs/results.md.
+
+    python benchmarks/dishonest_runs.py [--out runs/dishonest] [--write]
+
+The models are those of the demo. Each run is kept, so that a second call goes on where the first was interrupted.
+"""
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from writing import measured_on, write
+
+from expunge.audit.engine import audit
+from expunge.audit.record import RECORD, verify
+from expunge.audit.suite import Suite
+from expunge.audit.verdict import read_verdict
+from expunge.console import Display
+from expunge.demo import prepare
+from expunge.errors import InputError, WrongBase
+from expunge.pipeline import unlearn
+from expunge.recipe import Recipe, make_recipe
+from expunge.run import Run
+
+FULL = {"edit": "full", "training": {"batch_size": 10, "epochs": 5, "lr": 2e-4}}
+RUNS: dict[str, dict[str, Any]] = {
+    "was not unlearned": {**FULL, "objective": "grad_diff", "training": {"batch_size": 10, "epochs": 1, "lr": 1e-9}},
+    "answers gibberish to everything": {**FULL, "objective": "grad_ascent"},
+    "refuses everything": {**FULL, "objective": {"name": "idk", "retain_weight": 0.0}},
+}
+# What is asked as given decides here: attacks have nothing to add to a model that tells, or speaks no more.
+SUITE = Suite(seconds=120, max_rows=20)
+MARK = "<!-- dishonest_runs -->"
+
+
+def main() -> None:
+    """Train, audit, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/dishonest"), help="where data and runs go")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    recipe = prepare(args.out, "smollm2-135m", display)
+    lines = ["| what is wrong | rows that fail, each with its reason |", "|---|---|"]
+    for name, changes in RUNS.items():
+        display.say(f"== {name}")
+        run = audit(unlearn(changed(recipe, args.out / name.replace(" ", "-"), changes), display), display, suite=SUITE)
+        lines.append(f"| {name} | {failures(run)} |")
+    lora = {"edit": "lora", "objective": "npo", "training": {"batch_size": 10, "epochs": 1, "lr": 1e-4}}
+    run = audit(unlearn(changed(recipe, args.out / "honest", lora), display), display, suite=SUITE)
+    other = unlearn(changed(recipe, args.out / "other", {**lora, "model": str(recipe.audit.control)}), display)
+    for file in ("record.json", "audit.json", "verdict.json", "edit/adapter_model.safetensors"):
+        lines.append(f"| a byte of {file} was changed | {with_changed_byte(run, args.out / 'changed', file)} |")
+    lines.append(f"| its adapter is for another base | {with_another_edit(run, other, args.out / 'changed', display)} |")
+    facts = f"{measured_on()}; n at most {SUITE.max_rows} a set; this call took {(time.monotonic() - started) / 60:.0f} min."
+    text = "\n".join([*lines, "", f"{facts} Command: `python benchmarks/dishonest_runs.py --write`.\n"])
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+def changed(recipe: Recipe, out: Path, changes: dict[str, Any]) -> Recipe:
+    """The demo's recipe with another method."""
+    return make_recipe({**recipe.as_dict(), **changes, "out": str(out)})
+
+
+def failures(run: Run) -> str:
+    """The rows of a verdict that fail, in words."""
+    return "; ".join(f"*{row['name']}*: {row['reason']}" for row in read_verdict(run) if row["verdict"] == "fail") or "none"
+
+
+def with_changed_byte(run: Run, copy: Path, file: str) -> str:
+    """What `expunge verify` says first of a copy in which one byte is another."""
+    copied(run, copy)
+    content = bytearray((copy / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / file).write_bytes(content)
+    try:
+        first = next(check for check in verify(copy / RECORD) if check.status == "differs")
+    except InputError as error:
+        return f"`expunge verify`: {error}"
+    return f"`expunge verify`: *{first.name}*: {first.detail}"
+
+
+def with_another_edit(run: Run, other: Run, copy: Path, display: Display) -> str:
+    """The verdict on a copy whose edit was trained on another model."""
+    copied(run, copy)
+    shutil.rmtree(copy / "edit")
+    shutil.copytree(other.edit, copy / "edit")
+    try:
+        audit(Run(copy), display, suite=SUITE)
+    except WrongBase:
+        return failures(Run(copy))
+    return "none"
+
+
+def copied(run: Run, copy: Path) -> None:
+    """A fresh copy of a run's folder."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run.folder, copy)
+
+
+if __name__ == "__main__":
+    main()
