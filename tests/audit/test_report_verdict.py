@@ -75,6 +75,9 @@ def test_all_that_is_drawn_lies_on_the_forests_axis():
     assert (drawn.low, drawn.high) == (pytest.approx(-0.35), pytest.approx(0.65))
     assert (drawn.x(drawn.low), drawn.x(drawn.high)) == (8, 212)
     assert scale([judged("x", "not shown", excess=None)]).high == pytest.approx(0.1)
+    # perplexity may rise many times over: the others would be squeezed into a pixel
+    risen = scale([judged("x", "fail", excess=4.4)])
+    assert (risen.high, risen.x(4.4)) == (1.0, risen.x(1.0))
 
 
 def test_what_attacks_found_stays_text(data):

@@ -68,8 +68,8 @@ class Scale:
     ticks: list[float]
 
     def x(self, value: float) -> float:
-        """Its place, in pixels from the left."""
-        return round(8 + (FOREST_WIDTH - 16) * (value - self.low) / (self.high - self.low), 1)
+        """Its place, in pixels from the left; at the edge what lies beyond it."""
+        return round(8 + (FOREST_WIDTH - 16) * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 1)
 
 
 def groups(rows: Sequence[Verdict]) -> list[Group]:
@@ -106,12 +106,13 @@ def signed(value: float) -> str:
 
 
 def scale(rows: Sequence[Verdict]) -> Scale:
-    """An axis on which all intervals, all that is allowed and zero lie."""
+    """An axis on which all intervals, all that is allowed and zero lie, as far as they are shares: perplexity may rise by more than 1."""
     ends = [0.0]
     for row in rows:
         if row["excess"] is not None:
             ends += [row["allowed"], row["excess"]["value"], *(row["excess"]["ci95"] or ())]
-    low, high = min(ends), max(*ends, min(ends) + 0.1)
+    low = max(min(ends), -1.0)
+    high = max(min(max(ends), 1.0), low + 0.1)
     ticks = MaxNLocator(4).tick_values(low, high)
     return Scale(low, high, [float(tick) for tick in ticks if low <= tick <= high])
 
