@@ -17,10 +17,10 @@ from tofu_data import OTHERS, prepare
 from writing import measured_on, slug, write
 
 from expunge.audit.engine import audit
-from expunge.audit.names import FORGET, RETAIN, UTILITY
+from expunge.audit.names import FORGET, NEUTRAL, RETAIN, UTILITY
 from expunge.audit.report.judged import counted
 from expunge.audit.suite import Suite, read_suite
-from expunge.audit.verdict import read_verdict
+from expunge.audit.verdict import VERDICT, read_verdict
 from expunge.console import Display
 from expunge.pipeline import unlearn
 from expunge.recipe import Recipe, make_recipe, read_yaml
@@ -37,7 +37,7 @@ METHODS: dict[str, dict[str, Any] | str] = {
     "release": {"release": {"rounds": 2, "utility_drop_max": 0.08}},
 }
 COLUMNS = (
-    *("forget ROUGE-L", "forget prob.", "retain ROUGE-L", "utility", "worst prompt attack", "leak@64"),
+    *("forget ROUGE-L", "forget prob.", "retain ROUGE-L", "utility", "neutral perplexity", "worst prompt attack", "leak@64"),
     *("relearn part", "relearn related", "relearn unrelated"),
     *("4 bits: before → after", "logit lens", "PrivLeak", "switched off", "verdict"),
 )
@@ -64,13 +64,12 @@ def main() -> None:
         runs[name] = (release if recipe.release else unlearn)(recipe, display)
     if args.train_only:
         return
-    suite, seconds = read_suite(args.suite), {}
+    suite = read_suite(args.suite)
     for name, run in runs.items():
         display.say(f"== {name}")
-        began = time.monotonic()
-        audit(run, display, suite=suite)
-        seconds[name] = time.monotonic() - began
-    text = table(runs, seconds) + f"\n\n{facts(args, suite, next(iter(runs.values())), time.monotonic() - started)}\n"
+        if not (run.folder / VERDICT).exists():
+            audit(run, display, suite=suite)
+    text = table(runs) + f"\n\n{facts(args, suite, next(iter(runs.values())), time.monotonic() - started)}\n"
     print(text)
     if args.write:
         write(MARK, text)
@@ -85,15 +84,14 @@ def recipe_of(method: dict[str, Any] | str, data: Path, out: Path) -> Recipe:
     return make_recipe({"model": str(data / "original"), "data": sets, "audit": audited, **given, "out": str(out)})
 
 
-def table(runs: dict[str, Run], seconds: dict[str, float]) -> str:
+def table(runs: dict[str, Run]) -> str:
     """The table in Markdown: a row a model, the original and the control first."""
-    lines = ["| model | " + " | ".join(COLUMNS) + " | audit |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines = ["| model | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     first = next(iter(runs.values()))
     rows = {"original": cells(first, "original"), "control (never saw the four)": cells(first, "control")}
     rows |= {name: cells(run, "unlearned") for name, run in runs.items()}
     for name, row in rows.items():
-        took = f"{seconds[name]:.0f} s" if name in seconds else ""
-        lines.append(f"| {name} | " + " | ".join(row) + f" | {took} |")
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
@@ -110,6 +108,7 @@ def cells(run: Run, model: str) -> list[str]:
         shown(summary[FORGET]["probability"]),
         shown(summary[RETAIN]["rouge"]),
         f"{summary[UTILITY]['model_utility']['value']:.2f}",
+        f"{summary[NEUTRAL]['perplexity']['value']:.1f}",
         f"{excess(worst, model)} {worst['name'].partition(': ')[2]}",
         shown(leaked),
         *(excess(judged[name], model) for name in judged if name.startswith("relearnt from")),
