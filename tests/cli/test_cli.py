@@ -177,7 +177,7 @@ def test_ls_says_of_an_attack_who_can_try_it_and_its_settings_and_of_a_suite_wha
     assert prefill.endswith("Settings: records: 32, shares: [0.25, 0.5]")
     (quick,) = [line for line in expunge("ls", "suites").out.splitlines() if line.startswith("quick ")]
     assert "about 300 s on two cores" in quick
-    assert "prefill (records: 12, shares: [0.25])" in quick
+    assert "prefill (records: 8, shares: [0.25])" in quick
     assert quick.endswith("membership inference (records: 24)")
 
 
