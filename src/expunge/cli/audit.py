@@ -66,19 +66,24 @@ def command(
         print_gate(output(), examine_gate(examined, Display(), attacks or SHIPPED, max_rows, show_text))
         closing(examined, "Examined.")
         return
-    from expunge.audit.engine import audit
-    from expunge.audit.record import read_filing
-    from expunge.audit.suite import read_suite
+    from expunge.api import audit
     from expunge.audit.verdict import read_verdict
     from expunge.errors import ExpungeError
 
-    filing, chosen = read_filing(request, previous, sign), None if suite is None else read_suite(suite)
-    opened, put = open_run(run), None
-    if tasks:
-        from expunge.audit.harness import read_tasks
-
-        put = read_tasks(tasks.split(","), task_files, task_limit, task_chat)
-    audited = audit(opened, Display(), control, max_rows, show_text, filing, chosen, put)
+    audited = audit(
+        run,
+        control,
+        suite,
+        max_rows=max_rows,
+        show_text=show_text,
+        tasks=tasks or (),
+        task_files=task_files,
+        task_limit=task_limit,
+        task_chat=task_chat,
+        request=request,
+        previous=previous,
+        sign=sign,
+    )
     show_table(audited)
     if suite is None:
         closing(audited, "Audited.")
