@@ -176,9 +176,9 @@ def test_ls_says_of_an_attack_who_can_try_it_and_its_settings_and_of_a_suite_wha
     assert prefill.startswith("prefill  API only; Prefill: the attacker puts the beginning of the true answer")
     assert prefill.endswith("Settings: records: 32, shares: [0.25, 0.5]")
     (quick,) = [line for line in expunge("ls", "suites").out.splitlines() if line.startswith("quick ")]
-    assert "about 300 s on two cores" in quick
-    assert "prefill (records: 8, shares: [0.25])" in quick
-    assert quick.endswith("membership inference (records: 24)")
+    assert "budget 300 s on two cores" in quick
+    assert "prefill (records: 4, shares: [0.25])" in quick
+    assert quick.endswith("membership inference (records: 16)")
 
 
 def test_ls_recipes_gives_path_and_first_line_of_each(expunge: Expunge, tmp_path: Path):

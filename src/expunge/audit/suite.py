@@ -29,7 +29,7 @@ class Allowed(Section):
 class Suite(Section):
     """What an audit tries, and what it asks for."""
 
-    seconds: int = Field(ge=1, description="what it takes on two cores with a model of 135M parameters")
+    seconds: int = Field(ge=1, description="budget: what it is to take on two cores with a model of 135M parameters; nothing is cut short")
     max_rows: int | None = Field(None, ge=1, description="records a set, drawn by seed; none: the recipe's")
     attacks: list[AttackSetting] = Field(default_factory=list)
     membership: int | None = Field(None, ge=2, description="records of each sort for membership inference, at most; none: it is left out")

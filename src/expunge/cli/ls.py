@@ -102,7 +102,7 @@ def _suite(suite: Suite) -> str:
     if suite.membership is not None:
         parts.append(f"membership inference (records: {suite.membership}{', gradients' if suite.gradients else ''})")
     rows = "the recipe's" if suite.max_rows is None else suite.max_rows
-    return f"about {suite.seconds} s on two cores with 135M parameters; records a set: {rows}; {', '.join(parts)}"
+    return f"budget {suite.seconds} s on two cores with 135M parameters; records a set: {rows}; {', '.join(parts)}"
 
 
 def _chosen(attack: Attack) -> str:
