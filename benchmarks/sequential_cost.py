@@ -79,7 +79,7 @@ def module(args: argparse.Namespace, folder: Path) -> tuple[Path, int]:
 
     model, _ = load(args.model)
     section = EditSection(name="grun", gate=args.gate, gate_pool=args.pool, rank=4, positions="last_prompt")
-    save_edit(apply_edit(model, section, "untrained"), folder)
+    save_edit(apply_edit(model, section, "untrained"), folder, "untrained")
     return folder, (folder / "adapter_model.safetensors").stat().st_size
 
 

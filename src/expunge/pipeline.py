@@ -163,7 +163,7 @@ def _train(begun: Begun, display: Display) -> None:
     with display.progress() as progress:
         train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if edit.trains_gate_first else "Training")
     writes = PartialState().is_main_process
-    save_edit(model, run.edit, writes=writes)
+    save_edit(model, run.edit, run.info["model"]["sha256"], writes=writes)
     if writes:
         write_manifest(run.edit)
         mark_trained(run)

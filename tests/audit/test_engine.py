@@ -1,6 +1,7 @@
 """An audit with a suite, on tiny random models: attacked once, gone on where it was killed, never answered for something else."""
 
 import json
+import shutil
 import sys
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from expunge.audit.suite import Suite
 from expunge.audit.verdict import read_verdict
 from expunge.console import Display
 from expunge.errors import InputError, WrongBase
+from expunge.models.loading import load
 from expunge.pipeline import unlearn
 
 ATTACKS = [
@@ -26,12 +28,13 @@ SUITE = Suite(seconds=60, attacks=ATTACKS)
 
 @pytest.fixture
 def run_of(make_recipe_for, tmp_path, monkeypatch):
-    """Trains a run with a cache of its own: `run_of(edit)`."""
+    """Trains a run with a cache of its own: `run_of(edit, model=None, **settings of the audit)`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def make(edit: str = "lora", **settings):
+    def make(edit: str = "lora", model: str | None = None, **settings):
         training, measured = {"epochs": 1, "dtype": "fp32"}, {"max_new_tokens": 4, **settings}
-        return unlearn(make_recipe_for(edit, edit=edit, objective="npo", training=training, audit=measured), Display())
+        base, out = ({}, edit) if model is None else ({"model": model}, f"{edit}-of-another")
+        return unlearn(make_recipe_for(out, **base, edit=edit, objective="npo", training=training, audit=measured), Display())
 
     return make
 
@@ -128,17 +131,34 @@ def test_an_audit_without_a_suite_leaves_no_verdict_of_an_earlier_one(run_of):
         read_verdict(run)
 
 
-def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, make_tiny_model):
-    run = run_of("grun")
-    config = run.edit / "adapter_config.json"
-    said = json.loads(config.read_text(encoding="utf-8"))
-    config.write_text(json.dumps({**said, "base_sha256": "0" * 64}), encoding="utf-8")
+@pytest.fixture
+def another_base(tiny_model_dir, tmp_path):
+    """The tiny model with one weight another."""
+    model, tokenizer = load(str(tiny_model_dir))
+    next(model.parameters()).data.view(-1)[0] += 1
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "another")
+    return str(tmp_path / "another")
+
+
+@pytest.mark.parametrize("edit", ["full", "lora", "reft", "grun"])
+def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, another_base, edit):
+    run, other = run_of(edit), run_of(edit, model=another_base)
+    shutil.rmtree(run.edit)
+    shutil.copytree(other.edit, run.edit)
     (run.folder / "report.html").write_text("of an earlier model", encoding="utf-8")
     with pytest.raises(WrongBase, match="was trained on another base model"):
         audit(run, Display(), suite=SUITE)
     assert not (run.folder / "report.html").exists()
     (row,) = read_verdict(run)
     assert (row["name"], row["verdict"]) == ("the edit is of this base model", "fail")
+
+
+def test_an_edit_that_does_not_say_of_which_base_it_is_is_not_audited(run_of):
+    run = run_of("lora")
+    (run.edit / "base.json").unlink()
+    with pytest.raises(WrongBase, match="does not say which base model it was trained on"):
+        audit(run, Display(), suite=SUITE)
 
 
 @pytest.fixture

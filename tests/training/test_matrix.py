@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, collate
 from expunge.edits import load_edit, save_edit
-from expunge.models.loading import load
+from expunge.models.loading import load, weights_sha256
 from expunge.models.scoring import score
 from expunge.objectives import OBJECTIVES
 
@@ -59,7 +59,7 @@ def check(training, make_tiny_model) -> None:
     batch = collate(training.rows.forget, training.pad)
     fresh, _ = load(make_tiny_model())
     untouched = logits_of(fresh, batch)
-    save_edit(model, training.folder / "edit")
+    save_edit(model, training.folder / "edit", weights_sha256(fresh))
     expected = logits_of(model, batch)
     assert torch.equal(logits_of(load_edit(fresh, training.folder / "edit").eval(), batch), expected)
     assert not torch.equal(untouched, expected)

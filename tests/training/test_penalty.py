@@ -119,7 +119,7 @@ def test_a_training_beside_another_request_goes_on_where_it_was(make_training, m
     # The Trainer of transformers, which loads the checkpoint, would leave the earlier request alone on
     edit = {"name": "reft", "blocks": [1]}
     earlier = make_training("npo", edit, folder="earlier", lr=1e-2)
-    save_edit(earlier.run(), tmp_path / "first")
+    save_edit(earlier.run(), tmp_path / "first", "of any")
 
     def second(folder: str):
         training = make_training("npo", edit, folder=folder, epochs=3, save_steps=2, lr=1e-2, frozen_prefix="off")

@@ -37,7 +37,7 @@ class Interrupted(Progress):
 
 def result(training) -> tuple[str, str]:
     """SHA-256 of the trained edit's weights, and the log."""
-    save_edit(training.model, training.folder / "edit")
+    save_edit(training.model, training.folder / "edit", "of any")
     weights = next((training.folder / "edit").glob("*.safetensors")).read_bytes()
     return hashlib.sha256(weights).hexdigest(), (training.folder / "metrics.jsonl").read_text(encoding="utf-8")
 

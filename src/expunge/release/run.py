@@ -104,7 +104,7 @@ def _save(run: Run, model: nn.Module, number: int) -> None:
     names = {name for k in range(1, rounds_taken(run) + 1) for _, pem in terms(run, k) for name in pem.factors}
     fresh = run.edit.with_name(run.edit.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
-    save_weights(model, names, fresh)
+    save_weights(model, names, fresh, run.info["model"]["sha256"])
     write_manifest(fresh)
     shutil.rmtree(run.edit, ignore_errors=True)
     fresh.rename(run.edit)
