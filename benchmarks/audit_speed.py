@@ -53,7 +53,7 @@ def main() -> None:
 def measured(model: nn.Module, builder: PromptBuilder, records: list[Record], batch_size: int) -> tuple[float, list[Row]]:
     """Seconds for every metric of every record but those of generated text, and the rows."""
     started = time.perf_counter()
-    rows = record_rows(alone(model, builder), records, False, Settings(0, batch_size, False), lambda done: None)[0]
+    rows = record_rows(alone(model, builder), records, [False] * len(records), Settings(0, batch_size, False), lambda done: None)[0]
     return time.perf_counter() - started, rows
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -106,8 +105,7 @@ def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp
 
 
 def test_a_killed_audit_goes_on_where_it_was(run_of, attacked, monkeypatch):
-    run, suite = run_of(), Suite(seconds=60, attacks=[{"name": "quantise", "records": 6}])
-    monkeypatch.setattr(sys.modules["expunge.audit.attacked"], "AT_ONCE", 2)
+    run, suite = run_of(batch_size=2), Suite(seconds=60, attacks=[{"name": "quantise", "records": 6}])
     whole, done = Quantise.run, []
 
     def killed(attack, target, advance):

@@ -20,9 +20,6 @@ from expunge.run import Run
 from expunge.sets import Sets, draw
 from expunge.training.checkpoints import file_sha256
 
-AT_ONCE = 8
-"""Records of which the rows are kept together."""
-
 
 @dataclass
 class Attacker:
@@ -103,9 +100,11 @@ def edit_sha256(run: Run) -> str:
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:
-    """The target with a few of its records at a time, if the attack takes records one by one."""
+    """The target with about a batch of work at a time, whose rows are kept together, if the attack takes records one by one."""
     records = draw(target.forget, attack.records, target.seed)
-    size = AT_ONCE if attack.apart else max(1, len(records))
+    size = max(1, len(records))
+    if attack.apart and (steps := attack.steps(replace(target, forget=records))):
+        size = max(1, target.batch_size * len(records) // steps)
     for start in range(0, len(records), size):
         yield replace(target, forget=records[start : start + size])
 

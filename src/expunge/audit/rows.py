@@ -1,4 +1,4 @@
-"""The rows of one set, of a model alone or of one with its edit off and on, which share what they can."""
+"""The rows of records, of a model alone or of one with its edit off and on, which share what they can."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -101,16 +101,16 @@ def question_rows(subject: Subject, questions: list[Question], batch_size: int, 
 
 
 def record_rows(
-    subject: Subject, records: list[Record], answer_only: bool, settings: Settings, advance: Callable[[int], None]
+    subject: Subject, records: Sequence[Record], answer_only: Sequence[bool], settings: Settings, advance: Callable[[int], None]
 ) -> list[list[Row]]:
-    """The metrics of a set's records, in their order, of each view.
+    """The metrics of records, in their order, of each view.
 
     A prompt is read once: its answer, its paraphrased answer, its wrong answers and the model's own go on from there.
 
     Args:
         subject: what is measured.
-        records: of one set.
-        answer_only: leave the truth ratio out, and what it needs.
+        records: of any sets.
+        answer_only: of each, whether to leave the truth ratio out, and what it needs.
         settings: lengths and batch size; with no new tokens nothing is generated.
         advance: called with the number of records done, twice a record and view (scored, answered).
     """
@@ -118,7 +118,8 @@ def record_rows(
     rows: list[list[Row]] = [[{} for _ in records] for _ in subject.views]
     encoded = [builder.record(record) for record in records]
     answers = [
-        [row.answer] if answer_only else candidates(builder, record, row.answer) for record, row in zip(records, encoded, strict=True)
+        [row.answer] if only else candidates(builder, record, row.answer)
+        for record, row, only in zip(records, encoded, answer_only, strict=True)
     ]
     for chosen in by_length([row.prompt for row in encoded], settings.batch_size):
         for view, asked, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):

@@ -31,7 +31,7 @@ def test_what_is_known_is_told_in_a_file_of_ones_own(taught, attack_rows, tmp_pa
     rows = attack_rows(Prompted(templates=path), taught)
     # Of the half that the attacker begins with nothing counts, so that the rest is all there is.
     assert [(row["dress"], row["id"], row["value"]) for row in rows] == [
-        (dress, record.id, 1.0) for dress in ("plain", "begun") for record in taught.forget
+        (dress, record.id, 1.0) for record in taught.forget for dress in ("plain", "begun")
     ]
 
 

@@ -33,13 +33,16 @@ class Prefill(Attack):
 
     def steps(self, target: Target) -> int:
         """Beginnings."""
-        return sum(len(_begun(target, share)) for share in self.shares)
+        return len(self._begun(target))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """`id`, `value` and `share`."""
-        for share in self.shares:
-            for row in told(target, _begun(target, share), advance):
-                yield {**row, "share": share}
+        begun = self._begun(target)
+        for (share, _), row in zip(begun, told(target, [query for _, query in begun], advance), strict=True):
+            yield {**row, "share": share}
+
+    def _begun(self, target: Target) -> list[tuple[float, Query]]:
+        return [(share, query) for share in self.shares for query in _begun(target, share)]
 
 
 def _begun(target: Target, share: float) -> list[Query]:

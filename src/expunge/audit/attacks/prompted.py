@@ -1,7 +1,6 @@
 """The question in another dress: RWKU's prompt attacks (Jin et al., 2024, arXiv 2406.10890) and more, from templates in YAML."""
 
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,21 +43,18 @@ class Prompted(Attack):
 
     def steps(self, target: Target) -> int:
         """Prompts."""
-        return sum(map(len, self._by_dress(target).values()))
+        return len(self._dressed(target))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """`id`, `value` and `dress`."""
-        for dress, prompts in self._by_dress(target).items():
-            for row in told(target, prompts, advance):
-                yield {**row, "dress": dress}
+        dressed = self._dressed(target)
+        for (dress, _), row in zip(dressed, told(target, [query for _, query in dressed], advance), strict=True):
+            yield {**row, "dress": dress}
 
-    def _by_dress(self, target: Target) -> dict[str, list[Query]]:
+    def _dressed(self, target: Target) -> list[tuple[str, Query]]:
         longest = context_length(target.model) or sys.maxsize
-        found: dict[str, list[Query]] = defaultdict(list)
-        for one in worn(self._read(), target.builder, target.forget, target.retain, target.seed):
-            if len(one.ids) < longest:
-                found[one.dress].append(Query(one.record.id, one.ids, not_given(one.template, one.record)))
-        return found
+        every = worn(self._read(), target.builder, target.forget, target.retain, target.seed)
+        return [(one.dress, Query(one.record.id, one.ids, not_given(one.template, one.record))) for one in every if len(one.ids) < longest]
 
     def _read(self) -> dict[str, list[Template]]:
         attacks = read_attacks(SHIPPED if self.templates is None else Path(self.templates))
