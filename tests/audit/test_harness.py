@@ -54,6 +54,7 @@ OTHERS = {
 def task_files(tmp_path, monkeypatch):
     """A folder with three tasks over six questions: of choices, of texts, of answers."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
     folder = tmp_path / "tasks"
     folder.mkdir()
     options = ["near", "far away", "in the sea"]
@@ -80,7 +81,7 @@ def edited(tiny_model_dir, tiny_data, tmp_path):
 def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files, chat):
     model, tokenizer = load(str(tiny_model_dir))
     tasks = harness.read_tasks(["choices", "texts", "answers"], task_files, 5, chat)
-    found = tasks.put_to("original", model, PromptBuilder(tokenizer), 2, Display())
+    found = tasks.put_to("original", model, PromptBuilder(tokenizer), "tiny", 2, Display())
     theirs = lm_eval.simple_evaluate(
         HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2),
         tasks=tasks.names,
@@ -133,6 +134,38 @@ def test_an_audit_has_the_tasks_of_all_three_models_with_intervals(edited, task_
         number = run.summary[name]["task choices"]["acc"]
         assert number == proportion_ci(round(number["value"] * 6), 6).as_dict()
     assert "task choices" in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_record_says_which_tasks_were_asked_and_a_changed_file_of_theirs_is_found(edited, task_files):
+    run, *_ = edited
+    audit(run, Display(), tasks=harness.read_tasks(["choices"], task_files, 5))
+    said = json.loads((run.folder / "record.json").read_text(encoding="utf-8"))["tasks"]
+    assert (said["lm_eval"], said["limit"], said["chat"]) == (lm_eval.__version__, 5, False)
+    assert [(task["name"], task["examples"]) for task in said["asked"]] == [("choices", 6)]
+    assert len(said["files"]) == 3
+    assert not [check for check in expunge.verify(run) if check.status == "differs"]
+    path = task_files / "choices.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("Question", "Query"), encoding="utf-8")
+    assert [check.name for check in expunge.verify(run) if check.status == "differs"] == [f"tasks {path}"]
+
+
+def test_a_second_audit_asks_no_task_again_and_one_of_other_examples_does(edited, task_files, tmp_path, monkeypatch):
+    run, *_ = edited
+    asked, evaluate = [], harness.evaluate
+
+    def counted(*args, **kwargs):
+        asked.append(None)
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(harness, "evaluate", counted)
+    first = audit(run, Display(), tasks=harness.read_tasks(["choices"], task_files)).summary
+    assert len(asked) == 2
+    assert audit(run, Display(), tasks=harness.read_tasks(["choices"], task_files)).summary == first
+    assert len(asked) == 2
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(rows.read_text(encoding="utf-8").replace("Peru", "Chad"), encoding="utf-8")
+    audit(run, Display(), tasks=harness.read_tasks(["choices"], task_files))
+    assert len(asked) == 4
 
 
 def test_numbers_have_wilsons_interval_where_they_are_shares_and_else_the_normal_one():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +97,7 @@ def audit(
             if suite is not None:
                 neutral.score(name, model, builder, identity)
             if tasks is not None:
-                asked_tasks[name] = tasks.put_to(name, model, builder, settings.batch_size, display)
+                asked_tasks[name] = tasks.put_to(name, model, builder, identity, settings.batch_size, display)
 
         try:
             by_model = _off_and_on(run, sets, settings, display, examine)
@@ -139,7 +139,7 @@ def audit(
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
         with display.step("Writing the record"):
-            write_record(run, filing)
+            write_record(run, filing if tasks is None else replace(filing, tasks=tasks.described))
     return run
 
 

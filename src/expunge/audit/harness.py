@@ -1,10 +1,13 @@
 """Tasks of lm-evaluation-harness (Gao et al., 2021, zenodo 5371628) put to the models of an audit; an extra: `expunge[lm-eval]`."""
 
 import copy
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.metadata import version
 from itertools import groupby, islice
 from math import isclose, isfinite
 from operator import itemgetter
@@ -14,6 +17,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from expunge.audit.kept import once
+from expunge.audit.record.files import data_files, hashed
+from expunge.audit.record.schema import Task
+from expunge.audit.record.schema import Tasks as Described
 from expunge.audit.statistics import Z95, Summary, proportion_ci
 from expunge.audit.summary import SetSummary
 from expunge.console import Display
@@ -49,20 +56,25 @@ class Tasks:
         manager: that knows them.
         limit: the first so many examples of each; none: all.
         chat: put each prompt into the tokenizer's chat template, as the harness does.
+        described: for the record.
     """
 
     names: list[str]
     manager: TaskManager
     limit: int | None
     chat: bool
+    described: Described
 
-    def put_to(self, name: str, model: nn.Module, builder: PromptBuilder, batch_size: int, display: Display) -> dict[str, SetSummary]:
-        """Ask a model all of it.
+    def put_to(
+        self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, batch_size: int, display: Display
+    ) -> dict[str, SetSummary]:
+        """Ask a model all of it, or look up what it said.
 
         Args:
             name: original, unlearned or control.
             model: in evaluation mode, with its edit on or off.
             builder: of its tokenizer.
+            identity: says which model it is: a hash of all that it is made of.
             batch_size: prompts at once.
             display: where progress goes.
 
@@ -74,6 +86,14 @@ class Tasks:
         """
         if self.chat and not builder.tokenizer.chat_template:
             raise InputError(f"--task-chat: the tokenizer of the {name} model has no chat template")
+        depends = ["tasks", identity, self.names, self.described.model_dump(mode="json"), batch_size]
+        kept = once(
+            [*depends, builder.tokenizer.chat_template, builder.system], lambda: self._put_to(name, model, builder, batch_size, display)
+        )
+        return {f"task {task}": summaries(of_task) for task, of_task in kept.items()}
+
+    def _put_to(self, name: str, model: nn.Module, builder: PromptBuilder, batch_size: int, display: Display) -> dict[str, dict[str, Any]]:
+        """What the harness says of each task, as far as JSON can hold it."""
         loaded = self.manager.load(self.names)
         for task in loaded["tasks"].values():
             # As `simple_evaluate` has it, which also asks git and the whole machine what they are.
@@ -91,7 +111,7 @@ class Tasks:
             system_instruction=builder.system if self.chat else None,
         )
         results: Mapping[str, Any] = {} if said is None else said["results"]
-        return {f"task {task}": summaries(of_task) for task, of_task in results.items()}
+        return {task: json.loads(json.dumps(of_task, default=float)) for task, of_task in results.items()}
 
 
 def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | None = None, chat: bool = False) -> Tasks:
@@ -113,6 +133,7 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
         # There are some ten thousand, which takes seconds.
         manager = TaskManager(include_path=folder)
     found: dict[str, str] = {}
+    asked: list[Task] = []
     for name in names:
         if name not in manager.all_tasks:
             near = ", ".join(get_close_matches(name, manager.all_tasks, 3))
@@ -130,7 +151,19 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
             if task in found:
                 raise InputError(f"--tasks: {task} is asked twice, by {found[task]} and by {name}")
             found[task] = name
-    return Tasks(list(names), manager, limit, chat)
+            asked.append(_described(task, its))
+    files = [] if folder is None else hashed(data_files(str(folder)))
+    return Tasks(list(names), manager, limit, chat, Described(lm_eval=version("lm_eval"), limit=limit, chat=chat, asked=asked, files=files))
+
+
+def _described(name: str, task: Any) -> Task:
+    config, documents = task.dump_config(), list(task.eval_docs)
+    said = str(config.get("metadata", {}).get("version", task.VERSION))
+    return Task(name=name, version=said, examples=len(documents), config_sha256=_sha256(config), examples_sha256=_sha256(documents))
+
+
+def _sha256(said: object) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def summaries(said: Mapping[str, Any]) -> SetSummary:

@@ -18,7 +18,7 @@ MEASURING = (
 """What a measurement may depend on."""
 JUDGING = (
     *("audit/report/", "audit/record/", "audit/suites/", "audit/suite.py", "audit/summary.py", "audit/judgements.py", "audit/verdict.py"),
-    *("audit/harness.py", "audit/exam.py", "audit/gate_exam.py", "audit/gate_look.py"),
+    *("audit/exam.py", "audit/gate_exam.py", "audit/gate_look.py"),
 )
 """What of it makes something of measurements, chooses them, or makes others that are not kept."""
 SUFFIXES = (".py", ".txt", ".yaml", ".jsonl")

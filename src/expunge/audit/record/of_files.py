@@ -9,7 +9,7 @@ from expunge.audit.record.check import Check, differs, file_check, keyed_check, 
 from expunge.audit.record.files import base_files, base_folder, chat_template, edit_files, name_in
 from expunge.audit.record.of_data import run_key
 from expunge.audit.record.read import as_written
-from expunge.audit.record.schema import Base, Edit, File, RunRecord
+from expunge.audit.record.schema import Base, Edit, File, RunRecord, Tasks
 from expunge.audit.record.write import AUDIT
 from expunge.audit.verdict import VERDICT
 from expunge.run import AUDIT_ROWS, Run
@@ -61,6 +61,12 @@ def measured_checks(record: RunRecord, run: Run) -> Iterator[Check]:
             yield keyed_check(name, recorded[name], run.folder / name, run_key(record, run))
         elif (run.folder / name).exists():
             yield differs(name, "it was not there when the record was written")
+
+
+def task_checks(tasks: Tasks | None) -> Iterator[Check]:
+    """The user's own files of tasks, where the audit was given some."""
+    for file in [] if tasks is None else tasks.files:
+        yield file_check(f"tasks {file.path}", file, Path(file.path))
 
 
 def _folder(name: str, files: list[File], folder: Path, there: list[Path]) -> Iterator[Check]:

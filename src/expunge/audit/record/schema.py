@@ -200,6 +200,26 @@ class Attacks(Part):
     rows: list[dict[str, Any]]
 
 
+class Task(Part):
+    """A task of lm-evaluation-harness: what it is and what it asks, by the hashes of its configuration and of its examples."""
+
+    name: str
+    version: str
+    examples: int
+    config_sha256: Hex
+    examples_sha256: Hex
+
+
+class Tasks(Part):
+    """The tasks that each model was asked, all their examples or the first `limit`, and the user's own files of tasks."""
+
+    lm_eval: str
+    limit: int | None
+    chat: bool
+    asked: list[Task]
+    files: list[File]
+
+
 class Previous(Part):
     """An earlier record: where it lay, and the SHA-256 of its file."""
 
@@ -247,6 +267,7 @@ class Facts(Part):
     verdict: File | None
     metrics: Metrics
     attacks: Attacks | None
+    tasks: Tasks | None = None
     not_tested: list[str]
     limitations: list[str]
     previous: Previous | None

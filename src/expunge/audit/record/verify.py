@@ -9,7 +9,7 @@ from expunge.audit.record.canonical import RECORD_ID, SIGNATURE, canonical, reco
 from expunge.audit.record.check import Check, differs, ok, unreachable
 from expunge.audit.record.merkle import merkle_root
 from expunge.audit.record.of_data import data_checks
-from expunge.audit.record.of_files import base_checks, edit_checks, measured_checks, round_checks
+from expunge.audit.record.of_files import base_checks, edit_checks, measured_checks, round_checks, task_checks
 from expunge.audit.record.read import fields_of, read_raw
 from expunge.audit.record.schema import Forget, Previous, RunRecord
 from expunge.audit.record.signature import is_signed, read_public_key
@@ -51,6 +51,7 @@ def verify(path: Path, public_key: Path | None = None) -> list[Check]:
         *edit_checks(record.edit, run),
         *round_checks(record, run),
         *measured_checks(record, run),
+        *task_checks(record.tasks),
     ]
 
 

@@ -13,7 +13,7 @@ from expunge.audit.record import facts, made
 from expunge.audit.record.canonical import RECORD_ID, SIGNATURE, canonical, record_id
 from expunge.audit.record.files import hashed
 from expunge.audit.record.read import fields_of, read_raw
-from expunge.audit.record.schema import SCHEMA_VERSION, Facts, Previous, Request
+from expunge.audit.record.schema import SCHEMA_VERSION, Facts, Previous, Request, Tasks
 from expunge.audit.record.signature import read_private_key, signature
 from expunge.audit.verdict import VERDICT
 from expunge.errors import InputError
@@ -38,11 +38,13 @@ class Filing:
         request: the demand to forget; none: as the run's last record has it.
         follows: a record of another run that this one comes after.
         sign_with: the key of whoever stands for the record.
+        tasks: of lm-evaluation-harness, that each model was asked.
     """
 
     request: Request | None = None
     follows: Previous | None = None
     sign_with: Ed25519PrivateKey | None = field(default=None, repr=False)
+    tasks: Tasks | None = None
 
 
 NOTHING_MORE = Filing()
@@ -100,14 +102,14 @@ def write_record(run: Run, filing: Filing = NOTHING_MORE) -> Path:
     path, key = run.folder / RECORD, hash_key(run.folder)
     earlier = fields_of(read_raw(path)[1], path) if path.exists() else None
     request = filing.request or (Request.model_validate({}) if earlier is None else earlier.request)
-    said = _facts(run, key, request, _kept(run), filing.follows).model_dump(mode="json")
+    said = _facts(run, key, request, _kept(run), filing).model_dump(mode="json")
     said[RECORD_ID] = record_id(said)
     said[SIGNATURE] = None if filing.sign_with is None else signature(said, filing.sign_with)
     write_atomically(path, canonical(said).decode())
     return path
 
 
-def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, follows: Previous | None) -> Facts:
+def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, filing: Filing) -> Facts:
     recipe, sets = run.recipe, reread_sets(run)
     metrics, attacks = facts.metrics(run.folder / AUDIT), facts.attacks(run.folder / VERDICT)
     measured = [path for path in (run.folder / AUDIT, run.folder / VERDICT) if path.exists()]
@@ -142,10 +144,11 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, fo
         verdict=files.get(VERDICT),
         metrics=metrics,
         attacks=attacks,
+        tasks=filing.tasks,
         not_tested=facts.not_tested(metrics, attacks),
         limitations=facts.limitations(run),
         previous=previous,
-        follows=follows,
+        follows=filing.follows,
     )
 
 
