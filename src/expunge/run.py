@@ -29,7 +29,8 @@ SIFTING = ("budget", "best", "until", "floor", "shortest", "longest", "near", "f
 MEASURED_ROWS, ATTACKED, INFERRED = "audit.parquet", "attacks.parquet", "membership.parquet"
 AUDIT_ROWS = (MEASURED_ROWS, ATTACKED, INFERRED)
 """What an audit found row by row; the last two of an audit with a suite."""
-AUDITED = (*AUDIT_ROWS, "audit.json", "verdict.json", "gate.parquet", "gate.json", "report.html")
+AUDIT = "audit.json"
+AUDITED = (*AUDIT_ROWS, AUDIT, "verdict.json", "gate.parquet", "gate.json", "report.html")
 """Files of an audit, but for its record."""
 PRIVATE = 0o600
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
@@ -81,7 +82,7 @@ class Run:
         Raises:
             InputError: the run was not audited yet.
         """
-        path = self.folder / "audit.json"
+        path = self.folder / AUDIT
         if not path.exists():
             raise InputError(f"{self.folder}: not audited yet; try: expunge audit {self.folder}")
         return json.loads(path.read_text(encoding="utf-8"))

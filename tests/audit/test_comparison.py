@@ -1,15 +1,21 @@
 """Several runs on one page: all of them are there, under their own names, and their names are only text."""
 
+import json
+
+import pytest
 from pages import HOSTILE, Page, cell, judged
 
-from expunge.audit.report.comparison import render
+from expunge.audit.report.comparison import compared, judged_rows, render
 from expunge.audit.report.drawing import looks
+from expunge.errors import InputError
+from expunge.run import AUDIT, Run
 
 MODELS = ("original", "runs/a", "runs/b", "control")
 SUMMARY = {
     model: {"forget": {"rouge": cell(forget)}, "retain": {"rouge": cell(0.9)}, "utility": {"model_utility": cell(0.6)}}
     for model, forget in zip(MODELS, (0.95, 0.31, 0.52, 0.3), strict=True)
 }
+SUMMARY_FILE = {"original": {}, "unlearned": {}}
 METHODS = {"runs/a": "grun x npo", "runs/b": "lora x npo"}
 JUDGED = {"runs/a": [judged("asked as given", "pass", excess=0.01)], "runs/b": [judged("asked as given", "fail", excess=0.22)]}
 
@@ -51,3 +57,20 @@ def test_names_of_runs_and_rows_stay_text():
 
 def test_twelve_runs_look_different():
     assert len(set(looks(f"runs/{i}" for i in range(12)).values())) == 12
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "wrong"),
+    [
+        ("audit.json", {"original": {}}, "unlearned: Field required"),
+        ("audit.json", {"original": {}, "unlearned": {"forget": {"rouge": {"value": "0.1"}}}}, "unlearned.forget.rouge.n: Field required"),
+        ("verdict.json", {"suite": {}, "rows": [{"name": "asked as given"}]}, "rows.0.threat: Field required"),
+    ],
+)
+def test_numbers_that_no_audit_wrote_are_named_by_file_and_field(tmp_path, file, said, wrong):
+    (tmp_path / "audit.json").write_text(json.dumps(SUMMARY_FILE), encoding="utf-8")
+    (tmp_path / file).write_text(json.dumps(said), encoding="utf-8")
+    run = Run(tmp_path)
+    with pytest.raises(InputError) as error:
+        (compared if file == AUDIT else lambda runs: judged_rows(*runs))([run])
+    assert f"{tmp_path / file}: is not what an audit writes: {wrong}" in str(error.value)

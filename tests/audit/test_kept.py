@@ -10,7 +10,7 @@ from expunge.audit.kept import JUDGING, MEASURING, ROOT, code_sha256
 
 MEASURES = ("metrics/text.py", "metrics/likelihood.py", "attacks/relearn.py", "attacks/base.py", "rows.py", "measure.py", "engine.py")
 ELSEWHERE = ("data/texts/attacks.yaml", "data/texts/refusals.txt", "data/prompts.py", "models/generation.py", "tasks/likelihood.py")
-JUDGES = ("report/html.py", "report/report.html", "record/facts.py", "verdict.py", "summary.py", "suites/quick.yaml", "harness.py")
+JUDGES = ("report/html.py", "report/report.html", "record/facts.py", "verdict.py", "summary.py", "suites/quick.yaml", "exam.py")
 CHOOSE = {
     "expunge",
     "expunge.console",

@@ -35,7 +35,7 @@ from expunge.errors import WrongBase
 from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline import load_base, reread_sets
 from expunge.recipe import Recipe
-from expunge.run import ATTACKED, INFERRED, MEASURED_ROWS, Run, discard_audit, locked, write_atomically
+from expunge.run import ATTACKED, AUDIT, INFERRED, MEASURED_ROWS, Run, discard_audit, locked, write_atomically
 from expunge.sets import Sets, draw, read_audit_sets
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def audit(
                 of_model[NEUTRAL] = found
             of_model |= asked_tasks.get(name, {})
         summary = {name: _as_dict(of_model) for name, of_model in summaries.items()}
-        write_atomically(run.folder / "audit.json", json.dumps(summary, indent=1) + "\n")
+        write_atomically(run.folder / AUDIT, json.dumps(summary, indent=1) + "\n")
         for name in (VERDICT, ATTACKED, INFERRED):
             (run.folder / name).unlink(missing_ok=True)
         if suite is not None:

@@ -27,7 +27,7 @@ from expunge.edits.grun.config import GrunConfig
 from expunge.models.blocks import context_length
 from expunge.models.features import prompt_gates
 from expunge.pipeline import load_run, reread_sets
-from expunge.run import Run, locked, write_atomically
+from expunge.run import AUDIT, Run, locked, write_atomically
 from expunge.sets import draw
 from expunge.training.paraphrases import own_paraphrases
 
@@ -86,7 +86,7 @@ def examine_gate(
             "worst": _worst(rows, prompts, model, builder),
         }
         write_atomically(run.folder / "gate.json", json.dumps(found, indent=1) + "\n")
-        if (run.folder / "audit.json").exists():
+        if (run.folder / AUDIT).exists():
             audited = pq.read_table(run.folder / "audit.parquet").to_pylist()
             by_model = {name: [row for row in audited if row["model"] == name] for name in run.summary}
             write_run_report(run, run.summary, by_model, measured)

@@ -53,7 +53,6 @@ from expunge.run import REVEAL, REVEALED, Run, versions
 from expunge.sections import Revealed
 from expunge.sets import Sets
 
-ATTACK_FIELDS = ("name", "threat", "value", "unlearned", "control", "original", "against", "excess", "allowed", "verdict", "reason")
 RELEASED = "weights released"
 LIMITATIONS = (
     "This is evidence that a stated procedure ran and of what was measured, not a proof: absence cannot be proved from weights.",
@@ -171,16 +170,13 @@ def metrics(path: Path) -> Metrics:
 
 
 def attacks(path: Path) -> Attacks | None:
-    """The rows of `verdict.json`, if there is one: only the fields that hold no text of a model or of a record."""
-    if not path.exists():
-        return None
-    said = measured(path, Attacks)
-    return Attacks(suite=said.suite, rows=[{name: row[name] for name in ATTACK_FIELDS if name in row} for row in said.rows])
+    """What `verdict.json` says, if there is one: none of its fields holds text of a model or of a record."""
+    return measured(path, Attacks) if path.exists() else None
 
 
 def not_tested(found: Metrics, attacked: Attacks | None) -> list[str]:
     """What the audit left out."""
-    tried = set() if attacked is None else {row["threat"] for row in attacked.rows}
+    tried = set() if attacked is None else {row.threat for row in attacked.rows}
     left_out = [] if attacked is not None else ["any attack"]
     left_out += [f'attacks of the threat model "{threat}"' for threat in get_args(Threat) if attacked is not None and threat not in tried]
     if found.control is None:

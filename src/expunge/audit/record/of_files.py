@@ -10,9 +10,8 @@ from expunge.audit.record.files import base_files, base_folder, chat_template, e
 from expunge.audit.record.of_data import run_key
 from expunge.audit.record.read import as_written
 from expunge.audit.record.schema import Base, Edit, File, RunRecord, Tasks
-from expunge.audit.record.write import AUDIT
 from expunge.audit.verdict import VERDICT
-from expunge.run import AUDIT_ROWS, Run
+from expunge.run import AUDIT, AUDIT_ROWS, Run
 
 
 def base_checks(base: Base) -> Iterator[Check]:

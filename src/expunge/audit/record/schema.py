@@ -7,14 +7,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Figures = dict[str, dict[str, Any]]
-"""{set: {metric: {"value", "n", "ci95"}}}."""
 
 
 class Part(BaseModel):
     """A part of a record: unknown names and missing ones are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Figure(Part):
+    """A number, how many records it rests on, and its 95 % interval where it has one."""
+
+    value: float
+    n: int
+    ci95: tuple[float, float] | None
+
+
+Figures = dict[str, dict[str, Figure]]
+"""{set: {metric: figure}}."""
 
 
 class File(Part):
@@ -193,11 +203,27 @@ class Audited(Part):
     control: Figures | None = None
 
 
+class Judgement(Part):
+    """A row of a verdict: see `expunge.audit.verdict.Judged`."""
+
+    name: str
+    threat: str
+    value: str
+    unlearned: Figure | None
+    control: Figure | None
+    original: Figure | None
+    against: str
+    excess: Figure | None
+    allowed: float
+    verdict: Literal["pass", "fail", "not shown"]
+    reason: str
+
+
 class Attacks(Part):
     """`verdict.json`: the suite of the attacks, and a row for each."""
 
     suite: dict[str, Any]
-    rows: list[dict[str, Any]]
+    rows: list[Judgement]
 
 
 class Task(Part):

@@ -20,14 +20,13 @@ from expunge.errors import InputError
 from expunge.pipeline import reread_sets
 from expunge.recipe import read_yaml
 from expunge.reveal.custody import KEY, hash_key
-from expunge.run import AUDIT_ROWS, Run, write_atomically
+from expunge.run import AUDIT, AUDIT_ROWS, Run, write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 RECORD, RECORDS = "record.json", "records"
 """The newest record of a run, and the folder of those before it."""
-AUDIT = "audit.json"
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, fi
         seeds={"training": recipe.training.seed},
         rounds=made.rounds(run),
         stop_reason=made.stop_reason(run),
-        threat_model=sorted({row["threat"] for row in attacks.rows if row["threat"]}) if attacks else [],
+        threat_model=sorted({row.threat for row in attacks.rows if row.threat}) if attacks else [],
         audit=files[AUDIT],
         audit_rows=facts.keyed([path for name in AUDIT_ROWS if (path := run.folder / name).exists()], key, run.folder),
         verdict=files.get(VERDICT),

@@ -1,45 +1,43 @@
 """Several runs on one page: where each lies between forgetting and utility, its verdicts and its numbers beside the others'."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from expunge.audit.record.made import method
+from expunge.audit.record.read import measured
+from expunge.audit.record.schema import Attacks, Audited
 from expunge.audit.report.drawing import looks
 from expunge.audit.report.figures import tradeoff_figure
 from expunge.audit.report.judged import SIGNS, Verdict, counted, signed, why
 from expunge.audit.report.page import fill, metric_groups
 from expunge.audit.report.rows import Summaries, number, rows
 from expunge.audit.verdict import VERDICT
-from expunge.run import Run
+from expunge.run import AUDIT, Run
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
     """The numbers of each run's unlearned model by its folder's name, with the original and the control of the first.
 
     Raises:
-        InputError: a run was not audited yet.
+        InputError: a run was not audited yet, or its numbers are not in the form that an audit gives them.
     """
-    first = runs[0].summary
+    summaries = [_summary(run) for run in runs]
+    first = summaries[0]
     columns = {"original": first["original"]}
-    for run in runs:
-        columns[str(run.folder)] = run.summary["unlearned"]
+    for run, summary in zip(runs, summaries, strict=True):
+        columns[str(run.folder)] = summary["unlearned"]
     if "control" in first:
         columns["control"] = first["control"]
     return columns
 
 
 def comparison(runs: Sequence[Run]) -> str:
-    """The page as text.
-
-    Raises:
-        InputError: a run was not audited yet.
-    """
+    """The page as text; errors as for `compared`."""
     methods = {str(run.folder): method(run.recipe) for run in runs}
     same = len({run.info["data"]["forget"]["sha256"] for run in runs}) == 1
-    return render(compared(runs), methods, {str(run.folder): _judged(run) for run in runs}, same)
+    return render(compared(runs), methods, {str(run.folder): judged_rows(run) for run in runs}, same)
 
 
 def render(summary: Summaries, methods: Mapping[str, str], judged: Mapping[str, Sequence[Verdict]], same_forget: bool) -> str:
@@ -74,6 +72,19 @@ def render(summary: Summaries, methods: Mapping[str, str], judged: Mapping[str, 
     )
 
 
-def _judged(run: Run) -> list[dict[str, Any]]:
+def _summary(run: Run) -> dict[str, Any]:
+    path = run.folder / AUDIT
+    if not path.exists():
+        return run.summary
+    # Whoever sent the run may have written its numbers by hand.
+    return {name: own for name, own in measured(path, Audited).model_dump().items() if own is not None}
+
+
+def judged_rows(run: Run) -> list[dict[str, Any]]:
+    """The rows of a run's verdict, none where it was audited without a suite.
+
+    Raises:
+        InputError: they are not in the form that an audit gives them.
+    """
     path = run.folder / VERDICT
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return measured(path, Attacks).model_dump()["rows"] if path.exists() else []
