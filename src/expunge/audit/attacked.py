@@ -104,7 +104,7 @@ def _parts(attack: Attack, target: Target) -> Iterator[Target]:
     records = draw(target.forget, attack.records, target.seed)
     size = max(1, len(records))
     if attack.apart and (steps := attack.steps(replace(target, forget=records))):
-        size = max(1, target.batch_size * len(records) // steps)
+        size = max(1, round(target.batch_size * len(records) / steps))
     for start in range(0, len(records), size):
         yield replace(target, forget=records[start : start + size])
 

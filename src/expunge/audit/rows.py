@@ -20,7 +20,7 @@ from expunge.audit.metrics.likelihood import (
     truth_ratio,
 )
 from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
-from expunge.data.prompts import PromptBuilder, by_length
+from expunge.data.prompts import PromptBuilder, to_be_answered
 from expunge.data.questions import Question
 from expunge.data.records import Record
 from expunge.edits import REQUEST, edits_off, entry_block, pooled_gate_logits
@@ -121,7 +121,7 @@ def record_rows(
         [row.answer] if only else candidates(builder, record, row.answer)
         for record, row, only in zip(records, encoded, answer_only, strict=True)
     ]
-    for chosen in by_length([row.prompt for row in encoded], settings.batch_size):
+    for chosen in to_be_answered([row.prompt for row in encoded], settings.batch_size, settings.max_new_tokens):
         for view, asked, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):
             with view():
                 scored = iter(each_answer(score_candidates(model, asked, [answers[i] for i in chosen], builder.pad)))

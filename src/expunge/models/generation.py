@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import PromptBuilder, by_length
+from expunge.data.prompts import PromptBuilder, to_be_answered
 from expunge.models.asked import Asked, ask, go_on
 from expunge.models.blocks import context_length
 
@@ -24,12 +24,18 @@ def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Pick:
     """Sampling from the nucleus (Holtzman et al., 2020, arXiv 1904.09751): the fewest tokens that have `top_p` of the probability."""
     generator = torch.Generator().manual_seed(seed)
 
-    def pick(logits: Tensor) -> Tensor:
+    def drawn(logits: Tensor) -> Tensor:
+        # By the inverse of the distribution function: sorting a vocabulary takes longer than the model does.
+        reach = (logits.double().cpu() / temperature).softmax(-1).cumsum(-1)
+        where = torch.rand((len(reach), 1), generator=generator, dtype=reach.dtype) * reach[:, -1:]
+        return torch.searchsorted(reach, where, right=True)[:, 0].clamp(max=reach.shape[-1] - 1).to(logits.device)
+
+    def from_nucleus(logits: Tensor) -> Tensor:
         probability, tokens = (logits.float().cpu() / temperature).softmax(-1).sort(descending=True)
         probability[probability.cumsum(-1) - probability >= top_p] = 0.0
         return tokens.gather(-1, torch.multinomial(probability, 1, generator=generator))[:, 0].to(logits.device)
 
-    return pick
+    return drawn if top_p == 1.0 else from_nucleus
 
 
 def generate(
@@ -48,7 +54,7 @@ def generate(
         builder: of its tokenizer.
         prompts: token ids.
         max_new_tokens: longest answer.
-        batch_size: prompts at once; they are taken in order of length, padded on the left.
+        batch_size: prompts at once, at most; they are taken in order of length, padded on the left.
         advance: called with the number of prompts done.
         pick: the next tokens, given their logits.
 
@@ -56,7 +62,7 @@ def generate(
         Texts in the order of the prompts, without special tokens.
     """
     answers = [""] * len(prompts)
-    for chosen in by_length(prompts, batch_size):
+    for chosen in to_be_answered(prompts, batch_size, max_new_tokens):
         asked = ask(model, [prompts[i] for i in chosen], builder.pad)
         for i, said in zip(chosen, answer_asked(model, builder, asked, max_new_tokens, pick), strict=True):
             answers[i] = said

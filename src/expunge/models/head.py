@@ -55,14 +55,23 @@ def _gives_the_logits(model: nn.Module, head: nn.Linear) -> bool:
 @contextmanager
 def head_inputs(model: nn.Module, head: nn.Linear) -> Iterator[list[Tensor]]:
     """Within this context the model's forwards leave out the head; the list gets the hidden states that it would have read."""
-    name = next(name for name, module in model.named_modules() if module is head)
-    parent, _, child = name.rpartition(".")
+    parent, _, child = _place_of(head, model).rpartition(".")
     owner, kept = model.get_submodule(parent), _Keep(head)
     setattr(owner, child, kept)
     try:
         yield kept.inputs
     finally:
         setattr(owner, child, head)
+
+
+_places: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
+
+
+def _place_of(head: nn.Linear, model: nn.Module) -> str:
+    # Asked at every step of decoding; adapters make hundreds of modules.
+    if model not in _places or model.get_submodule(_places[model]) is not head:
+        _places[model] = next(name for name, module in model.named_modules() if module is head)
+    return _places[model]
 
 
 class _Keep(nn.Module):
