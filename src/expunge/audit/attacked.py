@@ -10,9 +10,10 @@ from expunge.audit.attacks import Attack, Sampling, SwitchOff, Target, as_plain
 from expunge.audit.attacks.base import Row
 from expunge.audit.kept import once
 from expunge.audit.metrics.leak import leak_at, leak_rate
+from expunge.audit.names import FORGET
 from expunge.audit.rows import Settings
-from expunge.audit.statistics import Summary
 from expunge.audit.suite import Suite
+from expunge.audit.summary import SetSummary
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
@@ -60,24 +61,16 @@ class Attacker:
             for model, rows in self.found.items()
         }
 
-    def summary(self, name: str) -> dict[str, Summary]:
+    def summary(self, name: str) -> dict[str, SetSummary]:
         """What sampling found of a model: leaks a draw, and leak@k of as many draws as were made."""
-        found: dict[str, Summary] = {}
+        found: SetSummary = {}
         for attack, rows in zip(self.attacks, self.found.get(name, ()), strict=False):
             if isinstance(attack, Sampling) and rows:
                 found |= {"leak_rate": leak_rate(rows), f"leak@{attack.samples}": leak_at(rows, attack.samples)}
-        return found
+        return {FORGET: found}
 
-    def attack(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, forget: list[Record] | None = None) -> None:
-        """Attack a model.
-
-        Args:
-            name: original, unlearned or control.
-            model: in evaluation mode.
-            builder: of its tokenizer.
-            identity: says which model it is: a hash of all that it is made of.
-            forget: other records to attack than those to be forgotten.
-        """
+    def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, forget: list[Record] | None = None) -> None:
+        """Attack a model; see `expunge.audit.examination.Examination`, `forget`: other records to attack than those to be forgotten."""
         seed, settings = self.run.recipe.training.seed, self.settings
         target = Target(model, builder, forget or self.sets.forget, self.sets.retain, seed, settings.batch_size, settings.max_new_tokens)
         attacks = self.attacks

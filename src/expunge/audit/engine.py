@@ -14,18 +14,20 @@ import pyarrow.parquet as pq
 from torch import nn
 
 from expunge.audit.attacked import Attacker, edit_sha256
+from expunge.audit.examination import Examination
 from expunge.audit.judgements import judgements
 from expunge.audit.kept import keep, kept_at
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.audit.members import inference_of, stand_ins
 from expunge.audit.metrics.neighbours import neighbours
-from expunge.audit.names import AUTO, FORGET, NEUTRAL, RETAIN
+from expunge.audit.names import AUTO, FORGET, RETAIN
 from expunge.audit.neutral import Neutral
 from expunge.audit.record import NOTHING_MORE, Filing, write_record
 from expunge.audit.report import write_run_report
 from expunge.audit.rows import Row, Settings
 from expunge.audit.suite import Suite
-from expunge.audit.summary import SetSummary, summarise
+from expunge.audit.summary import summarise
+from expunge.audit.task_exam import TaskExam
 from expunge.audit.verdict import VERDICT, always, write_verdict
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -87,17 +89,18 @@ def audit(
         attacker = Attacker(run, suite, mine, settings, display)
         inference = inference_of(recipe, mine, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
         neutral = Neutral(settings.batch_size, display)
-        asked_tasks: dict[str, dict[str, SetSummary]] = {}
+        exams: list[Examination] = [
+            attacker,
+            inference,
+            *([] if suite is None else [neutral]),
+            TaskExam(tasks, settings.batch_size, display),
+        ]
         unseen = stand_ins(recipe, mine) if control == AUTO else None
         near = [record.id for record in neighbours(mine.forget, sets.records[RETAIN], max(1, len(sets.records[RETAIN]) // NEAREST))]
 
         def examine(name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
-            attacker.attack(name, model, builder, identity)
-            inference.score(name, model, builder, identity)
-            if suite is not None:
-                neutral.score(name, model, builder, identity)
-            if tasks is not None:
-                asked_tasks[name] = tasks.put_to(name, model, builder, identity, settings.batch_size, display)
+            for exam in exams:
+                exam.examine(name, model, builder, identity)
 
         try:
             by_model = _off_and_on(run, sets, settings, display, examine)
@@ -115,17 +118,15 @@ def audit(
                 asked = AuditSets(with_paraphrases({FORGET: draw(unseen, len(sets.records[FORGET]), recipe.training.seed)}))
             by_model[CONTROL] = measured_once(model, builder, asked, settings, display, "Auditing the control")
             if unseen:
-                attacker.attack(CONTROL, model, builder, weights_sha256(model), unseen)
+                attacker.examine(CONTROL, model, builder, weights_sha256(model), unseen)
             else:
                 examine(CONTROL, model, builder, weights_sha256(model))
         write_rows(run.folder / MEASURED_ROWS, by_model)
         threshold = run.info.get("gate", {}).get("threshold")
         summaries = {name: summarise(rows, by_model.get(CONTROL), threshold, near) for name, rows in by_model.items()}
         for name, of_model in summaries.items():
-            of_model[FORGET] |= attacker.summary(name) | inference.summary(name)
-            if found := neutral.summary(name):
-                of_model[NEUTRAL] = found
-            of_model |= asked_tasks.get(name, {})
+            for of_set, found in (item for exam in exams for item in exam.summary(name).items()):
+                of_model[of_set] = of_model.get(of_set, {}) | found
         summary = {name: _as_dict(of_model) for name, of_model in summaries.items()}
         write_atomically(run.folder / AUDIT, json.dumps(summary, indent=1) + "\n")
         for name in (VERDICT, ATTACKED, INFERRED):

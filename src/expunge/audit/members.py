@@ -6,8 +6,10 @@ from torch import nn
 
 from expunge.audit.kept import once
 from expunge.audit.metrics.membership import Row, membership_rows, membership_summary, privleak
+from expunge.audit.names import FORGET
 from expunge.audit.nonmembers import NonMembers, nonmembers
 from expunge.audit.statistics import Summary
+from expunge.audit.summary import SetSummary
 from expunge.audit.verdict import Judged, Verdict, decided
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -40,8 +42,8 @@ class Inference:
     display: Display
     found: dict[str, list[Row]] = field(default_factory=dict)
 
-    def score(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
-        """Score a model; see `expunge.audit.attacked.Attacker.attack` for the arguments."""
+    def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
+        """Score a model; see `expunge.audit.examination.Examination`."""
         if not self.members or not self.others.records:
             return
         asked = [data_hash(self.members), data_hash(self.others.records), self.gradients]
@@ -54,12 +56,12 @@ class Inference:
 
         self.found[name] = once(["membership", identity, builder.tokenizer.chat_template, builder.system, *asked], measured)
 
-    def summary(self, name: str) -> dict[str, Summary]:
+    def summary(self, name: str) -> dict[str, SetSummary]:
         """AUROC by each score of a model, and of the unlearned one PrivLeak where there is a control."""
         if name not in self.found:
             return {}
         leak = self._privleak()[0] if name == "unlearned" else None
-        return {**membership_summary(self.found[name]), **({} if leak is None else {"privleak": leak})}
+        return {FORGET: membership_summary(self.found[name]) | ({} if leak is None else {"privleak": leak})}
 
     def judged(self, allowed: float) -> list[Judged]:
         """The verdict's row, if it was asked for."""

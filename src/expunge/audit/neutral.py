@@ -6,7 +6,8 @@ from torch import nn
 
 from expunge.audit.kept import once
 from expunge.audit.metrics.perplexity import Row, perplexity, perplexity_rise, perplexity_rows
-from expunge.audit.statistics import Summary
+from expunge.audit.names import NEUTRAL
+from expunge.audit.summary import SetSummary
 from expunge.audit.verdict import Judged, judged_by
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -28,8 +29,8 @@ class Neutral:
     display: Display
     found: dict[str, list[Row]] = field(default_factory=dict)
 
-    def score(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
-        """Score a model; see `expunge.audit.attacked.Attacker.attack` for the arguments."""
+    def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
+        """Score a model; see `expunge.audit.examination.Examination`."""
 
         def measured() -> list[Row]:
             with self.display.step(f"Perplexity of neutral texts, {name}"):
@@ -37,9 +38,9 @@ class Neutral:
 
         self.found[name] = once(["neutral", identity, builder.tokenizer.chat_template, builder.system, self.batch_size], measured)
 
-    def summary(self, name: str) -> dict[str, Summary]:
+    def summary(self, name: str) -> dict[str, SetSummary]:
         """Perplexity of a model."""
-        return {"perplexity": perplexity(self.found[name])} if name in self.found else {}
+        return {NEUTRAL: {"perplexity": perplexity(self.found[name])}} if name in self.found else {}
 
     def judged(self, allowed: float) -> Judged:
         """The verdict's row."""
