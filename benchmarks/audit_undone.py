@@ -1,0 +1,103 @@
+"""What rounding and relearning give back of what changed weights hid, on TOFU; write the table into docs/results.md.
+
+    python benchmarks/audit_undone.py --tofu DIR [--out runs/audit_methods] [--write]
+
+As audit_methods.py, with the same models, but at a learning rate at which full weights hide nearly all. Each step is kept, so that a
+second call goes on where the first was interrupted.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pyarrow.parquet as pq
+from audit_methods import before, excess, recipe_of, shown
+from tofu_data import prepare
+from writing import measured_on, slug, write
+
+from expunge.audit.engine import audit
+from expunge.audit.names import FORGET, NEUTRAL, RETAIN
+from expunge.audit.suite import Suite
+from expunge.audit.verdict import VERDICT, read_verdict
+from expunge.console import Display
+from expunge.pipeline import unlearn
+from expunge.run import ATTACKED, Run
+
+FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 2e-5}}
+METHODS = {f"full x {objective}": {**FULL, "objective": objective} for objective in ("npo", "grad_diff")}
+KINDS = ("nf4", "rtn4", "int8")
+STEPS = 20
+SUITE = Suite(
+    seconds=600,
+    max_rows=32,
+    attacks=[
+        *({"name": "quantise", "records": 32, "kind": kind} for kind in KINDS),
+        {"name": "relearn", "records": 64, "source": "part", "max_steps": STEPS, "measure_every": 10},
+        {"name": "relearn", "records": 32, "source": "related", "max_steps": STEPS, "measure_every": 10},
+    ],
+)
+MARK = "<!-- audit_undone -->"
+
+
+def main() -> None:
+    """Teach, unlearn, audit, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
+    parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="where data, models and runs go")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    args = parser.parse_args()
+    display, started = Display(), time.monotonic()
+    prepare(args.tofu, args.out, "smollm2-135m", 20, display)
+    runs = {}
+    for name, method in METHODS.items():
+        display.say(f"== {name}")
+        runs[name] = unlearn(recipe_of(method, args.out, args.out / f"{slug(name)}-undone"), display)
+        if not (runs[name].folder / VERDICT).exists():
+            audit(runs[name], display, suite=SUITE)
+    first = next(iter(runs.values()))
+    columns = ["forget ROUGE-L", "retain ROUGE-L", "neutral perplexity", "before rounding", *KINDS, "relearnt from part, step by step"]
+    rows = {"original": row(first, "original"), "control": row(first, "control")} | {
+        name: row(run, "unlearned") for name, run in runs.items()
+    }
+    lines = ["| model | " + " | ".join([*columns, "relearnt from what is kept"]) + " |", "|---" * (len(columns) + 2) + "|"]
+    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
+    attacked = ", ".join(f"{attack.title} {attack.records}" for attack in SUITE.attacks)
+    facts = (
+        f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten, learning rate 2e-5, 5 epochs; "
+        f"n: sets {SUITE.max_rows}, {attacked} (of `part` half is trained on, half asked); seed 42; "
+        f"this call took {(time.monotonic() - started) / 60:.0f} min. Command: `python benchmarks/audit_undone.py --tofu DIR --write`."
+    )
+    text = "\n".join([*lines, "", f"{facts}\n"])
+    print(text)
+    if args.write:
+        write(MARK, text)
+
+
+def row(run: Run, model: str) -> list[str]:
+    """What is said of a model, column by column; of the unlearned one with the excess over the control."""
+    summary, judged = run.summary[model], {one["name"]: one for one in read_verdict(run)}
+    rounded = [judged[f"quantised: {kind}"] for kind in KINDS]
+    return [
+        shown(summary[FORGET]["rouge"]),
+        shown(summary[RETAIN]["rouge"]),
+        f"{summary[NEUTRAL]['perplexity']['value']:.1f}",
+        f"{before(run, model):.2f}",
+        *(f"{one[model]['value']:.2f}, {excess(one, model)}" for one in rounded),
+        *(
+            f"{' → '.join(curve(run, model, f'relearn {source}'))}, {excess(judged[f'relearnt from {said}, {STEPS} steps'], model)}"
+            for source, said in (("part", "part of it"), ("related", "what is kept"))
+        ),
+    ]
+
+
+def curve(run: Run, model: str, attack: str) -> list[str]:
+    """Mean of what is told at each measured step of a relearning."""
+    rows = [one for one in pq.read_table(run.folder / ATTACKED).to_pylist() if one["model"] == model and one["attack"] == attack]
+    steps = sorted({one["step"] for one in rows})
+    return [f"{fmean(one['value'] for one in rows if one['step'] == step):.2f}" for step in steps]
+
+
+if __name__ == "__main__":
+    main()
