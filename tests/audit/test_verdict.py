@@ -6,18 +6,24 @@ from hypothesis import strategies as st
 
 from expunge.audit.verdict import always, judge
 
-SAME = {"a": [0.2], "b": [0.4], "c": [0.6]}
+SAME = {"a": [0.2], "b": [0.4], "c": [0.6], "d": [0.8]}
 
 
 def told(*values: float) -> dict[str, list[float]]:
-    return {name: [value] for name, value in zip("abc", values, strict=False)}
+    return {name: [value] for name, value in zip("abcd", values, strict=False)}
 
 
 def test_no_more_than_the_control_passes():
-    row = judge("as asked", "ROUGE-L", {"unlearned": told(0.2, 0.5, 0.5), "control": SAME}, "control", 0.1)
-    # 0, +0.1, -0.1
-    assert (row.verdict, row.excess.value, row.excess.n) == ("pass", pytest.approx(0.0), 3)
-    assert row.unlearned.value == pytest.approx(0.4)
+    row = judge("as asked", "ROUGE-L", {"unlearned": told(0.2, 0.5, 0.5, 0.8), "control": SAME}, "control", 0.1)
+    # 0, +0.1, -0.1, 0
+    assert (row.verdict, row.excess.value, row.excess.n) == ("pass", pytest.approx(0.0), 4)
+    assert row.unlearned.value == pytest.approx(0.5)
+
+
+def test_three_records_pass_nothing_and_fail_as_more_would():
+    less = judge("as asked", "ROUGE-L", {"unlearned": told(0.1, 0.2, 0.5), "control": SAME}, "control", 0.1)
+    assert (less.verdict, less.reason.rpartition(": ")[2]) == ("not shown", "n = 3 is too few to pass")
+    assert judge("as asked", "ROUGE-L", {"unlearned": told(0.9, 0.9, 1.0), "control": SAME}, "control", 0.1).verdict == "fail"
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(3, "not shown"), (28, "not shown"), (29, "pass")])
@@ -62,7 +68,7 @@ def test_without_a_control_there_is_no_verdict():
 
 
 def test_of_what_is_kept_less_is_worse():
-    models = {"unlearned": told(0.1, 0.1, 0.1), "original": SAME}
+    models = {"unlearned": told(0.1, 0.1, 0.1, 0.1), "original": SAME}
     assert judge("kept", "ROUGE-L", models, "original", 0.05, lower_is_worse=True).verdict == "fail"
     assert judge("kept", "ROUGE-L", models, "original", 0.05).verdict == "pass"
 

@@ -18,6 +18,8 @@ from expunge.run import Run, write_atomically
 VERDICT = "verdict.json"
 Verdict = Literal["pass", "fail", "not shown"]
 Reference = Literal["control", "original"]
+FEWEST = 4
+"""Records that a pass rests on: a bootstrap of fewer is narrower than what they leave open. A leak is one, however few are asked."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Judged:
         against: the model that the unlearned one is compared with.
         excess: by how much the unlearned one is worse; None where there is nothing to compare with.
         allowed: the most that it may be.
-        verdict: pass where all of the interval is allowed, fail where none of it is, else not shown.
+        verdict: pass where all of the interval is allowed and n is at least `FEWEST`, fail where none of it is, else not shown.
         reason: the verdict in words.
     """
 
@@ -146,7 +148,10 @@ def _verdict(excess: Summary | None, allowed: float, against: Reference) -> tupl
         return "not shown", "one record has no interval"
     low, high = excess.ci95
     said = f"{excess.value:+.3f} against the {against}, 95 % interval {low:+.3f} to {high:+.3f}, allowed {allowed:+.3f}"
-    return decided((low, high), (-inf, allowed), said)
+    verdict, reason = decided((low, high), (-inf, allowed), said)
+    if verdict == "pass" and excess.n < FEWEST:
+        return "not shown", f"{said}: n = {excess.n} is too few to pass"
+    return verdict, reason
 
 
 def _by_record(values: Values) -> list[float]:

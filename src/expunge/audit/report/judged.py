@@ -7,6 +7,8 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
+from expunge.audit.verdict import FEWEST
+
 # Whatever colours are lost on paper, sign and word are left.
 SIGNS = {"fail": "\u2717", "not shown": "?", "pass": "\u2713"}
 THREATS = {
@@ -92,10 +94,12 @@ def why(row: Verdict) -> str:
     """The reason of a verdict, without the numbers that stand beside it."""
     if row["excess"] is None or row["excess"]["ci95"] is None:
         return row["reason"]
+    n = row["excess"]["n"]
+    few = n < FEWEST and row["excess"]["ci95"][1] <= row["allowed"]
     seen = {
         "pass": "within what is allowed",
         "fail": "beyond what is allowed",
-        "not shown": f"interval holds both, n = {row['excess']['n']}",
+        "not shown": f"n = {n} is too few to pass" if few else f"interval holds both, n = {n}",
     }
     return f"against {row['against']}: {seen[row['verdict']]}"
 

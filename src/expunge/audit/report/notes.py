@@ -64,7 +64,7 @@ def _not_tested(run: Run, found: Found | None) -> list[str]:
         left_out.append(LANGUAGES)
     if not any(name.startswith("mia_") for name in run.summary["unlearned"][FORGET]):
         left_out.append(INFERENCE)
-    said = f"Not tested here: {', '.join(left_out)}." if left_out else "Every attack that expunge has was tried."
+    said = f"Not tested here: {', '.join(left_out)}." if left_out else "Every kind of attack that expunge has was tried."
     if found is None:
         return [said, f"To attack the models too: expunge audit {run.folder} --suite quick"]
     lines = [said]

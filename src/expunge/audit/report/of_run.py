@@ -104,7 +104,9 @@ def _facts(run: Run, found: Found | None) -> dict[str, str]:
     lies = "the weights themselves are changed" if recipe.changes_weights else "the edit lies beside the weights"
     attacked = "nothing: there was no suite of attacks"
     if found is not None:
-        names = ", ".join(name.replace("_", " ") for name in dict.fromkeys(attack.name for attack in found.attacks.values()))
+        names = ", ".join(
+            name.replace("_", " ") for name in dict.fromkeys(attack.name for attack in found.attacks.values()) if name in found.names
+        )
         attacked = f"{names or 'nothing'}; {found.records} records"
     return {
         "Asked": f"forget {info['data']['forget']['rows']} records, keep {kept}",
