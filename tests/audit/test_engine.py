@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
@@ -83,6 +85,30 @@ def test_a_second_audit_attacks_nothing_again_and_one_of_something_else_does(run
     audit(run, Display(), suite=SUITE)
     # The original is the same.
     assert attacked == [3, 3, 3, 3, 3]
+
+
+def heard(calls: list[str], name: str, function, *args):
+    """Notes a call and makes it."""
+    calls.append(name)
+    return function(*args)
+
+
+@pytest.mark.parametrize(("edit", "weights"), [("lora", "adapter_model.safetensors"), ("full", "weights.safetensors")])
+def test_a_second_audit_measures_nothing_again_and_one_of_another_edit_its_own_model_alone(run_of, monkeypatch, edit, weights):
+    measured, engine = [], sys.modules["expunge.audit.engine"]
+    for name in ("measure", "measure_both"):
+        monkeypatch.setattr(engine, name, partial(heard, measured, name, getattr(engine, name)))
+    run = audit(run_of(edit), Display())
+    first, taken = run.summary, list(measured)
+    assert taken == (["measure_both"] if edit == "lora" else ["measure", "measure"])
+    assert audit(run, Display()).summary == first
+    assert measured == taken
+    other = run.edit / weights
+    raw = bytearray(other.read_bytes())
+    raw[-1] ^= 1
+    other.write_bytes(raw)
+    audit(run, Display())
+    assert measured == [*taken, "measure"]
 
 
 def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, collate
 from expunge.data.records import Record, Turn
 from expunge.edits import apply_edit
-from expunge.models.loading import load
+from expunge.models.loading import load, weights_sha256
 from expunge.models.scoring import score
 from expunge.sections import EditSection
 from expunge.sets import draw
@@ -148,7 +148,8 @@ def measurements(monkeypatch, tmp_path, tiny):
     def take(sets=None, settings=SETTINGS, system=None):
         said = StringIO()
         asked = PromptBuilder(builder.tokenizer, system)
-        rows = measured_once(model, asked, AuditSets(sets or {"forget": [FULL, BARE]}), settings, Display(Console(file=said)), "Measuring")
+        given = AuditSets(sets or {"forget": [FULL, BARE]})
+        rows = measured_once(model, weights_sha256(model), asked, given, settings, Display(Console(file=said)), "Measuring")
         return rows, "Measuring" in said.getvalue()
 
     return take

@@ -116,11 +116,12 @@ def audit(
             asked = sets
             if unseen:
                 asked = AuditSets(with_paraphrases({FORGET: draw(unseen, len(sets.records[FORGET]), recipe.training.seed)}))
-            by_model[CONTROL] = measured_once(model, builder, asked, settings, display, "Auditing the control")
+            identity = weights_sha256(model)
+            by_model[CONTROL] = measured_once(model, identity, builder, asked, settings, display, "Auditing the control")
             if unseen:
-                attacker.examine(CONTROL, model, builder, weights_sha256(model), unseen)
+                attacker.examine(CONTROL, model, builder, identity, unseen)
             else:
-                examine(CONTROL, model, builder, weights_sha256(model))
+                examine(CONTROL, model, builder, identity)
         write_rows(run.folder / MEASURED_ROWS, by_model)
         threshold = run.info.get("gate", {}).get("threshold")
         summaries = {name: summarise(rows, by_model.get(CONTROL), threshold, near) for name, rows in by_model.items()}
@@ -174,37 +175,46 @@ def _loaded(control: str, recipe: Recipe) -> tuple[nn.Module, PromptBuilder]:
 def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display, examine: Examine) -> dict[str, list[Row]]:
     with display.step("Loading the model"):
         model, builder = load_base(run)
-    kept, base = kept_rows(model, builder, sets, settings), weights_sha256(model)
-    if run.recipe.changes_weights:
-        # Its weights take the place of the original's.
-        measured_once(model, builder, sets, settings, display, "Auditing the original")
+    base = weights_sha256(model)
+    edited = f"{base}/{edit_sha256(run)}"
+
+    def original() -> list[Row]:
+        rows = measured_once(model, base, builder, sets, settings, display, "Auditing the original")
         examine(ORIGINAL, model, builder, base)
+        return rows
+
+    # Changed weights take the place of the original's.
+    rows = original() if run.recipe.changes_weights else []
     model = load_edit(model, run.edit).eval()
-    if kept.exists():
-        unlearned = _measured(model, builder, sets, settings, display, "Auditing the unlearned model")
-    else:
+    paths = [kept_rows(identity, builder, sets, settings) for identity in (base, edited)]
+    if not any(path.exists() for path in paths):
         with display.bar("Auditing the original and the unlearned model", 4 * sets.rows) as advance:
-            original, unlearned = measure_both(model, builder, sets, settings, advance)
-        keep(kept, original)
+            both = measure_both(model, builder, sets, settings, advance)
+        for path, own in zip(paths, both, strict=True):
+            keep(path, own)
     if not run.recipe.changes_weights:
         with edits_off(model, REQUEST):
-            examine(ORIGINAL, model, builder, base)
-    examine(UNLEARNED, model, builder, f"{base}/{edit_sha256(run)}")
-    return {ORIGINAL: json.loads(kept.read_text(encoding="utf-8")), UNLEARNED: unlearned}
+            rows = original()
+    unlearned = measured_once(model, edited, builder, sets, settings, display, "Auditing the unlearned model")
+    examine(UNLEARNED, model, builder, edited)
+    return {ORIGINAL: rows, UNLEARNED: unlearned}
 
 
-def measured_once(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str) -> list[Row]:
-    """What a model without an edit measures, the same in every run: measured now, or read where it was kept."""
-    path = kept_rows(model, builder, sets, settings)
+def measured_once(
+    model: nn.Module, identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str
+) -> list[Row]:
+    """What a model measures: measured now, or read where it was kept."""
+    path = kept_rows(identity, builder, sets, settings)
     if not path.exists():
-        keep(path, _measured(model, builder, sets, settings, display, title))
+        with display.bar(title, 2 * sets.rows) as advance:
+            keep(path, measure(model, builder, sets, settings, advance))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def kept_rows(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Path:
-    """Where the rows of a model without an edit are kept: by the hash of all that they depend on."""
+def kept_rows(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Path:
+    """Where the rows of a model are kept: by the hash of all that they depend on; `identity` as examinations have it."""
     depends = [
-        weights_sha256(model),
+        identity,
         builder.tokenizer.chat_template,
         builder.system,
         asdict(settings),
@@ -213,11 +223,6 @@ def kept_rows(model: nn.Module, builder: PromptBuilder, sets: AuditSets, setting
         {name: [asdict(question) for question in questions] for name, questions in sets.questions.items()},
     ]
     return kept_at(depends)
-
-
-def _measured(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str) -> list[Row]:
-    with display.bar(title, 2 * sets.rows) as advance:
-        return measure(model, builder, sets, settings, advance)
 
 
 def _as_dict(summary: dict) -> dict:
