@@ -19,8 +19,8 @@ from torch import nn
 
 from expunge.audit.kept import once
 from expunge.audit.record.files import data_files, hashed
-from expunge.audit.record.schema import Task
-from expunge.audit.record.schema import Tasks as Described
+from expunge.audit.record.forms import Task
+from expunge.audit.record.forms import Tasks as Described
 from expunge.audit.statistics import Z95, Summary, proportion_ci
 from expunge.audit.summary import SetSummary
 from expunge.console import Display

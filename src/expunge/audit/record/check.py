@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from expunge.audit.record.forms import File
 from expunge.audit.record.keyed import file_hmac
-from expunge.audit.record.schema import File, KeyedFile
+from expunge.audit.record.schema import KeyedFile
 from expunge.training.checkpoints import file_sha256
 
 Status = Literal["ok", "differs", "not reachable"]

@@ -23,12 +23,11 @@ from expunge.audit.record.files import (
     name_in,
     revision_of,
 )
+from expunge.audit.record.forms import Attacks, Audited
 from expunge.audit.record.keyed import file_hmac, row_hmac
 from expunge.audit.record.merkle import merkle_root
 from expunge.audit.record.read import measured
 from expunge.audit.record.schema import (
-    Attacks,
-    Audited,
     Base,
     Carried,
     Counts,

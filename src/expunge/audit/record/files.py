@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from expunge.audit.record.schema import File
+from expunge.audit.record.forms import File
 from expunge.models import embedded
 from expunge.training.checkpoints import file_sha256
 

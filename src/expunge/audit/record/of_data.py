@@ -6,9 +6,10 @@ from pathlib import Path
 
 from expunge.audit.record.check import Check, differs, file_check, keyed_check, ok, same, unreachable
 from expunge.audit.record.files import data_files, name_in
+from expunge.audit.record.forms import File
 from expunge.audit.record.keyed import prompts_hmac, row_hmac
 from expunge.audit.record.read import as_written
-from expunge.audit.record.schema import File, KeyedFile, RunRecord
+from expunge.audit.record.schema import KeyedFile, RunRecord
 from expunge.data.fields import quoted
 from expunge.data.records import Record, data_hash, read_records
 from expunge.reveal.custody import KEY, hash_key

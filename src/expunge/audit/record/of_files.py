@@ -7,9 +7,10 @@ from pathlib import Path
 from expunge.audit.record import facts
 from expunge.audit.record.check import Check, differs, file_check, keyed_check, same, unreachable
 from expunge.audit.record.files import base_files, base_folder, chat_template, edit_files, name_in
+from expunge.audit.record.forms import File, Tasks
 from expunge.audit.record.of_data import run_key
 from expunge.audit.record.read import as_written
-from expunge.audit.record.schema import Base, Edit, File, RunRecord, Tasks
+from expunge.audit.record.schema import Base, Edit, RunRecord
 from expunge.audit.verdict import VERDICT
 from expunge.run import AUDIT, AUDIT_ROWS, Run
 

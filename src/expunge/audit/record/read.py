@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from expunge.audit.record.canonical import RECORD_ID, SIGNATURE, parse
-from expunge.audit.record.schema import Part, RunRecord
+from expunge.audit.record.forms import Part
+from expunge.audit.record.schema import RunRecord
 from expunge.errors import InputError
 
 Form = TypeVar("Form", bound=Part)

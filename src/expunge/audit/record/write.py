@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from expunge.audit.record import facts, made
 from expunge.audit.record.canonical import RECORD_ID, SIGNATURE, canonical, record_id
 from expunge.audit.record.files import hashed
+from expunge.audit.record.forms import Tasks
 from expunge.audit.record.read import fields_of, read_raw
-from expunge.audit.record.schema import SCHEMA_VERSION, Facts, Previous, Request, Tasks
+from expunge.audit.record.schema import SCHEMA_VERSION, Facts, Previous, Request
 from expunge.audit.record.signature import read_private_key, signature
 from expunge.audit.verdict import VERDICT
 from expunge.errors import InputError

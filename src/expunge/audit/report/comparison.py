@@ -5,9 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from expunge.audit.record.forms import Attacks, Audited
 from expunge.audit.record.made import method
 from expunge.audit.record.read import measured
-from expunge.audit.record.schema import Attacks, Audited
 from expunge.audit.report.drawing import looks
 from expunge.audit.report.figures import tradeoff_figure
 from expunge.audit.report.judged import SIGNS, Verdict, counted, signed, why
