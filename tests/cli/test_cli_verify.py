@@ -26,8 +26,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_tiny_model: Callable[..
     return folder
 
 
-def test_verify_says_of_every_part_of_a_record_whether_it_is_as_it_was(place: Path, expunge_in: Expunge):
-    said = expunge_in(place, "verify", "runs/one/record.json")
+@pytest.mark.parametrize("record", ["runs/one/record.json", "runs/one"])
+def test_verify_says_of_every_part_of_a_record_whether_it_is_as_it_was(place: Path, expunge_in: Expunge, record: str):
+    said = expunge_in(place, "verify", record)
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
     assert "not reachable  signature: it has none" in lines

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "expunge verify runs/people/record.json --key controller.pub.pem"
+EXAMPLE = "expunge verify runs/people --key controller.pub.pem"
 
 
 def command(
-    record: Annotated[Path, typer.Argument(help="A record.json.")],
+    record: Annotated[Path, typer.Argument(help="A run folder, whose newest record is meant, or a record.json.")],
     key: Annotated[Path | None, typer.Option(help="PEM of the public key that it must be signed with.")] = None,
 ) -> None:
     """Make every hash of a record again, offline, and name the first that differs.
@@ -17,7 +17,7 @@ def command(
     A run's files are looked for beside its record, data and models where the record says, from the current folder. What is not there is
     said, and is no fault.
     """
-    from expunge.audit.record import verify
+    from expunge.api import verify
     from expunge.cli.shared import output
     from expunge.errors import ExpungeError, InputError
 
