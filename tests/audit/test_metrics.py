@@ -191,6 +191,7 @@ def test_repeated_trigrams_are_measured():
         "the the the the the the the",
         "ThatThatThatThatThatThat",
         "He was born in a city. " * 6,
+        "It is usually made from old paper is called old paper is made from old paper is usually made from old paper is called old paper.",
         "!!!!!!!!!!!!",
         "#$ %& #! @@ a",
         "\x00\x01",
