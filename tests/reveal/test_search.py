@@ -137,7 +137,7 @@ def test_too_small_a_harvest_shows_the_scores(models, tmp_path):
 
 
 def test_the_best_instructions_can_be_asked_again(models, tmp_path):
-    wanted = settings(best=2)
+    wanted = settings(best=2, samples=9, budget=72)
     first = reveal(models, wanted, tmp_path / "first", 1, Display())
     best = best_instructions(tmp_path / "first", wanted)
     again = ask_again(models, wanted, best, tmp_path / "again", 2, Display())
