@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from tofu_data import OTHERS, prepare
-from writing import measured_on, slug, write
+from writing import markdown, measured_on, slug, write
 
 from expunge.audit.engine import audit
 from expunge.audit.names import FORGET, NEUTRAL, RETAIN, UTILITY
@@ -86,13 +86,10 @@ def recipe_of(method: dict[str, Any] | str, data: Path, out: Path) -> Recipe:
 
 def table(runs: dict[str, Run]) -> str:
     """The table in Markdown: a row a model, the original and the control first."""
-    lines = ["| model | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     first = next(iter(runs.values()))
     rows = {"original": cells(first, "original"), "control (never saw the four)": cells(first, "control")}
     rows |= {name: cells(run, "unlearned") for name, run in runs.items()}
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
+    return markdown("model", COLUMNS, rows)
 
 
 def cells(run: Run, model: str) -> list[str]:

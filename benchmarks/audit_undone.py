@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from audit_methods import before, excess, recipe_of, shown
 from tofu_data import prepare
-from writing import measured_on, slug, write
+from writing import markdown, measured_on, slug, write
 
 from expunge.audit.engine import audit
 from expunge.audit.names import FORGET, NEUTRAL, RETAIN
@@ -38,6 +38,10 @@ SUITE = Suite(
         {"name": "relearn", "records": 32, "source": "related", "max_steps": STEPS, "measure_every": 10},
     ],
 )
+COLUMNS = (
+    *("forget ROUGE-L", "retain ROUGE-L", "neutral perplexity", "before rounding", *KINDS),
+    *("relearnt from part, step by step", "relearnt from what is kept"),
+)
 MARK = "<!-- audit_undone -->"
 
 
@@ -57,19 +61,16 @@ def main() -> None:
         if not (runs[name].folder / VERDICT).exists():
             audit(runs[name], display, suite=SUITE)
     first = next(iter(runs.values()))
-    columns = ["forget ROUGE-L", "retain ROUGE-L", "neutral perplexity", "before rounding", *KINDS, "relearnt from part, step by step"]
     rows = {"original": row(first, "original"), "control": row(first, "control")} | {
         name: row(run, "unlearned") for name, run in runs.items()
     }
-    lines = ["| model | " + " | ".join([*columns, "relearnt from what is kept"]) + " |", "|---" * (len(columns) + 2) + "|"]
-    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
     attacked = ", ".join(f"{attack.title} {attack.records}" for attack in SUITE.attacks)
     facts = (
         f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten, learning rate 2e-5, 5 epochs; "
         f"n: sets {SUITE.max_rows}, {attacked} (of `part` half is trained on, half asked); seed 42; "
         f"this call took {(time.monotonic() - started) / 60:.0f} min. Command: `python benchmarks/audit_undone.py --tofu DIR --write`."
     )
-    text = "\n".join([*lines, "", f"{facts}\n"])
+    text = f"{markdown('model', COLUMNS, rows)}\n\n{facts}\n"
     print(text)
     if args.write:
         write(MARK, text)

@@ -20,7 +20,7 @@ from gate_counts import COLUMNS, Counts, joined, percent
 from gate_variants import DEFAULT, VARIANTS, Variant
 from tofu_data import CHOICES, authors, others
 from torch import Tensor
-from writing import measured_on, write
+from writing import markdown, measured_on, write
 
 from expunge.audit.attacks.prompts import read_attacks
 from expunge.audit.exam import Group, exam_groups
@@ -126,9 +126,7 @@ def seen(states: Tensor, variant: Variant, settings: EditSection) -> Tensor:
 
 def table(found: dict[str, Counts]) -> str:
     """A row a gate in Markdown, per cent."""
-    lines = ["| gate | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {row} | " + " | ".join(counts.cells()) + " |" for row, counts in found.items()]
-    return "\n".join(lines)
+    return markdown("gate", COLUMNS, {row: counts.cells() for row, counts in found.items()})
 
 
 def dresses(counts: Counts) -> str:

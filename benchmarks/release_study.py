@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.progress import Progress
-from writing import measured_on, slug, write
+from writing import markdown, measured_on, slug, write
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -211,10 +211,8 @@ def table(recipe: Recipe, rows: dict[str, Measured]) -> str:
     metrics = cast(Task, recipe.task).metrics
     labels = {"lambda": "lambda", **{name: metric.label for name, metric in metrics.items()}, "best score": "best score"}
     columns = {name: label for name, label in labels.items() if any(name in row for row in rows.values())}
-    lines = ["| model | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(f"{row[column]:.3f}" if column in row else "" for column in columns) + " |")
-    return "\n".join(lines)
+    cells = {name: [f"{row[column]:.3f}" if column in row else "" for column in columns] for name, row in rows.items()}
+    return markdown("model", list(columns.values()), cells)
 
 
 def facts(args: argparse.Namespace, ours: Run, seconds: float) -> str:

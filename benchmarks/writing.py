@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from expunge.run import versions
@@ -14,6 +15,12 @@ def measured_on() -> str:
     """Today's date, the machine and the versions of the packages."""
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"{datetime.date.today().isoformat()}; {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {packages}"
+
+
+def markdown(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """A table in Markdown; `rows` are its lines by their names."""
+    lines = [[corner, *columns], ["---"] * (len(columns) + 1), *([name, *cells] for name, cells in rows.items())]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def write(mark: str, text: str) -> None:

@@ -76,8 +76,8 @@ class Run:
         return _filled(self.folder / REVEAL / SEARCHED)
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """What the audit found: {model: {set: {metric: {"value", "n", "ci95"}}}}.
+    def numbers(self) -> Path:
+        """The file that holds `summary`.
 
         Raises:
             InputError: the run was not audited yet.
@@ -85,7 +85,16 @@ class Run:
         path = self.folder / AUDIT
         if not path.exists():
             raise InputError(f"{self.folder}: not audited yet; try: expunge audit {self.folder}")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the audit found: {model: {set: {metric: {"value", "n", "ci95"}}}}.
+
+        Raises:
+            InputError: the run was not audited yet.
+        """
+        return json.loads(self.numbers.read_text(encoding="utf-8"))
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json."""

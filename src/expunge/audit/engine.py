@@ -16,7 +16,7 @@ from torch import nn
 from expunge.audit.attacked import Attacker, edit_sha256
 from expunge.audit.examination import Examination
 from expunge.audit.judgements import judgements
-from expunge.audit.kept import keep, kept_at
+from expunge.audit.kept import keep, kept_at, once
 from expunge.audit.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.audit.members import inference_of, stand_ins
 from expunge.audit.metrics.neighbours import neighbours
@@ -89,12 +89,12 @@ def audit(
         attacker = Attacker(run, suite, mine, settings, display)
         inference = inference_of(recipe, mine, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
         neutral = Neutral(settings.batch_size, display)
-        exams: list[Examination] = [
-            attacker,
-            inference,
-            *([] if suite is None else [neutral]),
-            TaskExam(tasks, settings.batch_size, display),
-        ]
+        exams: list[Examination] = [attacker, inference]
+        if suite is not None:
+            exams.append(neutral)
+        if tasks is not None:
+            filing = replace(filing, tasks=tasks.described)
+            exams.append(TaskExam(tasks, settings.batch_size, display))
         unseen = stand_ins(recipe, mine) if control == AUTO else None
         near = [record.id for record in neighbours(mine.forget, sets.records[RETAIN], max(1, len(sets.records[RETAIN]) // NEAREST))]
 
@@ -141,7 +141,7 @@ def audit(
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
         with display.step("Writing the record"):
-            write_record(run, filing if tasks is None else replace(filing, tasks=tasks.described))
+            write_record(run, filing)
     return run
 
 
@@ -186,7 +186,7 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display,
     # Changed weights take the place of the original's.
     rows = original() if run.recipe.changes_weights else []
     model = load_edit(model, run.edit).eval()
-    paths = [kept_rows(identity, builder, sets, settings) for identity in (base, edited)]
+    paths = [kept_at(_rests_on(identity, builder, sets, settings)) for identity in (base, edited)]
     if not any(path.exists() for path in paths):
         with display.bar("Auditing the original and the unlearned model", 4 * sets.rows) as advance:
             both = measure_both(model, builder, sets, settings, advance)
@@ -203,17 +203,17 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display,
 def measured_once(
     model: nn.Module, identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str
 ) -> list[Row]:
-    """What a model measures: measured now, or read where it was kept."""
-    path = kept_rows(identity, builder, sets, settings)
-    if not path.exists():
+    """What a model measures: measured now, or read where it was kept; `identity` as for `expunge.audit.examination.Examination`."""
+
+    def measured() -> list[Row]:
         with display.bar(title, 2 * sets.rows) as advance:
-            keep(path, measure(model, builder, sets, settings, advance))
-    return json.loads(path.read_text(encoding="utf-8"))
+            return measure(model, builder, sets, settings, advance)
+
+    return once(_rests_on(identity, builder, sets, settings), measured)
 
 
-def kept_rows(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Path:
-    """Where the rows of a model are kept: by the hash of all that they depend on; `identity` as examinations have it."""
-    depends = [
+def _rests_on(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> list[object]:
+    return [
         identity,
         builder.tokenizer.chat_template,
         builder.system,
@@ -222,7 +222,6 @@ def kept_rows(identity: str, builder: PromptBuilder, sets: AuditSets, settings: 
         {name: [record.id for record in records] for name, records in sets.records.items()},
         {name: [asdict(question) for question in questions] for name, questions in sets.questions.items()},
     ]
-    return kept_at(depends)
 
 
 def _as_dict(summary: dict) -> dict:

@@ -54,15 +54,12 @@ class Tasks:
     Attributes:
         names: of tasks, groups or tags.
         manager: that knows them.
-        limit: the first so many examples of each; none: all.
-        chat: put each prompt into the tokenizer's chat template, as the harness does.
-        described: for the record.
+        described: as the record has them: `limit`, the first so many examples of each, and `chat`, whether each prompt goes into the
+            tokenizer's chat template, as the harness does it.
     """
 
     names: list[str]
     manager: TaskManager
-    limit: int | None
-    chat: bool
     described: Described
 
     def put_to(
@@ -84,12 +81,11 @@ class Tasks:
         Raises:
             InputError: the prompts are to be put into a chat template, and there is none.
         """
-        if self.chat and not builder.tokenizer.chat_template:
+        if self.described.chat and not builder.tokenizer.chat_template:
             raise InputError(f"--task-chat: the tokenizer of the {name} model has no chat template")
         depends = ["tasks", identity, self.names, self.described.model_dump(mode="json"), batch_size]
-        kept = once(
-            [*depends, builder.tokenizer.chat_template, builder.system], lambda: self._put_to(name, model, builder, batch_size, display)
-        )
+        depends += [builder.tokenizer.chat_template, builder.system]
+        kept = once(depends, lambda: self._put_to(name, model, builder, batch_size, display))
         return {f"task {task}": summaries(of_task) for task, of_task in kept.items()}
 
     def _put_to(self, name: str, model: nn.Module, builder: PromptBuilder, batch_size: int, display: Display) -> dict[str, dict[str, Any]]:
@@ -104,11 +100,11 @@ class Tasks:
         said = evaluate(
             _Asked(model, builder, batch_size, display, f"Tasks, {name}"),
             task_dict=loaded,
-            limit=self.limit,
+            limit=self.described.limit,
             bootstrap_iters=RESAMPLES,
             log_samples=False,
-            apply_chat_template=self.chat,
-            system_instruction=builder.system if self.chat else None,
+            apply_chat_template=self.described.chat,
+            system_instruction=builder.system if self.described.chat else None,
         )
         results: Mapping[str, Any] = {} if said is None else said["results"]
         return {task: json.loads(json.dumps(of_task, default=float)) for task, of_task in results.items()}
@@ -120,8 +116,8 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
     Args:
         names: as `Tasks` has them.
         folder: with YAML of one's own tasks; the harness's own are looked for where one is not there.
-        limit: as `Tasks` has it.
-        chat: likewise.
+        limit: the first so many examples of each; none: all.
+        chat: put each prompt into the chat template.
 
     Raises:
         InputError: a name is unknown, a task is faulty, or its data cannot be had.
@@ -153,7 +149,7 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
             found[task] = name
             asked.append(_described(task, its))
     files = [] if folder is None else hashed(data_files(str(folder)))
-    return Tasks(list(names), manager, limit, chat, Described(lm_eval=version("lm_eval"), limit=limit, chat=chat, asked=asked, files=files))
+    return Tasks(list(names), manager, Described(lm_eval=version("lm_eval"), limit=limit, chat=chat, asked=asked, files=files))
 
 
 def _described(name: str, task: Any) -> Task:

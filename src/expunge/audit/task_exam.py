@@ -21,21 +21,20 @@ class TaskExam:
     """The tasks, put to one model after the other.
 
     Attributes:
-        tasks: none: nothing is asked.
+        tasks: what is asked.
         batch_size: prompts at once.
         display: where progress goes.
         found: of each model asked so far, its summaries.
     """
 
-    tasks: Tasks | None
+    tasks: Tasks
     batch_size: int
     display: Display
     found: dict[str, dict[str, SetSummary]] = field(default_factory=dict)
 
     def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
         """Ask a model; see `expunge.audit.examination.Examination`."""
-        if self.tasks is not None:
-            self.found[name] = self.tasks.put_to(name, model, builder, identity, self.batch_size, self.display)
+        self.found[name] = self.tasks.put_to(name, model, builder, identity, self.batch_size, self.display)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
         """Each task's metrics."""

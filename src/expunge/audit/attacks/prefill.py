@@ -1,7 +1,8 @@
 """Prefill: the attacker puts the beginning of the true answer into the model's mouth, and has it go on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -33,26 +34,23 @@ class Prefill(Attack):
 
     def steps(self, target: Target) -> int:
         """Beginnings."""
-        return len(self._begun(target))
+        return len(_begun(target, self.shares))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """`id`, `value` and `share`."""
-        begun = self._begun(target)
+        begun = _begun(target, self.shares)
         for (share, _), row in zip(begun, told(target, [query for _, query in begun], advance), strict=True):
             yield {**row, "share": share}
 
-    def _begun(self, target: Target) -> list[tuple[float, Query]]:
-        return [(share, query) for share in self.shares for query in _begun(target, share)]
 
-
-def _begun(target: Target, share: float) -> list[Query]:
-    """Prompts that go on with the beginning of the answer; what is wanted is the rest of it."""
+def _begun(target: Target, shares: Sequence[float]) -> list[tuple[float, Query]]:
+    """Prompts that go on with a share of the answer; what is wanted is the rest of it."""
     begun = []
-    for record in target.forget:
+    for share, record in product(shares, target.forget):
         row = target.builder.record(record)
         given = max(1, round(share * len([token for token in row.answer if token != target.builder.end_of_turn])))
         rest = as_text(target.builder, row.answer[given:])
         # ROUGE counts words; what has none is told by nobody.
         if rouge_l_recall(rest, rest):
-            begun.append(Query(record.id, (*row.prompt, *row.answer[:given]), rest))
+            begun.append((share, Query(record.id, (*row.prompt, *row.answer[:given]), rest)))
     return begun

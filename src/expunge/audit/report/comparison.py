@@ -14,7 +14,7 @@ from expunge.audit.report.judged import SIGNS, Verdict, counted, signed, why
 from expunge.audit.report.page import fill, metric_groups
 from expunge.audit.report.rows import Summaries, number, rows
 from expunge.audit.verdict import VERDICT
-from expunge.run import AUDIT, Run
+from expunge.run import Run
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
@@ -73,11 +73,8 @@ def render(summary: Summaries, methods: Mapping[str, str], judged: Mapping[str, 
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    path = run.folder / AUDIT
-    if not path.exists():
-        return run.summary
     # Whoever sent the run may have written its numbers by hand.
-    return {name: own for name, own in measured(path, Audited).model_dump().items() if own is not None}
+    return {name: own for name, own in measured(run.numbers, Audited).model_dump().items() if own is not None}
 
 
 def judged_rows(run: Run) -> list[dict[str, Any]]:
