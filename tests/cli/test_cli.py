@@ -178,7 +178,7 @@ def test_ls_says_of_an_attack_who_can_try_it_and_its_settings_and_of_a_suite_wha
     (quick,) = [line for line in expunge("ls", "suites").out.splitlines() if line.startswith("quick ")]
     assert "budget 300 s on two cores" in quick
     assert "prefill (records: 4, shares: [0.25])" in quick
-    assert quick.endswith("membership inference (records: 16)")
+    assert quick.endswith("membership inference (records: 12)")
 
 
 def test_ls_recipes_gives_path_and_first_line_of_each(expunge: Expunge, tmp_path: Path):
