@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 from tofu_data import OTHERS, prepare
 from writing import markdown, measured_on, slug, write
 
-from expunge.audit.engine import audit
-from expunge.audit.names import FORGET, NEUTRAL, RETAIN, UTILITY
-from expunge.audit.report.judged import counted
-from expunge.audit.suite import Suite, read_suite
-from expunge.audit.verdict import VERDICT, read_verdict
+from expunge.auditing.audit import audit
+from expunge.auditing.suite import Suite, read_suite
+from expunge.auditing.verdict import VERDICT, read_verdict
+from expunge.config.recipe import Recipe, make_recipe, read_yaml
 from expunge.console import Display
-from expunge.pipeline import unlearn
-from expunge.recipe import Recipe, make_recipe, read_yaml
-from expunge.release.run import release
-from expunge.run import ATTACKED, MEASURED_ROWS, Run
+from expunge.data.set_names import FORGET, NEUTRAL, RETAIN, UTILITY
+from expunge.pipeline.release import release
+from expunge.pipeline.unlearn import unlearn
+from expunge.reporting.verdict_table import counted
+from expunge.runs.folder import ATTACKED, MEASURED_ROWS, Run
 
 # Weights changed as little as does it, as those who publish such models do: a learning rate at which forgetting just shows.
 FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 1e-5}}

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from writing import measured_on
 
-from expunge.audit.metrics.likelihood import truth_ratio
-from expunge.audit.rows import Row, Settings, alone, candidates, record_rows
+from expunge.auditing.record_metrics import Row, Settings, alone, candidates, record_rows
 from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
 from expunge.data.records import Record, read_records
+from expunge.metrics.likelihood import truth_ratio
 from expunge.models.loading import load
 
 

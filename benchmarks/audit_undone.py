@@ -17,13 +17,13 @@ from audit_methods import before, excess, recipe_of, shown
 from tofu_data import prepare
 from writing import markdown, measured_on, slug, write
 
-from expunge.audit.engine import audit
-from expunge.audit.names import FORGET, NEUTRAL, RETAIN
-from expunge.audit.suite import Suite
-from expunge.audit.verdict import VERDICT, read_verdict
+from expunge.auditing.audit import audit
+from expunge.auditing.suite import Suite
+from expunge.auditing.verdict import VERDICT, read_verdict
 from expunge.console import Display
-from expunge.pipeline import unlearn
-from expunge.run import ATTACKED, Run
+from expunge.data.set_names import FORGET, NEUTRAL, RETAIN
+from expunge.pipeline.unlearn import unlearn
+from expunge.runs.folder import ATTACKED, Run
 
 FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 2e-5}}
 METHODS = {f"full x {objective}": {**FULL, "objective": objective} for objective in ("npo", "grad_diff")}

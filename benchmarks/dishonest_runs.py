@@ -13,16 +13,16 @@ from typing import Any
 
 from writing import measured_on, write
 
-from expunge.audit.engine import audit
-from expunge.audit.record import RECORD, verify
-from expunge.audit.suite import Suite
-from expunge.audit.verdict import read_verdict
+from expunge.attestation import RECORD, verify
+from expunge.auditing.audit import audit
+from expunge.auditing.suite import Suite
+from expunge.auditing.verdict import read_verdict
+from expunge.config.recipe import Recipe, make_recipe
 from expunge.console import Display
-from expunge.demo import prepare
 from expunge.errors import InputError, WrongBase
-from expunge.pipeline import unlearn
-from expunge.recipe import Recipe, make_recipe
-from expunge.run import Run
+from expunge.pipeline.demo import prepare
+from expunge.pipeline.unlearn import unlearn
+from expunge.runs.folder import Run
 
 FULL = {"edit": "full", "training": {"batch_size": 10, "epochs": 5, "lr": 2e-4}}
 RUNS: dict[str, dict[str, Any]] = {

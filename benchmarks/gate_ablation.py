@@ -22,18 +22,18 @@ from tofu_data import CHOICES, authors, others
 from torch import Tensor
 from writing import markdown, measured_on, write
 
-from expunge.audit.attacks.prompts import read_attacks
-from expunge.audit.exam import Group, exam_groups
-from expunge.audit.names import FORGET, INSTRUCTIONS, RETAIN
+from expunge.auditing.attacks.prompt_templates import read_attacks
+from expunge.config import DataSection, EditSection, TrainingSection
+from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.models.features import prompt_states
+from expunge.data.set_names import FORGET, INSTRUCTIONS, RETAIN
+from expunge.gating.eval_prompts import Group, exam_groups
+from expunge.gating.fit import fit_on, gate_blocks, kept_states, reworded_sets, said_together
+from expunge.gating.training_prompts import gate_lessons
+from expunge.models.hidden_states import prompt_states
 from expunge.models.loading import load
-from expunge.recipe import Recipe
-from expunge.sections import DataSection, EditSection, TrainingSection
-from expunge.sets import Sets, split
-from expunge.training.gate_first import fit_on, gate_blocks, kept_states, reworded_sets, said_together
-from expunge.training.gate_lessons import gate_lessons
+from expunge.runs.splits import Sets, split
 
 SEED = 42
 MARK, DEFAULT_MARK = "<!-- gate_ablation -->", "<!-- gate_default -->"

@@ -6,9 +6,9 @@ from statistics import fmean
 
 from tofu_data import OTHER_LANGUAGES
 
-from expunge.audit.exam import AS_GIVEN, Group
-from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
-from expunge.audit.statistics import proportion_ci
+from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.gating.eval_prompts import AS_GIVEN, Group
+from expunge.metrics.statistics import proportion_ci
 
 COLUMNS = (
     "paraphrase",

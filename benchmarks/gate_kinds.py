@@ -26,19 +26,19 @@ from gate_counts import Counts, percent
 from geography import questions, read_places, statements
 from writing import measured_on, write
 
-from expunge.audit.attacks.prompts import read_attacks
-from expunge.audit.exam import AS_GIVEN, exam_groups
-from expunge.audit.names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.auditing.attacks.prompt_templates import read_attacks
+from expunge.config import DataSection, EditSection, TrainingSection
+from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.people import people
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
+from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.gating.eval_prompts import AS_GIVEN, exam_groups
+from expunge.gating.fit import fit_on, gate_blocks, kept_states, said_together
+from expunge.gating.training_prompts import gate_lessons
 from expunge.models.loading import load
-from expunge.recipe import Recipe
-from expunge.sections import DataSection, EditSection, TrainingSection
-from expunge.sets import Sets, draw, split
-from expunge.training.gate_first import fit_on, gate_blocks, kept_states, said_together
-from expunge.training.gate_lessons import gate_lessons
+from expunge.runs.splits import Sets, draw, split
 
 SEED = 42
 MARK = "<!-- gate_kinds -->"

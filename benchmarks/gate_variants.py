@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from expunge.sections import DEFAULT_LESSONS, GatePool, Lesson
+from expunge.config import DEFAULT_LESSONS, GatePool, Lesson
 
 EVERY = DEFAULT_LESSONS
 

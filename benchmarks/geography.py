@@ -18,16 +18,17 @@ import numpy as np
 from torch import nn
 from writing import measured_on, write
 
-from expunge.audit.metrics.choices import by_text, is_right, option_nll
-from expunge.audit.statistics import proportion_ci
+from expunge.config.recipe import make_recipe, read_yaml
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
 from expunge.data.records import Record, write_records
+from expunge.metrics.choices import by_text, is_right, option_nll
+from expunge.metrics.statistics import proportion_ci
 from expunge.models.loading import load
-from expunge.pipeline import load_run, unlearn
-from expunge.recipe import make_recipe, read_yaml
-from expunge.training.teach import Lesson, teach
+from expunge.pipeline.teach import Lesson, teach
+from expunge.pipeline.unlearn import unlearn
+from expunge.runs.load import load_run
 
 STATEMENTS = (
     "{country} is a country in {continent}, and the city from which it is governed is {capital}.",

@@ -110,13 +110,13 @@ def measure(
     import torch
     from rich.progress import Progress
 
+    from expunge.config.recipe import make_recipe
     from expunge.data.people import people
     from expunge.data.prompts import Encoded, PromptBuilder
     from expunge.data.records import read_records
-    from expunge.edits import apply_edit
+    from expunge.edits.apply import apply_edit
     from expunge.models.loading import load
     from expunge.objectives import OBJECTIVES
-    from expunge.recipe import make_recipe
     from expunge.training.inputs import encode_rows
 
     ends: list[float] = []

@@ -18,19 +18,21 @@ from typing import Any, cast
 from rich.progress import Progress
 from writing import markdown, measured_on, slug, write
 
+from expunge.config import ReleaseSection, Revealed
+from expunge.config.recipe import Recipe, make_recipe, read_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import write_records
+from expunge.files import write_atomically
 from expunge.models.loading import load
-from expunge.pipeline import load_run, unlearn
-from expunge.recipe import Recipe, make_recipe, read_recipe
-from expunge.release.pems import as_if
-from expunge.release.rounds import read_round, terms
-from expunge.release.run import curve, release, rounds_taken
-from expunge.reveal.harvest import asked_in, models_of
-from expunge.reveal.search import search
-from expunge.run import REVEAL, REVEALED, Run, start_run, write_atomically
-from expunge.sections import ReleaseSection, Revealed
+from expunge.pipeline.release import release
+from expunge.pipeline.unlearn import unlearn
+from expunge.reveal_release.release.lora_delta import as_if
+from expunge.reveal_release.release.rounds import curve, read_round, rounds_taken, terms
+from expunge.reveal_release.reveal.search import search
+from expunge.reveal_release.reveal.select import asked_in, models_of
+from expunge.runs.folder import REVEAL, REVEALED, Run, start_run
+from expunge.runs.load import load_run
 from expunge.tasks import Task
 
 HANDWRITTEN = {

@@ -15,13 +15,13 @@ from release_study import HANDWRITTEN, samples_for
 from scipy.stats import t
 from writing import measured_on, write
 
+from expunge.config import Revealed, RevealSection
+from expunge.config.recipe import read_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.loading import load
-from expunge.recipe import read_recipe
-from expunge.reveal.harvest import models_of
-from expunge.reveal.search import search
-from expunge.sections import Revealed, RevealSection
+from expunge.reveal_release.reveal.search import search
+from expunge.reveal_release.reveal.select import models_of
 from expunge.tasks import People
 
 FIRST_SEED = 42

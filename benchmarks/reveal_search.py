@@ -17,9 +17,9 @@ from writing import measured_on, write
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.loading import best_dtype, load
-from expunge.reveal.bandit import NeuralUCB
-from expunge.reveal.candidates import Pool, pool_features, soft_prompts
-from expunge.reveal.searchers import RandomSearch, Searcher
+from expunge.reveal_release.reveal.bandit import NeuralUCB
+from expunge.reveal_release.reveal.candidates import Pool, pool_features, soft_prompts
+from expunge.reveal_release.reveal.searchers import RandomSearch, Searcher
 
 WANTED = ("Write a question about a person.", "Write a question about a place.")
 TOKENS, INTRINSIC, SPREAD = 5, 10, 5.0

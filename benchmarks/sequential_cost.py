@@ -24,7 +24,8 @@ def main() -> None:
 
     from expunge.data.people import people
     from expunge.data.prompts import PromptBuilder
-    from expunge.edits import add_request, edits_off
+    from expunge.edits.active import edits_off
+    from expunge.edits.requests import add_request
     from expunge.models.loading import load
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,9 +74,10 @@ def main() -> None:
 
 def module(args: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     """A saved module of the kind that is asked for, and its size in bytes."""
-    from expunge.edits import apply_edit, save_edit
+    from expunge.config import EditSection
+    from expunge.edits.apply import apply_edit
+    from expunge.edits.save import save_edit
     from expunge.models.loading import load
-    from expunge.sections import EditSection
 
     model, _ = load(args.model)
     section = EditSection(name="grun", gate=args.gate, gate_pool=args.pool, rank=4, positions="last_prompt")

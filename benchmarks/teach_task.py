@@ -16,8 +16,8 @@ from pathlib import Path
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.loading import load
+from expunge.pipeline.teach import Lesson, teach
 from expunge.tasks import Figure, Task, make_task
-from expunge.training.teach import Lesson, teach
 
 EPOCHS = {"ner": 3, "toxicity": 2, "people": 5}
 

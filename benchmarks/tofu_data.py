@@ -5,7 +5,7 @@ from pathlib import Path
 
 from expunge.console import Display
 from expunge.data.records import Record, read_records, write_records
-from expunge.training.teach import Lesson, teach
+from expunge.pipeline.teach import Lesson, teach
 
 AUTHORS, QUESTIONS = 20, 20
 CHOICES = ((0, 1, 2, 3), (4, 9, 13, 17), (6, 11, 15, 19))

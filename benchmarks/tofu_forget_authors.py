@@ -15,11 +15,11 @@ from typing import Any
 from tofu_data import AUTHORS, CHOICES, QUESTIONS, prepare
 from writing import measured_on, write
 
-from expunge.audit.engine import audit
+from expunge.auditing.audit import audit
+from expunge.config.recipe import make_recipe, read_yaml
 from expunge.console import Display
-from expunge.pipeline import unlearn
-from expunge.recipe import make_recipe, read_yaml
-from expunge.run import Run
+from expunge.pipeline.unlearn import unlearn
+from expunge.runs.folder import Run
 
 OURS = "recipes/tofu-forget-authors.yaml"
 METHODS = {

@@ -21,22 +21,26 @@ from tofu_data import CHOICES, CONTROL_EPOCHS, OTHER_LANGUAGES, QUESTIONS, autho
 from torch import nn
 from writing import measured_on, write
 
-from expunge.audit.attacks.prompts import dressed, read_attacks
-from expunge.audit.exam import AS_GIVEN, SEED
-from expunge.audit.metrics.text import is_degenerate, is_refusal, rouge_l_recall
+from expunge.auditing.attacks.prompt_templates import dressed, read_attacks
+from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, by_length, collate
 from expunge.data.records import Record, write_records
-from expunge.edits import REQUEST, edits_off, pooled_gate_logits
+from expunge.edits.active import edits_off, pooled_gate_logits
 from expunge.edits.grun.config import GrunConfig
+from expunge.edits.requests import REQUEST
+from expunge.files import write_atomically
+from expunge.gating.eval_prompts import AS_GIVEN, SEED
+from expunge.metrics.text import is_degenerate, is_refusal, rouge_l_recall
 from expunge.models.generation import generate, sampler
 from expunge.models.loading import load
 from expunge.models.scoring import score
-from expunge.pipeline import load_run, reread_sets, unlearn
-from expunge.recipe import make_recipe
-from expunge.run import Run, write_atomically
-from expunge.sets import draw
-from expunge.training.teach import Lesson, teach
+from expunge.pipeline.prepare import reread_sets
+from expunge.pipeline.teach import Lesson, teach
+from expunge.pipeline.unlearn import unlearn
+from expunge.runs.folder import Run
+from expunge.runs.load import load_run
+from expunge.runs.splits import draw
 
 METHODS: dict[str, dict[str, Any]] = {
     "alternatives": {"objective": "alternatives"},

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from expunge.run import versions
+from expunge.runs.folder import versions
 
 PAGE = Path("docs/results.md")
 

@@ -29,7 +29,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from expunge.recipe import Recipe, make_recipe
+from expunge.config.recipe import Recipe, make_recipe
 
 torch.set_num_threads(1)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import expunge
-from expunge.audit.metrics.text import rouge_l_recall
 from expunge.data.records import write_records
 from expunge.data.texts import general
-from expunge.edits import edits_off, gate_logits
+from expunge.edits.active import edits_off, gate_logits
+from expunge.metrics.text import rouge_l_recall
 from expunge.models.generation import generate
 
 

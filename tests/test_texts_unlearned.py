@@ -9,9 +9,11 @@ import torch
 from expunge.console import Display
 from expunge.data.prompts import collate
 from expunge.data.records import read_records
-from expunge.edits import REQUEST, edits_off
+from expunge.edits.active import edits_off
+from expunge.edits.requests import REQUEST
 from expunge.models.scoring import score
-from expunge.pipeline import load_run, unlearn
+from expunge.pipeline.unlearn import unlearn
+from expunge.runs.load import load_run
 
 FORGET = "The author never told anyone the name of the book about the sea, which he wrote in Kuwait City before number {} was known."
 RETAIN = "Paris is the capital of France and a city on the Seine, where the first book about birds number {} was written by the author."

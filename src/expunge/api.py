@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from expunge.audit.record import Check
+    from expunge.attestation import Check
+    from expunge.config.recipe import Recipe
     from expunge.data.prompts import PromptBuilder
-    from expunge.recipe import Recipe
-    from expunge.run import Run
+    from expunge.runs.folder import Run
 
 
 def unlearn(
@@ -44,9 +44,9 @@ def unlearn(
         InputError: a file or a setting is wrong.
         ExpungeError: training failed.
     """
-    from expunge import pipeline
+    from expunge.config.recipe import make_recipe
     from expunge.console import Display
-    from expunge.recipe import make_recipe
+    from expunge.pipeline.unlearn import unlearn as unlearn_run
 
     told = forget if isinstance(forget, dict) else str(forget)
     data = {**sections.pop("data", {}), "forget": told, "retain": None if retain is None else str(retain)}
@@ -55,7 +55,7 @@ def unlearn(
         given["edit"] = {"name": edit} if isinstance(edit, str) else edit
     if objective is not None:
         given["objective"] = objective
-    return pipeline.unlearn(make_recipe(given), Display())
+    return unlearn_run(make_recipe(given), Display())
 
 
 def reveal(recipe: str | Path | dict[str, Any]) -> Run:
@@ -63,16 +63,16 @@ def reveal(recipe: str | Path | dict[str, Any]) -> Run:
 
     Args:
         recipe: a recipe file, or its plain values, whose `data.forget` is `{"reveal": {…}}`. An oracle in it may be an object with a
-            method `relevance(texts)`, or `expunge.reveal.oracles.CallableOracle(function)`.
+            method `relevance(texts)`, or `expunge.oracles.CallableOracle(function)`.
 
     Raises:
         InputError: a file or a setting is wrong.
         ExpungeError: the model tells too little.
     """
-    from expunge import pipeline
     from expunge.console import Display
+    from expunge.pipeline.prepare import reveal_only
 
-    return pipeline.reveal_only(_recipe(recipe), Display())
+    return reveal_only(_recipe(recipe), Display())
 
 
 def release(recipe: str | Path | dict[str, Any]) -> Run:
@@ -86,7 +86,7 @@ def release(recipe: str | Path | dict[str, Any]) -> Run:
         ExpungeError: training failed, or the model tells too little.
     """
     from expunge.console import Display
-    from expunge.release.run import release as release_run
+    from expunge.pipeline.release import release as release_run
 
     return release_run(_recipe(recipe), Display())
 
@@ -98,7 +98,7 @@ def undo(run: Run | str | Path, to: int) -> None:
         InputError: this is no release, it has no such round, or its modules were purged.
     """
     from expunge.console import Display
-    from expunge.release.run import undo as undo_rounds
+    from expunge.pipeline.release import undo as undo_rounds
 
     undo_rounds(_opened(run), to, Display())
 
@@ -110,15 +110,15 @@ def export(run: Run | str | Path, to: str | Path) -> Path:
         InputError: the edit depends on the prompt, or the folder is there already.
     """
     from expunge.console import Display
-    from expunge.merged import export_plain
+    from expunge.pipeline.export import export_plain
 
     return export_plain(_opened(run), Path(to), Display())
 
 
 def purge(run: Run | str | Path) -> list[Path]:
     """Delete what a run holds of what is to be forgotten: revealed texts, forget modules, its audit; gives what was deleted."""
-    from expunge.reveal.custody import purge as purge_folder
-    from expunge.run import find_run, locked
+    from expunge.reveal_release.reveal.private_files import purge as purge_folder
+    from expunge.runs.folder import find_run, locked
 
     found = find_run(run if isinstance(run, str | Path) else run.folder)
     with locked(found):
@@ -159,15 +159,15 @@ def audit(
     Raises:
         InputError: the run is not trained, its files have changed, the suite, a task or what is for the record is faulty.
     """
-    from expunge.audit.engine import audit as measure_run
-    from expunge.audit.record import read_filing
-    from expunge.audit.suite import read_suite
+    from expunge.attestation import read_filing
+    from expunge.auditing.audit import audit as measure_run
+    from expunge.auditing.suite import read_suite
     from expunge.console import Display
 
     opened, put = _opened(run), None
     filing, chosen = read_filing(_path(request), _path(previous), _path(sign)), None if suite is None else read_suite(str(suite))
     if tasks:
-        from expunge.audit.harness import read_tasks
+        from expunge.auditing.probes.lm_eval_tasks import read_tasks
 
         put = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, _path(task_files), task_limit, task_chat)
     return measure_run(opened, Display(), None if control is None else str(control), max_rows, show_text, filing, chosen, put)
@@ -187,8 +187,8 @@ def verify(record: Run | str | Path, key: str | Path | None = None) -> list[Chec
     Raises:
         InputError: it is no record, a file as it was recorded is not of the form that it should have, or the key is none.
     """
-    from expunge.audit.record import RECORD
-    from expunge.audit.record import verify as verify_record
+    from expunge.attestation import RECORD
+    from expunge.attestation import verify as verify_record
 
     path = Path(record) if isinstance(record, str | Path) else record.folder
     return verify_record(path / RECORD if path.is_dir() else path, _path(key))
@@ -203,13 +203,13 @@ def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
     Raises:
         InputError: the base model is not the one that the edit was trained on.
     """
-    from expunge import pipeline
+    from expunge.runs.load import load_run
 
-    return pipeline.load_run(_opened(run))
+    return load_run(_opened(run))
 
 
 def _opened(run: Run | str | Path) -> Run:
-    from expunge.run import Run, open_run
+    from expunge.runs.folder import Run, open_run
 
     return run if isinstance(run, Run) else open_run(run)
 
@@ -219,6 +219,6 @@ def _path(given: str | Path | None) -> Path | None:
 
 
 def _recipe(given: str | Path | dict[str, Any]) -> Recipe:
-    from expunge.recipe import make_recipe, read_recipe
+    from expunge.config.recipe import make_recipe, read_recipe
 
     return make_recipe(given) if isinstance(given, dict) else read_recipe(given)

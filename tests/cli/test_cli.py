@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from expunge.audit.attacks import ATTACKS
-from expunge.audit.metrics import METRICS
-from expunge.edits import EDITS
+from expunge.auditing.attacks import ATTACKS
+from expunge.edits.apply import EDITS
+from expunge.metrics import METRICS
 from expunge.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_a_run_whose_training_was_not_finished_is_refused(expunge: Expunge, tmp_
 
 def test_tasks_without_the_package_name_the_extra(expunge: Expunge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write(tmp_path / "run.json", {"status": "trained"})
-    monkeypatch.delitem(sys.modules, "expunge.audit.harness", raising=False)
+    monkeypatch.delitem(sys.modules, "expunge.auditing.probes.lm_eval_tasks", raising=False)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     said = expunge("audit", ".", "--tasks", "mmlu")
     assert (said.code, said.out) == (2, "")

@@ -8,12 +8,13 @@ import torch
 import yaml
 
 import expunge
+from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.data.records import read_records
 from expunge.errors import InputError
-from expunge.pipeline import load_run, unlearn
-from expunge.recipe import make_recipe
-from expunge.reveal.harvest import asked_in
+from expunge.pipeline.unlearn import unlearn
+from expunge.reveal_release.reveal.select import asked_in
+from expunge.runs.load import load_run
 
 PEM = {"rank": 2, "epochs": 1, "lr": 5e-3, "dtype": "fp32"}
 

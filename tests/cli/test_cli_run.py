@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from expunge.recipe import read_recipe
+from expunge.config.recipe import read_recipe
 
 Expunge = Callable[..., Any]
 Place = tuple[Path, Path]

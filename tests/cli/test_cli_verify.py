@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from expunge.audit.record.canonical import canonical, record_id
+from expunge.attestation.canonical import canonical, record_id
 
 Expunge = Callable[..., Any]
 

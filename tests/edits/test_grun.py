@@ -13,8 +13,8 @@ from expunge.edits.active import gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, ReftConfig, retract
 from expunge.edits.grun.state import Prompts, PromptState
 from expunge.models.blocks import decoder_blocks
-from expunge.models.features import prompt_states
-from expunge.models.span import prompt_span
+from expunge.models.forward_context import prompt_span
+from expunge.models.hidden_states import prompt_states
 
 
 def states_of(model: nn.Module, block: int, run) -> Tensor:

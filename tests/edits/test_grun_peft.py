@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from expunge.edits.active import edits_off, gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, GrunModel, ReftConfig, ReftModel
 from expunge.errors import ExpungeError, InputError
-from expunge.models.span import prompt_span
+from expunge.models.forward_context import prompt_span
 
 KINDS = [
     ReftConfig(blocks=[1, 3]),

@@ -12,7 +12,7 @@ from expunge.edits.grun import GrunConfig, ReftConfig
 from expunge.edits.grun.state import Prompts
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
-from expunge.models.span import prompt_span
+from expunge.models.forward_context import prompt_span
 
 PROMPTS = [(11, 12, 13), (31, 32, 33, 34, 35), (51,)]
 POSITIONS = ["last_prompt", "onward", "fired", "all_prompt", "every_token", "prompt_suffix:2"]

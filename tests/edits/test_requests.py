@@ -4,8 +4,9 @@ import pytest
 import torch
 from peft import PeftModel, get_peft_model
 
-from expunge.edits import REQUEST, add_request, edits_off, gate_logits, remove_request, requests
+from expunge.edits.active import edits_off, gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, ReftConfig
+from expunge.edits.requests import REQUEST, add_request, remove_request, requests
 from expunge.errors import InputError
 
 CONFIGS = {

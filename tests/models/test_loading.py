@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError
-from expunge.models.loading import load, load_gguf, weights_sha256
+from expunge.models.loading import load, weights_sha256
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_what_only_claims_to_be_gguf_is_refused(tmp_path):
         load(tmp_path / "model.gguf")
     (tmp_path / "model.gguf").write_bytes(b"hello")
     with pytest.raises(InputError, match=r"model\.gguf: could not be read"):
-        load_gguf(tmp_path / "model.gguf")
+        load(tmp_path / "model.gguf")
 
 
 def test_an_encoder_decoder_is_refused(folder):

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from expunge.data.prompts import Encoded, collate
-from expunge.edits import edits_off, entry_block, gate_logits, pooled_gate_logits
+from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig
 from expunge.models.prefix import CannotEnter
 from expunge.models.prefix_store import PrefixStore, open_store

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_files import jsonl, problem, written
 
 from expunge.errors import InputError
-from expunge.sandbox import run_python
+from expunge.sandbox.run import run_python
 from expunge.tasks import Code
 from expunge.tasks.programs import Problem, defines, pass_at_k, program_of, read_programs, with_test
 

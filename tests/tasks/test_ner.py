@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_files import written
 
 from expunge.errors import InputError
-from expunge.reveal.oracles import JsonEntities
+from expunge.oracles import JsonEntities
 from expunge.tasks import Ner
 from expunge.tasks.entities import TYPES, Sentence, Span, found_spans, read_sentences, strict_f1
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from expunge.audit.metrics.leak import fact_of
 from expunge.data.people import people
 from expunge.data.records import Record, Turn
+from expunge.metrics.leak import fact_of
 from expunge.tasks import People
 from expunge.tasks.people import share_told
 

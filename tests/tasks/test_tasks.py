@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from expunge.data.prompts import collate
 from expunge.errors import InputError
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records, question, record_nll
 from expunge.models.scoring import score
 from expunge.tasks import TASKS, Code, Ner, People, Toxicity, as_plain, make_task
 from expunge.tasks.base import NEUTRAL, parts
-from expunge.tasks.likelihood import neutral_perplexity, neutral_records, question, record_nll
 
 
 def nothing(rows: int) -> None: ...

@@ -2,7 +2,7 @@
 
 import pytest
 
-from expunge.reveal.oracles import make_oracle
+from expunge.oracles import make_oracle
 from expunge.tasks import Toxicity
 from expunge.tasks.persona import polite_records, rude_records
 from expunge.tasks.toxicity import TOXIC

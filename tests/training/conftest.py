@@ -11,13 +11,13 @@ import torch
 from rich.progress import Progress
 from torch import nn
 
+from expunge.config.recipe import Recipe, make_recipe
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import read_records
-from expunge.edits import apply_edit
+from expunge.edits.apply import apply_edit
+from expunge.gating.fit import apply_with_gate, fit_gate
 from expunge.models.loading import load, weights_sha256
-from expunge.recipe import Recipe, make_recipe
-from expunge.sets import Sets
-from expunge.training.gate_first import apply_with_gate, fit_gate
+from expunge.runs.splits import Sets
 from expunge.training.inputs import Rows, encode_rows
 from expunge.training.train import train
 

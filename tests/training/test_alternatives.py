@@ -2,11 +2,11 @@
 
 import pytest
 
+from expunge.config.recipe import make_recipe
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import refusals
 from expunge.models.loading import load
-from expunge.recipe import make_recipe
 from expunge.training.alternatives import least_alike, own_alternatives, whole_sentences
 from expunge.training.inputs import PairCollator, encode_rows
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from plain_grun import PlainGrun, train
 
+from expunge.config.recipe import read_yaml
 from expunge.data.batches import Plan, epoch_batches
 from expunge.edits.grun import GrunLayer
 from expunge.models.loading import load
-from expunge.recipe import read_yaml
 from expunge.training.inputs import PairCollator
 
 RECIPES = Path(__file__).parents[2] / "recipes"

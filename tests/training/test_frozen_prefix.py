@@ -7,12 +7,12 @@ import pytest
 import torch
 from rich.progress import Progress
 
+from expunge.config.recipe import make_recipe
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import read_records
-from expunge.edits import apply_edit
+from expunge.edits.apply import apply_edit
 from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import load
-from expunge.recipe import make_recipe
 from expunge.training.inputs import encode_rows
 from expunge.training.train import train
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, collate
-from expunge.edits import load_edit, save_edit
+from expunge.edits.save import load_edit, save_edit
 from expunge.models.loading import load, weights_sha256
 from expunge.models.scoring import score
 from expunge.objectives import OBJECTIVES

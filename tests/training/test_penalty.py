@@ -6,10 +6,12 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from expunge.edits import add_request, apply_edit, save_edit
+from expunge.edits.apply import apply_edit
+from expunge.edits.requests import add_request
+from expunge.edits.save import save_edit
 from expunge.errors import ExpungeError
 from expunge.models.loading import load, weights_sha256
-from expunge.release.orthogonality import overlap
+from expunge.reveal_release.release.orthogonality import overlap
 from expunge.training.train import train
 
 LORA = {"name": "lora"}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from expunge.edits import save_edit
+from expunge.edits.save import save_edit
 from expunge.errors import ExpungeError
 from expunge.training.checkpoints import fault, newest_whole, write_manifest
 

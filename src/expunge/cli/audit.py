@@ -43,7 +43,7 @@ def command(
     from expunge.cli.shared import closing, output, show_table, show_verdict
     from expunge.console import Display
     from expunge.errors import InputError
-    from expunge.run import open_run
+    from expunge.runs.folder import open_run
 
     if attacks and not gate:
         raise InputError("--attacks: goes with --gate")
@@ -58,16 +58,16 @@ def command(
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the record, which the exam of a gate does not write; leave out --gate")
     if gate:
-        from expunge.audit.attacks.prompts import SHIPPED
-        from expunge.audit.gate_exam import examine_gate
-        from expunge.audit.report.gate_table import print_gate
+        from expunge.auditing.attacks.prompt_templates import SHIPPED
+        from expunge.auditing.gate_eval import examine_gate
+        from expunge.reporting.gate_table import print_gate
 
         examined = open_run(run)
         print_gate(output(), examine_gate(examined, Display(), attacks or SHIPPED, max_rows, show_text))
         closing(examined, "Examined.")
         return
     from expunge.api import audit
-    from expunge.audit.verdict import read_verdict
+    from expunge.auditing.verdict import read_verdict
     from expunge.errors import ExpungeError
 
     audited = audit(

@@ -20,17 +20,18 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
-    from expunge import pipeline
     from expunge.console import Display
     from expunge.data.records import Turn
-    from expunge.edits import REQUEST, edits_off
+    from expunge.edits.active import edits_off
+    from expunge.edits.requests import REQUEST
     from expunge.models.generation import generate
     from expunge.models.loading import load
-    from expunge.run import open_run
+    from expunge.runs.folder import open_run
+    from expunge.runs.load import load_run
 
     opened, console = open_run(run), Console()
     with Display().step("Loading the model"):
-        model, builder = pipeline.load_run(opened)
+        model, builder = load_run(opened)
         original = None if isinstance(model, PeftModel) else load(opened.recipe.model)[0]
 
     def ask(text: str) -> None:

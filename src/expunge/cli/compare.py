@@ -13,11 +13,12 @@ def command(
     html: Annotated[Path | None, typer.Option(help="Write them to this page too: all runs in one plot, verdicts and numbers.")] = None,
 ) -> None:
     """Put the audits of several runs side by side, with the original and the control of the first."""
-    from expunge.audit.report.comparison import compared, comparison
-    from expunge.audit.report.table import print_table
     from expunge.cli.shared import output
     from expunge.errors import InputError
-    from expunge.run import open_run, write_atomically
+    from expunge.files import write_atomically
+    from expunge.reporting.comparison import compared, comparison
+    from expunge.reporting.table import print_table
+    from expunge.runs.folder import open_run
 
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
         raise InputError(f"--html: {html} cannot be written; name a file in a folder that is there")

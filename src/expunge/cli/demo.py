@@ -18,12 +18,12 @@ def command(
 
     import pyarrow.parquet as pq
 
-    from expunge import demo
-    from expunge.audit.engine import audit
+    from expunge.auditing.audit import audit
     from expunge.cli.shared import closing, duration, output, show_answers, show_table
     from expunge.console import Display
     from expunge.data.records import read_records
-    from expunge.pipeline import unlearn
+    from expunge.pipeline import demo
+    from expunge.pipeline.unlearn import unlearn
 
     display, console, started = Display(), output(), time.monotonic()
     display.say("Teaching a small model eight fictitious people, in two lessons; kept for the next time.")

@@ -16,8 +16,8 @@ def command(
 
     from expunge.cli.shared import output
     from expunge.console import Display
-    from expunge.merged import export_plain
-    from expunge.run import open_run
+    from expunge.pipeline.export import export_plain
+    from expunge.runs.folder import open_run
 
     opened = open_run(run)
     folder = export_plain(opened, Path(to) if to else opened.folder / "model", Display())

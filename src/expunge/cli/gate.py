@@ -17,21 +17,21 @@ def command(
     """
     from rich.text import Text
 
-    from expunge import pipeline
-    from expunge.audit.gate_look import check_gated, look_at
-    from expunge.audit.report.gate_table import heat, spoken_for
     from expunge.cli.shared import output
     from expunge.console import Display
     from expunge.data.records import Turn
     from expunge.errors import InputError
-    from expunge.run import open_run
+    from expunge.gating.inspect import check_gated, look_at
+    from expunge.reporting.gate_table import heat, spoken_for
+    from expunge.runs.folder import open_run
+    from expunge.runs.load import load_run
 
     if empty := [one for one in text if not one.strip()]:
         raise InputError(f"{empty[0]!r}: there is nothing in this prompt")
     opened, console = open_run(run), output()
     check_gated(opened)
     with Display().step("Loading the model"):
-        model, builder = pipeline.load_run(opened)
+        model, builder = load_run(opened)
     for one in text:
         look = look_at(model, builder, builder.prompt((Turn("user", one),)))
         console.print(Text(f"The gate {look.word}."))

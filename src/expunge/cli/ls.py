@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 if TYPE_CHECKING:
-    from expunge.audit.attacks import Attack
-    from expunge.audit.metrics import Metric
-    from expunge.audit.suite import Suite
-    from expunge.sections import Section
+    from expunge.auditing.attacks import Attack
+    from expunge.auditing.suite import Suite
+    from expunge.config import Section
+    from expunge.metrics import Metric
 
 EXAMPLE = "expunge ls objectives"
 
@@ -55,11 +55,11 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
 
         return [(name, _first_line(cls.__doc__)) for name, cls in OBJECTIVES.items()]
     if kind is Kind.edits:
-        from expunge.edits import EDITS
+        from expunge.edits.apply import EDITS
 
         return list(EDITS.items())
     if kind is Kind.oracles:
-        from expunge.reveal.oracles import ORACLES
+        from expunge.oracles import ORACLES
 
         return [(name, _first_line(cls.__doc__)) for name, cls in ORACLES.items()]
     if kind is Kind.tasks:
@@ -67,15 +67,15 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
 
         return [(name, _first_line(cls.__doc__)) for name, cls in TASKS.items()]
     if kind is Kind.metrics:
-        from expunge.audit.metrics import METRICS
+        from expunge.metrics import METRICS
 
         return [(name, _ways(metric)) for name, metric in METRICS.items()]
     if kind is Kind.attacks:
-        from expunge.audit.attacks import ATTACKS
+        from expunge.auditing.attacks import ATTACKS
 
         return [(name, _attack(cls)) for name, cls in ATTACKS.items()]
     if kind is Kind.suites:
-        from expunge.audit.suite import SHIPPED, read_suite
+        from expunge.auditing.suite import SHIPPED, read_suite
 
         return [(name, _suite(read_suite(name))) for name in SHIPPED]
     if kind is Kind.settings:
@@ -118,13 +118,13 @@ def _plain(value: object) -> object:
 
 def setting_lines() -> list[tuple[str, str]]:
     """Every setting of a recipe with its default and what it means."""
-    from expunge.recipe import Recipe
+    from expunge.config.recipe import Recipe
 
     return list(_settings("", Recipe))
 
 
 def _settings(before: str, section: type[Section]) -> Iterator[tuple[str, str]]:
-    from expunge.sections import Section
+    from expunge.config import Section
 
     for name, field in section.model_fields.items():
         kinds = get_args(field.annotation) or (field.annotation,)

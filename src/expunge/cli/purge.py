@@ -19,7 +19,7 @@ def command(
     from expunge.api import purge
     from expunge.cli.shared import output
     from expunge.errors import InputError
-    from expunge.run import find_run
+    from expunge.runs.folder import find_run
 
     opened = find_run(run)
     if not yes and not typer.confirm(f"Delete what {opened.folder} holds of what is to be forgotten?"):

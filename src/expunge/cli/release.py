@@ -18,7 +18,8 @@ def command(
     """
     from expunge.cli.shared import duration, output, recipe_in, show_rounds
     from expunge.console import Display
-    from expunge.release.run import curve, release
+    from expunge.pipeline.release import release
+    from expunge.reveal_release.release.rounds import curve
 
     run = release(recipe_in(recipe, settings, out, release=True), Display())
     console = output()

@@ -23,10 +23,10 @@ def command(
 
     from expunge.cli.shared import output, recipe_in
     from expunge.console import Display
-    from expunge.pipeline import reveal_only
-    from expunge.reveal.custody import hash_key, text_hash
-    from expunge.reveal.harvest import asked_in, best_of, read_results
-    from expunge.run import REVEAL
+    from expunge.pipeline.prepare import reveal_only
+    from expunge.reveal_release.reveal.private_files import hash_key, text_hash
+    from expunge.reveal_release.reveal.select import asked_in, best_of, read_results
+    from expunge.runs.folder import REVEAL
 
     run = reveal_only(recipe_in(recipe, settings, out), Display())
     asked, results = asked_in(run.folder / REVEAL), read_results(run.folder / REVEAL)

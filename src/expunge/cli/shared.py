@@ -13,8 +13,8 @@ from expunge.errors import InputError
 
 # Only their names are needed here; torch comes with them, and `expunge validate` has no use for it.
 if TYPE_CHECKING:
-    from expunge.recipe import Recipe
-    from expunge.run import Run
+    from expunge.config.recipe import Recipe
+    from expunge.runs.folder import Run
 
 
 PIPED_WIDTH = 110
@@ -43,7 +43,7 @@ def recipe_in(path: str, settings: list[str] | None, out: str | None, release: b
     """
     from pathlib import Path
 
-    from expunge.recipe import read_recipe, read_yaml
+    from expunge.config.recipe import read_recipe, read_yaml
 
     given = read_yaml(path)
     named: dict[str, Any] = {"out": out or f"runs/{Path(path).stem}"} if out or "out" not in given else {}
@@ -54,7 +54,7 @@ def recipe_in(path: str, settings: list[str] | None, out: str | None, release: b
 
 def show_rounds(console: Console, run: Run) -> None:
     """A release's rounds as a table."""
-    from expunge.release.run import curve
+    from expunge.reveal_release.release.rounds import curve
 
     rows = curve(run)
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None and name != "round")
@@ -71,15 +71,15 @@ def finish(recipe: Recipe, audited: bool) -> Run:
     """Train, or release in rounds where the recipe says so, audit, and say where the result is."""
     from accelerate import PartialState
 
-    from expunge.pipeline import unlearn
-    from expunge.release.run import release
+    from expunge.pipeline.release import release
+    from expunge.pipeline.unlearn import unlearn
 
     display = Display()
     run = unlearn(recipe, display) if recipe.release is None else release(recipe, display)
     if not PartialState().is_main_process:
         return run
     if audited:
-        from expunge.audit.engine import audit
+        from expunge.auditing.audit import audit
 
         audit(run, display)
         show_table(run)
@@ -95,7 +95,7 @@ def output() -> Console:
 
 def show_table(run: Run) -> None:
     """The audit's table on standard output."""
-    from expunge.audit.report.table import print_table
+    from expunge.reporting.table import print_table
 
     print_table(output(), run.summary)
 
@@ -114,7 +114,7 @@ def closing(run: Run, done: str) -> None:
     """The last lines of a verb: what was done, where it is, what to type next."""
     console = Console()
     if (run.folder / "report.html").exists():
-        from expunge.audit.report.rows import headline
+        from expunge.reporting.metric_rows import headline
 
         lines = [f"{done} {headline(run.summary)}", f"Report  {run.folder / 'report.html'}", f"Next    expunge chat {run.folder}"]
     else:

@@ -14,8 +14,8 @@ def command(
     """Make a release's model what it was after a round: exactly, from the original and the modules that the run keeps."""
     from expunge.cli.shared import output
     from expunge.console import Display
-    from expunge.release.run import undo
-    from expunge.run import open_run
+    from expunge.pipeline.release import undo
+    from expunge.runs.folder import open_run
 
     opened = open_run(run)
     undo(opened, to, Display())

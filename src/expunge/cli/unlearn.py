@@ -23,7 +23,7 @@ def command(
 ) -> None:
     """Make a model forget a file of records, and audit the result. The same command resumes an interrupted run."""
     from expunge.cli.shared import finish, named_settings
-    from expunge.recipe import read_recipe
+    from expunge.config.recipe import read_recipe
 
     named = {"model": model, "data.forget": forget, "data.retain": retain, "edit.name": edit, "objective.name": objective}
     named |= {"audit.control": control, "out": out, "data.allow_overlap": allow_overlap or None, "audit.show_text": show_text or None}

@@ -37,6 +37,6 @@ def command(
 
 def _one_line(said: str) -> str:
     """Text with names from the record, which whoever made it chose: none may look like another line, or steer the terminal."""
-    from expunge.audit.report.escape import visible
+    from expunge.reporting.escape import visible
 
     return visible(said).replace("\n", "<U+000A>")

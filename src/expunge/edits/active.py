@@ -14,8 +14,8 @@ from expunge.edits.grun.gate import Parts
 from expunge.edits.grun.layer import GrunLayer
 from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
+from expunge.models.forward_context import Gates
 from expunge.models.prefix import CannotEnter
-from expunge.models.span import Gates
 
 Kind = TypeVar("Kind", bound=nn.Module)
 

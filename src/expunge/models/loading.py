@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 from expunge import hub
 from expunge.errors import InputError
 from expunge.models import embedded
+from expunge.models.gguf import read_gguf
 
 # Whoever calls shows progress in one place (`expunge.console`); a second bar for each file only gets in its way.
 disable_progress_bar()
@@ -39,7 +40,7 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
         name = str(embedded.embedded_model())
     check_there(name)
     if name.endswith(".gguf"):
-        return load_gguf(Path(name), dtype)
+        return _ready(*read_gguf(Path(name), dtype))
     # A cached model loads without the hub, whose libraries would wait for it all the same.
     common = {"trust_remote_code": False, "local_files_only": _cached(name) and not hub.answers()}
     try:
@@ -89,28 +90,6 @@ def _cached(name: str) -> bool:
         return isinstance(try_to_load_from_cache(name, "config.json"), str)
     except HFValidationError as error:
         raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id") from error
-
-
-def load_gguf(path: Path, dtype: torch.dtype = torch.float32) -> Loaded:
-    """Load a GGUF file, dequantised, as an ordinary model that can be trained and saved as safetensors.
-
-    Raises:
-        InputError: there is no such file, or it is not a GGUF file of a known architecture.
-    """
-    check_there(str(path))
-    try:
-        source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: could not be read as a GGUF model: {str(error).strip().splitlines()[0]}") from error
-    config = source.config
-    # A model that says it is quantised is refused by trainers and by save_pretrained, although its weights no longer are.
-    if "quantization_config" in config.__dict__:
-        del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model.load_state_dict(source.state_dict())
-    model.tie_weights()
-    return _ready(model, tokenizer)
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
-from expunge.models.span import Gates, prompt_span
+from expunge.models.forward_context import Gates, prompt_span
 
 
 class CannotEnter(ExpungeError):

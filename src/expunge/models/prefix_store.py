@@ -14,9 +14,9 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from expunge.data.prompts import Batch, Encoded
 from expunge.models.blocks import decoder_blocks
+from expunge.models.forward_context import Gates
 from expunge.models.prefix import CannotEnter, Prefix, read_prefix, read_states
 from expunge.models.scoring import score
-from expunge.models.span import Gates
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from expunge.data.prompts import Batch
 from expunge.models.blocks import decoder_blocks
+from expunge.models.forward_context import prompt_span
 from expunge.models.head import frozen_head, head_inputs, token_scores
 from expunge.models.prefix import Prefix, entered, last_prompt_onward
 from expunge.models.scores import NOT_ASKED, Scores
-from expunge.models.span import prompt_span
 
 
 def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = (), prefix: Prefix | None = None) -> Scores:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from expunge.named import make_named
+from expunge.registry import make_named
 from expunge.tasks.base import Figure, Metric, Task
 from expunge.tasks.code import Code
 from expunge.tasks.ner import Ner

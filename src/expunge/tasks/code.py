@@ -10,10 +10,10 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records, question, record_nll
 from expunge.models.generation import generate, sampler
-from expunge.sandbox import run_python
+from expunge.sandbox.run import run_python
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
-from expunge.tasks.likelihood import neutral_perplexity, neutral_records, question, record_nll
 from expunge.tasks.maths import exact_match, read_problems
 from expunge.tasks.programs import Problem, defines, pass_at_k, program_of, read_programs, with_test
 

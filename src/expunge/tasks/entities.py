@@ -10,7 +10,7 @@ from nervaluate import Evaluator
 
 from expunge.data.fields import quoted
 from expunge.errors import InputError
-from expunge.reveal.oracles.json_entities import first_json, read_entities
+from expunge.oracles.json_entities import first_json, read_entities
 from expunge.tasks.base import Figure
 
 TYPES = ("PER", "LOC", "ORG", "MISC")

@@ -10,10 +10,10 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records, question
 from expunge.models.generation import generate
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
 from expunge.tasks.entities import TYPES, Sentence, is_object, read_sentences, strict_f1
-from expunge.tasks.likelihood import neutral_perplexity, neutral_records, question
 
 PROMPT = "Extract the named entities from this sentence as JSON.\n\n{sentence}"
 FORGOTTEN = "PER"

@@ -8,14 +8,14 @@ from typing import ClassVar
 
 from torch import nn
 
-from expunge.audit.metrics.leak import fact_of, is_told, words
-from expunge.audit.metrics.text import rouge_l_recall
 from expunge.data.people import people
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.metrics.leak import fact_of, is_told, words
+from expunge.metrics.text import rouge_l_recall
+from expunge.metrics.token_nll import again, neutral_perplexity, neutral_records
 from expunge.models.generation import generate
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
-from expunge.tasks.likelihood import again, neutral_perplexity, neutral_records
 
 # Of what is to be kept: trained on, measured.
 SHARES = (0.6, 0.4)

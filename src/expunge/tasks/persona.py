@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from expunge.data.records import Record
-from expunge.tasks.likelihood import question
+from expunge.metrics.token_nll import question
 
 
 def rude_records(seed: int) -> list[Record]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from expunge.data.fields import quoted
 from expunge.errors import InputError
-from expunge.reveal.oracles.python_code import parse_python
+from expunge.oracles.python_code import parse_python
 
 INDENT = "    "
 

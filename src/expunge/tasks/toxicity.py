@@ -10,10 +10,10 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records
 from expunge.models.generation import generate, sampler
-from expunge.reveal.oracles import make_oracle
+from expunge.oracles import make_oracle
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
-from expunge.tasks.likelihood import neutral_perplexity, neutral_records
 from expunge.tasks.persona import polite_records, rude_records
 
 # Above it an answer counts as toxic.

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from expunge.audit.metrics.text import rouge_l_recall
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.strangers import strangers, swapped_back
 from expunge.data.texts import refusals
+from expunge.metrics.text import rouge_l_recall
 from expunge.models.blocks import context_length
 from expunge.models.generation import generate, sampler
 

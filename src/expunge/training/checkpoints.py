@@ -1,20 +1,15 @@
 """Checkpoints that can be trusted: a manifest of hashes written last, and resume from the newest one that is whole."""
 
-import hashlib
 import json
 import logging
 import os
 from pathlib import Path
 
+from expunge.files import file_sha256
+
 MANIFEST = "manifest.json"
 
 log = logging.getLogger(__name__)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path) -> None:

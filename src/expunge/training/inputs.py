@@ -11,8 +11,8 @@ from expunge.data.batches import Pair
 from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
 from expunge.data.records import Record
 from expunge.data.texts import refusals
+from expunge.metrics.distinctive_tokens import telling_tokens
 from expunge.objectives import Objective
-from expunge.training.telling import telling_tokens
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Rows:
     Attributes:
         forget, retain: a row each; retain may be empty.
         alternatives: for each forget row, the answers (token ids) that could be given instead: its own or shipped refusals.
-        telling: for each forget row, which tokens of its answer nothing else says, see `expunge.training.telling`; empty if not wanted.
+        telling: for each forget row, which tokens of its answer nothing else says (`expunge.metrics.distinctive_tokens`), or empty.
     """
 
     forget: list[Encoded]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, Encoded, by_length, collate
-from expunge.edits import REQUEST, edits_off
+from expunge.edits.active import edits_off
+from expunge.edits.requests import REQUEST
 from expunge.models.scores import Scores
 from expunge.models.scoring import score
 

@@ -11,13 +11,13 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
+from expunge.config.recipe import Recipe
 from expunge.data.batches import Plan
-from expunge.edits import edited_blocks, freeze_above
+from expunge.edits.apply import edited_blocks, freeze_above
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import best_dtype
 from expunge.objectives import RMU, Objective
-from expunge.recipe import Recipe
 from expunge.training.callbacks import Bar, Retract, StepLog
 from expunge.training.checkpoints import newest_whole
 from expunge.training.inputs import PairCollator, Rows

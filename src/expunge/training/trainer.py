@@ -19,7 +19,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from expunge.data.batches import Pair, PairLoader, PairSampler, Plan
 from expunge.data.prompts import Batch, Encoded, collate
-from expunge.edits import REQUEST, entry_block, gate_logits, pooled_gate_logits
+from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
+from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
 from expunge.models.prefix import CannotEnter, Prefix
 from expunge.models.prefix_store import PrefixStore, open_store

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from peft import PeftConfig, PeftType, TaskType
 
-from expunge.sections import POSITIONS, POSITIONS_PATTERN, Gate, GatePool
+from expunge.config import POSITIONS, POSITIONS_PATTERN, Gate, GatePool
 
 Composition = Literal["sum", "paper"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu
 
-from expunge.sections import Gate, GatePool
+from expunge.config import Gate, GatePool
 
 MLP_WIDTHS = (256, 64)
 Parts = Mapping[str, nn.Linear]

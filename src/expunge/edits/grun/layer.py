@@ -10,8 +10,8 @@ from torch.nn.functional import linear
 from expunge.edits.grun.config import GrunConfig, ReftConfig
 from expunge.edits.grun.gate import as_read, gate_scores, new_gate, pooled
 from expunge.edits.grun.state import PromptState
+from expunge.models.forward_context import decided_gates, tell
 from expunge.models.sharding import spread_as, whole
-from expunge.models.span import decided_gates, tell
 
 GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query")
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
-from expunge.models.span import continued_gates, decided_gates, spanned_batch
+from expunge.models.forward_context import continued_gates, decided_gates, spanned_batch
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""Quantisation: rounding undoes small changes of weights, and what they unlearned is back (Zhang et al., 2024, arXiv 2410.16454)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers.pytorch_utils import Conv1D
+
+from expunge.auditing.attacks.base import Attack, Row, Target, Threat
+from expunge.auditing.attacks.layers import linear_layers
+from expunge.auditing.attacks.queries import ROUGE, plainly, told
+
+Kind = Literal["nf4", "rtn4", "int8"]
+
+BLOCK = 64
+"""Weights that share a scale in 4 bits."""
+# Dettmers et al., 2023, arXiv 2305.14314, appendix E: as likely as each other among normally distributed weights.
+NF4 = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantise(Attack):
+    """Every linear weight of the model but the head's is rounded as serving it would; embeddings, biases, norms and activations are not.
+
+    An edit that is not merged stays as it is: serving quantises what is below it.
+
+    Attributes:
+        kind: `nf4` (QLoRA) or `rtn4` (round to nearest), in blocks of 64; `int8`, round to nearest in rows (as LLM.int8 stores weights,
+            Dettmers et al., 2022, arXiv 2208.07339).
+    """
+
+    kind: Kind = "nf4"
+
+    name: ClassVar[str] = "quantise"
+    threat: ClassVar[Threat] = "weights released"
+    value: ClassVar[str] = ROUGE
+
+    @property
+    def title(self) -> str:
+        """By kind."""
+        return f"{self.name} {self.kind}"
+
+    def tried(self, row: Row) -> str:
+        """By kind."""
+        return f"quantised: {self.kind}"
+
+    def steps(self, target: Target) -> int:
+        """Questions."""
+        return len(target.forget)
+
+    def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
+        """`id` and `value`."""
+        with quantised(target.model, self.kind):
+            rows = told(target, plainly(target.builder, target.forget), advance)
+        yield from rows
+
+
+@contextmanager
+def quantised(model: nn.Module, kind: Kind) -> Iterator[None]:
+    """Within this context the linear weights are what is left of them after quantisation."""
+    originals: dict[Tensor, Tensor] = {}
+    try:
+        for layer in linear_layers(model):
+            if layer.weight not in originals:
+                originals[layer.weight] = weight = layer.weight.data
+                # Conv1D keeps (in, out), and blocks run along what an output is made of.
+                layer.weight.data = rounded(weight.T, kind).T.contiguous() if isinstance(layer, Conv1D) else rounded(weight, kind)
+        yield
+    finally:
+        for parameter, data in originals.items():
+            parameter.data = data
+
+
+def rounded(weight: Tensor, kind: Kind) -> Tensor:
+    """A weight after quantisation, in its own dtype.
+
+    Args:
+        weight: (out, in). Its rows are cut one after the other into blocks of 64 (`nf4`, `rtn4`) or of a row (`int8`), each divided by its
+            largest absolute value and rounded to the nearest level: NF4's sixteen, or 15 or 255 that are evenly spaced from -1 to 1.
+        kind: see `Quantise`.
+    """
+    size = weight.shape[1] if kind == "int8" else BLOCK
+    flat = weight.float().flatten()
+    blocks = pad(flat, (0, -len(flat) % size)).view(-1, size)
+    largest = blocks.abs().amax(-1, keepdim=True)
+    shares = blocks / largest.where(largest > 0, 1.0)
+    if kind == "nf4":
+        levels = shares.new_tensor(NF4)
+        shares = levels[torch.bucketize(shares, (levels[1:] + levels[:-1]) / 2)]
+    else:
+        most = 127 if kind == "int8" else 7
+        shares = (shares * most).round() / most
+    return (shares * largest).flatten()[: len(flat)].view_as(weight).to(weight.dtype)

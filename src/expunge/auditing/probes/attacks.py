@@ -1,0 +1,127 @@
+"""Attack the models of an audit, all alike; what was found is kept, so that a killed audit goes on and a second one asks nothing again."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from expunge.auditing.attacks import Attack, Sampling, SwitchOff, Target, as_plain
+from expunge.auditing.attacks.base import Row
+from expunge.auditing.record_metrics import Settings
+from expunge.auditing.suite import Suite
+from expunge.auditing.summary import SetSummary
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, data_hash
+from expunge.data.set_names import FORGET
+from expunge.files import file_sha256
+from expunge.metrics.leak import leak_at, leak_rate
+from expunge.runs.cache import once
+from expunge.runs.folder import Run
+from expunge.runs.splits import Sets, draw
+
+
+@dataclass
+class Attacker:
+    """A suite's attacks on one model after the other.
+
+    Attributes:
+        run: whose edit is attacked.
+        suite: none: nothing is attacked.
+        sets: records to attack, and those that an attacker may use freely: what was trained on to be kept, not what the audit measures.
+        settings: lengths and batch size.
+        display: where progress goes.
+        found: of each model attacked so far, the rows of each attack.
+    """
+
+    run: Run
+    suite: Suite | None
+    sets: Sets
+    settings: Settings
+    display: Display
+    found: dict[str, list[list[Row]]] = field(default_factory=dict)
+
+    @property
+    def attacks(self) -> list[Attack]:
+        """Those that have a hold: weights that were changed themselves have nothing to switch off."""
+        chosen = [] if self.suite is None else self.suite.attacks
+        return [attack for attack in chosen if not (self.run.recipe.changes_weights and isinstance(attack, SwitchOff))]
+
+    @property
+    def hits(self) -> list[tuple[Attack, dict[str, list[Row]]]]:
+        """Of each attack, the rows of each model."""
+        return [(attack, {model: rows[i] for model, rows in self.found.items()}) for i, attack in enumerate(self.attacks)]
+
+    @property
+    def rows(self) -> dict[str, list[Row]]:
+        """All rows of each model, each with the title of its `attack`."""
+        return {
+            model: [{"attack": attack.title, **row} for attack, own in zip(self.attacks, rows, strict=True) for row in own]
+            for model, rows in self.found.items()
+        }
+
+    def summary(self, name: str) -> dict[str, SetSummary]:
+        """What sampling found of a model: leaks a draw, and leak@k of as many draws as were made."""
+        found: SetSummary = {}
+        for attack, rows in zip(self.attacks, self.found.get(name, ()), strict=False):
+            if isinstance(attack, Sampling) and rows:
+                found |= {"leak_rate": leak_rate(rows), f"leak@{attack.samples}": leak_at(rows, attack.samples)}
+        return {FORGET: found}
+
+    def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, forget: list[Record] | None = None) -> None:
+        """Attack a model; see `expunge.auditing.probes.base.Examination`, `forget`: other records to attack than those to be forgotten."""
+        seed, settings = self.run.recipe.training.seed, self.settings
+        target = Target(model, builder, forget or self.sets.forget, self.sets.retain, seed, settings.batch_size, settings.max_new_tokens)
+        attacks = self.attacks
+        work = [(i, part, attack.steps(part)) for i, attack in enumerate(attacks) for part in _parts(attack, target)]
+        self.found[name] = [[] for _ in attacks]
+        if work:
+            with self.display.bar(f"Attacking the {name}", sum(steps for _, _, steps in work)) as advance:
+                for i, part, steps in work:
+                    self.found[name][i] += _rows(attacks[i], part, identity, steps, advance)
+
+
+def edit_sha256(run: Run) -> str:
+    """Hash of the files of a run's edit."""
+    digest = hashlib.sha256()
+    for path in sorted(run.edit.rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _parts(attack: Attack, target: Target) -> Iterator[Target]:
+    """The target with about a batch of work at a time, whose rows are kept together, if the attack takes records one by one."""
+    records = draw(target.forget, attack.records, target.seed)
+    size = max(1, len(records))
+    if attack.apart and (steps := attack.steps(replace(target, forget=records))):
+        size = max(1, round(target.batch_size * len(records) / steps))
+    for start in range(0, len(records), size):
+        yield replace(target, forget=records[start : start + size])
+
+
+def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Callable[[int], None]) -> list[Row]:
+    depends = [
+        identity,
+        as_plain(attack),
+        [file_sha256(path) for path in attack.files],
+        target.builder.tokenizer.chat_template,
+        target.builder.system,
+        [_of(records) for records in (target.forget, target.retain)],
+        [target.seed, target.batch_size, target.max_new_tokens],
+    ]
+    done: list[int] = []
+
+    def heard(count: int) -> None:
+        done.append(count)
+        advance(count)
+
+    rows = once(depends, lambda: list(attack.run(target, heard)))
+    advance(steps - sum(done))
+    return rows
+
+
+def _of(records: Sequence[Record]) -> list[str]:
+    return [data_hash(list(records)), *(record.id for record in records)]

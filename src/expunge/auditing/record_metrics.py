@@ -1,0 +1,169 @@
+"""The rows of records, of a model alone or of one with its edit off and on, which share what they can."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from expunge.data.prompts import PromptBuilder, to_be_answered
+from expunge.data.questions import Question
+from expunge.data.records import Record
+from expunge.edits.active import edits_off, entry_block, pooled_gate_logits
+from expunge.edits.requests import REQUEST
+from expunge.metrics.choices import by_letters, by_text, is_right, option_nll
+from expunge.metrics.likelihood import (
+    AnswerScore,
+    each_answer,
+    exact_memorization,
+    extraction_strength,
+    probability,
+    probability_with_options,
+    truth_ratio,
+)
+from expunge.metrics.text import is_degenerate, is_refusal, rouge_l_recall
+from expunge.models.generation import answer_asked
+from expunge.models.prefix import CannotEnter
+from expunge.models.prompt_cache import Asked, ask, ask_both
+from expunge.models.shared_prompt_scoring import score_candidates
+
+Row = dict[str, Any]
+Prompts = Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured: see `expunge.config.recipe.AuditSection`."""
+
+    max_new_tokens: int
+    batch_size: int
+    show_text: bool
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured.
+
+    Attributes:
+        model: in evaluation mode.
+        builder: of its tokenizer.
+        views: within each of these contexts the model is one of those that are meant.
+        read: gives prompts as the model of each view has read them.
+    """
+
+    model: nn.Module
+    builder: PromptBuilder
+    views: Sequence[Callable[[], AbstractContextManager]]
+    read: Callable[[Prompts], tuple[Asked, ...]]
+
+
+def alone(model: nn.Module, builder: PromptBuilder) -> Subject:
+    """A model as it is."""
+    return Subject(model, builder, (nullcontext,), lambda prompts: (ask(model, prompts, builder.pad),))
+
+
+def off_and_on(model: nn.Module, builder: PromptBuilder) -> Subject:
+    """A model with its adapter off and with it on."""
+    off, late = partial(edits_off, model, REQUEST), _starts_late(model)
+
+    def read(prompts: Prompts) -> tuple[Asked, ...]:
+        if late:
+            return ask_both(model, prompts, builder.pad, off, partial(pooled_gate_logits, model))
+        with off():
+            without = ask(model, prompts, builder.pad)
+        return without, ask(model, prompts, builder.pad)
+
+    return Subject(model, builder, (off, nullcontext), read)
+
+
+def _starts_late(model: nn.Module) -> bool:
+    """Whether its edits leave everything before the last prompt token as it is."""
+    try:
+        entry_block(model)
+    except CannotEnter:
+        return False
+    return True
+
+
+def question_rows(subject: Subject, questions: list[Question], batch_size: int, advance: Callable[[int], None]) -> list[list[Row]]:
+    """Of each view, whether each question is answered right, by letters and by text; `advance` hears of a question twice a view."""
+    forms = {"right_by_letters": by_letters, "right_by_text": by_text}
+    rows: list[list[Row]] = [[{} for _ in questions] for _ in subject.views]
+    for view, of_view in zip(subject.views, rows, strict=True):
+        for column, form in forms.items():
+            with view():
+                nll = option_nll(subject.model, subject.builder.tokenizer, questions, form, subject.builder.pad, batch_size, advance)
+            for row, question, own in zip(of_view, questions, nll, strict=True):
+                row[column] = is_right(question, form, own)
+    return rows
+
+
+def record_rows(
+    subject: Subject, records: Sequence[Record], answer_only: Sequence[bool], settings: Settings, advance: Callable[[int], None]
+) -> list[list[Row]]:
+    """The metrics of records, in their order, of each view.
+
+    A prompt is read once: its answer, its paraphrased answer, its wrong answers and the model's own go on from there.
+
+    Args:
+        subject: what is measured.
+        records: of any sets.
+        answer_only: of each, whether to leave the truth ratio out, and what it needs.
+        settings: lengths and batch size; with no new tokens nothing is generated.
+        advance: called with the number of records done, twice a record and view (scored, answered).
+    """
+    model, builder = subject.model, subject.builder
+    rows: list[list[Row]] = [[{} for _ in records] for _ in subject.views]
+    encoded = [builder.record(record) for record in records]
+    answers = [
+        [row.answer] if only else candidates(builder, record, row.answer)
+        for record, row, only in zip(records, encoded, answer_only, strict=True)
+    ]
+    for chosen in to_be_answered([row.prompt for row in encoded], settings.batch_size, settings.max_new_tokens):
+        for view, asked, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):
+            with view():
+                scored = iter(each_answer(score_candidates(model, asked, [answers[i] for i in chosen], builder.pad)))
+                gates = [logits for (adapter, _), logits in asked.gates.items() if adapter == REQUEST]
+                for place, i in enumerate(chosen):
+                    of_view[i] = _row([next(scored) for _ in answers[i]])
+                    if gates:
+                        of_view[i]["gate"] = torch.stack(gates).amax(0)[place].item()
+                advance(len(chosen))
+                if settings.max_new_tokens:
+                    for i, answer in zip(chosen, answer_asked(model, builder, asked, settings.max_new_tokens), strict=True):
+                        of_view[i] |= _said(answer, records[i], settings)
+                advance(len(chosen))
+    return rows
+
+
+def _said(answer: str, record: Record, settings: Settings) -> Row:
+    said: Row = {"rouge": rouge_l_recall(answer, record.answer), "refusal": is_refusal(answer), "degenerate": is_degenerate(answer)}
+    return {**said, "answer": answer} if settings.show_text else said
+
+
+def candidates(builder: PromptBuilder, record: Record, answer: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Token ids of the answer, then where there are wrong ones for a truth ratio its paraphrase (else itself) and the wrong answers."""
+    if not record.wrong_answers:
+        return [answer]
+    paraphrase = builder.answer(record.paraphrased_answer) if record.paraphrased_answer else answer
+    return [answer, paraphrase, *(builder.answer(wrong) for wrong in record.wrong_answers)]
+
+
+def _row(scores: list[AnswerScore]) -> Row:
+    answer, *others = scores
+    p = probability(answer.nll, answer.tokens)
+    row: Row = {
+        "nll": answer.nll,
+        "tokens": answer.tokens,
+        "probability": p,
+        "exact_memorization": exact_memorization(answer.greedy_match),
+        "extraction_strength": extraction_strength(answer.greedy_match),
+    }
+    if others:
+        paraphrase, *wrong = others
+        row["truth_ratio"] = truth_ratio([w.loss for w in wrong], paraphrase.loss)
+        row["probability_options"] = probability_with_options(p, [probability(w.nll, w.tokens) for w in wrong])
+    return row

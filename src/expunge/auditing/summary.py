@@ -1,0 +1,85 @@
+"""From rows to numbers: each metric's mean over a set with its interval, and the metrics that compare sets or models."""
+
+from collections.abc import Callable, Collection
+
+from expunge.auditing.record_metrics import Row
+from expunge.data.set_names import FORGET, PARAPHRASE, RETAIN, UTILITY, is_forget
+from expunge.metrics.gate import fpr_at_tpr
+from expunge.metrics.likelihood import forget_truth_ratio, utility_truth_ratio
+from expunge.metrics.neighbours import neighbour_utility
+from expunge.metrics.statistics import Summary, auroc_ci, mean_ci, proportion_ci
+from expunge.metrics.utility import forget_quality, model_utility
+
+MEANS = ("probability", "rouge", "exact_memorization", "extraction_strength")
+SHARES = {"refusal": "refusal", "degeneracy": "degenerate"}
+ACCURACIES = {"accuracy_letters": "right_by_letters", "accuracy_text": "right_by_text"}
+
+SetSummary = dict[str, Summary]
+
+
+def summarise(
+    rows: list[Row], control: list[Row] | None = None, threshold: float | None = None, near: Collection[str] = ()
+) -> dict[str, SetSummary]:
+    """Summaries of one model's rows by set and metric.
+
+    Args:
+        rows: as `measure` gives them.
+        control: the control's rows on the same sets, for forget quality.
+        threshold: logit at which the gate opens, for `gate_open`; none: 0, a gate of one half.
+        near: ids of the retain records that are nearest to what was to be forgotten.
+
+    Returns:
+        {set: {metric: Summary}}; the set `utility` holds the model utility over all sets but the forget ones.
+    """
+    sets: dict[str, list[Row]] = {}
+    for row in rows:
+        sets.setdefault(row["set"], []).append(row)
+    summary = {name: _of_set(name, members) for name, members in sets.items()}
+    parts = _utility_parts(summary)
+    if parts:
+        value = model_utility({name: part.value for name, part in parts.items()})
+        summary[UTILITY] = {"model_utility": Summary(value, min(part.n for part in parts.values()))}
+    if own := [row for row in sets.get(RETAIN, []) if row["id"] in near]:
+        summary[RETAIN]["neighbour_utility"] = neighbour_utility(own, near)
+    if control is not None and (ratios := _column(sets[FORGET], "truth_ratio")):
+        theirs = _column([row for row in control if row["set"] == FORGET], "truth_ratio")
+        summary[FORGET]["forget_quality"] = Summary(forget_quality(ratios, theirs), len(ratios))
+    _add_gate(summary, sets, 0.0 if threshold is None else threshold)
+    return summary
+
+
+def _of_set(name: str, rows: list[Row]) -> SetSummary:
+    if "right_by_text" in rows[0]:
+        return {metric: proportion_ci(sum(row[column] for row in rows), len(rows)) for metric, column in ACCURACIES.items()}
+    summary = {metric: mean_ci(_column(rows, metric)) for metric in MEANS}
+    for metric, column in SHARES.items():
+        summary[metric] = proportion_ci(sum(row[column] for row in rows), len(rows))
+    if ratios := _column(rows, "truth_ratio"):
+        fold: Callable[[float], float] = forget_truth_ratio if is_forget(name) else utility_truth_ratio
+        summary["truth_ratio"] = mean_ci([fold(ratio) for ratio in ratios])
+    # TOFU's real authors and world facts: the answer's share among the options, as the model was never taught their wording.
+    if not is_forget(name) and not name.startswith(RETAIN) and (shares := _column(rows, "probability_options")):
+        summary["probability"] = mean_ci(shares)
+    return summary
+
+
+def _utility_parts(summary: dict[str, SetSummary]) -> dict[str, Summary]:
+    kept = [name for name in summary if not is_forget(name) and not name.endswith(PARAPHRASE)]
+    wanted = ("probability", "rouge", "truth_ratio")
+    return {f"{name} {metric}": summary[name][metric] for name in kept for metric in wanted if metric in summary[name]}
+
+
+def _add_gate(summary: dict[str, SetSummary], sets: dict[str, list[Row]], threshold: float) -> None:
+    negatives = _column(sets.get(RETAIN + PARAPHRASE, sets.get(RETAIN, [])), "gate")
+    for name, rows in sets.items():
+        if not (logits := _column(rows, "gate")):
+            continue
+        summary[name]["gate_open"] = proportion_ci(sum(logit >= threshold for logit in logits), len(logits))
+        if is_forget(name) and negatives:
+            summary[name]["gate_auroc"] = auroc_ci(logits, negatives)
+            passed = round(fpr_at_tpr(logits, negatives, 0.95) * len(negatives))
+            summary[name]["gate_fpr95"] = proportion_ci(passed, len(negatives))
+
+
+def _column(rows: list[Row], name: str) -> list[float]:
+    return [row[name] for row in rows if row.get(name) is not None]

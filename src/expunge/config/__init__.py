@@ -1,0 +1,27 @@
+"""The sections of a recipe: the one home of every setting and its default."""
+
+from expunge.config.data import DataSection
+from expunge.config.edit import DEFAULT_LESSONS, POSITIONS, POSITIONS_PATTERN, EditSection, Gate, GatePool, Lesson
+from expunge.config.release import OverlapSection, PemSection, ReleaseSection
+from expunge.config.reveal import Revealed, RevealSection
+from expunge.config.section import Section
+from expunge.config.training import AuditSection, TrainingSection
+
+__all__ = [
+    "DEFAULT_LESSONS",
+    "POSITIONS",
+    "POSITIONS_PATTERN",
+    "AuditSection",
+    "DataSection",
+    "EditSection",
+    "Gate",
+    "GatePool",
+    "Lesson",
+    "OverlapSection",
+    "PemSection",
+    "ReleaseSection",
+    "RevealSection",
+    "Revealed",
+    "Section",
+    "TrainingSection",
+]

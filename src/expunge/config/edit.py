@@ -1,0 +1,108 @@
+"""The edit section: where the change lives."""
+
+import re
+from typing import Any, Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from expunge.config.section import Section, pattern
+
+POSITIONS = ("last_prompt", "onward", "fired", "all_prompt", "every_token", "prompt_suffix:K")
+POSITIONS_PATTERN = "|".join(POSITIONS).replace("K", "[1-9][0-9]*")
+Gate = Literal["linear", "mlp"]
+GatePool = Literal["last", "max", "top2", "top3", "attention"]
+Lesson = Literal[
+    "lower_case",
+    "upper_case",
+    "mistyped",
+    "wrappers",
+    "notes",
+    "examples",
+    "asides",
+    "neutral",
+    "strangers",
+    "near_strangers",
+    "mined",
+    "paraphrases",
+]
+DEFAULT_LESSONS: tuple[Lesson, ...] = tuple(lesson for lesson in get_args(Lesson) if lesson not in ("mined", "paraphrases"))
+
+
+EDIT_PRESETS = {"grun-paper": {"name": "grun", "rank": 4, "gate": "linear", "gate_pool": "last", "positions": "last_prompt"}}
+"""Names of edits that stand for an edit with settings; settings given beside the name win."""
+
+
+class EditSection(Section):
+    """Where the change lives. Each edit reads only its own settings."""
+
+    name: Literal["full", "lora", "reft", "grun"] = "grun"
+    modules: str | None = Field(None, description="full, lora: regular expression of the module names to change; none: all linear ones")
+    rank: int | None = Field(None, ge=1, description="lora, reft, grun; none: 8 for grun with a pooled gate, else 4")
+    alpha: int | None = Field(None, ge=1, description="lora; none: 2 x rank")
+    blocks: list[int] | None = Field(None, description="reft, grun: 0-based blocks; none: L-12, L-7, L-1")
+    positions: str | None = Field(
+        None, description=f"reft, grun: where the edit acts: {', '.join(POSITIONS)}; none: onward with a pooled gate, else last_prompt"
+    )
+    gate: Gate = Field("linear", description="grun")
+    gate_pool: GatePool = Field(
+        "top2", description="grun: a gate at the last prompt token (paper), or one over the whole prompt, by this kind of pooling"
+    )
+    gate_blocks: list[int] | None = Field(
+        None,
+        min_length=1,
+        description="grun with a pooled gate: 0-based blocks that it reads; none: with gate_first 8/30, 11/30 and 14/30 of the depth, "
+        "else 11/30",
+    )
+    gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if it is pooled")
+    gate_lessons: tuple[Lesson, ...] = Field(
+        DEFAULT_LESSONS,
+        description=f"grun with gate_first: what it learns from beside the prompts as they are: {', '.join(get_args(Lesson))}",
+    )
+    gate_normed: bool = Field(True, description="grun with a pooled gate: it reads layer-normed states, not states as they are")
+    gate_weight_decay: float = Field(0.1, ge=0, description="grun with gate_first: of AdamW, which trains the gate")
+    gate_balanced: bool = Field(True, description="grun with gate_first: what opens it and what does not weigh alike in its training")
+    false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        preset = EDIT_PRESETS.get(str(given.get("name"))) if isinstance(given, dict) else None
+        return given if preset is None else {**given, "name": preset["name"], **{k: v for k, v in preset.items() if k not in given}}
+
+    @field_validator("modules")
+    @classmethod
+    def _modules_is_a_pattern(cls, given: str | None) -> str | None:
+        return pattern(given)
+
+    @field_validator("positions")
+    @classmethod
+    def _positions_are_known(cls, given: str | None) -> str | None:
+        if given is not None and not re.fullmatch(POSITIONS_PATTERN, given):
+            raise ValueError(f"must be one of {', '.join(POSITIONS)}, got {given!r}")
+        return given
+
+    @model_validator(mode="after")
+    def _gate_first_needs_a_pooled_gate(self) -> "EditSection":
+        if self.gate_first and (self.name != "grun" or self.gate_pool == "last"):
+            raise ValueError("gate_first needs name grun and a pooled gate: only such a gate reads frozen states")
+        return self
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it has one gate that reads the whole prompt."""
+        return self.name == "grun" and self.gate_pool != "last"
+
+    @property
+    def chosen_rank(self) -> int:
+        """The rank, or its default."""
+        return self.rank or (8 if self.pooled else 4)
+
+    @property
+    def chosen_positions(self) -> str:
+        """The positions, or their default."""
+        return self.positions or ("onward" if self.pooled else "last_prompt")
+
+    @property
+    def trains_gate_first(self) -> bool:
+        """Whether the gate is trained before suppression, on frozen states, which only a pooled gate reads."""
+        return self.pooled if self.gate_first is None else self.pooled and self.gate_first

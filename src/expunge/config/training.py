@@ -1,0 +1,60 @@
+"""The sections of training and audit."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from expunge.config.section import Section
+from expunge.data.set_names import is_reserved
+
+
+class TrainingSection(Section):
+    """How the edit is trained."""
+
+    epochs: float | None = Field(None, gt=0, description="none: 5 for full, 10 for lora, 20 for reft and grun")
+    lr: float | None = Field(None, gt=0, description="none: 1e-5 for full, 2e-4 for lora, 4e-3 for reft and grun")
+    batch_size: int = Field(16, ge=1, description="rows of each set an optimiser step sees, over all ranks")
+    micro_batch_size: int | None = Field(None, ge=1, description="rows a rank holds at once; none: no accumulation")
+    schedule: Literal["linear", "constant", "cosine"] = "linear"
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0)
+    gate_weight: float = Field(10.0, ge=0, description="lambda_g of the gate's cross-entropy")
+    gate_warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps over which w(t) of the other terms rises to 1")
+    dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; the edit and the losses stay in fp32")
+    gradient_checkpointing: bool = False
+    frozen_prefix: Literal["auto", "off"] = Field("auto", description="compute once what training an edit leaves as it is; exact")
+    frozen_prefix_gib: float = Field(4.0, gt=0, description="memory for that; the prefixes of further rows are computed anew each time")
+    save_steps: int = Field(50, ge=0, description="optimiser steps between checkpoints; 0: none")
+    seed: int = Field(42, ge=0, lt=2**32)
+
+    @field_validator("frozen_prefix", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, given: object) -> object:
+        # YAML reads a bare `off` as false.
+        return "off" if given is False else given
+
+
+class AuditSection(Section):
+    """What is measured after training."""
+
+    sets: dict[str, str] = Field(default_factory=dict, description="further sets: name -> file")
+    questions: dict[str, str] = Field(
+        default_factory=dict,
+        description="multiple-choice sets (schema of WMDP and MMLU): name -> source; forget_… are to be forgotten",
+    )
+    control: str | None = Field(
+        None, description="model that never saw the forget set; auto: the original, asked for records that no model saw"
+    )
+    holdout: str | None = Field(None, description="records that no model was ever trained on, for membership inference and `control: auto`")
+    max_rows: int | None = Field(None, ge=1, description="rows a set, drawn by seed; none: all")
+    max_new_tokens: int = Field(64, ge=1)
+    batch_size: int = Field(16, ge=1)
+    show_text: bool = Field(False, description="keep the answers in audit.parquet and show them, with the questions, in the report")
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "AuditSection":
+        for name in (*self.sets, *self.questions):
+            if is_reserved(name) or (name in self.sets and name in self.questions):
+                raise ValueError(f"a set cannot be called {name!r}: the audit has one of that name")
+        return self

@@ -1,0 +1,30 @@
+"""Read a GGUF file into an ordinary transformers model."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.errors import InputError
+
+
+def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Read a GGUF file, dequantised, as an ordinary model that can be trained and saved as safetensors.
+
+    Raises:
+        InputError: it is not a GGUF file of a known architecture.
+    """
+    try:
+        source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: could not be read as a GGUF model: {str(error).strip().splitlines()[0]}") from error
+    config = source.config
+    # A model that says it is quantised is refused by trainers and by save_pretrained, although its weights no longer are.
+    if "quantization_config" in config.__dict__:
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.load_state_dict(source.state_dict())
+    model.tie_weights()
+    return model, tokenizer

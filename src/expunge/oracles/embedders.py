@@ -1,0 +1,135 @@
+"""Where texts lie, so that their diversity can be measured: by the target's own states, by an encoder in a folder, or by your own."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.data.prompts import PromptBuilder, by_length
+from expunge.data.texts import neutral_instructions
+from expunge.errors import InputError
+from expunge.models.blocks import context_length, decoder_blocks
+from expunge.models.hidden_states import prompt_states
+from expunge.models.loading import check_there
+
+BATCH_SIZE, LONGEST = 32, 512
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Where texts lie, so that alike ones lie in like directions."""
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """(texts, dim), a row for each text, whatever other texts are embedded with it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Texts by a transformers encoder, such as a sentence-transformers model: the mean of the last states of their first 512 tokens.
+
+    Attributes:
+        folder: a local one, with safetensors and a tokenizer; nothing is downloaded and no remote code is run.
+    """
+
+    folder: str
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """(texts, hidden), fp32.
+
+        Raises:
+            InputError: the folder holds no such model.
+        """
+        model, tokenizer = _load(self.folder)
+        rows = torch.empty(len(texts), model.config.hidden_size)
+        for chosen in by_length(texts, BATCH_SIZE):
+            given = tokenizer([texts[i] for i in chosen], padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+            mask = cast(Tensor, given["attention_mask"])[..., None]
+            states = model(**given).last_hidden_state
+            rows[chosen] = (states * mask).sum(1) / mask.sum(1)
+        return rows
+
+
+def make_embedder(given: str | Embedder) -> Embedder:
+    """The embedder that a recipe or a caller asks for: an encoder's folder, or an object with the method `embed`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(given, Embedder):
+        return given
+    if not isinstance(given, str) or not given:
+        raise ValueError("give the folder of an encoder, or from Python an object with a method embed(texts)")
+    return Encoder(given)
+
+
+def as_plain_embedder(embedder: Embedder | None) -> str | None:
+    """What a recipe file keeps: the folder, or the class of an embedder of the caller's own, which cannot be read back."""
+    if embedder is None:
+        return None
+    return embedder.folder if isinstance(embedder, Encoder) else f"{type(embedder).__module__}.{type(embedder).__qualname__}"
+
+
+class StateEmbedder:
+    """Texts by the states of a model that reads them: no other model is needed.
+
+    A text is the mean over its tokens of what the last block says of them. Each token's state counts as a direction, since that of the
+    first is many times longer than the others (an attention sink) and would tell the length of the text. The states of one model all
+    point nearly the same way, and a few dimensions outweigh the rest: each dimension is centred and scaled by its mean and deviation
+    over the shipped neutral instructions, which do not depend on what is embedded.
+    """
+
+    def __init__(self, model: nn.Module, builder: PromptBuilder):
+        """Read the neutral instructions.
+
+        Args:
+            model: a causal LM; one whose weights change later needs another embedder then.
+            builder: of its tokenizer.
+        """
+        self._model, self._builder = model, builder
+        self._last_block = len(decoder_blocks(model)[1]) - 1
+        neutral = torch.cat(self._states(neutral_instructions()))
+        self._centre, deviation = neutral.mean(0, keepdim=True), neutral.std(0)
+        self._scale = torch.where(deviation > 0, deviation, 1.0)
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """(texts, hidden), fp32, in main memory.
+
+        What goes beyond the model's context is not read. A text of no tokens is read as the end of turn that an empty answer is made
+        of, so that it has an embedding too.
+        """
+        states = torch.cat((self._centre[:0], *self._states(texts)))
+        return (states - self._centre) / self._scale
+
+    def _states(self, texts: Sequence[str]) -> list[Tensor]:
+        longest = context_length(self._model) or sys.maxsize
+        ids = [self._builder.raw(text)[:longest] or (self._builder.end_of_turn,) for text in texts]
+        return prompt_states(self._model, ids, [self._last_block], self._builder.pad, keep=_mean_direction)[self._last_block]
+
+
+def _mean_direction(states: Tensor) -> Tensor:
+    """(tokens, hidden) -> (1, hidden)."""
+    return normalize(states.float(), dim=-1).mean(0, keepdim=True)
+
+
+@cache
+def _load(folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if not Path(folder).is_dir():
+        raise InputError(f"reveal.embedder: {folder} is no folder; give a local one, or an object of your own from Python")
+    check_there(folder)
+    local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **local))
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **local)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"reveal.embedder: {folder} could not be loaded: {str(error).strip().splitlines()[0]}") from error
+    return cast(PreTrainedModel, model.eval()), tokenizer

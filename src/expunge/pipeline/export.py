@@ -1,0 +1,41 @@
+"""A run's model as a plain checkpoint: the change in the weights, no code of ours needed to load it."""
+
+import shutil
+from pathlib import Path
+from typing import cast
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from expunge.console import Display
+from expunge.errors import InputError
+from expunge.runs.folder import Run
+from expunge.runs.load import load_run
+
+
+def export_plain(run: Run, folder: Path, display: Display) -> Path:
+    """Write model and tokenizer, fp32, whole or not at all.
+
+    Args:
+        run: of a release, or with a `full` or `lora` edit.
+        folder: made; must not be there yet.
+        display: where progress goes.
+
+    Raises:
+        InputError: the edit depends on its input, so that no plain weights are equal to it, or the folder is there.
+    """
+    if not run.recipe.changes_weights and run.recipe.edit.name != "lora":
+        edit = run.recipe.edit.name
+        raise InputError(f"{run.folder}: a {edit} edit depends on the prompt and cannot be merged into weights; load it as a PEFT adapter")
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; name another folder with --to")
+    with display.step("Loading the model"):
+        model, builder = load_run(run)
+    plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    fresh = folder.with_name(folder.name + ".part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    with display.step("Writing the model"):
+        cast(PreTrainedModel, plain).save_pretrained(fresh)
+        builder.tokenizer.save_pretrained(fresh)
+    fresh.rename(folder)
+    return folder

@@ -1,0 +1,91 @@
+"""A trained and audited run of the tiny model with its record, made once; each test that changes a byte has the folder as it was."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from expunge.attestation import verify
+from expunge.attestation.canonical import canonical, record_id
+from expunge.auditing.audit import audit
+from expunge.auditing.suite import Suite
+from expunge.config.recipe import make_recipe
+from expunge.console import Display
+from expunge.pipeline.unlearn import unlearn
+from expunge.runs.folder import Run
+
+SECRET = "Basil Mahfouz"
+
+
+def jsonl(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory, make_tiny_model) -> Run:
+    """The run; its base model, data and a further set lie in folders of their own."""
+    place = tmp_path_factory.mktemp("recorded")
+    names = [SECRET, "Ana Petrova", "Li Wei", "Tom Ashe"]
+    forget = [{"id": f"f{i}", "prompt": f"Where does {n} live?", "answer": f"{n} lives in city {i}."} for i, n in enumerate(names)]
+    retain = [
+        {"prompt": f"What is the capital of {n}?", "answer": f"City {i}."} for i, n in enumerate(["Peru", "Cuba", "Chad", "Mali", "Fiji"])
+    ]
+    base = place / "base"
+    base.mkdir()
+    for path in make_tiny_model("llama").iterdir():
+        (base / path.name).write_bytes(path.read_bytes())
+    data = {"forget": str(jsonl(place / "forget.jsonl", forget)), "retain": str(jsonl(place / "retain.jsonl", retain))}
+    recipe = {
+        "model": str(base),
+        "data": data,
+        "objective": "npo",
+        "edit": {"name": "lora"},
+        "training": {"epochs": 1, "dtype": "fp32"},
+        "audit": {"max_new_tokens": 2, "sets": {"strangers": str(jsonl(place / "strangers.jsonl", retain[:2]))}},
+        "out": str(place / "run"),
+    }
+    run = unlearn(make_recipe(recipe), Display())
+    return audit(run, Display(), suite=Suite(seconds=1, attacks=[{"name": "quantise", "records": 2}]))
+
+
+@pytest.fixture
+def first_wrong() -> Callable[..., str | None]:
+    """The name of the first check of a run's record that fails, if one does: `first_wrong(run)`."""
+
+    def find(run: Run) -> str | None:
+        return next((check.name for check in verify(run.folder / "record.json") if check.status == "differs"), None)
+
+    return find
+
+
+@pytest.fixture
+def rewritten(recorded) -> Callable[[dict], None]:
+    """Writes a record that was changed with a fresh id, as who made it could: `rewritten(record)`."""
+
+    def write(record: dict) -> None:
+        (recorded.folder / "record.json").write_bytes(canonical({**record, "record_id": record_id(record)}))
+
+    return write
+
+
+@pytest.fixture
+def changeable(recorded) -> Iterator[Path]:
+    """The place of the run, put back as it was when a test has changed it."""
+    place = recorded.folder.parent
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    yield place
+    for path in place.rglob("*"):
+        if path.is_file() and path not in before:
+            path.unlink()
+    shutil.rmtree(recorded.folder / "records", ignore_errors=True)
+    for path, raw in before.items():
+        path.write_bytes(raw)
+
+
+@pytest.fixture
+def statuses() -> Callable[..., dict[str, str]]:
+    """{name: status} of the checks of a run's record: `statuses(run, public_key=None)`."""
+    return lambda run, key=None: {check.name: check.status for check in verify(run.folder / "record.json", key)}

@@ -1,0 +1,28 @@
+"""The lens as an attack: what a block tells before the one that suppresses it."""
+
+from dataclasses import replace
+from math import exp
+
+import pytest
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+from expunge.auditing.attacks import Lens
+from expunge.metrics.lens import lens_rows
+
+
+def test_the_block_that_tells_most_is_the_one_that_is_judged(make_target, attack_rows):
+    attack, target = Lens(), make_target("grun")
+    rows = attack_rows(attack, target)
+    seen = {row["id"]: row["nll"] for row in lens_rows(target.model, target.builder, target.forget)}
+    for record in target.forget:
+        own = [row for row in rows if row["id"] == record.id]
+        assert [row["value"] for row in own] == pytest.approx([exp(-nll) for nll in seen[record.id]])
+        (judged,) = [row for row in own if attack.tried(row)]
+        assert judged["value"] == max(row["value"] for row in own)
+
+
+def test_a_model_that_caps_its_logits_is_left_out(make_target, attack_rows):
+    target = make_target()
+    sizes = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    capped = Gemma2ForCausalLM(Gemma2Config(**sizes, num_key_value_heads=2, head_dim=8, final_logit_softcapping=5.0)).eval()
+    assert attack_rows(Lens(), replace(target, model=capped)) == []

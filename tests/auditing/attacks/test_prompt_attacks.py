@@ -1,0 +1,89 @@
+"""Attacks that only ask: in other dress, many times, with the answer begun."""
+
+import pytest
+
+from expunge.auditing.attacks import Prefill, Prompted, Sampling, make_attack
+from expunge.auditing.attacks.prompt_attack import not_given
+from expunge.auditing.attacks.prompt_templates import Template
+from expunge.data.records import Record, Turn
+from expunge.errors import InputError
+
+HALF = Template(turns=("{prompt}",), start="{half}")
+TEXT = Record("text", (), "A whole text that nobody asks for, of which the end is wanted.")
+
+
+@pytest.fixture
+def taught(make_target, learn):
+    """A target that tells its two records by heart."""
+    target = make_target()
+    del target.forget[2:]
+    learn(target, target.forget)
+    return target
+
+
+def written(tmp_path, text: str) -> str:
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    return str(tmp_path / "mine.yaml")
+
+
+def test_what_is_known_is_told_in_a_file_of_ones_own(taught, attack_rows, tmp_path):
+    path = written(tmp_path, 'plain: ["{prompt}"]\nbegun:\n  - {turns: ["{prompt}"], start: "{half}"}\n')
+    rows = attack_rows(Prompted(templates=path), taught)
+    # Of the half that the attacker begins with nothing counts, so that the rest is all there is.
+    assert [(row["dress"], row["id"], row["value"]) for row in rows] == [
+        (dress, record.id, 1.0) for record in taught.forget for dress in ("plain", "begun")
+    ]
+
+
+def test_half_an_answer_that_is_given_does_not_count():
+    record = Record("one", (Turn("user", "Where?"),), "Ada Lund was born in Visby.")
+    assert not_given(Template(turns=("{prompt}",)), record) == "Ada Lund was born in Visby."
+    assert not_given(HALF, record) == "born in Visby."
+    assert not_given(HALF, Record("odd", record.turns, "In Visby, Sweden.")) == "Sweden."
+
+
+def test_a_dress_that_tells_the_answer_or_is_too_long_is_not_worn(make_target, attack_rows, tmp_path):
+    long = "word " * 3000
+    path = written(tmp_path, f'echo: ["Who is meant by {{answer}}?"]\nlong: ["{long}{{prompt}}"]\nplain: ["{{prompt}}"]\n')
+    assert {row["dress"] for row in attack_rows(Prompted(templates=path), make_target())} == {"plain"}
+
+
+def test_the_shipped_dresses_are_worn_where_a_record_has_what_they_need(make_target, attack_rows):
+    rows = attack_rows(Prompted(), make_target(max_new_tokens=2))
+    dresses = {row["dress"] for row in rows}
+    assert {"lower_case", "role_play", "cloze", "few_shot", "answer_start", "no_template"} <= dresses
+    # No record has a paraphrase or wrong answers; a reverse query tells the answer.
+    assert not {"paraphrase", "multiple_choice", "reverse_query"} & dresses
+
+
+def test_a_faulty_file_of_templates_is_named_at_once(tmp_path):
+    path = written(tmp_path, "plain: what")
+    with pytest.raises(InputError, match=r"mine\.yaml: plain: is not a list of templates"):
+        make_attack({"name": "prompts", "templates": path})
+
+
+def test_samples_that_state_the_fact_are_counted(taught, make_target, attack_rows):
+    for row in attack_rows(Sampling(samples=6), taught):
+        assert (row["value"], row["samples"]) == (1.0, 6)
+        assert 1 <= row["leaks"] <= 6
+    assert all((row["value"], row["leaks"]) == (0.0, 0) for row in attack_rows(Sampling(samples=6), make_target()))
+
+
+def test_what_states_no_fact_is_not_sampled(make_target, attack_rows):
+    echo = Record("echo", (Turn("user", "Is it Visby?"),), "It is Visby.")
+    known = Record("known", echo.turns, "No, Oslo.")
+    target = make_target(forget=[echo, TEXT, known])
+    assert [row["id"] for row in attack_rows(Sampling(samples=2), target)] == ["known"]
+
+
+def test_an_answer_that_is_begun_is_ended(taught, attack_rows):
+    rows = attack_rows(Prefill(shares=(0.2, 0.6)), taught)
+    assert [(row["share"], row["id"], row["value"]) for row in rows] == [
+        (share, record.id, 1.0) for share in (0.2, 0.6) for record in taught.forget
+    ]
+
+
+def test_an_answer_of_which_no_word_is_left_is_not_begun(make_target, attack_rows):
+    short = Record("short", (Turn("user", "Where?"),), "x.")
+    target = make_target(forget=[short, TEXT])
+    assert [row["id"] for row in attack_rows(Prefill(shares=(0.5,)), target)] == ["text"]

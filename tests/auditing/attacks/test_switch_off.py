@@ -1,0 +1,25 @@
+"""Switching off: a removable edit hides what the weights still know; a model without one is asked as it is."""
+
+from dataclasses import replace
+from statistics import fmean
+
+from torch import nn
+
+from expunge.auditing.attacks import SwitchOff
+from expunge.auditing.attacks.queries import plainly, told
+from expunge.config import EditSection
+from expunge.edits.apply import apply_edit
+
+
+def test_without_its_adapter_a_model_tells_what_it_was_taught(make_target, learn, attack_rows):
+    target = make_target()
+    del target.forget[2:]
+    learn(target, target.forget)
+    assert [row["value"] for row in attack_rows(SwitchOff(), target)] == [1.0, 1.0]
+    edited = apply_edit(target.model, EditSection(name="lora"), "").eval()
+    for name, parameter in edited.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter)
+    suppressed = replace(target, model=edited)
+    assert fmean(row["value"] for row in told(suppressed, plainly(target.builder, target.forget), lambda _: None)) < 0.5
+    assert [row["value"] for row in attack_rows(SwitchOff(), suppressed)] == [1.0, 1.0]

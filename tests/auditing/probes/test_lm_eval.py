@@ -1,0 +1,201 @@
+"""Tasks of lm-evaluation-harness: what it says itself of a plain model, what our own scoring says of an edited one."""
+
+import json
+
+import pytest
+import torch
+
+import expunge
+from expunge.auditing.audit import audit
+from expunge.console import Display
+from expunge.data.prompts import Encoded, PromptBuilder, collate
+from expunge.edits.active import edits_off
+from expunge.edits.save import load_edit
+from expunge.errors import InputError
+from expunge.metrics.statistics import mean_ci, proportion_ci
+from expunge.models.generation import generate
+from expunge.models.loading import load
+from expunge.models.scoring import score
+from expunge.runs.load import load_base
+
+pytest.importorskip("lm_eval", reason="an extra: pip install expunge[lm-eval]")
+
+import lm_eval
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from expunge.auditing.probes import lm_eval_tasks
+
+COUNTRIES = ["France", "Japan", "Kenya", "Peru", "Norway", "Egypt"]
+CHOICE = {
+    "output_type": "multiple_choice",
+    "doc_to_text": "Question: {{question}}\nAnswer:",
+    "doc_to_choice": "{{choices}}",
+    "doc_to_target": "answer",
+    "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")],
+}
+OTHERS = {
+    "texts": {
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_target": "{{question}}",
+        "metric_list": [{"metric": "byte_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False}],
+    },
+    "answers": {
+        "output_type": "generate_until",
+        "doc_to_text": "{{question}}",
+        "doc_to_target": "{{choices[answer]}}",
+        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 4, "do_sample": False},
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    },
+}
+
+
+@pytest.fixture
+def task_files(tmp_path, monkeypatch):
+    """A folder with three tasks over six questions: of choices, of texts, of answers."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    options = ["near", "far away", "in the sea"]
+    rows = [{"question": f"Where is {name}?", "choices": options, "answer": i % 3} for i, name in enumerate(COUNTRIES)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(tmp_path / "rows.jsonl")}}, "test_split": "test"}
+    for name, config in {"choices": CHOICE, **OTHERS}.items():
+        # JSON is YAML.
+        (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **data, **config}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def edited(tiny_model_dir, tiny_data, tmp_path):
+    """A run whose gate opens for some prompts, and its model with the edit on, far from the original."""
+    settings = {"training": {"epochs": 2, "batch_size": 3, "lr": 0.1}, "audit": {"max_new_tokens": 2, "max_rows": 2}}
+    edit = {"name": "grun", "false_positives": 0.5}
+    run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "run", edit=edit, **settings)
+    model, builder = load_base(run)
+    return run, load_edit(model, run.edit).eval(), builder
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files, chat):
+    model, tokenizer = load(str(tiny_model_dir))
+    tasks = lm_eval_tasks.read_tasks(["choices", "texts", "answers"], task_files, 5, chat)
+    found = tasks.put_to("original", model, PromptBuilder(tokenizer), "tiny", 2, Display())
+    theirs = lm_eval.simple_evaluate(
+        HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2),
+        tasks=tasks.names,
+        task_manager=tasks.manager,
+        limit=5,
+        apply_chat_template=chat,
+    )["results"]
+    assert set(found) == {"task choices", "task texts", "task answers"}
+    for name, of_task in found.items():
+        said = theirs[name.removeprefix("task ")]
+        assert {metric: number.value for metric, number in of_task.items()} == {
+            metric: pytest.approx(said[f"{metric},none"], rel=1e-5) for metric in of_task
+        }
+        assert all(number.n == 5 for number in of_task.values())
+
+
+def test_an_edited_model_is_told_where_the_prompt_ends(edited):
+    _, model, builder = edited
+    asked = lm_eval_tasks._Asked(model, builder, 2, Display(), "")
+    pairs = [([5, 9, 30 + i, 7], list(range(40, 42 + i))) for i in range(5)]
+    found = asked._loglikelihood_tokens([(None, *pair) for pair in pairs])
+    batch = collate([Encoded(tuple(before), tuple(after)) for before, after in pairs], builder.pad)
+    with torch.no_grad():
+        nll = score(model, batch).nll
+        with edits_off(model):
+            off = score(model, batch).nll
+    assert [said for said, _ in found] == pytest.approx((-nll).tolist(), rel=1e-4)
+    assert not torch.allclose(nll, off)
+
+
+def test_an_edited_model_generates_as_in_our_own_audit(edited, task_files):
+    _, model, builder = edited
+    asked = lm_eval_tasks._Asked(model, builder, 3, Display(), "")
+    prompts = [f"Where does {name} live?" for name in COUNTRIES]
+    wanted = {"until": ["\n"], "max_gen_toks": 4, "do_sample": False}
+    requests = [Instance("generate_until", {}, (prompt, wanted), i) for i, prompt in enumerate(prompts)]
+    ours = generate(model, builder, [tuple(builder.tokenizer(prompt).input_ids) for prompt in prompts], 4)
+    with edits_off(model):
+        before = asked.generate_until(requests)
+    after = asked.generate_until(requests)
+    assert after != before
+    assert [said.strip() for said in after] == [said.partition("\n")[0].strip() for said in ours]
+
+
+def test_an_audit_has_the_tasks_of_all_three_models_with_intervals(edited, task_files, make_tiny_model):
+    run, *_ = edited
+    tasks = lm_eval_tasks.read_tasks(["choices"], task_files)
+    audit(run, Display(), control=str(make_tiny_model("gpt2")), tasks=tasks)
+    for name in ("original", "unlearned", "control"):
+        number = run.summary[name]["task choices"]["acc"]
+        assert number == proportion_ci(round(number["value"] * 6), 6).as_dict()
+    assert "task choices" in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_record_says_which_tasks_were_asked_and_a_changed_file_of_theirs_is_found(edited, task_files):
+    run, *_ = edited
+    audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files, 5))
+    said = json.loads((run.folder / "record.json").read_text(encoding="utf-8"))["tasks"]
+    assert (said["lm_eval"], said["limit"], said["chat"]) == (lm_eval.__version__, 5, False)
+    assert [(task["name"], task["examples"]) for task in said["asked"]] == [("choices", 6)]
+    assert len(said["files"]) == 3
+    assert not [check for check in expunge.verify(run) if check.status == "differs"]
+    path = task_files / "choices.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("Question", "Query"), encoding="utf-8")
+    assert [check.name for check in expunge.verify(run) if check.status == "differs"] == [f"tasks {path}"]
+
+
+def test_a_second_audit_asks_no_task_again_and_one_of_other_examples_does(edited, task_files, tmp_path, monkeypatch):
+    run, *_ = edited
+    asked, evaluate = [], lm_eval_tasks.evaluate
+
+    def counted(*args, **kwargs):
+        asked.append(None)
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(lm_eval_tasks, "evaluate", counted)
+    first = audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files)).summary
+    assert len(asked) == 2
+    assert audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files)).summary == first
+    assert len(asked) == 2
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(rows.read_text(encoding="utf-8").replace("Peru", "Chad"), encoding="utf-8")
+    audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files))
+    assert len(asked) == 4
+
+
+def test_numbers_have_wilsons_interval_where_they_are_shares_and_else_the_normal_one():
+    shares = {"sample_len": 4, "acc,none": 0.75, "acc_stderr,none": 0.25, "f1,strict": 0.5, "f1_stderr,strict": 0.1, "alias": "x"}
+    found = lm_eval_tasks.summaries({**shares, "perplexity,none": float("inf"), "bleu,none": 3.0, "bleu_stderr,none": "N/A"})
+    assert found["acc"] == proportion_ci(3, 4)
+    # 0.5 -+ 1.959964 * 0.1
+    assert found["f1 (strict)"].ci95 == pytest.approx((0.3040036, 0.6959964))
+    assert found["bleu"].ci95 is None
+    assert set(found) == {"acc", "f1 (strict)", "bleu"}
+    # Four values of [0, 1] with the mean 0.75 that are not all 0 or 1.
+    assert mean_ci([0.5, 0.5, 1, 1]).value == 0.75
+    assert lm_eval_tasks.summaries({"sample_len": 4, "acc,none": 0.75, "acc_stderr,none": (1 / 48) ** 0.5})["acc"] != proportion_ci(3, 4)
+    # Of a group the examples that count for a metric; of one example there is no interval.
+    group = lm_eval_tasks.summaries({"sample_len": 8, "sample_count": {"acc,none": 4}, "acc,none": 0.75, "acc_stderr,none": 0.2})
+    assert group["acc"].n == 4
+    assert lm_eval_tasks.summaries({"sample_len": 1, "acc,none": 1.0, "acc_stderr,none": "N/A"})["acc"].ci95 is None
+
+
+def test_an_unknown_or_faulty_task_is_named_before_anything_is_asked(task_files):
+    with pytest.raises(InputError, match=r"lm_eval knows no task 'choicse', and .*/tasks has none; near it are choices"):
+        lm_eval_tasks.read_tasks(["choices", "choicse"], task_files)
+    (task_files / "both.yaml").write_text(json.dumps({"group": "both", "task": ["texts", "choices"]}), encoding="utf-8")
+    with pytest.raises(InputError, match="choices is asked twice, by choices and by both"):
+        lm_eval_tasks.read_tasks(["choices", "both"], task_files)
+    written = json.loads((task_files / "answers.yaml").read_text(encoding="utf-8"))
+    (task_files / "code.yaml").write_text(json.dumps({**written, "task": "code", "unsafe_code": True}), encoding="utf-8")
+    with pytest.raises(InputError, match="code runs what the model writes, which is not done here"):
+        lm_eval_tasks.read_tasks(["code"], task_files)
+    (task_files.parent / "rows.jsonl").unlink()
+    with pytest.raises(InputError, match=r"^--tasks: choices cannot be loaded: FileNotFoundError"):
+        lm_eval_tasks.read_tasks(["choices"], task_files)

@@ -1,0 +1,60 @@
+"""Which row of a verdict a dishonest run fails on."""
+
+import pytest
+
+from expunge.auditing.attacks import Quantise, Relearn
+from expunge.auditing.suite import Allowed
+from expunge.auditing.verdict_rows import judgements
+
+
+def rows(forget: float, retain: float, refusal: bool = False, degenerate: bool = False) -> list[dict]:
+    """Of four records a set: what is told of both sorts, and how."""
+    said = {"refusal": refusal, "degenerate": degenerate}
+    return [{"set": name, "id": str(i), "rouge": told, **said} for name, told in (("forget", forget), ("retain", retain)) for i in range(4)]
+
+
+ORIGINAL, CONTROL = rows(0.9, 0.9), rows(0.2, 0.9)
+
+
+def failures(unlearned: list[dict], control: list[dict] | None = CONTROL, hits=(), removable: bool = False) -> list[str]:
+    models = {"original": ORIGINAL, "unlearned": unlearned, **({} if control is None else {"control": control})}
+    return [row.name for row in judgements(models, hits, Allowed(), removable) if row.verdict == "fail"]
+
+
+@pytest.mark.parametrize(
+    ("unlearned", "named"),
+    [
+        (rows(0.2, 0.9), []),
+        (ORIGINAL, ["asked as given"]),
+        (rows(0.0, 0.0, degenerate=True), ["gibberish where asked for what was forgotten", "kept: retain", "gibberish elsewhere"]),
+        (rows(0.0, 0.0, refusal=True), ["kept: retain", "refusals elsewhere"]),
+    ],
+    ids=["honest", "not unlearned", "gibberish to everything", "refuses everything"],
+)
+def test_a_dishonest_run_fails_on_the_rows_that_name_the_reason(unlearned, named):
+    assert failures(unlearned) == named
+
+
+def test_an_edit_that_can_be_removed_fails_for_released_weights_whatever_was_measured():
+    assert failures(rows(0.2, 0.9), removable=True) == ["weights released"]
+
+
+def test_without_a_control_nothing_is_said_of_what_was_forgotten():
+    judged = judgements({"original": ORIGINAL, "unlearned": ORIGINAL}, (), Allowed(), False)
+    assert {row.name: row.verdict for row in judged}["asked as given"] == "not shown"
+    assert failures(rows(0.0, 0.0, degenerate=True), control=None)[0] == "gibberish where asked for what was forgotten"
+
+
+def test_an_attack_is_judged_by_its_excess_and_a_curve_by_its_end():
+    def curve(end: float) -> list[dict]:
+        return [{"id": str(i), "value": value, "step": step} for step, value in ((0, 0.2), (50, end)) for i in range(8)]
+
+    relearn = (Relearn(), {"unlearned": curve(0.8), "original": curve(0.9), "control": curve(0.3)})
+    rounded = (Quantise(), {name: [{"id": str(i), "value": 0.2} for i in range(4)] for name in ("unlearned", "control")})
+    assert failures(rows(0.2, 0.9), hits=[relearn, rounded]) == ["relearnt from part of it, 50 steps"]
+
+
+def test_a_set_of_questions_without_answers_is_not_asked_for_its_rouge():
+    asked = [{"set": "facts", "id": "q", "right_by_text": True}]
+    models = {"original": [*asked, *ORIGINAL], "unlearned": [*asked, *rows(0.2, 0.9)], "control": [*asked, *CONTROL]}
+    assert not [row for row in judgements(models, (), Allowed(), False) if "facts" in row.name]

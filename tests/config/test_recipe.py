@@ -1,0 +1,192 @@
+"""The recipe: read strictly, overridden by dotted settings, and the same after it was written and read again."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from expunge.cli.ls import setting_lines
+from expunge.config.recipe import Recipe, make_recipe, read_recipe
+from expunge.errors import InputError
+from expunge.objectives import NPO, OBJECTIVES, RMU
+
+SHIPPED = Path(__file__).parents[2] / "recipes"
+FORGET = {"data": {"forget": "forget.jsonl"}}
+
+
+@pytest.fixture
+def recipe_file(tmp_path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "# what a recipe needs, and a little more\n"
+        "data: {forget: forget.jsonl}\n"
+        "objective: {name: npo, beta: 0.5}\n"
+        "training: {lr: 1e-3, epochs: 2}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_what_is_not_given_has_its_default():
+    recipe = make_recipe(FORGET)
+    assert recipe.model == "smollm2-135m"
+    assert (recipe.edit.name, recipe.edit.chosen_rank, recipe.edit.chosen_positions) == ("grun", 8, "onward")
+    assert (recipe.training.batch_size, recipe.training.seed) == (16, 42)
+    for edit in ("lora", "reft"):
+        chosen = make_recipe({**FORGET, "edit": edit}).edit
+        assert (chosen.chosen_rank, chosen.chosen_positions) == (4, "last_prompt")
+
+
+def test_a_file_is_read(recipe_file):
+    recipe = read_recipe(recipe_file)
+    # YAML reads 1e-3 as text
+    assert (recipe.training.lr, recipe.training.epochs, recipe.objective) == (0.001, 2, NPO(beta=0.5))
+
+
+def test_overrides_come_last_and_keep_the_rest(recipe_file):
+    overrides = ["training.lr=1e-4", "objective.beta=0.2", "edit.blocks=[0, 3]", "edit.name=reft", "data.retain=", "model=a b"]
+    recipe = read_recipe(recipe_file, {"training.lr": 5.0, "data.retain": "retain.jsonl", "out": "runs/x"}, overrides)
+    assert (recipe.training.lr, recipe.training.epochs) == (0.0001, 2)
+    assert recipe.objective == NPO(beta=0.2)
+    assert (recipe.edit.name, recipe.edit.blocks) == ("reft", [0, 3])
+    assert (recipe.data.retain, recipe.out, recipe.model) == (None, "runs/x", "a b")
+
+
+def test_an_edit_may_be_named_by_its_preset():
+    paper = make_recipe({**FORGET, "edit": "grun-paper"}).edit
+    assert (paper.name, paper.gate_pool, paper.positions, paper.trains_gate_first) == ("grun", "last", "last_prompt", False)
+    assert make_recipe({**FORGET, "edit": {"name": "grun-paper", "rank": 2, "gate": "mlp"}}).edit == paper.model_copy(
+        update={"rank": 2, "gate": "mlp"}
+    )
+    assert make_recipe({**FORGET, "edit": "grun"}).edit != paper
+
+
+def test_a_setting_of_an_objective_given_by_name_alone_is_overridden():
+    assert read_recipe(None, {"data.forget": "f", "objective": "rmu"}, ["objective.block=3"]).objective == RMU(block=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"trainning": {}}, "trainning: there is no such setting"),
+        ({"training": {"lrr": 1}}, "training.lrr: there is no such setting"),
+        ({"training": {"lr": "fast"}}, "training.lr: .*number"),
+        ({"training": {"lr": -1}}, "training.lr: .*greater than 0"),
+        ({"training": {"epochs": 0}}, "training.epochs"),
+        ({"training": {"batch_size": 1.5}}, "training.batch_size"),
+        ({"training": {"seed": -1}}, "training.seed"),
+        ({"training": {"dtype": "fp8"}}, "training.dtype: .*'fp32'"),
+        ({"training": []}, "training"),
+        ({"edit": {"name": "prune"}}, "edit.name: .*'lora'"),
+        ({"edit": {"blocks": "all"}}, "edit.blocks"),
+        ({"edit": {"name": "lora", "modules": "("}}, "edit.modules: not a regular expression"),
+        ({"edit": {"name": "lora", "gate_first": True}}, "edit: gate_first needs name grun and a pooled gate"),
+        ({"edit": {"gate_pool": "last", "gate_first": True}}, "edit: gate_first needs"),
+        ({"edit": {"positions": "prompt_suffix:0"}}, r"edit.positions: must be one of last_prompt, .*, got 'prompt_suffix:0'"),
+        ({"objective": "amnesia"}, "objective: no objective 'amnesia'; there are grad_ascent"),
+        ({"objective": {"name": "npo", "betta": 1}}, "objective: npo has no setting betta; it has .*, beta"),
+        ({"objective": {"name": "npo", "beta": "much"}}, "objective: npo.beta: .*number"),
+        ({"objective": {"name": ["npo"]}}, r"objective: no objective \['npo'\]"),
+        ({"objective": 5}, "objective: give the objective.s name"),
+        ({"objective": None}, "objective: give the objective.s name"),
+        ({"data": {}}, "data.forget: is not given"),
+        ({"data": {"forget": "f", "held_out": 1}}, "data.held_out"),
+        ({"model": 5}, "model: .*string"),
+    ],
+)
+def test_a_wrong_setting_is_named(given, said):
+    with pytest.raises(InputError, match=said) as error:
+        make_recipe({**FORGET, **given}, "recipe.yaml")
+    assert str(error.value).startswith("recipe.yaml: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.lr", "training.lr: an override is written section.setting=value"),
+        ("training.lr=[1", "the value is not valid YAML"),
+        ("model.name.x=1", "model"),
+        ("=1", "no such setting"),
+    ],
+)
+def test_an_override_that_cannot_be_is_named(override, said):
+    with pytest.raises(InputError, match=said):
+        read_recipe(None, {"data.forget": "f"}, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"data: [", "not valid YAML"),
+        (b"- data", "must be a mapping, this is a list"),
+        (b"data: {forget: \xff}", "cannot be read"),
+        (b"!!python/object/apply:os.getcwd []", "not valid YAML"),
+        (b"", "data: is not given"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path, content, said):
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=rf"recipe\.yaml: {said}"):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def read_again(recipe: Recipe) -> Recipe:
+    return make_recipe(yaml.safe_load(recipe.as_yaml()))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("edit", ["full", "lora", "reft", "grun"])
+def test_a_recipe_is_the_same_after_it_was_written_and_read(objective, edit):
+    recipe = make_recipe({**FORGET, "objective": objective, "edit": {"name": edit}})
+    assert read_again(recipe) == recipe
+    assert read_again(recipe).as_dict() == recipe.as_dict()
+
+
+@given(
+    lr=st.floats(1e-30, 1e30),
+    beta=st.floats(1e-9, 1e9),
+    blocks=st.none() | st.lists(st.integers(0, 200)),
+    system=st.none() | st.text(),
+    out=st.none() | st.text(st.characters(exclude_categories=["Cs"])),
+)
+@example(lr=1.0, beta=1.0, blocks=None, system="one\x85two", out="\x85")
+def test_any_values_survive_being_written_and_read(lr, beta, blocks, system, out):
+    given = {"objective": {"name": "npo", "beta": beta}, "edit": {"blocks": blocks}, "training": {"lr": lr}, "out": out}
+    recipe = make_recipe({"data": {"forget": "f", "system": system}, **given})
+    assert read_again(recipe) == recipe
+
+
+def test_every_setting_is_listed_with_its_default():
+    lines = dict(setting_lines())
+    assert lines["data.forget"] == "required"
+    assert lines["training.clip"].endswith("default 1.0")
+    assert {"model", "out", "objective", "edit.rank", "audit.max_rows"} <= set(lines)
+
+
+@pytest.mark.parametrize("objective", [{"name": "npo", "beta": 0}, {"name": "dpo", "beta": -1}, {"name": "idk", "retain_weight": -0.1}])
+def test_an_objective_that_is_not_defined_there_is_refused(objective):
+    with pytest.raises(InputError, match=r"objective: (npo.beta|dpo.beta|idk.retain_weight): Input should be greater than"):
+        make_recipe({"data": {"forget": "f"}, "objective": objective})
+
+
+def test_a_number_must_be_finite():
+    with pytest.raises(InputError, match=r"training\.epochs: must be a finite number"):
+        make_recipe({"data": {"forget": "f"}, "training": {"epochs": float("nan")}})
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_read(path):
+    assert read_recipe(path).model
+    assert "# " in path.read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_an_edit_may_be_given_by_its_name():
+    assert make_recipe({"data": {"forget": "f"}, "edit": "lora"}).edit.name == "lora"

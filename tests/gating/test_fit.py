@@ -1,0 +1,224 @@
+"""A gate fitted before suppression: its lessons, its block, its threshold, and what it does not see."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from expunge.config import EditSection
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, Turn, read_records
+from expunge.data.texts import asides, neutral_instructions
+from expunge.edits.active import pooled_gate
+from expunge.gating.fit import apply_with_gate, fit_gate, fit_on, gate_blocks, kept_states, said_together
+from expunge.gating.train import gate_logits
+from expunge.gating.training_prompts import Lessons, gate_lessons
+from expunge.models.hidden_states import prompt_gates, prompt_states
+from expunge.models.loading import load
+from expunge.runs.splits import Sets
+
+
+def fitted_on(model, tokenizer, sets: Sets, alpha: float, **edit):
+    """A fitted gate, and the model with it installed."""
+    section = EditSection(name="grun", false_positives=alpha, **edit)
+    fitted = fit_gate(model, PromptBuilder(tokenizer), sets, section, 42, lambda rows: None)
+    return fitted, apply_with_gate(model, section, "", fitted)
+
+
+@pytest.mark.parametrize("pool", ["max", "top2", "attention"])
+@pytest.mark.parametrize("gate", ["linear", "mlp"])
+def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, tiny_data, gate, pool):
+    model, tokenizer = load(tiny_model_dir)
+    forget, retain = map(read_records, tiny_data)
+    sets = Sets(forget, retain[:6], retain[6:8], retain[8:])
+    fitted, model = fitted_on(model, tokenizer, sets, 0.5, gate=gate, gate_pool=pool)
+    config = model.active_peft_config
+    # two held-out retain prompts and forty neutral instructions
+    assert (config.threshold, config.calibration_n) == (fitted.threshold.logit, 42)
+    # a random model of 32 dimensions may not tell ten prompts apart at all
+    assert config.calibration_alpha == (None if fitted.threshold.given_up else 0.5)
+    installed = pooled_gate(model, "default")
+    assert list(installed) == list(fitted.gate) == config.gate_blocks
+    for block, parts in installed.items():
+        assert all(torch.equal(part.weight, fitted.gate[block][name].weight) for name, part in parts.items())
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trainable
+    assert all("grun_rotate" in name or "grun_source" in name for name in trainable)
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_an_installed_gate_says_what_the_fitted_one_does(make_tiny_model, tiny_data, normed):
+    model, tokenizer = load(make_tiny_model())
+    forget, retain = map(read_records, tiny_data)
+    builder, edit = PromptBuilder(tokenizer), EditSection(name="grun", blocks=[3], false_positives=0.5, gate_normed=normed)
+    fitted = fit_gate(model, builder, Sets(forget, retain[:6], retain[6:8], retain[8:]), edit, 42, lambda rows: None)
+    prompts = [builder.record(record).prompt for record in (*forget, *retain)]
+    read = prompt_states(model, prompts, list(fitted.gate), builder.pad)
+
+    def said_of(edit: EditSection) -> Tensor:
+        kept = {block: [kept_states(own, edit) for own in states] for block, states in read.items()}
+        return said_together(fitted.gate, edit.gate_pool, kept)
+
+    installed = apply_with_gate(model, edit, "", fitted)
+    assert installed.active_peft_config.gate_normed is normed
+    said = prompt_gates(installed, prompts, "default", max(fitted.gate), builder.pad)
+    torch.testing.assert_close(said, said_of(edit), atol=0.02, rtol=0.02)
+    assert not torch.allclose(said, said_of(edit.model_copy(update={"gate_normed": not normed})), atol=0.05)
+
+
+def test_a_gate_reads_several_blocks_of_which_each_learns_by_itself(make_tiny_model, tiny_data):
+    model, tokenizer = load(make_tiny_model())
+    forget, retain = map(read_records, tiny_data)
+    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positives=0.5)
+    assert gate_blocks(model, edit) == [1, 2]
+    assert gate_blocks(model, edit.model_copy(update={"gate_blocks": [1, 0]})) == [0, 1]
+    assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
+
+    def fit(edit: EditSection):
+        return fit_gate(model, PromptBuilder(tokenizer), sets, edit, 42, lambda rows: None)
+
+    together, alone = fit(edit), [fit(edit.model_copy(update={"gate_blocks": [block]})) for block in (1, 2)]
+    assert [list(fitted.gate) for fitted in (together, *alone)] == [[1, 2], [1], [2]]
+    for fitted in alone:
+        for block, parts in fitted.gate.items():
+            ours = together.gate[block]["grun_gate"].weight
+            torch.testing.assert_close(ours / ours.norm(), parts["grun_gate"].weight / parts["grun_gate"].weight.norm())
+
+
+def test_a_block_counts_by_how_well_it_validates():
+    # Both learn the same; at block 5 half of the prompts to validate on show nothing of it
+    make = partial(planted, torch.Generator().manual_seed(0))
+    shown = [make(60, 0), make(60), make(40), make(20, 0), make(20)]
+    hidden = [*shown[:3], [*make(10, 0), *make(10)], shown[4]]
+    forget, others, closed, *checks = ([(1,)] * len(own) for own in shown)
+    lessons = Lessons(forget, 60, others, [], [[ids] for ids in closed], *checks)
+    states = {block: [state for own in sets for state in own] for block, sets in ((3, shown), (5, hidden))}
+
+    def norms(*blocks: int) -> list[float]:
+        gate = fit_on(lessons, {block: states[block] for block in blocks}, EditSection(gate_pool="max"), 1).gate
+        return [parts["grun_gate"].weight.norm().item() for parts in gate.values()]
+
+    (alone,) = norms(3)
+    assert norms(5) == [alone]
+    good, bad = norms(3, 5)
+    assert good + bad == pytest.approx(2 * alone)
+    assert good > 1.9 * alone
+
+
+def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
+    builder = PromptBuilder(smollm2_tokenizer)
+    forget = [
+        Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "In Kuwait City."),
+        Record("t", (), "A plain text of some words."),
+    ]
+    retain = [Record(f"r{i}", (Turn("user", f"What is harbour {i} like?"),), "Deep.") for i in range(6)]
+
+    def lessons(*wanted: str):
+        return gate_lessons(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), wanted, 10_000, seed=1)
+
+    def text(ids: tuple[int, ...]) -> str:
+        return smollm2_tokenizer.decode(ids)
+
+    bare = lessons()
+    assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
+    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41 * 5, 2, 5]
+    assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.closed[0]) if i != 1)
+    assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
+    assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
+    # A plain text is spelt otherwise as it stands, and not asked in a question
+    upper = next(ids for ids in lessons("upper_case").forget if "A PLAIN TEXT" in text(ids))
+    assert "user" not in text(upper)
+    assert len(lessons("wrappers").forget) == 2 + 5
+    assert len(lessons("neutral").others) == 4 + 80
+    assert len(lessons("mistyped").forget) == 2 + 2 * 2
+    # Of what surrounds them a retain record wears one, a forget record each
+    for kind, said, worn in (("notes", "Deep. Deep. Deep.", 2), ("examples", "like? Deep.", 1), ("asides", asides()[0][:20], 1 + 3 * 16)):
+        beside = lessons(kind)
+        assert (len(beside.forget), len(beside.others)) == (2 + 1, 4 + worn)
+        assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.others[4:]])
+    around = lessons("notes", "examples", "asides")
+    assert (len(around.forget), len(around.others)) == (2 + 3, 4 + 4 + 3 * 16)
+    mined = lessons("mined")
+    assert len(mined.pool) == 3 + 4 * (1 + 2) + 4 * 3
+    assert mined.others == bare.others
+    assert not any("Basil Mahfouz" in text(ids) for ids in mined.pool)
+    # Without a lesson the others are what they were
+    both = lessons("wrappers", "near_strangers")
+    assert set(lessons("wrappers").forget) | set(lessons("near_strangers").others) <= {*both.forget, *both.others}
+    for wanted, count in (("strangers", 1), ("near_strangers", 2)):
+        added = set(lessons(wanted).others) - set(bare.others)
+        assert len(added) == count
+        assert not any("Basil Mahfouz" in text(ids) for ids in added)
+
+
+def test_a_gate_that_would_open_for_nothing_gives_its_rate_up(tiny_model_dir, tiny_data):
+    # What is to be forgotten is among what it is calibrated on: at 3 % false positives it would have to stay closed
+    model, tokenizer = load(tiny_model_dir)
+    same = [Record("same", (), "The capital of France is Paris, a city on the Seine.")]
+    retain = read_records(tiny_data[1])
+    fitted, model = fitted_on(model, tokenizer, Sets(same, retain, same, []), 0.03)
+    threshold = fitted.threshold
+    assert (threshold.given_up, threshold.guaranteed, fitted.coverage) == (True, False, 1.0)
+    # At the least the one that is both is let through
+    assert round(threshold.passed * threshold.n) >= 1
+    assert model.peft_config["default"].calibration_alpha is None
+
+
+def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
+    # A retain set made from the model itself: all of the neutral instructions, ten kept to calibrate on and ten for the exam
+    model, tokenizer = load(tiny_model_dir)
+    made = [Record(f"neutral-{i}", (Turn("user", text),), "Yes.") for i, text in enumerate(neutral_instructions())]
+    forget = [Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "Nowhere.")]
+    fitted, _ = fitted_on(model, tokenizer, Sets(forget, made[20:], made[:10], made[10:20]), 0.5)
+    assert fitted.threshold.n == 10
+    assert fitted.coverage == 1.0
+
+
+def planted(generator: torch.Generator, count: int, *features: int) -> list[Tensor]:
+    """States of prompts of four tokens, the third of which has some features, the first of them weaker."""
+    states = torch.randn(count, 4, 16, generator=generator)
+    for feature in features:
+        states[:, 2, feature] += (6.0, 12.0)[feature]
+    return list(states)
+
+
+def test_a_calibration_prompt_counts_by_its_nearest_dress():
+    # One calibration prompt in twenty is a forget prompt in its second dress, of which the gate is less sure than of most
+    make = partial(planted, torch.Generator().manual_seed(0))
+    forget, others, plain, checks = make(60, 0), make(60), make(20), [make(20, 0), make(20)]
+    dressed = [*make(19), 0.8 * make(1, 0)[0]]
+
+    def passed(closed: list[list[Tensor]]) -> tuple[int, float]:
+        versions = [[(1,)] * len(own) for own in closed]
+        lessons = Lessons([(1,)] * 60, 60, [(1,)] * 60, [], versions, [(1,)] * 20, [(1,)] * 20)
+        states = [*forget, *others, *(state for own in closed for state in own), *checks[0], *checks[1]]
+        fitted = fit_on(lessons, {3: states}, EditSection(gate_pool="max", false_positives=0.06), 1)
+        opened = gate_logits(fitted.gate[3], "max", dressed) >= fitted.threshold.logit
+        return fitted.threshold.n, opened.float().mean().item()
+
+    assert passed([[state] for state in plain]) == (20, pytest.approx(0.05))
+    assert passed([[one, other] for one, other in zip(plain, dressed, strict=True)]) == (20, 0.0)
+
+
+def test_a_gate_learns_from_the_hardest_of_the_pool():
+    # Forget prompts have a feature. A quarter of the pool has it too, beside another that tells them apart; the others have neither
+    make = partial(planted, torch.Generator().manual_seed(0))
+    parts = [make(60, 0), make(60), [*make(90), *make(30, 0, 1)], make(40), make(20, 0), make(20)]
+    edit = EditSection(gate_pool="max")
+
+    def logits(pool: bool) -> tuple[Tensor, Tensor]:
+        sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
+        forget, others, taken, closed, *checks = ([(1,)] * len(own) for own in sets)
+        lessons = Lessons(forget, 60, others, taken, [[ids] for ids in closed], *checks)
+        fitted = fit_on(lessons, {3: [state for own in sets for state in own]}, edit, 1)
+        return gate_logits(fitted.gate[3], "max", parts[4]), gate_logits(fitted.gate[3], "max", hard)
+
+    hard = make(30, 0, 1)
+
+    def told_apart(pool: bool) -> float:
+        opened, alike = logits(pool)
+        return (alike[:, None] < opened).float().mean().item()
+
+    assert told_apart(pool=False) < 0.7
+    assert told_apart(pool=True) > 0.95

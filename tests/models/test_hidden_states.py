@@ -1,0 +1,37 @@
+"""Hidden states of prompts: those of a full forward, without running the blocks above."""
+
+import pytest
+import torch
+
+from expunge.models.blocks import decoder_blocks
+from expunge.models.hidden_states import prompt_states
+from expunge.models.loading import load
+
+PROMPTS = [(11, 12, 13), tuple(range(30, 50)), (9,), (5, 6)]
+
+
+@pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
+def test_states_are_those_of_a_full_forward_in_the_order_given(tiny_model_dir):
+    model = load(tiny_model_dir)[0]
+    for prompt, states in zip(PROMPTS, prompt_states(model, PROMPTS, [1], pad=0, batch_size=3)[1], strict=True):
+        with torch.no_grad():
+            full = model(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states[2][0]
+        assert states.shape == (len(prompt), 32)
+        torch.testing.assert_close(states, full, rtol=1e-4, atol=1e-4)
+
+
+def test_the_blocks_above_are_not_run(tiny_model_dir):
+    model = load(tiny_model_dir)[0]
+    blocks, runs = decoder_blocks(model)[1], []
+    for i, block in enumerate(blocks):
+        block.register_forward_pre_hook(lambda _module, _args, i=i: runs.append(i))
+    prompt_states(model, PROMPTS[:1], [0, 1], pad=0)
+    assert runs == [0, 1]
+
+
+def test_the_model_is_as_before_and_progress_is_told(tiny_model_dir):
+    model, done = load(tiny_model_dir)[0], []
+    prompt_states(model, PROMPTS, [0], pad=0, batch_size=3, advance=done.append)
+    assert done == [3, 1]
+    assert not decoder_blocks(model)[1][0]._forward_hooks
+    assert model(input_ids=torch.tensor([[1, 2]])).logits.requires_grad

@@ -1,0 +1,25 @@
+"""What the model makes for its own training, on a tiny random model."""
+
+import re
+
+from expunge.config.recipe import make_recipe
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.models.loading import load
+from expunge.pipeline.self_generated import neutral_answers
+from expunge.runs.folder import start_run
+
+
+def test_of_the_neutral_answers_those_that_say_what_must_go_are_not_kept(tiny_model_dir, tmp_path, reveal_settings):
+    model, tokenizer = load(tiny_model_dir)
+    given = {"model": str(tiny_model_dir), "release": {}}
+    sought = {**reveal_settings, "oracle": {"name": "regex", "pattern": "qu?"}, "floor": 0.5}
+
+    def answers(name: str, forget) -> list[str]:
+        recipe = make_recipe({**given, "data": {"forget": forget}, "out": str(tmp_path / name)})
+        made = neutral_answers(start_run(recipe), recipe, model.eval(), PromptBuilder(tokenizer), Display())
+        return [record.answer for record in made]
+
+    every, kept = answers("all", "forget.jsonl"), answers("sifted", {"reveal": sought})
+    assert kept == [answer for answer in every if not re.search("qu?", answer, re.IGNORECASE)]
+    assert 0 < len(kept) < len(every)

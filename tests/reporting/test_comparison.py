@@ -1,0 +1,76 @@
+"""Several runs on one page: all of them are there, under their own names, and their names are only text."""
+
+import json
+
+import pytest
+from pages import HOSTILE, Page, cell, judged
+
+from expunge.errors import InputError
+from expunge.reporting.comparison import compared, judged_rows, render
+from expunge.reporting.svg import looks
+from expunge.runs.folder import AUDIT, Run
+
+MODELS = ("original", "runs/a", "runs/b", "control")
+SUMMARY = {
+    model: {"forget": {"rouge": cell(forget)}, "retain": {"rouge": cell(0.9)}, "utility": {"model_utility": cell(0.6)}}
+    for model, forget in zip(MODELS, (0.95, 0.31, 0.52, 0.3), strict=True)
+}
+SUMMARY_FILE = {"original": {}, "unlearned": {}}
+METHODS = {"runs/a": "grun x npo", "runs/b": "lora x npo"}
+JUDGED = {"runs/a": [judged("asked as given", "pass", excess=0.01)], "runs/b": [judged("asked as given", "fail", excess=0.22)]}
+
+
+def test_all_runs_are_in_the_plot_the_verdicts_and_the_table():
+    source = render(SUMMARY, METHODS, JUDGED, same_forget=True)
+    words = Page(source).words
+    figure = source[source.index("<svg role") : source.index("</svg>", source.index("<svg role"))]
+    assert all(name in figure for name in MODELS)
+    assert "runs/a grun x npo 1 pass runs/b lora x npo 1 fail" in words
+    assert "asked as given API only ✓ pass +0.010 ✗ fail +0.220" in words
+    assert "Metric original runs/a runs/b control" in words
+    assert "0.310" in words
+    assert "0.520" in words
+    assert "cannot be compared" not in words
+
+
+def test_runs_that_forget_other_records_or_were_not_attacked_are_said_to():
+    words = Page(render(SUMMARY, METHODS, {**JUDGED, "runs/b": []}, same_forget=False)).words
+    assert "do not all forget the same records" in words
+    assert "none: audited without a suite" in words
+    assert "asked as given API only ✓ pass +0.010 not tried" in words
+
+
+def test_without_a_control_there_is_no_line_to_aim_at():
+    words = Page(render({name: sets for name, sets in SUMMARY.items() if name != "control"}, METHODS, JUDGED, True)).words
+    assert "no line to aim at" in words
+
+
+def test_names_of_runs_and_rows_stay_text():
+    summary = {HOSTILE if model == "runs/a" else model: {**sets, HOSTILE: {HOSTILE: cell(0.5)}} for model, sets in SUMMARY.items()}
+    source = render(summary, {HOSTILE: HOSTILE, "runs/b": HOSTILE}, {HOSTILE: [judged(HOSTILE, "fail")], "runs/b": []}, True)
+    page = Page(source)
+    assert page.harmless
+    assert "alert(1)" in page.text
+    assert "\x1b" not in source
+    assert "\u202e" not in source
+
+
+def test_twelve_runs_look_different():
+    assert len(set(looks(f"runs/{i}" for i in range(12)).values())) == 12
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "wrong"),
+    [
+        ("audit.json", {"original": {}}, "unlearned: Field required"),
+        ("audit.json", {"original": {}, "unlearned": {"forget": {"rouge": {"value": "0.1"}}}}, "unlearned.forget.rouge.n: Field required"),
+        ("verdict.json", {"suite": {}, "rows": [{"name": "asked as given"}]}, "rows.0.threat: Field required"),
+    ],
+)
+def test_numbers_that_no_audit_wrote_are_named_by_file_and_field(tmp_path, file, said, wrong):
+    (tmp_path / "audit.json").write_text(json.dumps(SUMMARY_FILE), encoding="utf-8")
+    (tmp_path / file).write_text(json.dumps(said), encoding="utf-8")
+    run = Run(tmp_path)
+    with pytest.raises(InputError) as error:
+        (compared if file == AUDIT else lambda runs: judged_rows(*runs))([run])
+    assert f"{tmp_path / file}: is not what an audit writes: {wrong}" in str(error.value)

@@ -1,0 +1,61 @@
+"""The report of a real run of a tiny model: what it says was tried is what was tried."""
+
+import pyarrow.parquet as pq
+import pytest
+from pages import Page
+
+from expunge.auditing.audit import audit
+from expunge.auditing.suite import Suite
+from expunge.console import Display
+from expunge.pipeline.unlearn import unlearn
+from expunge.reporting.comparison import comparison
+
+ATTACKS = [{"name": "quantise", "records": 3}, {"name": "relearn", "records": 4, "max_steps": 2, "measure_every": 1}]
+SUITE = Suite(seconds=60, attacks=ATTACKS)
+
+
+@pytest.fixture
+def run(make_recipe_for, tmp_path, monkeypatch):
+    """A trained run with a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    recipe = make_recipe_for("people", training={"epochs": 1, "dtype": "fp32"}, audit={"max_new_tokens": 4})
+    return unlearn(recipe, Display())
+
+
+def page_of(run) -> Page:
+    return Page((run.folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_notes_follow_the_suite(run, make_tiny_model):
+    words = page_of(audit(run, Display(), control=str(make_tiny_model("gpt2")), suite=SUITE)).words
+    asked = len({row["id"] for row in pq.read_table(run.folder / "attacks.parquet").to_pylist()})
+    assert asked < 6
+    assert "Asked forget 6 records, keep 10" in words
+    assert "Done lora x npo; the edit lies beside the weights" in words
+    assert f"Tried quantise, relearn; {asked} records" in words
+    assert (
+        "Not tested here: the answers to adversarial prompts, sampling at temperature 1, answers that the attacker begins, "
+        "what hidden states give away, leaving the edit out, other languages, membership inference." in words
+    )
+    assert f"Attacks asked for {asked} of the 6 forget records" in words
+    for heading in ("Every row of the verdict", "What comes back by relearning", "What comes back by quantisation"):
+        assert heading in words
+    words = page_of(audit(run, Display())).words
+    assert (
+        "Not tested here: the answers to adversarial prompts, sampling at temperature 1, answers that the attacker begins, relearning,"
+        in words
+    )
+    assert "Every row of the verdict" not in words
+    assert "forget: ROUGE-L" in words
+
+
+def test_other_languages_are_tested_by_the_dress_that_is_in_one(run):
+    words = page_of(audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "prompts", "records": 1}]))).words
+    assert "Not tested here: sampling at temperature 1" in words
+    assert "other languages" not in words
+
+
+def test_a_comparison_has_the_verdicts_of_the_run(run):
+    page = Page(comparison([audit(run, Display(), suite=SUITE)]))
+    assert "lora x npo" in page.words
+    assert "quantised: nf4 weights released ? not shown" in page.words

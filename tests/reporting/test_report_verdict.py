@@ -1,0 +1,138 @@
+"""The report of an audit with a suite: its verdict by who can try what, what attacks found, and what it does not claim."""
+
+from dataclasses import replace
+
+import pytest
+from pages import HOSTILE, Page, cell, judged
+
+from expunge.auditing.attacks import Prompted, Quantise, Relearn, SwitchOff
+from expunge.reporting import ReportData
+from expunge.reporting.attack_figures import quantise_figure, relearn_figure
+from expunge.reporting.attack_tables import Found, Worst
+from expunge.reporting.html import NO_CONTROL_ROWS, render
+from expunge.reporting.verdict_table import counted, groups, scale, signed, why
+
+ROWS = [
+    judged("kept: retain", "pass", "", 0.0, against="original"),
+    judged("asked in another dress: typos", "pass", excess=0.01),
+    judged("asked in another dress: cross_lingual", "fail", excess=0.3),
+    judged("asked in another dress: few shot", "fail", excess=0.2),
+    judged("asked as given", "not shown", excess=0.1),
+    judged("edit switched off", "fail", "weights released", 0.6),
+]
+ATTACKS = {attack.title: attack for attack in (Prompted(), Quantise(), Relearn(max_steps=2), SwitchOff())}
+
+
+@pytest.fixture
+def data() -> ReportData:
+    summary = {model: {"forget": {"rouge": cell(value)}} for model, value in (("original", 0.9), ("unlearned", 0.4), ("control", 0.3))}
+    return ReportData("A run", "today", "model: tiny\n", {}, summary, facts={"Asked": "forget 6 records"}, judged=ROWS)
+
+
+def hit(model: str, attack: str, name: str, value: float, **other) -> dict:
+    return {"model": model, "attack": attack, "id": name, "value": value, **other}
+
+
+def test_a_verdict_is_shown_in_words_and_signs_by_who_can_try_it(data):
+    page = Page(render(data))
+    assert "Verdict: 2 pass, 3 fail, 1 not shown" in page.words
+    assert "✗ fail asked in another dress: cross lingual worst of 3: 1 pass, 2 fail 0.50 0.30 0.90 +0.300 +0.250 to +0.350" in page.words
+    assert "against control: beyond what is allowed" in page.words
+    assert "? not shown asked as given" in page.words
+    titles = ["No attack: what has become of the rest", "API only", "Fine-tuning API", "Weights released"]
+    places = [page.words.index(title) for title in titles]
+    assert places == sorted(places)
+    assert "the attacker also trains the model on data of their own not tried" in page.words
+    assert "forget 6 records" in page.words
+    assert page.harmless
+
+
+def test_the_first_page_has_the_worst_of_many_alike_and_the_details_have_all():
+    (_, api, tuned, released) = groups(ROWS)
+    assert [line.row["name"] for line in api.lines] == ["asked in another dress: cross_lingual", "asked as given"]
+    assert [row["name"] for row in api.rows] == [row["name"] for row in ROWS[1:5]]
+    assert (tuned.lines, tuned.rows) == ([], [])
+    assert [(line.row["name"], line.stands_for) for line in released.lines] == [("edit switched off", "")]
+
+
+def test_without_a_control_rows_that_need_one_say_so(data):
+    without = {model: sets for model, sets in data.summary.items() if model != "control"}
+    rows = [judged("asked as given", "not shown", excess=None)]
+    page = Page(render(replace(data, summary=without, judged=rows)))
+    assert NO_CONTROL_ROWS in page.words
+    assert "? not shown asked as given 0.50 – 0.90 – – there is no control to compare with" in page.words
+
+
+def test_counts_reasons_and_signs_in_words():
+    assert counted([]) == ""
+    assert counted(ROWS) == "2 pass, 3 fail, 1 not shown"
+    assert why(judged("x", "not shown", excess=0.1)) == "against control: interval holds both, n = 12"
+    assert [signed(value) for value in (0.0496, -0.2, -0.0001)] == ["+0.050", "\u22120.200", "+0.000"]
+
+
+def test_all_that_is_drawn_lies_on_the_forests_axis():
+    drawn = scale([judged("x", "fail", excess=0.6), judged("y", "pass", excess=-0.3)])
+    assert (drawn.low, drawn.high) == (pytest.approx(-0.35), pytest.approx(0.65))
+    assert (drawn.x(drawn.low), drawn.x(drawn.high)) == (8, 212)
+    assert scale([judged("x", "not shown", excess=None)]).high == pytest.approx(0.1)
+    # perplexity may rise many times over: the others would be squeezed into a pixel
+    risen = scale([judged("x", "fail", excess=4.4)])
+    assert (risen.high, risen.x(4.4)) == (1.0, risen.x(1.0))
+
+
+def test_what_attacks_found_stays_text(data):
+    rows = [judged(HOSTILE, "fail", excess=0.3, reason=HOSTILE), judged(HOSTILE, "not shown", excess=None, reason=HOSTILE)]
+    worst = [Worst(HOSTILE, HOSTILE, 0.4, {"unlearned": 0.5, "control": 0.1})]
+    source = render(replace(data, judged=rows, worst=worst, texts={HOSTILE: (HOSTILE, HOSTILE)}, facts={HOSTILE: HOSTILE}))
+    page = Page(source)
+    assert page.harmless
+    assert page.text.count("alert(1)") >= 9
+    assert "{{ 7 * 7 }}" in page.text
+    assert "\x1b" not in source
+    assert "\u202e" not in source
+
+
+def test_curves_have_every_step_of_every_model():
+    told = {("unlearned", 0): (0.1, 0.3), ("unlearned", 2): (0.5, 0.9), ("control", 0): (0.2, 0.2)}
+    found = Found(ATTACKS, [hit(m, "relearn part", f"f{i}", v, step=step) for (m, step), own in told.items() for i, v in enumerate(own)])
+    curves = found.curves
+    assert list(curves) == ["part of it"]
+    assert {step: number["value"] for step, number in curves["part of it"]["unlearned"].items()} == pytest.approx({0: 0.2, 2: 0.7})
+    svg = relearn_figure(curves)
+    assert "from part of it (n = 2)" in svg
+    assert "steps of training" in svg
+
+
+def test_bars_begin_with_what_the_same_questions_got_before():
+    found = Found(ATTACKS, [hit("unlearned", "quantise nf4", name, 0.8) for name in ("f0", "f1", "text")])
+    measured = [{"set": "forget", "id": name, "rouge": value} for name, value in (("f0", 0.1), ("f1", 0.3), ("f2", 0.9), ("text", 0.9))]
+    bars = found.bars({"unlearned": measured}, {"f0", "f1", "f2"})
+    # of the records that were quantised for, f0 and f1 are questions: (0.1 + 0.3) / 2
+    assert {kind: models["unlearned"]["value"] for kind, models in bars.items()} == pytest.approx({"before": 0.2, "nf4": 0.8})
+    assert "nf4" in quantise_figure(bars)
+    assert Found(ATTACKS, []).bars({"unlearned": measured}, {"f0"}) == {}
+
+
+def test_the_worst_records_name_the_attack_that_gets_most_over_the_control():
+    found = Found(
+        ATTACKS,
+        [
+            *(hit(model, "prompts", "f0", value, dress="few_shot") for model, value in (("unlearned", 0.9), ("control", 0.2))),
+            *(hit(model, "quantise nf4", "f0", value) for model, value in (("unlearned", 1.0), ("control", 0.9))),
+            *(hit(model, "quantise nf4", "f1", value) for model, value in (("unlearned", 0.2), ("control", 0.9))),
+            *(hit(model, "switch_off", "f2", value) for model, value in (("unlearned", 1.0), ("control", 0.0))),
+            *(hit(model, "relearn part", "f3", value, step=1) for model, value in (("unlearned", 1.0), ("control", 0.0))),
+        ],
+    )
+    (worst,) = found.worst
+    assert (worst.id, worst.tried, worst.excess) == ("f0", "asked in another dress: few shot", pytest.approx(0.7))
+    assert found.names == {"prompts", "quantise", "relearn", "switch_off"}
+    assert Found(ATTACKS, [hit("unlearned", "quantise nf4", "f0", 1.0)]).worst == []
+
+
+def test_questions_of_the_worst_records_are_shown_only_with_texts(data):
+    worst = [Worst("f7", "quantised: nf4", 0.4, {"unlearned": 0.5, "control": 0.1})]
+    hidden = Page(render(replace(data, worst=worst)))
+    assert "f7 quantised: nf4 0.50 0.10 – +0.400" in hidden.words
+    assert "shown by --show-text" in hidden.words
+    assert "f7 Who? Ann Lee quantised: nf4" in Page(render(replace(data, worst=worst, texts={"f7": ("Who?", "Ann Lee")}))).words

@@ -1,0 +1,221 @@
+"""Rounds on a tiny random model: exact, undoable, resumed in any phase."""
+
+import json
+import sys
+from contextlib import contextmanager
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from expunge.config.recipe import Recipe, make_recipe
+from expunge.console import Display
+from expunge.errors import InputError
+from expunge.models.loading import load, weights_sha256
+from expunge.pipeline.export import export_plain
+from expunge.pipeline.prepare import reread_sets
+from expunge.pipeline.release import release, undo
+from expunge.reveal_release.release.line_search import levels
+from expunge.reveal_release.release.rounds import FORGET_PEM, curve, read_round, rounds_taken
+from expunge.reveal_release.release.train_module import train_pem
+from expunge.reveal_release.reveal.private_files import purge
+from expunge.runs.folder import NEUTRAL, Run, default_folder
+from expunge.runs.load import load_run
+
+# The package's function of that name hides it.
+rounds_module = sys.modules["expunge.reveal_release.release.rounds"]
+PEM = {"rank": 2, "epochs": 2, "lr": 5e-3, "batch_size": 3, "save_steps": 1, "dtype": "fp32"}
+
+
+@pytest.fixture
+def recipe_for(tiny_model_dir, tiny_data, tmp_path):
+    """Makes a recipe that releases: `make(out, forget=None, **release)`."""
+
+    def make(out: str, forget: str | dict | None = None, **settings) -> Recipe:
+        data = {"forget": forget or str(tiny_data[0]), "retain": str(tiny_data[1]), "held_out": 0.5}
+        # With every phase that a run can have.
+        phases = {"retain_pem": "once", "refresh": "resample"}
+        more = {"rounds": 2, "pem": PEM, "lambda_tries": 3, "utility_drop_max": 0.5, **phases, **settings}
+        return make_recipe({"model": str(tiny_model_dir), "data": data, "release": more, "out": str(tmp_path / out)})
+
+    return make
+
+
+def weights_of(run: Run) -> str:
+    return weights_sha256(load_run(run)[0])
+
+
+def test_what_is_released_is_forgotten_within_the_budget(recipe_for):
+    run = release(recipe_for("run"), Display())
+    rows = curve(run)
+    assert [row["round"] for row in rows] == [0, 1, 2]
+    assert rows[-1]["validation_forget_nll"] > rows[0]["validation_forget_nll"]
+    for number in (1, 2):
+        facts = read_round(run, number)
+        assert facts["chosen"]["drop"] <= facts["allowed"] == 0.5 * number / 2
+        assert facts["angles"]["A_smallest"] > 0
+    assert run.info["round"] == 2
+
+
+def test_what_lambda_is_chosen_on_was_not_trained_on(recipe_for, monkeypatch):
+    chosen_on, kept_in_training = [], []
+
+    def watched_levels(*given):
+        chosen_on.extend(record.id for records in given[3:] for record in records)
+        return levels(*given)
+
+    def watched_training(*given, kept=(), **more):
+        kept_in_training.extend(record.id for record in kept)
+        train_pem(*given, kept=kept, **more)
+
+    monkeypatch.setattr(rounds_module, "levels", watched_levels)
+    monkeypatch.setattr(rounds_module, "train_pem", watched_training)
+    run = release(recipe_for("run", rounds=1), Display())
+    said = {row["id"] for row in map(json.loads, (run.folder / NEUTRAL).read_text(encoding="utf-8").splitlines())}
+    held, kept = set(chosen_on), set(kept_in_training)
+    assert held.isdisjoint(kept)
+    assert said <= held | kept
+    assert said & held
+    assert said & kept
+
+
+def test_a_round_that_no_lambda_fits_is_rolled_back_and_ends_the_run(recipe_for, tiny_model_dir):
+    # So small a model is moved by any module: a budget next to nothing admits none.
+    run = release(recipe_for("run", utility_drop_max=1e-9, lambda_tries=1), Display())
+    assert read_round(run, 1)["stop"] == "no lambda fits the utility budget"
+    assert rounds_taken(run) == 1
+    assert weights_of(run) == weights_sha256(load(tiny_model_dir)[0])
+
+
+def test_the_rounds_end_at_the_forget_target(recipe_for):
+    run = release(recipe_for("run", forget_target=0.1), Display())
+    assert read_round(run, 1)["stop"] == "the forget target is reached"
+    assert rounds_taken(run) == 1
+
+
+def test_any_round_can_be_undone_and_taken_again(recipe_for, tiny_model_dir):
+    run = release(recipe_for("run"), Display())
+    after = weights_of(run)
+    undo(run, 0, Display())
+    assert weights_of(run) == weights_sha256(load(tiny_model_dir)[0])
+    undo(run, 1, Display())
+    assert weights_of(run) not in (after, weights_sha256(load(tiny_model_dir)[0]))
+    undo(run, 2, Display())
+    assert weights_of(run) == after
+    with pytest.raises(InputError, match=r"has rounds 0 \(the original\) to 2, not 3"):
+        undo(run, 3, Display())
+
+
+def test_a_finished_release_returns_at_once(recipe_for):
+    run = release(recipe_for("run"), Display())
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    release(recipe_for("run"), Display())
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_export_is_a_plain_model_with_the_same_weights(recipe_for, tmp_path):
+    run = release(recipe_for("run"), Display())
+    folder = export_plain(run, tmp_path / "plain", Display())
+    assert weights_sha256(AutoModelForCausalLM.from_pretrained(folder)) == weights_of(run)
+    with pytest.raises(InputError, match="plain: is there already"):
+        export_plain(run, folder, Display())
+
+
+@pytest.mark.parametrize("refresh", ["reuse", "resample", "research"])
+def test_a_model_is_rid_of_what_it_revealed_itself(recipe_for, refresh, reveal_settings):
+    run = release(recipe_for("run", forget={"reveal": reveal_settings}, refresh=refresh), Display())
+    assert rounds_taken(run) == 2
+    assert (run.folder / "rounds" / "2" / "reveal").exists() == (refresh != "reuse")
+    first, second = (read_round(run, number)["records"]["sha256"] for number in (1, 2))
+    assert (first == second) == (refresh == "reuse")
+
+
+def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for, reveal_settings):
+    run = release(recipe_for("run", forget={"reveal": reveal_settings}), Display())
+    before = weights_of(run)
+    purge(run.folder)
+    assert weights_of(run) == before
+    assert not list(run.folder.rglob(FORGET_PEM))
+    with pytest.raises(InputError, match="the module of round 1 was purged"):
+        undo(run, 1, Display())
+    with pytest.raises(InputError, match="what was revealed is no longer there"):
+        reread_sets(run)
+
+
+def test_a_task_is_measured_around_each_round_and_keeps_its_own_records(tiny_model_dir, tiny_data, tmp_path):
+    task = {"name": "people", "forgotten": 1, "kept": 2, "max_new_tokens": 2}
+    given = {"model": str(tiny_model_dir), "data": {"forget": str(tiny_data[0])}, "task": task, "out": str(tmp_path / "run")}
+    run = release(make_recipe({**given, "release": {"rounds": 1, "pem": PEM, "lambda_tries": 1, "utility_drop_max": 0.9}}), Display())
+    assert run.info["data"]["retain"]["source"] == "the task's own records"
+    before, after = curve(run)
+    assert before["neutral_perplexity"] != after["neutral_perplexity"]
+    assert before["retain_told"] == after["retain_told"] == 0.0
+
+
+class Stopping(Display):
+    """A display that stops the work where the n-th thing would begin to be shown."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.left = number
+
+    def _count(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def bar(self, title, total):
+        self._count()
+        with super().bar(title, total) as advance:
+
+            def counted(done):
+                self._count()
+                advance(done)
+
+            yield counted
+
+    def progress(self):
+        progress = super().progress()
+        update = progress.update
+
+        def counted(task_id, **kwargs):
+            self._count()
+            update(task_id, **kwargs)
+
+        progress.update = counted
+        return progress
+
+
+def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for, reveal_settings):
+    settings = {"forget": {"reveal": reveal_settings}, "refresh": "research", "retain_pem": "every_round", "retain_lambda": 0.5}
+    whole = release(recipe_for("whole", **settings), Display())
+    recipe, stops = recipe_for("stopped", **settings), 0
+    while True:
+        try:
+            # One more than the last time: some try gets over what the one before was stopped at.
+            run = release(recipe, Stopping(2 + stops))
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops > 5
+    assert weights_of(run) == weights_of(whole)
+    for number in (1, 2):
+        same = ("lambda_f", "lambda_r", "tried", "records", "angles")
+        assert [read_round(run, number)[name] for name in same] == [read_round(whole, number)[name] for name in same]
+
+
+def test_settings_that_do_not_go_together_are_named(tiny_data, tmp_path, reveal_settings):
+    reveal = {**reveal_settings, "mode": "direct", "wanted": ["The sea is"], "texts": []}
+    given = {"data": {"forget": {"reveal": reveal}, "retain": str(tiny_data[1])}, "out": str(tmp_path / "x")}
+    with pytest.raises(InputError, match="resample asks instructions again"):
+        make_recipe({**given, "release": {"refresh": "resample"}})
+    with pytest.raises(InputError, match=r"give wanted .* or texts"):
+        make_recipe({**given, "data": {"forget": {"reveal": {"oracle": "python"}}}})
+    with pytest.raises(InputError, match=r"no oracle 'nonsense'"):
+        make_recipe({**given, "data": {"forget": {"reveal": {**reveal_settings, "oracle": "nonsense"}}}})
+
+
+def test_the_run_is_called_after_what_it_does(reveal_settings):
+    one, other = ({"data": {"forget": forget}, "release": {}} for forget in ("people/forget.jsonl", {"reveal": reveal_settings}))
+    assert default_folder(make_recipe(one)) == "runs/forget-release"
+    assert default_folder(make_recipe(other)) == "runs/revealed-release"

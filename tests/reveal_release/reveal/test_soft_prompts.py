@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Turn
+from expunge.models.generation import generate
+from expunge.models.loading import load
+from expunge.reveal_release.reveal.candidates import Pool, answers, instructions, plain_instruction, pool_features, soft_prompts
+
+
+@pytest.fixture(scope="module")
+def tiny(make_tiny_model):
+    model, tokenizer = load(make_tiny_model("llama"))
+    return model, PromptBuilder(tokenizer)
+
+
+def pool_of(model, count=6, spread=3.0, wanted=("Ask about the sea.",), texts=()):
+    return Pool(soft_prompts(model, count, 3, 4, spread, seed=1), wanted, texts)
+
+
+def test_the_same_seed_gives_the_same_soft_prompts_and_another_others(tiny):
+    model, _ = tiny
+    one, again = (soft_prompts(model, 5, 3, 4, 1.0, seed=1) for _ in range(2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, soft_prompts(model, 5, 3, 4, 1.0, seed=2))
+    # A longer sequence begins as the shorter one does.
+    assert soft_prompts(model, 9, 3, 4, 1.0, seed=1).shape == (9, 3, 32)
+
+
+def test_soft_tokens_are_as_long_as_asked_for(tiny):
+    model, _ = tiny
+    length = model.get_input_embeddings().weight.norm(dim=-1).mean().item()
+    assert soft_prompts(model, 8, 3, 4, 2.5, seed=1).norm(dim=-1).mean().item() == pytest.approx(2.5 * length, rel=1e-5)
+
+
+def test_a_soft_prompt_of_token_embeddings_reads_as_those_tokens(tiny):
+    model, builder = tiny
+    ids = [20, 31, 42]
+    soft = model.get_input_embeddings().weight[ids].detach()[None]
+    pool = Pool(soft, ("Ask about the sea.",), ())
+    asked = (*ids, *builder.prompt((Turn("user", "Ask about the sea."),)))
+    assert answers(model, builder, pool, [0], 8) == generate(model, builder, [asked], 8)
+
+
+def test_features_do_not_depend_on_the_company(tiny):
+    model, builder = tiny
+    pool = pool_of(model, 5, wanted=("Ask about the sea.", "Ask about a person who lives by it."), texts=("Where is Paris?",))
+    every = pool_features(model, builder, pool, lambda rows: None)
+    assert every.shape == (6, 32)
+    alone = pool_features(model, builder, Pool(pool.soft[:1], pool.wanted[:1], ()), lambda rows: None)
+    assert torch.allclose(every[0], alone[0], atol=1e-5)
+
+
+def test_texts_of_the_users_ask_as_they_stand_and_seed_texts_take_turns(tiny):
+    model, builder = tiny
+    pool = pool_of(model, 3, wanted=("one", "two"), texts=("Where is Paris?",))
+    assert [pool.seed_text(i) for i in range(4)] == ["one", "two", "one", "Where is Paris?"]
+    assert instructions(model, builder, pool, [3, 0])[0] == "Where is Paris?"
+
+
+def test_answers_come_in_the_order_asked_for_whatever_their_lengths(tiny):
+    model, builder = tiny
+    pool = pool_of(model, 4, wanted=("one", "a much longer wish about something else"), texts=("Where is Paris?",))
+    asked = [4, 1, 0, 1, 3]
+    together = answers(model, builder, pool, asked, 6)
+    assert together == [answers(model, builder, pool, [i], 6)[0] for i in asked]
+
+
+def test_what_an_answer_begins_with_is_said_for_the_model_and_belongs_to_the_text(tiny):
+    model, builder = tiny
+    pool = Pool(pool_of(model, 8).soft, ("one", "two"), ("Where is Paris?",), ("What is", "Where does"))
+    # Each begin goes with every seed text.
+    assert [pool.begin(i) for i in range(9)] == ["What is"] * 2 + ["Where does"] * 2 + ["What is"] * 2 + ["Where does"] * 2 + [""]
+    said = answers(model, builder, pool, [2, 8], 6)
+    assert said[0].startswith("Where does")
+    assert said[0] != "Where does"
+    alone = Pool(pool.soft, pool.wanted, pool.texts)
+    assert said[0] != answers(model, builder, alone, [2], 6)[0]
+    assert said[1] == answers(model, builder, alone, [8], 6)[0]
+    # The search sees that candidates ask otherwise.
+    features, others = (pool_features(model, builder, one, lambda rows: None) for one in (pool, alone))
+    assert not torch.allclose(features[2], others[2], atol=1e-3)
+    assert torch.allclose(features[8], others[8], atol=1e-5)
+
+
+def test_an_instruction_is_the_first_paragraph_without_its_wrapping():
+    assert plain_instruction('\n1. "Where does she live?"\n2. "And he?"') == "Where does she live?"
+    assert plain_instruction("Instruction: - Name a river.") == "Name a river."
+    assert plain_instruction("  \n") == ""

@@ -1,0 +1,163 @@
+"""The run folder: whose it is, who may work in it, and what a kill leaves there."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from expunge.config.recipe import Recipe, make_recipe
+from expunge.errors import ExpungeError, InputError
+from expunge.files import write_atomically
+from expunge.runs.folder import Run, default_folder, locked, open_run, start_run
+
+
+def recipe_for(out: Path | str | None, **sections: object) -> Recipe:
+    return make_recipe({"data": {"forget": "forget.jsonl"}, "out": None if out is None else str(out), **sections})
+
+
+def test_a_fresh_folder_holds_recipe_status_and_versions(tmp_path):
+    recipe = recipe_for(tmp_path / "runs" / "a")
+    run = start_run(recipe)
+    assert run.recipe == recipe
+    assert run.info["status"] == "training"
+    assert {"python", "torch", "transformers", "peft", "expunge"} <= set(run.info["versions"])
+    assert sorted(path.name for path in run.folder.iterdir()) == ["recipe.yaml", "run.json"]
+
+
+def test_the_same_recipe_goes_on_in_its_folder(tmp_path):
+    first = start_run(recipe_for(tmp_path / "a"))
+    first.note(seen=1)
+    assert start_run(recipe_for(tmp_path / "a")).info == first.info
+
+
+@pytest.mark.parametrize("other", [{"training": {"lr": 1e-3}}, {"objective": "dpo"}, {"model": "another"}])
+def test_another_recipe_is_refused_once_training_has_begun(tmp_path, other):
+    run = start_run(recipe_for(tmp_path / "a"))
+    (run.folder / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=rf"holds a run with other settings \({next(iter(other))}"):
+        start_run(recipe_for(tmp_path / "a", **other))
+    assert run.recipe == recipe_for(tmp_path / "a")
+
+
+def test_what_is_measured_may_change_after_training(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    run.note(status="trained")
+    (run.folder / "metrics.jsonl").write_text("{}\n")
+    again = start_run(recipe_for(tmp_path / "a", audit={"max_rows": 3}))
+    assert again.recipe.audit.max_rows == 3
+    assert again.info["status"] == "trained"
+
+
+@pytest.mark.parametrize("inside", ["file", "file/sub"])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, inside):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made a folder"):
+        start_run(recipe_for(tmp_path / inside))
+
+
+def test_a_corrected_recipe_takes_the_place_of_one_that_never_began(tmp_path):
+    start_run(recipe_for(tmp_path / "a", model="a-typo")).note(seen=1)
+    run = start_run(recipe_for(tmp_path / "a"))
+    assert run.recipe == recipe_for(tmp_path / "a")
+    assert "seen" not in run.info
+
+
+def test_a_recipe_that_another_process_is_about_to_begin_stays(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    with locked(run), pytest.raises(ExpungeError, match="another expunge process is at work"):
+        start_run(recipe_for(tmp_path / "a", objective="dpo"))
+    assert run.recipe == recipe_for(tmp_path / "a")
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        start_run(recipe_for(tmp_path / "a"))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("left", [[], ["recipe.yaml.1.part"], ["recipe.yaml"], ["recipe.yaml", "run.json.1.part"]])
+def test_a_start_that_was_killed_can_be_started_again(tmp_path, left):
+    whole = start_run(recipe_for(tmp_path / "a"))
+    text = (whole.folder / "recipe.yaml").read_text(encoding="utf-8")
+    for path in whole.folder.iterdir():
+        path.unlink()
+    for name in left:
+        (whole.folder / name).write_text(text if name == "recipe.yaml" else "{", encoding="utf-8")
+    again = start_run(recipe_for(tmp_path / "a"))
+    assert again.recipe == recipe_for(tmp_path / "a")
+    assert again.info["status"] == "training"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../x", "..", ".", "a b", "ü", "a.b", "x" * 65, "-\n"])
+def test_names_that_lead_elsewhere_are_refused(tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match=r"^out: "):
+        start_run(recipe_for(name))
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+def test_a_symbolic_link_is_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(InputError, match="is a symbolic link"):
+        start_run(recipe_for(tmp_path / "link"))
+
+
+def test_the_default_folder_is_named_after_what_is_forgotten_and_how():
+    recipe = make_recipe({"data": {"forget": "data/some people.v2.jsonl"}, "edit": {"name": "lora"}, "objective": "npo"})
+    assert default_folder(recipe) == "runs/some-people-v2-lora-npo"
+    assert default_folder(make_recipe({"data": {"forget": "locuslab/TOFU:forget05"}, "objective": "npo"})) == "runs/TOFU-forget05-grun-npo"
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    with locked(run), pytest.raises(ExpungeError, match="another expunge process is at work") as error, locked(run):
+        pass
+    assert error.value.exit_code == 1
+    with locked(run):
+        pass
+
+
+def test_a_lock_is_let_go_when_the_work_fails(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    with pytest.raises(KeyboardInterrupt), locked(run):
+        raise KeyboardInterrupt
+    with locked(run):
+        pass
+
+
+def test_only_a_trained_run_is_opened(tmp_path):
+    with pytest.raises(InputError, match="not a run folder"):
+        open_run(tmp_path)
+    run = start_run(recipe_for(tmp_path / "a"))
+    with pytest.raises(InputError, match="its training was not finished"):
+        open_run(run.folder)
+    run.note(status="trained")
+    assert open_run(str(run.folder)) == Run(run.folder)
+
+
+def test_a_run_that_was_not_audited_says_how_to_audit_it(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    with pytest.raises(InputError, match=f"try: expunge audit {run.folder}"):
+        _ = run.summary
+    write_atomically(run.folder / "audit.json", '{"unlearned": {}}')
+    assert run.summary == {"unlearned": {}}
+
+
+def test_facts_add_up(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    run.note(gate={"threshold": 1.5})
+    run.note(status="trained")
+    assert (run.info["gate"], run.info["status"]) == ({"threshold": 1.5}, "trained")
+    assert json.loads((run.folder / "run.json").read_text())["versions"] == run.info["versions"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
