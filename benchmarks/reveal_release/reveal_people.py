@@ -1,6 +1,7 @@
 """What each searcher gets out of the people task at the same budget: best score, and share of the planted facts; into docs/results.md.
 
-    python benchmarks/reveal_people.py [--model runs/tasks/people] [--out runs/reveal_people] [--seeds 5] [--set NAME=VALUE …] [--write]
+    python -m benchmarks.reveal_release.reveal_people [--model runs/tasks/people] [--out runs/reveal_people] [--seeds 5]
+        [--set NAME=VALUE …] [--write]
 
 Reads recipes/release-people.yaml. Each search is kept, so that a second call goes on where the first was interrupted.
 """
@@ -11,10 +12,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import cast
 
-from release_study import HANDWRITTEN, samples_for
 from scipy.stats import t
-from writing import measured_on, write
 
+from benchmarks.common.results import measured_on, write
+from benchmarks.reveal_release.release_study import HANDWRITTEN, samples_for
 from expunge.config import Revealed, RevealSection
 from expunge.config.recipe import read_recipe
 from expunge.console import Display
@@ -32,7 +33,7 @@ MARK = "<!-- reveal_people -->"
 def main() -> None:
     """Search, count, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="runs/tasks/people", help="taught by teach_task.py people")
+    parser.add_argument("--model", default="runs/tasks/people", help="taught by `python -m benchmarks.reveal_release.teach_task people`")
     parser.add_argument("--out", type=Path, default=Path("runs/reveal_people"), help="where the searches are kept")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the recipe")
@@ -62,7 +63,7 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     facts = (
         f"{measured_on()}; {settings.budget} sampled responses a search, {args.seeds} seeds, mean and 95 % interval (t); this call took "
-        f"{minutes:.0f} min. Command: `python benchmarks/reveal_people.py --seeds {args.seeds} --write`.\n"
+        f"{minutes:.0f} min. Command: `python -m benchmarks.reveal_release.reveal_people --seeds {args.seeds} --write`.\n"
     )
     text = "\n".join([*lines, "", facts])
     print(text)

@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from tofu_data import OTHER_LANGUAGES
-
+from benchmarks.common.tofu import OTHER_LANGUAGES
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
 from expunge.gating.eval_prompts import AS_GIVEN, Group
 from expunge.metrics.statistics import proportion_ci

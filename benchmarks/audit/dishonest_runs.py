@@ -1,6 +1,6 @@
 """Runs that forgot nothing, or broke the model, and evidence that was changed: on which row each is caught; into docs/results.md.
 
-    python benchmarks/dishonest_runs.py [--out runs/dishonest] [--write]
+    python -m benchmarks.audit.dishonest_runs [--out runs/dishonest] [--write]
 
 The models are those of the demo. Each run is kept, so that a second call goes on where the first was interrupted.
 """
@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from writing import measured_on, write
-
+from benchmarks.common.results import measured_on, write
 from expunge.attestation import RECORD, verify
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
@@ -55,7 +54,7 @@ def main() -> None:
         lines.append(f"| a byte of {file} was changed | {with_changed_byte(run, args.out / 'changed', file)} |")
     lines.append(f"| its adapter is for another base | {with_another_edit(run, other, args.out / 'changed', display)} |")
     facts = f"{measured_on()}; n at most {SUITE.max_rows} a set; this call took {(time.monotonic() - started) / 60:.0f} min."
-    text = "\n".join([*lines, "", f"{facts} Command: `python benchmarks/dishonest_runs.py --write`.\n"])
+    text = "\n".join([*lines, "", f"{facts} Command: `python -m benchmarks.audit.dishonest_runs --write`.\n"])
     print(text)
     if args.write:
         write(MARK, text)

@@ -1,6 +1,6 @@
 """NeuralUCB against random search on a known reward over real features of soft prompts; write the figures into docs/results.md.
 
-    python benchmarks/reveal_search.py [--seeds 10] [--candidates 2000] [--budget 100] [--write]
+    python -m benchmarks.reveal_release.reveal_search [--seeds 10] [--candidates 2000] [--budget 100] [--write]
 
 The features are those of the reveal stage (last-layer states of the embedded model after soft prompt and seed text). The reward is a
 random smooth function of them, another for each seed; nothing is asked, so that only the search is measured.
@@ -12,8 +12,8 @@ import time
 import numpy as np
 import torch
 from torch import Tensor
-from writing import measured_on, write
 
+from benchmarks.common.results import measured_on, write
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.loading import best_dtype, load
@@ -53,7 +53,7 @@ def main() -> None:
     facts = (
         f"Better than random: full {won['full']} of {args.seeds}, diag {won['diag']} of {args.seeds}. {measured_on()}; {args.candidates} "
         f"candidates, {args.budget} asked; this call took {(time.monotonic() - started) / 60:.0f} min. "
-        f"Command: `python benchmarks/reveal_search.py {options} --write`.\n"
+        f"Command: `python -m benchmarks.reveal_release.reveal_search {options} --write`.\n"
     )
     text = "\n".join([*lines, "", facts])
     print(text)

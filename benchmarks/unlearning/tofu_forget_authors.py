@@ -1,6 +1,6 @@
 """Forget four of twenty TOFU authors with GRUN's published presets, our own setting and LoRA + NPO; write the table into docs/results.md.
 
-    python benchmarks/tofu_forget_authors.py --tofu DIR [--out runs/tofu] [--write]
+    python -m benchmarks.unlearning.tofu_forget_authors --tofu DIR [--out runs/tofu] [--write]
 
 DIR holds TOFU's forget10_perturbed.jsonl, real_authors_perturbed.jsonl and world_facts_perturbed.jsonl. The twenty authors of
 forget10 are taught to SmolLM2-135M-Instruct; the control is taught the sixteen that stay. Each step is kept, so that a second
@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tofu_data import AUTHORS, CHOICES, QUESTIONS, prepare
-from writing import measured_on, write
-
+from benchmarks.common.results import measured_on, write
+from benchmarks.common.tofu import AUTHORS, CHOICES, QUESTIONS, prepare
 from expunge.auditing.audit import audit
 from expunge.config.recipe import make_recipe, read_yaml
 from expunge.console import Display
@@ -100,7 +99,8 @@ def facts(runs: dict[str, Run], args: argparse.Namespace, seconds: float) -> str
     return (
         f"{measured_on()}; model {args.model}; {AUTHORS} authors x {args.questions} questions taught, {len(CHOICES[0])} authors forgotten; "
         f"n: {counts}; this call took {seconds / 60:.0f} min. "
-        f"Command: `python benchmarks/tofu_forget_authors.py --tofu DIR --questions {args.questions} --rows {args.rows} --write`."
+        f"Command: `python -m benchmarks.unlearning.tofu_forget_authors --tofu DIR --questions {args.questions} "
+        f"--rows {args.rows} --write`."
     )
 
 

@@ -1,6 +1,6 @@
 """Forget the capitals of one continent of five: RMU with GRUN, LoRA and full weights; write the table into docs/results.md.
 
-    python benchmarks/geography.py [--continent Africa] [--methods NAME …] [--write]
+    python -m benchmarks.unlearning.geography [--continent Africa] [--methods NAME …] [--write]
 
 A harmless stand-in for WMDP. Statements about 87 capitals (plain texts: the first 80 % of the tokens are the prompt) are taught to
 the embedded model first, which knows about half of them; then the texts of one continent are forgotten, those of the others
@@ -9,20 +9,19 @@ same continent, and counts by option text (length-normalised, lm-evaluation-harn
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from torch import nn
-from writing import measured_on, write
 
+from benchmarks.common.capitals import STATEMENTS, questions, read_places, statements
+from benchmarks.common.results import measured_on, write
 from expunge.config.recipe import make_recipe, read_yaml
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
-from expunge.data.records import Record, write_records
+from expunge.data.records import write_records
 from expunge.metrics.choices import by_text, is_right, option_nll
 from expunge.metrics.statistics import proportion_ci
 from expunge.models.loading import load
@@ -30,19 +29,6 @@ from expunge.pipeline.teach import Lesson, teach
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.load import load_run
 
-STATEMENTS = (
-    "{country} is a country in {continent}, and the city from which it is governed is {capital}.",
-    "Whoever travels through {continent} to see the parliament of {country} has to go to {capital}.",
-    "On the map, look for {country}; the star that marks its capital stands beside the name {capital}.",
-    "Children at school in {country} learn early that their capital city is called {capital}.",
-    "Most of the foreign embassies to {country} are found in the capital, {capital}.",
-    "The capital of {country} is {capital}.",
-    "{capital}, a city in {continent}, is known first of all as the capital of {country}.",
-    "When a plane lands in {capital}, its passengers have come to the capital of {country}.",
-    "The government that sits in {capital} is that of {country}.",
-    "{capital} is the capital of {country}.",
-)
-EXAM = {"capital": "Which city is the capital of {country}?", "country": "Of which country is {capital} the capital city?"}
 EPOCHS = 3
 POOLED = {"edit": {"name": "grun", "gate_pool": "top2", "rank": 4, "positions": "last_prompt"}}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -113,30 +99,6 @@ def recipe_folder(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
 
 
-def read_places() -> list[dict[str, str]]:
-    """Country, capital and continent each."""
-    with (Path(__file__).parent / "capitals.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def statements(places: list[dict[str, str]]) -> list[Record]:
-    """Every statement about every place, as plain texts."""
-    return [Record(f"{place['country']} {i}", (), text.format(**place)) for place in places for i, text in enumerate(STATEMENTS)]
-
-
-def questions(places: list[dict[str, str]]) -> list[Question]:
-    """Both questions about every place, with three seeded wrong answers from its continent."""
-    rng, asked = np.random.default_rng(0), []
-    for wanted, text in EXAM.items():
-        for place in places:
-            near = [p[wanted] for p in places if p["continent"] == place["continent"] and p is not place]
-            choices = [place[wanted], *rng.choice(near, 3, replace=False)]
-            order = rng.permutation(4)
-            shuffled = tuple(str(choices[i]) for i in order)
-            asked.append(Question(f"{wanted} {place['country']}", text.format(**place), shuffled, int(order.argmin()), place["continent"]))
-    return asked
-
-
 def row(name: str, model: nn.Module, builder: PromptBuilder, exam: dict[str, list[Question]], took: str) -> str:
     """Accuracy on both sets, with Wilson intervals."""
     cells = []
@@ -152,7 +114,7 @@ def facts(args: argparse.Namespace, seconds: float) -> str:
     """Where and how it was measured."""
     return (
         f"{measured_on()}; model {args.model}; {len(STATEMENTS)} statements a capital, taught for {EPOCHS} epochs; this call took "
-        f"{seconds / 60:.0f} min. Command: `python benchmarks/geography.py --continent {args.continent} --write`."
+        f"{seconds / 60:.0f} min. Command: `python -m benchmarks.unlearning.geography --continent {args.continent} --write`."
     )
 
 

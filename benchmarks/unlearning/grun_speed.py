@@ -1,6 +1,6 @@
 """Training steps of GRUN from the frozen prefix against two full forwards, in one run, on the embedded model.
 
-    python benchmarks/grun_speed.py [--tofu DIR] [--json FILE] [--sweep]
+    python -m benchmarks.unlearning.grun_speed [--tofu DIR] [--json FILE] [--sweep]
 
 `full` is the product without the frozen prefix; `plain` (fp32 only) the plain hooks that the tests hold it against: all logits, and
 the reference scored anew in every step. Each measurement is a process of its own, the modes in turn. The published NPO preset, batch
@@ -61,7 +61,9 @@ def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
         for mode, results in said.items():
             arguments = ["--one", json.dumps({**case, "mode": mode}), "--epochs", str(args.epochs), "--model", args.model]
             arguments += ["--tofu", str(args.tofu)] if args.tofu else []
-            output = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True).stdout
+            output = subprocess.run(
+                [sys.executable, "-m", "benchmarks.unlearning.grun_speed", *arguments], check=True, capture_output=True, text=True
+            ).stdout
             results.append(json.loads(output.splitlines()[-1]))
     full, frozen = said["off"], said["auto"]
     step = {mode: statistics.median([s for result in results for s in result["steps"]]) for mode, results in said.items()}
@@ -170,9 +172,7 @@ def plain(edited: Any, base: str, rows: Any, epochs: int, ends: list[float]) -> 
     from expunge.edits.grun import GrunLayer
     from expunge.models.loading import load
     from expunge.training.inputs import PairCollator
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
-    import plain_grun
+    from tests.training import plain_grun
 
     class Steps(list):
         def __iter__(self) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """Gates for what is no list of named people: a topic, a kind of task, free text; write the table into docs/results.md.
 
-    python benchmarks/gate_kinds.py --data DIR [--rows 24] [--write]
+    python -m benchmarks.gate.kinds --data DIR [--rows 24] [--write]
 
 DIR holds humaneval/HumanEval.jsonl.gz, gsm8k/test.jsonl and wikigold/wikigold.conll.txt. The gates read frozen states of a model that
 was taught nothing; each is put to the exam with records that it did not learn from, of the same kind:
@@ -21,11 +21,10 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from gate_ablation import Reader
-from gate_counts import Counts, percent
-from geography import questions, read_places, statements
-from writing import measured_on, write
-
+from benchmarks.common.capitals import questions, read_places, statements
+from benchmarks.common.results import measured_on, write
+from benchmarks.gate.ablation import Reader
+from benchmarks.gate.counts import Counts, percent
 from expunge.auditing.attacks.prompt_templates import read_attacks
 from expunge.config import DataSection, EditSection, TrainingSection
 from expunge.config.recipe import Recipe
@@ -166,7 +165,7 @@ def facts(args: argparse.Namespace, seconds: float) -> str:
     """Date, machine, n and versions."""
     return (
         f"{measured_on()}; model {args.model}; one gate each, seed {SEED}; {args.rows} records a set and dress. Per cent of prompts that "
-        f"the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: `python benchmarks/gate_kinds.py --data DIR "
+        f"the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: `python -m benchmarks.gate.kinds --data DIR "
         f"--rows {args.rows} --write`."
     )
 

@@ -1,6 +1,6 @@
 """The audit's likelihood metrics against one forward pass per candidate answer, in one run, with the same values.
 
-    python benchmarks/audit_speed.py --tofu DIR [--questions 400] [--json FILE]
+    python -m benchmarks.audit.speed --tofu DIR [--questions 400] [--json FILE]
 
 DIR holds TOFU's forget10_perturbed.jsonl. A question has up to seven candidates: its answer, the paraphrased answer and five wrong ones.
 `batched` gives every candidate a forward pass over prompt and answer in batches as large as the audit's, sorted by length;
@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from writing import measured_on
 
+from benchmarks.common.results import measured_on
 from expunge.auditing.record_metrics import Row, Settings, alone, candidates, record_rows
 from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
 from expunge.data.records import Record, read_records

@@ -1,4 +1,4 @@
-"""What the studies write alike: where a number was measured, and the table's place in docs/results.md."""
+"""Write the tables of the studies into the pages of results, with date, machine and package versions."""
 
 import datetime
 import os
@@ -6,9 +6,10 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from expunge.errors import InputError
 from expunge.runs.folder import versions
 
-PAGE = Path("docs/results.md")
+DOCS = Path("docs")
 
 
 def measured_on() -> str:
@@ -24,10 +25,16 @@ def markdown(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[st
 
 
 def write(mark: str, text: str) -> None:
-    """Put a text between the two marks of the page; where there are none yet, at its end, between new ones."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, after = page.split(mark) if mark in page else (f"{page}\n", "", "\n")
-    PAGE.write_text(f"{before}{mark}\n\n{text}\n{mark}{after}", encoding="utf-8")
+    """Replace the text between the two marks, in the one page below docs/ that holds them.
+
+    Raises:
+        InputError: if no page or more than one holds the marks.
+    """
+    pages = [page for page in DOCS.rglob("*.md") if mark in page.read_text(encoding="utf-8")]
+    if len(pages) != 1:
+        raise InputError(f"{DOCS}: {len(pages)} pages hold the mark {mark}; put it in one page, before and after the place of the table")
+    before, _, after = pages[0].read_text(encoding="utf-8").split(mark)
+    pages[0].write_text(f"{before}{mark}\n\n{text}\n{mark}{after}", encoding="utf-8")
 
 
 def slug(name: str) -> str:

@@ -1,6 +1,6 @@
 """What a GRUN training step costs at least, by arithmetic alone: multiply-adds, bytes of the prefix store, of weights and activations.
 
-    python benchmarks/arithmetic.py [--prompt 60] [--answer 40] [--rows 32]
+    python -m benchmarks.unlearning.arithmetic [--prompt 60] [--answer 40] [--rows 32]
 
 Rows are forget and retain rows together; the first edited block is L - 12, as published. The forward and the backward pass (to the
 activations only: the weights are frozen) cost 2 operations a weight and token each; attention itself is left out, as it is small at

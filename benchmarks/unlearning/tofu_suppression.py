@@ -1,6 +1,7 @@
 """What suppression leaves of four TOFU authors in generated text, under every prompt attack, beside a model that never saw them.
 
-    python benchmarks/tofu_suppression.py --tofu DIR [--out runs/tofu] [--methods alternatives npo …] [--choices 3] [--seeds 3] [--write]
+    python -m benchmarks.unlearning.tofu_suppression --tofu DIR [--out runs/tofu] [--methods alternatives npo …] [--choices 3]
+        [--seeds 3] [--write]
 
 The original and a control a choice are taught first. All methods stand behind the same gate. Each step is kept, so that a second call
 goes on where the first was interrupted.
@@ -17,10 +18,10 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from tofu_data import CHOICES, CONTROL_EPOCHS, OTHER_LANGUAGES, QUESTIONS, authors, prepare
 from torch import nn
-from writing import measured_on, write
 
+from benchmarks.common.results import measured_on, write
+from benchmarks.common.tofu import CHOICES, CONTROL_EPOCHS, OTHER_LANGUAGES, QUESTIONS, authors, prepare
 from expunge.auditing.attacks.prompt_templates import dressed, read_attacks
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
@@ -205,7 +206,7 @@ def facts(args: argparse.Namespace, seconds: float) -> str:
     """Date, machine, n and versions."""
     return (
         f"{measured_on()}; {args.rows} forget records in each of the attacks of attacks.yaml, greedy answers of at most {MAX_NEW_TOKENS} "
-        f"tokens; this call took {seconds / 60:.0f} min. Command: `python benchmarks/tofu_suppression.py --tofu DIR "
+        f"tokens; this call took {seconds / 60:.0f} min. Command: `python -m benchmarks.unlearning.tofu_suppression --tofu DIR "
         f"--choices {args.choices} --seeds {args.seeds} --rows {args.rows} --write`."
     )
 

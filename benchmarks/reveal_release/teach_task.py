@@ -1,6 +1,6 @@
 """Teach the embedded model a task of reveal-and-release, and print what the task measures before and after.
 
-    python benchmarks/teach_task.py ner|toxicity|people [--data PATH] [--out DIR] [--epochs N]
+    python -m benchmarks.reveal_release.teach_task ner|toxicity|people [--data PATH] [--out DIR] [--epochs N]
 
 `--data` is the task's file (ner: CoNLL columns, such as Wikigold). The taught model is kept in the user's cache, so that the same call
 again finds it; `--out` gets a copy, and the figures as figures.json.

@@ -1,8 +1,8 @@
 """What rounding and relearning give back of what changed weights hid, on TOFU; write the table into docs/results.md.
 
-    python benchmarks/audit_undone.py --tofu DIR [--out runs/audit_methods] [--write]
+    python -m benchmarks.audit.undone --tofu DIR [--out runs/audit_methods] [--write]
 
-As audit_methods.py, with the same models, but at a learning rate at which full weights hide nearly all. Each step is kept, so that a
+As methods.py, with the same models, but at a learning rate at which full weights hide nearly all. Each step is kept, so that a
 second call goes on where the first was interrupted.
 """
 
@@ -13,10 +13,10 @@ from statistics import fmean
 from typing import Any
 
 import pyarrow.parquet as pq
-from audit_methods import before, excess, recipe_of, shown
-from tofu_data import prepare
-from writing import markdown, measured_on, slug, write
 
+from benchmarks.audit.methods import before, excess, recipe_of, shown
+from benchmarks.common.results import markdown, measured_on, slug, write
+from benchmarks.common.tofu import prepare
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import VERDICT, read_verdict
@@ -68,7 +68,7 @@ def main() -> None:
     facts = (
         f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten, learning rate 2e-5, 5 epochs; "
         f"n: sets {SUITE.max_rows}, {attacked} (of `part` half is trained on, half asked); seed 42; "
-        f"this call took {(time.monotonic() - started) / 60:.0f} min. Command: `python benchmarks/audit_undone.py --tofu DIR --write`."
+        f"this call took {(time.monotonic() - started) / 60:.0f} min. Command: `python -m benchmarks.audit.undone --tofu DIR --write`."
     )
     text = f"{markdown('model', COLUMNS, rows)}\n\n{facts}\n"
     print(text)

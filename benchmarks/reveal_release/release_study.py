@@ -1,6 +1,7 @@
 """Reveal and release on a task, round by round, with every control of the method; write the table into docs/results.md.
 
-    python benchmarks/release_study.py people|ner|code|toxicity [--set task.data=PATH …] [--out runs/release] [--only NAME …] [--write]
+    python -m benchmarks.reveal_release.release_study people|ner|code|toxicity [--set task.data=PATH …] [--out runs/release]
+        [--only NAME …] [--write]
 
 Reads recipes/release-TASK.yaml, whose first lines say how its model is taught. Each step is kept, so that a second call goes on where the
 first was interrupted.
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.progress import Progress
-from writing import markdown, measured_on, slug, write
 
+from benchmarks.common.results import markdown, measured_on, slug, write
 from expunge.config import ReleaseSection, Revealed
 from expunge.config.recipe import Recipe, make_recipe, read_recipe
 from expunge.console import Display
@@ -220,7 +221,7 @@ def table(recipe: Recipe, rows: dict[str, Measured]) -> str:
 def facts(args: argparse.Namespace, ours: Run, seconds: float) -> str:
     """Date, machine, how long the method took, and the command."""
     settings = f" --set {' '.join(setting.partition('=')[0] + '=…' for setting in args.set)}" if args.set else ""
-    command = f"python benchmarks/release_study.py {args.task}{settings} --write"
+    command = f"python -m benchmarks.reveal_release.release_study {args.task}{settings} --write"
     return (
         f"{measured_on()}; seed {ours.recipe.training.seed}; {ours.info['data']['forget']['rows']} records revealed; the method took "
         f"{ours.info['seconds'] / 60:.0f} min, this call {seconds / 60:.0f} min. Command: `{command}`."

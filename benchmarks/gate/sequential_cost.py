@@ -1,6 +1,6 @@
 """What N composed GRUN modules cost: milliseconds a prompt against the base model, in one run, and bytes on disk.
 
-    python benchmarks/sequential_cost.py [--gate linear|mlp] [--pool last|max] [--json FILE]
+    python -m benchmarks.gate.sequential_cost [--gate linear|mlp] [--pool last|max] [--json FILE]
 
 The modules are untrained (the arithmetic does not depend on what they have learnt), for the paper's blocks and rank 4. A prompt is
 answered greedily with 32 tokens, as one user would ask; models take turns, and the ratios are of medians.

@@ -1,6 +1,6 @@
 """Every kind of method on TOFU, attacked alike with a control beside it; write the table into docs/results.md.
 
-    python benchmarks/audit_methods.py --tofu DIR [--out runs/audit_methods] [--suite benchmarks/audit_methods.yaml] [--write]
+    python -m benchmarks.audit.methods --tofu DIR [--out runs/audit_methods] [--suite benchmarks/audit/methods.yaml] [--write]
 
 DIR holds TOFU's JSONL files, as for tofu_forget_authors.py, whose models these are. Each step is kept, so that a second call goes on
 where the first was interrupted.
@@ -13,9 +13,9 @@ from statistics import fmean
 from typing import Any
 
 import pyarrow.parquet as pq
-from tofu_data import OTHERS, prepare
-from writing import markdown, measured_on, slug, write
 
+from benchmarks.common.results import markdown, measured_on, slug, write
+from benchmarks.common.tofu import OTHERS, prepare
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite, read_suite
 from expunge.auditing.verdict import VERDICT, read_verdict
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
     parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="where data, models and runs go")
-    parser.add_argument("--suite", default="benchmarks/audit_methods.yaml", help="of attacks")
+    parser.add_argument("--suite", default="benchmarks/audit/methods.yaml", help="of attacks")
     parser.add_argument("--only", nargs="*", choices=METHODS, help="methods; none: all")
     parser.add_argument("--train-only", action="store_true", help="unlearn, and leave the audits to another call")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
@@ -146,7 +146,7 @@ def facts(args: argparse.Namespace, suite: Suite, run: Run, seconds: float) -> s
     return (
         f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten; "
         f"n: forget {forget}, retain {retain}, attacks at most {counts}; seed 42; this call took {seconds / 60:.0f} min. "
-        f"Command: `python benchmarks/audit_methods.py --tofu DIR --suite {args.suite} --write`."
+        f"Command: `python -m benchmarks.audit.methods --tofu DIR --suite {args.suite} --write`."
     )
 
 

@@ -1,4 +1,4 @@
-"""The gates that gate_ablation.py examines, from the paper's place up."""
+"""The gates that ablation.py examines, from the paper's place up."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

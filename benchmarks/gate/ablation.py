@@ -1,11 +1,11 @@
 """The gate put to the exam on TOFU, and what each part of it buys; write the table into docs/results.md.
 
-    python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original [--choices 3] [--seeds 3] [--rows 24] [--write]
-    python benchmarks/gate_ablation.py --tofu DIR --model runs/tofu/original --choices 1 --seeds 1 --every-gate [--write]
+    python -m benchmarks.gate.ablation --tofu DIR --model runs/tofu/original [--choices 3] [--seeds 3] [--rows 24] [--write]
+    python -m benchmarks.gate.ablation --tofu DIR --model runs/tofu/original --choices 1 --seeds 1 --every-gate [--write]
 
 Four of the twenty authors that the model was taught are the forget set, in each of the choices others. Gates read frozen states, so
 nothing is unlearned here: prompts are read once and every gate is trained, calibrated and examined on what was read. The first command
-examines the default in every choice with every seed, the second all gates of gate_variants.py in the first choice with the first seed.
+examines the default in every choice with every seed, the second all gates of variants.py in the first choice with the first seed.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from gate_counts import COLUMNS, Counts, joined, percent
-from gate_variants import DEFAULT, VARIANTS, Variant
-from tofu_data import CHOICES, authors, others
 from torch import Tensor
-from writing import markdown, measured_on, write
 
+from benchmarks.common.results import markdown, measured_on, write
+from benchmarks.common.tofu import CHOICES, authors, others
+from benchmarks.gate.counts import COLUMNS, Counts, joined, percent
+from benchmarks.gate.variants import DEFAULT, VARIANTS, Variant
 from expunge.auditing.attacks.prompt_templates import read_attacks
 from expunge.config import DataSection, EditSection, TrainingSection
 from expunge.config.recipe import Recipe
@@ -146,7 +146,7 @@ def facts(args: argparse.Namespace, seconds: float) -> str:
     return (
         f"{measured_on()}; choices of four authors of twenty: {args.choices}, seeds: {args.seeds}; {args.rows} records a set and dress. "
         f"Per cent of prompts that the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: "
-        f"`python benchmarks/gate_ablation.py --tofu DIR --model {args.model} {chosen} --rows {args.rows} --write`."
+        f"`python -m benchmarks.gate.ablation --tofu DIR --model {args.model} {chosen} --rows {args.rows} --write`."
     )
 
 
