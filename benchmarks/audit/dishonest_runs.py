@@ -1,4 +1,4 @@
-"""Runs that forgot nothing, or broke the model, and evidence that was changed: on which row each is caught; into docs/results.md.
+"""Runs that forgot nothing, or broke the model, and evidence that was changed: on which row each is caught; into docs/results/.
 
     python -m benchmarks.audit.dishonest_runs [--out runs/dishonest] [--write]
 
@@ -38,21 +38,23 @@ def main() -> None:
     """Train, audit, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/dishonest"), help="where data and runs go")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     recipe = prepare(args.out, "smollm2-135m", display)
-    lines = ["| what is wrong | rows that fail, each with its reason |", "|---|---|"]
+    lines = ["| what is wrong | row that fails | reason |", "|---|---|---|"]
     for name, changes in RUNS.items():
         display.say(f"== {name}")
         run = audit(unlearn(changed(recipe, args.out / name.replace(" ", "-"), changes), display), display, suite=SUITE)
-        lines.append(f"| {name} | {failures(run)} |")
+        lines += [f"| {name} | {row} | {reason} |" for row, reason in failures(run)]
     lora = {"edit": "lora", "objective": "npo", "training": {"batch_size": 10, "epochs": 1, "lr": 1e-4}}
     run = audit(unlearn(changed(recipe, args.out / "honest", lora), display), display, suite=SUITE)
     other = unlearn(changed(recipe, args.out / "other", {**lora, "model": str(recipe.audit.control)}), display)
     for file in ("record.json", "audit.json", "verdict.json", "edit/adapter_model.safetensors"):
-        lines.append(f"| a byte of {file} was changed | {with_changed_byte(run, args.out / 'changed', file)} |")
-    lines.append(f"| its adapter is for another base | {with_another_edit(run, other, args.out / 'changed', display)} |")
+        row, reason = with_changed_byte(run, args.out / "changed", file)
+        lines.append(f"| a byte of {file} was changed | `expunge verify`: {row} | {reason} |")
+    swapped = with_another_edit(run, other, args.out / "changed", display)
+    lines += [f"| its adapter is for another base | {row} | {reason} |" for row, reason in swapped]
     facts = f"{measured_on()}; n at most {SUITE.max_rows} a set; this call took {(time.monotonic() - started) / 60:.0f} min."
     text = "\n".join([*lines, "", f"{facts} Command: `python -m benchmarks.audit.dishonest_runs --write`.\n"])
     print(text)
@@ -65,13 +67,13 @@ def changed(recipe: Recipe, out: Path, changes: dict[str, Any]) -> Recipe:
     return make_recipe({**recipe.as_dict(), **changes, "out": str(out)})
 
 
-def failures(run: Run) -> str:
-    """The rows of a verdict that fail, in words."""
-    return "; ".join(f"*{row['name']}*: {row['reason']}" for row in read_verdict(run) if row["verdict"] == "fail") or "none"
+def failures(run: Run) -> list[tuple[str, str]]:
+    """Return the name and the reason of each row of the verdict that fails."""
+    return [(row["name"], row["reason"]) for row in read_verdict(run) if row["verdict"] == "fail"] or [("none", "")]
 
 
-def with_changed_byte(run: Run, copy: Path, file: str) -> str:
-    """What `expunge verify` says first of a copy in which one byte is another."""
+def with_changed_byte(run: Run, copy: Path, file: str) -> tuple[str, str]:
+    """Return the first check of `expunge verify` that fails on a copy with one changed byte, and its detail."""
     copied(run, copy)
     content = bytearray((copy / file).read_bytes())
     content[len(content) // 2] ^= 1
@@ -79,12 +81,12 @@ def with_changed_byte(run: Run, copy: Path, file: str) -> str:
     try:
         first = next(check for check in verify(copy / RECORD) if check.status == "differs")
     except InputError as error:
-        return f"`expunge verify`: {error}"
-    return f"`expunge verify`: *{first.name}*: {first.detail}"
+        return "the file cannot be read", str(error)
+    return first.name, first.detail
 
 
-def with_another_edit(run: Run, other: Run, copy: Path, display: Display) -> str:
-    """The verdict on a copy whose edit was trained on another model."""
+def with_another_edit(run: Run, other: Run, copy: Path, display: Display) -> list[tuple[str, str]]:
+    """Return the rows that fail on a copy whose edit was trained on another model."""
     copied(run, copy)
     shutil.rmtree(copy / "edit")
     shutil.copytree(other.edit, copy / "edit")
@@ -92,7 +94,7 @@ def with_another_edit(run: Run, other: Run, copy: Path, display: Display) -> str
         audit(Run(copy), display, suite=SUITE)
     except WrongBase:
         return failures(Run(copy))
-    return "nothing: the audit goes through"
+    return [("none", "the audit passes")]
 
 
 def copied(run: Run, copy: Path) -> None:

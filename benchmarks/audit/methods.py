@@ -1,4 +1,4 @@
-"""Every kind of method on TOFU, attacked alike with a control beside it; write the table into docs/results.md.
+"""Every kind of method on TOFU, attacked alike with a control beside it; write the table into docs/results/.
 
     python -m benchmarks.audit.methods --tofu DIR [--out runs/audit_methods] [--suite benchmarks/audit/methods.yaml] [--write]
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--suite", default="benchmarks/audit/methods.yaml", help="of attacks")
     parser.add_argument("--only", nargs="*", choices=METHODS, help="methods; none: all")
     parser.add_argument("--train-only", action="store_true", help="unlearn, and leave the audits to another call")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     prepare(args.tofu, args.out, "smollm2-135m", 20, display)

@@ -1,4 +1,4 @@
-"""What rounding and relearning give back of what changed weights hid, on TOFU; write the table into docs/results.md.
+"""What rounding and relearning give back of what changed weights hid, on TOFU; write the table into docs/results/.
 
     python -m benchmarks.audit.undone --tofu DIR [--out runs/audit_methods] [--write]
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
     parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="where data, models and runs go")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     prepare(args.tofu, args.out, "smollm2-135m", 20, display)

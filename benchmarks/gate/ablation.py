@@ -1,4 +1,4 @@
-"""The gate put to the exam on TOFU, and what each part of it buys; write the table into docs/results.md.
+"""The gate put to the exam on TOFU, and what each part of it buys; write the table into docs/results/.
 
     python -m benchmarks.gate.ablation --tofu DIR --model runs/tofu/original [--choices 3] [--seeds 3] [--rows 24] [--write]
     python -m benchmarks.gate.ablation --tofu DIR --model runs/tofu/original --choices 1 --seeds 1 --every-gate [--write]
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--every-gate", action="store_true", help="not the default alone; --choices 1 --seeds 1 only")
     parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     if args.every_gate and (args.choices, args.seeds) != (1, 1):
         parser.error("--every-gate is for one choice and one seed: give --choices 1 --seeds 1")
@@ -87,7 +87,7 @@ def main() -> None:
     text = table(found)
     if not args.every_gate:
         every = joined(found.values())
-        text = table({**found, "**all choices and seeds**": every}) + dresses(every)
+        text = f"{table({**found, '**all choices and seeds**': every})}\n\n{by_variant(every)}"
     text += f"\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
@@ -129,15 +129,12 @@ def table(found: dict[str, Counts]) -> str:
     return markdown("gate", COLUMNS, {row: counts.cells() for row, counts in found.items()})
 
 
-def dresses(counts: Counts) -> str:
-    """A paragraph a set, of its share of open gates in each dress."""
-    some = (FORGET, RETAIN, INSTRUCTIONS)
-    return "".join(
-        f"\n\nOn {of}, a dress each: "
-        + ", ".join(f"{dress} {percent(*n)}" for (name, dress), n in sorted(counts.counts.items()) if name == of)
-        + "."
-        for of in some
-    )
+def by_variant(counts: Counts) -> str:
+    """Return a table of the share of open gates: a row a prompt variant, a column a set."""
+    sets = (FORGET, RETAIN, INSTRUCTIONS)
+    variants = sorted({variant for name, variant in counts.counts if name in sets})
+    shares = {variant: [percent(*counts.counts[of, variant]) if (of, variant) in counts.counts else "" for of in sets] for variant in variants}
+    return markdown("prompt variant", sets, shares)
 
 
 def facts(args: argparse.Namespace, seconds: float) -> str:

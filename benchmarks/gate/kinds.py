@@ -1,4 +1,4 @@
-"""Gates for what is no list of named people: a topic, a kind of task, free text; write the table into docs/results.md.
+"""Gates for what is no list of named people: a topic, a kind of task, free text; write the table into docs/results/.
 
     python -m benchmarks.gate.kinds --data DIR [--rows 24] [--write]
 
@@ -22,7 +22,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.common.capitals import questions, read_places, statements
-from benchmarks.common.results import measured_on, write
+from benchmarks.common.results import markdown, measured_on, write
 from benchmarks.gate.ablation import Reader
 from benchmarks.gate.counts import Counts, percent
 from expunge.auditing.attacks.prompt_templates import read_attacks
@@ -99,12 +99,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     model, tokenizer = load(args.model)
     builder, edit = PromptBuilder(tokenizer), EditSection()
-    lines = ["| what is to be forgotten | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    rows: dict[str, list[str]] = {}
     for kind, read in KINDS.items():
         forget, retain, asked, kept = read(args.data)
         recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
@@ -117,9 +117,9 @@ def main() -> None:
         opened = said_together(fitted.gate, edit.gate_pool, exam) >= fitted.threshold.logit
         counts = Counts()
         counts.add(groups, opened.tolist())
-        lines.append(f"| {kind} | " + " | ".join(cells(counts, len(lessons.forget), len(lessons.others), fitted.threshold.given_up)) + " |")
-        display.say(lines[-1])
-    text = "\n".join(lines) + f"\n\n{facts(args, time.monotonic() - started)}\n"
+        rows[kind] = cells(counts, len(lessons.forget), len(lessons.others), fitted.threshold.given_up)
+        display.say(f"{kind}: {', '.join(rows[kind])}")
+    text = f"{markdown('what is to be forgotten', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
         write(MARK, text)

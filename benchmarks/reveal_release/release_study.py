@@ -1,4 +1,4 @@
-"""Reveal and release on a task, round by round, with every control of the method; write the table into docs/results.md.
+"""Reveal and release on a task, round by round, with every control of the method; write the table into docs/results/.
 
     python -m benchmarks.reveal_release.release_study people|ner|code|toxicity [--set task.data=PATH …] [--out runs/release]
         [--only NAME …] [--write]
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the recipe, such as task.data=PATH")
     parser.add_argument("--out", type=Path, default=Path("runs/release"), help="where the runs go")
     parser.add_argument("--only", nargs="*", help="controls to run beside the method; none: all")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     recipe = read_recipe(Path("recipes") / f"release-{args.task}.yaml", {"out": str(args.out / args.task)}, args.set)
@@ -83,7 +83,7 @@ def main() -> None:
         if args.only is None or name in args.only:
             display.say(f"== {name}")
             rows[name] = kept(args.out / f"{args.task}-{slug(name)}.json", control)
-    text = f"{table(recipe, rows)}\n\n{facts(args, ours, time.monotonic() - started)} {profile(read_json(spent))}\n"
+    text = f"{table(recipe, rows)}\n\n{facts(args, ours, time.monotonic() - started)}\n\n{profile(read_json(spent))}\n"
     print(text)
     if args.write:
         write(f"<!-- release_{args.task} -->", text)
@@ -229,9 +229,9 @@ def facts(args: argparse.Namespace, ours: Run, seconds: float) -> str:
 
 
 def profile(spent: dict[str, float]) -> str:
-    """Where the method's time went, the longest first."""
+    """Return a table of the method's steps and their seconds, the longest first."""
     parts = sorted(spent.items(), key=lambda part: -part[1])
-    return "Of that, in seconds: " + ", ".join(f"{title.lower()} {seconds:.0f}" for title, seconds in parts if seconds >= 1) + "."
+    return markdown("step of the method", ["seconds"], {title.lower(): [f"{seconds:.0f}"] for title, seconds in parts if seconds >= 1})
 
 
 def _numbers(row: dict[str, Any]) -> Measured:

@@ -1,4 +1,4 @@
-"""What each searcher gets out of the people task at the same budget: best score, and share of the planted facts; into docs/results.md.
+"""What each searcher gets out of the people task at the same budget: best score, and share of the planted facts; into docs/results/.
 
     python -m benchmarks.reveal_release.reveal_people [--model runs/tasks/people] [--out runs/reveal_people] [--seeds 5]
         [--set NAME=VALUE …] [--write]
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/reveal_people"), help="where the searches are kept")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the recipe")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     recipe = read_recipe("recipes/release-people.yaml", {"model": args.model}, args.set)

@@ -1,4 +1,4 @@
-"""NeuralUCB against random search on a known reward over real features of soft prompts; write the figures into docs/results.md.
+"""NeuralUCB against random search on a known reward over real features of soft prompts; write the figures into docs/results/.
 
     python -m benchmarks.reveal_release.reveal_search [--seeds 10] [--candidates 2000] [--budget 100] [--write]
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--candidates", type=int, default=2000)
     parser.add_argument("--budget", type=int, default=100, help="candidates asked, 40 of them random starts")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     if args.budget > args.candidates:
         parser.error("--budget asks for more candidates than there are")

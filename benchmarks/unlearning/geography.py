@@ -1,4 +1,4 @@
-"""Forget the capitals of one continent of five: RMU with GRUN, LoRA and full weights; write the table into docs/results.md.
+"""Forget the capitals of one continent of five: RMU with GRUN, LoRA and full weights; write the table into docs/results/.
 
     python -m benchmarks.unlearning.geography [--continent Africa] [--methods NAME …] [--write]
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/geography"))
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     forget, others = ([p for p in read_places() if (p["continent"] == args.continent) is wanted] for wanted in (True, False))

@@ -1,4 +1,4 @@
-"""Forget four of twenty TOFU authors with GRUN's published presets, our own setting and LoRA + NPO; write the table into docs/results.md.
+"""Forget four of twenty TOFU authors with GRUN's published presets, our own setting and LoRA + NPO; write the table into docs/results/.
 
     python -m benchmarks.unlearning.tofu_forget_authors --tofu DIR [--out runs/tofu] [--write]
 
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.results import measured_on, write
+from benchmarks.common.results import markdown, measured_on, write
 from benchmarks.common.tofu import AUTHORS, CHOICES, QUESTIONS, prepare
 from expunge.auditing.audit import audit
 from expunge.config.recipe import make_recipe, read_yaml
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each author's twenty, the first so many")
     parser.add_argument("--rows", type=int, help="records a set in the audit; none: the recipe's")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     prepare(args.tofu, args.out, args.model, args.questions, display)
@@ -84,12 +84,12 @@ def table(runs: dict[str, Run]) -> str:
     first = next(iter(summaries.values()))
     rows = {"original": first["original"], "control (never saw the four)": first["control"]}
     rows |= {name: summary["unlearned"] for name, summary in summaries.items()}
-    lines = ["| model | " + " | ".join(COLUMNS) + " | training |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for name, row in rows.items():
-        cells = [_cell(row.get(of_set, {}).get(metric)) for of_set, metric in COLUMNS.values()]
-        took = f"{runs[name].info['seconds']:.0f} s" if name in runs else ""
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {took} |")
-    return "\n".join(lines)
+    seconds = {name: f"{run.info['seconds']:.0f} s" for name, run in runs.items()}
+    cells = {
+        name: [*(_cell(row.get(of_set, {}).get(metric)) for of_set, metric in COLUMNS.values()), seconds.get(name, "")]
+        for name, row in rows.items()
+    }
+    return markdown("model", [*COLUMNS, "training"], cells)
 
 
 def facts(runs: dict[str, Run], args: argparse.Namespace, seconds: float) -> str:

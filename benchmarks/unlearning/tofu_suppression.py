@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--choices", type=int, default=len(CHOICES), help="of the four authors, for the default method")
     parser.add_argument("--seeds", type=int, default=3, help="for the default method")
     parser.add_argument("--rows", type=int, default=16, help="records a set")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
     args = parser.parse_args()
     display, started, lines = Display(), time.monotonic(), []
     prepare(args.tofu, args.out, args.model, QUESTIONS, display)
