@@ -133,7 +133,9 @@ def by_variant(counts: Counts) -> str:
     """Return a table of the share of open gates: a row a prompt variant, a column a set."""
     sets = (FORGET, RETAIN, INSTRUCTIONS)
     variants = sorted({variant for name, variant in counts.counts if name in sets})
-    shares = {variant: [percent(*counts.counts[of, variant]) if (of, variant) in counts.counts else "" for of in sets] for variant in variants}
+    shares = {
+        variant: [percent(*counts.counts[of, variant]) if (of, variant) in counts.counts else "" for of in sets] for variant in variants
+    }
     return markdown("prompt variant", sets, shares)
 
 
