@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test venv model lint clean
+.PHONY: demo test venv model lint docs clean
 
 demo: venv
 	$(BIN)/expunge demo
@@ -16,6 +16,15 @@ model: venv
 
 lint: venv
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check
+
+# Warnings are errors. The first build runs the notebook, a few minutes.
+docs: model .venv/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+.venv/.docs: pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 venv: .venv/.ready
 
