@@ -90,7 +90,9 @@ def ranked(labels: dict[str, list[str]], arrows: list[tuple[str, str]]) -> dict[
 def box(place: tuple[float, float], size: tuple[float, float], text: list[str]) -> str:
     """Return a rectangle with its lines of text."""
     (x, y), (width, height) = place, size
-    lines = "".join(f'<text x="{x + width / 2:.0f}" y="{y + PADDING + LINE * (n + 0.75):.0f}">{escape(t)}</text>' for n, t in enumerate(text))
+    lines = "".join(
+        f'<text x="{x + width / 2:.0f}" y="{y + PADDING + LINE * (n + 0.75):.0f}">{escape(t)}</text>' for n, t in enumerate(text)
+    )
     return f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="4"/>{lines}'
 
 

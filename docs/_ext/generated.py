@@ -108,7 +108,7 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Every setting of a recipe, generated from the schema. Write `training.lr=1e-3` on the command line, "
-        "`training: {lr: 1e-3}` in YAML and `training={\"lr\": 1e-3}` in Python. `expunge ls settings` prints the same.",
+        '`training: {lr: 1e-3}` in YAML and `training={"lr": 1e-3}` in Python. `expunge ls settings` prints the same.',
     ]
     for title, rows in sections("", Recipe):
         parts += [f"## {title or 'Top level'}", table(["setting", "meaning", "default", "type"], rows)]

@@ -1,6 +1,6 @@
 """Run a notebook's code cells and return it as Markdown with their output; needs no Jupyter.
 
-    python docs/_ext/notebook.py docs/tutorials/python.ipynb
+python docs/_ext/notebook.py docs/tutorials/python.ipynb
 """
 
 import ast
