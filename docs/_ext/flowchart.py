@@ -6,6 +6,7 @@ GitHub draws the same block with Mermaid itself. Only what our pages use is unde
 
 import re
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from docutils import nodes
@@ -74,7 +75,7 @@ def parse(lines: list[str]) -> tuple[dict[str, list[str]], list[tuple[str, str]]
             names.append(end[1])
             if end[2] is not None or end[1] not in labels:
                 labels[end[1]] = (end[2] or end[1]).split("<br>")
-        arrows += list(zip(names, names[1:], strict=False))
+        arrows += list(pairwise(names))
     return labels, arrows
 
 

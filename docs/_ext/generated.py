@@ -135,8 +135,10 @@ def sections(prefix: str, section: type[Any]) -> Iterator[tuple[str, list[list[s
 
 def kind_name(annotation: Any) -> str:
     """Return a type as a reader writes it: `int | None`, or the allowed values."""
-    text = inspect.formatannotation(annotation).replace("typing.", "").replace("Literal", "one of ")
-    return "" if "Any" in text or "expunge" in text else f"`{text}`"
+    text = inspect.formatannotation(annotation).replace("typing.", "")
+    if text.startswith("Literal["):
+        return " or ".join(f"`{value}`" for value in get_args(annotation))
+    return "" if "Any" in text or "expunge" in text or "Literal" in text else f"`{text}`"
 
 
 def choices_page() -> str:
@@ -163,7 +165,12 @@ def defaults(cls: type[Any]) -> str:
     """Return the settings of a data class with their defaults."""
     if not is_dataclass(cls):
         return ""
-    return ", ".join(f"`{one.name}`{'' if one.default is MISSING else f' {plain_value(one.default)}'}" for one in fields(cls))
+    return ", ".join(f"`{one.name}`" if one.default is MISSING else f"`{one.name}: {yaml_value(one.default)}`" for one in fields(cls))
+
+
+def yaml_value(value: Any) -> Any:
+    """Return a default as YAML has it."""
+    return list(value) if isinstance(value, tuple) else "null" if value is None else value
 
 
 def api_page() -> str:
