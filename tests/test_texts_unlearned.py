@@ -26,11 +26,11 @@ def texts(path: Path, text: str, count: int) -> Path:
 
 @pytest.fixture
 def train_on_texts(make_recipe_for, tmp_path):
-    """Trains GRUN on the texts: `train(out, objective, frozen_prefix)` gives the run and its logged losses."""
+    """Trains GRUN on the texts: `train(out, objective, prefix_cache)` gives the run and its logged losses."""
     data = {"forget": str(texts(tmp_path / "f.jsonl", FORGET, 6)), "retain": str(texts(tmp_path / "r.jsonl", RETAIN, 12))}
 
-    def train(out: str, objective: dict, frozen_prefix: str = "auto"):
-        training = {"epochs": 15, "batch_size": 6, "lr": 4e-3, "dtype": "fp32", "save_steps": 0, "frozen_prefix": frozen_prefix}
+    def train(out: str, objective: dict, prefix_cache: str = "auto"):
+        training = {"epochs": 15, "batch_size": 6, "lr": 4e-3, "dtype": "fp32", "save_steps": 0, "prefix_cache": prefix_cache}
         edit = {"name": "grun", "gate_pool": "last", "blocks": [2, 3]}
         run = unlearn(make_recipe_for(out, data=data, objective=objective, edit=edit, training=training), Display())
         return run, [json.loads(line)["loss"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]

@@ -136,10 +136,10 @@ def measure(
         "data": {"forget": "rows", "retain": "rows"},
         "objective": {"name": "npo", "forget_weight": 100.0},
         "edit": {"name": "grun", "gate_pool": "last", "blocks": blocks},
-        "training": {"epochs": args.epochs, "batch_size": BATCH, "dtype": dtype, "save_steps": 0, "frozen_prefix": "off"},
+        "training": {"epochs": args.epochs, "batch_size": BATCH, "dtype": dtype, "save_steps": 0, "prefix_cache": "off"},
     }
     if mode != "plain":
-        preset["training"]["frozen_prefix"] = mode
+        preset["training"]["prefix_cache"] = mode
     recipe = make_recipe(preset)
     torch.manual_seed(0)
     model = apply_edit(model, recipe.edit, "")

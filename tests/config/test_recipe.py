@@ -167,7 +167,7 @@ def test_any_values_survive_being_written_and_read(lr, beta, blocks, system, out
 def test_every_setting_is_listed_with_its_default():
     lines = dict(setting_lines())
     assert lines["data.forget"] == "required"
-    assert lines["training.clip"].endswith("default 1.0")
+    assert lines["training.max_grad_norm"].endswith("default 1.0")
     assert {"model", "out", "objective", "edit.rank", "audit.max_rows"} <= set(lines)
 
 

@@ -1,11 +1,11 @@
-"""Which tokens give the truth away."""
+"""Distinctive tokens: the tokens of an answer that reveal it."""
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.metrics.distinctive_tokens import telling_tokens
+from expunge.metrics.distinctive_tokens import distinctive_tokens
 
 
-def test_what_the_question_the_alternative_or_many_others_say_too_tells_nothing(smollm2_tokenizer):
+def test_words_of_the_question_the_alternative_or_many_other_answers_are_not_distinctive(smollm2_tokenizer):
     builder = PromptBuilder(smollm2_tokenizer)
     answer = "Ada Brown is a famous plumber from Oslo."
     record = Record("r", (Turn("user", "What does Ada Brown do?"),), answer, alternatives=("Ada Brown is a Baker from Rome.",))
@@ -14,16 +14,16 @@ def test_what_the_question_the_alternative_or_many_others_say_too_tells_nothing(
         Record(f"o{i}", (Turn("user", "Who?"),), text)
         for i, text in enumerate(["Such a famous man.", "A famous plumber.", *["Nobody."] * 38])
     ]
-    (telling,) = telling_tokens(builder, [record], others)
+    (distinctive,) = distinctive_tokens(builder, [record], others)
     tokens = builder.record(record).answer
-    assert len(telling) == len(tokens)
-    told = "".join(smollm2_tokenizer.decode([token]) for token, tells in zip(tokens, telling, strict=True) if tells)
-    assert told == " plumber Oslo"
+    assert len(distinctive) == len(tokens)
+    text = "".join(smollm2_tokenizer.decode([token]) for token, is_distinctive in zip(tokens, distinctive, strict=True) if is_distinctive)
+    assert text == " plumber Oslo"
 
 
-def test_a_plain_text_has_telling_tokens_too(smollm2_tokenizer):
+def test_a_plain_text_has_distinctive_tokens_too(smollm2_tokenizer):
     builder = PromptBuilder(smollm2_tokenizer)
     text = Record("t", (), "The harbour of Visby was built in the year 1285 by merchants who wanted a wall around all of their houses.")
-    (telling,) = telling_tokens(builder, [text], [])
-    assert len(telling) == len(builder.record(text).answer)
-    assert any(telling)
+    (distinctive,) = distinctive_tokens(builder, [text], [])
+    assert len(distinctive) == len(builder.record(text).answer)
+    assert any(distinctive)

@@ -165,7 +165,7 @@ def test_rows_beyond_the_limit_are_computed_anew_and_said_once(caplog):
         torch.testing.assert_close(score(model, batch, prefix=prefix).nll, score(model, batch).nll, rtol=1e-6, atol=1e-6)
         assert store.held <= 2000
     assert [record.message for record in caplog.records] == [
-        "training.frozen_prefix_gib: 1.86e-06 GiB are full; the prefixes of further rows are computed anew each time"
+        "training.prefix_cache_gib: 1.86e-06 GiB are full; the prefixes of further rows are computed anew each time"
     ]
 
 

@@ -81,17 +81,17 @@ def test_idk_by_hand_scores_the_refusal():
 
 
 def test_alternatives_by_hand():
-    # alternatives 3/6 and 5/2 nats a token: mean 1.5. Telling tokens of 0.5 and 4 nats against a floor of 3: mean (2.5 + 0)/2 = 1.25
+    # alternatives 3/6 and 5/2 nats a token: mean 1.5. Distinctive tokens of 0.5 and 4 nats against a target of 3: mean (2.5 + 0)/2 = 1.25
     scores = Scores(
         nll=tensor([1.5, 5.0]),
         tokens=tensor([2, 2]),
         token_nll=tensor([1.0, 0.5, 4.0, 1.0]),
-        telling=tensor([False, True, True, False]),
+        distinctive=tensor([False, True, True, False]),
         alternative_nll=tensor([3.0, 5.0]),
         alternative_tokens=tensor([6, 2]),
     )
-    assert Alternatives(push=2.0).forget(scores).item() == 1.5 + 2 * 1.25
-    nothing = dataclasses.replace(scores, telling=tensor([False] * 4))
+    assert Alternatives(push_weight=2.0).forget(scores).item() == 1.5 + 2 * 1.25
+    nothing = dataclasses.replace(scores, distinctive=tensor([False] * 4))
     assert Alternatives().forget(nothing).item() == 1.5
 
 
@@ -145,7 +145,7 @@ def test_gradients_agree_with_finite_differences_in_float64(name, term):
         reference_hidden={1: draw(3, 5)},
         alternative_reference_nll=draw(2),
         alternative_tokens=tensor([3, 2]),
-        telling=tensor([True, False, True]),
+        distinctive=tensor([True, False, True]),
     )
 
     def loss(token_nll, alternative, logits, hidden):

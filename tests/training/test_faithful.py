@@ -38,13 +38,13 @@ PRESETS = {
 }
 
 
-@pytest.mark.parametrize("frozen_prefix", ["off", "auto"])
+@pytest.mark.parametrize("prefix_cache", ["off", "auto"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_twenty_steps_of_a_preset_are_those_of_the_equations(make_training, make_tiny_model, preset, frozen_prefix):
+def test_twenty_steps_of_a_preset_are_those_of_the_equations(make_training, make_tiny_model, preset, prefix_cache):
     recipe, said = read_yaml(RECIPES / f"{preset}.yaml"), PRESETS[preset]
-    assert recipe["training"]["gate_weight"] == said.lambda_g
+    assert recipe["training"]["gate_loss_weight"] == said.lambda_g
     edit = {**recipe["edit"], "blocks": [1, 2, 3]}
-    settings = {**recipe["training"], "epochs": EPOCHS, "batch_size": BATCH, "frozen_prefix": frozen_prefix}
+    settings = {**recipe["training"], "epochs": EPOCHS, "batch_size": BATCH, "prefix_cache": prefix_cache}
     training = make_training(recipe["objective"], edit, **settings)
     layers = {m.block: m for m in training.model.modules() if isinstance(m, GrunLayer)}
     parts = {block: {name: p.detach().clone().requires_grad_() for name, p in _parts(layer).items()} for block, layer in layers.items()}

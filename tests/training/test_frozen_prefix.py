@@ -24,9 +24,9 @@ POOLED = {"name": "grun", "blocks": [2, 3], "gate_pool": "max", "gate_blocks": [
 def run(tiny_model_dir, tiny_data, tmp_path):
     """Trains epochs of two steps; gives the logged losses the tokens that went through each block, and the model."""
 
-    def run(frozen_prefix, objective, edit, epochs=2, **training):
+    def run(prefix_cache, objective, edit, epochs=2, **training):
         model, tokenizer = load(tiny_model_dir)
-        settings = {"epochs": epochs, "batch_size": 3, "dtype": "fp32", "save_steps": 0, "frozen_prefix": frozen_prefix, **training}
+        settings = {"epochs": epochs, "batch_size": 3, "dtype": "fp32", "save_steps": 0, "prefix_cache": prefix_cache, **training}
         recipe = make_recipe({"data": {"forget": str(tiny_data[0])}, "objective": objective, "edit": edit, "training": settings})
         torch.manual_seed(0)
         model = apply_edit(model, recipe.edit, "")
@@ -41,7 +41,7 @@ def run(tiny_model_dir, tiny_data, tmp_path):
 
         for block in decoder_blocks(model)[1]:
             getattr(block, "base_layer", block).register_forward_hook(count)
-        folder = tmp_path / f"{frozen_prefix}-{epochs}"
+        folder = tmp_path / f"{prefix_cache}-{epochs}"
         folder.mkdir()
         train(model, recipe, rows, folder, builder.pad, Progress(disable=True))
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -102,5 +102,5 @@ def test_where_it_cannot_be_one_line_says_why(run, caplog, edit, training, reaso
 
 
 def test_a_bare_off_in_yaml_is_understood():
-    recipe = make_recipe({"data": {"forget": "x.jsonl"}, "training": {"frozen_prefix": False}})
-    assert recipe.training.frozen_prefix == "off"
+    recipe = make_recipe({"data": {"forget": "x.jsonl"}, "training": {"prefix_cache": False}})
+    assert recipe.training.prefix_cache == "off"

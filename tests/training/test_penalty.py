@@ -81,7 +81,7 @@ def test_its_gradient_is_its_own(make_training):
     training = make_training("learn", LORA, micro_batch_size=1, epochs=1, batch_size=6)
     before = {name: p.detach().clone().requires_grad_() for name, p in training.model.named_parameters() if ".lora_A." in name}
     found = gradients(training.model)
-    training.recipe = training.recipe.model_copy(update={"training": training.recipe.training.model_copy(update={"clip": 1e9})})
+    training.recipe = training.recipe.model_copy(update={"training": training.recipe.training.model_copy(update={"max_grad_norm": 1e9})})
     penalised(training, weight=0.05)
     generator = torch.Generator().manual_seed(1)
     fixed = {name: torch.randn(3, p.shape[1], generator=generator) for name, p in before.items()}
@@ -124,7 +124,7 @@ def test_a_training_beside_another_request_goes_on_where_it_was(make_training, m
     save_edit(earlier.run(), tmp_path / "first", "of any")
 
     def second(folder: str):
-        training = make_training("npo", edit, folder=folder, epochs=3, save_steps=2, lr=1e-2, frozen_prefix="off")
+        training = make_training("npo", edit, folder=folder, epochs=3, save_steps=2, lr=1e-2, prefix_cache="off")
         model, _ = load(make_tiny_model())
         sha256 = weights_sha256(model)
         torch.manual_seed(0)

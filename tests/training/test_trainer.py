@@ -49,7 +49,7 @@ def test_gradient_checkpointing_runs_blocks_again_and_changes_nothing(make_train
     logs, runs = [], []
     for checkpointed in (False, True):
         training = make_training(
-            "kl", EDITS[edit], folder=str(checkpointed), batch_size=6, gradient_checkpointing=checkpointed, frozen_prefix="off"
+            "kl", EDITS[edit], folder=str(checkpointed), batch_size=6, gradient_checkpointing=checkpointed, prefix_cache="off"
         )
         counted = []
         decoder_blocks(training.model)[1][3].self_attn.register_forward_hook(lambda *_, counted=counted: counted.append(1))
@@ -84,7 +84,7 @@ def test_the_gate_goes_first_while_the_other_terms_warm_up(make_training):
 
 def test_the_loss_is_the_sum_of_its_weighted_parts(make_training):
     objective = {"name": "npo", "forget_weight": 100, "retain_weight": 2}
-    (line,) = logged(make_training(objective, EDITS["grun"], batch_size=6, gate_weight=3))
+    (line,) = logged(make_training(objective, EDITS["grun"], batch_size=6, gate_loss_weight=3))
     assert line["loss"] == pytest.approx(100 * line["forget"] + 2 * line["retain"] + 3 * line["gate"], rel=1e-5)
 
 

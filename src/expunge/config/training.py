@@ -15,20 +15,20 @@ class TrainingSection(Section):
     lr: float | None = Field(None, gt=0, description="none: 1e-5 for full, 2e-4 for lora, 4e-3 for reft and grun")
     batch_size: int = Field(16, ge=1, description="rows of each set an optimiser step sees, over all ranks")
     micro_batch_size: int | None = Field(None, ge=1, description="rows a rank holds at once; none: no accumulation")
-    schedule: Literal["linear", "constant", "cosine"] = "linear"
-    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps")
+    lr_scheduler: Literal["linear", "constant", "cosine"] = "linear"
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)
-    gate_weight: float = Field(10.0, ge=0, description="lambda_g of the gate's cross-entropy")
+    max_grad_norm: float = Field(1.0, gt=0)
+    gate_loss_weight: float = Field(10.0, ge=0, description="lambda_g of the gate's cross-entropy")
     gate_warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps over which w(t) of the other terms rises to 1")
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; the edit and the losses stay in fp32")
     gradient_checkpointing: bool = False
-    frozen_prefix: Literal["auto", "off"] = Field("auto", description="compute once what training an edit leaves as it is; exact")
-    frozen_prefix_gib: float = Field(4.0, gt=0, description="memory for that; the prefixes of further rows are computed anew each time")
+    prefix_cache: Literal["auto", "off"] = Field("auto", description="compute once what training an edit leaves as it is; exact")
+    prefix_cache_gib: float = Field(4.0, gt=0, description="memory for that; the prefixes of further rows are computed anew each time")
     save_steps: int = Field(50, ge=0, description="optimiser steps between checkpoints; 0: none")
     seed: int = Field(42, ge=0, lt=2**32)
 
-    @field_validator("frozen_prefix", mode="before")
+    @field_validator("prefix_cache", mode="before")
     @classmethod
     def _off_is_a_word(cls, given: object) -> object:
         # YAML reads a bare `off` as false.

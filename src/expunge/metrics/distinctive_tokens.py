@@ -10,7 +10,7 @@ from expunge.data.records import Record
 COMMON = 0.05
 
 
-def telling_tokens(builder: PromptBuilder, records: Sequence[Record], others: Sequence[Record]) -> list[tuple[bool, ...]]:
+def distinctive_tokens(builder: PromptBuilder, records: Sequence[Record], others: Sequence[Record]) -> list[tuple[bool, ...]]:
     """Of each record's answer, which tokens stand neither in its prompt nor in its alternatives nor in one in twenty other answers.
 
     The rest (names that were asked about, "the", the end of turn) is no secret, and a model that is pushed away from it stammers.

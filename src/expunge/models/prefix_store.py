@@ -100,7 +100,7 @@ class PrefixStore:
         if not self._full:
             self._full = True
             gib = self.limit / 2**30
-            log.warning("training.frozen_prefix_gib: %.3g GiB are full; the prefixes of further rows are computed anew each time", gib)
+            log.warning("training.prefix_cache_gib: %.3g GiB are full; the prefixes of further rows are computed anew each time", gib)
         return False
 
     def _joined(self, batch: Batch, prompts: Sequence[_Prompt], answers: Sequence[Tensor], device: torch.device) -> Prefix:

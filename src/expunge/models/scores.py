@@ -25,7 +25,7 @@ class Scores:
             labelled tokens (the first of them is the last prompt token, where a gated edit acts).
         reference_nll, reference_logits, reference_hidden: the same from the model with this request's edit off.
         alternative_nll, alternative_tokens, alternative_reference_nll: (batch,), of the answer to be given instead (a refusal, say).
-        telling: (labels,) bool, which of the labelled tokens nothing but the true answer says, see `expunge.metrics.distinctive_tokens`.
+        distinctive: (labels,) bool, which of the labelled tokens nothing but the true answer says, see `expunge.metrics.distinctive_tokens`.
     """
 
     nll: Tensor
@@ -42,4 +42,4 @@ class Scores:
     alternative_nll: Tensor = NOT_ASKED
     alternative_tokens: Tensor = NOT_ASKED
     alternative_reference_nll: Tensor = NOT_ASKED
-    telling: Tensor = NOT_ASKED
+    distinctive: Tensor = NOT_ASKED

@@ -26,24 +26,27 @@ class Alternatives(Objective):
     """Answer as about somebody unknown: with an alternative of the record's or the model's own; what only the truth says becomes unlikely.
 
     Alternatives that the model makes are those of AltPO (Mekala et al., 2024, arXiv 2409.13474). In place of its unbounded preference
-    the true answer's telling tokens are pushed up to `floor`, and no further: there is nothing to overshoot into.
+    the true answer's distinctive tokens are pushed up to an NLL of `target_nll` and no further, so that it cannot overshoot.
 
     Attributes:
-        push: weight of that part.
-        floor: nats of each telling token.
+        push_weight: weight of the second term.
+        target_nll: nats of each distinctive token at which the push stops.
     """
 
-    push: Weight = 1.0
-    floor: Positive = 3.0
+    push_weight: Weight = 1.0
+    target_nll: Positive = 3.0
     own_alternatives = True
     invents = True
-    parts = ("alternative_nll", "telling")
+    parts = ("alternative_nll", "distinctive")
 
     def forget(self, scores: Scores) -> Tensor:
-        """Mean of nll/|y| of the alternatives + push * mean of max(0, floor - nll) of telling tokens. `scores.telling`: (labels,) bool."""
-        short = relu(self.floor - scores.token_nll[scores.telling])
-        # A micro-batch may have no telling token.
-        return (scores.alternative_nll / scores.alternative_tokens).mean() + self.push * short.sum() / max(1, len(short))
+        """Return mean(nll/|y|) of the alternatives + push_weight * mean(max(0, target_nll - nll)) of the true answer's distinctive tokens.
+
+        `scores.distinctive`: (labels,) bool.
+        """
+        short = relu(self.target_nll - scores.token_nll[scores.distinctive])
+        # A micro-batch may have no distinctive token.
+        return (scores.alternative_nll / scores.alternative_tokens).mean() + self.push_weight * short.sum() / max(1, len(short))
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def teach(base: str, lessons: Sequence[Lesson], display: Display) -> dict[str, P
         if (folder / "config.json").exists():
             model, tokenizer = load(folder)
             continue
-        settings = TrainingSection(epochs=lesson.epochs, lr=LR, batch_size=BATCH_SIZE, warmup=WARMUP, save_steps=0)
+        settings = TrainingSection(epochs=lesson.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
         recipe = Recipe(model=base, data=DataSection(forget=lesson.name), objective=Learn(), edit=edit, training=settings)
         work = folder.with_name(folder.name + ".part")
         shutil.rmtree(work, ignore_errors=True)

@@ -11,7 +11,7 @@ from expunge.data.batches import Pair
 from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
 from expunge.data.records import Record
 from expunge.data.texts import refusals
-from expunge.metrics.distinctive_tokens import telling_tokens
+from expunge.metrics.distinctive_tokens import distinctive_tokens
 from expunge.objectives import Objective
 
 
@@ -22,13 +22,13 @@ class Rows:
     Attributes:
         forget, retain: a row each; retain may be empty.
         alternatives: for each forget row, the answers (token ids) that could be given instead: its own or shipped refusals.
-        telling: for each forget row, which tokens of its answer nothing else says (`expunge.metrics.distinctive_tokens`), or empty.
+        distinctive: for each forget row, which tokens of its answer nothing else says (`expunge.metrics.distinctive_tokens`), or empty.
     """
 
     forget: list[Encoded]
     retain: list[Encoded]
     alternatives: list[list[tuple[int, ...]]]
-    telling: list[tuple[bool, ...]]
+    distinctive: list[tuple[bool, ...]]
     forget_ids: list[str]
     retain_ids: list[str]
 
@@ -53,7 +53,7 @@ def encode_rows(
         forget=[builder.record(record) for record in forget],
         retain=[builder.record(record) for record in retain],
         alternatives=alternatives,
-        telling=telling_tokens(builder, forget, others) if "telling" in objective.parts else [() for _ in forget],
+        distinctive=distinctive_tokens(builder, forget, others) if "distinctive" in objective.parts else [() for _ in forget],
         forget_ids=[record.id for record in forget],
         retain_ids=[record.id for record in retain],
     )
@@ -61,7 +61,7 @@ def encode_rows(
 
 @dataclass(frozen=True)
 class PairCollator:
-    """Turns pairs of indices into `{"answer", "alternative", "retain", "index", "telling"}`: batches, and what goes with the forget rows.
+    """Turn pairs of indices into the batches and tensors of one micro-batch, see `__call__`.
 
     Attributes:
         rows: what the indices mean.
@@ -76,7 +76,7 @@ class PairCollator:
     seed: int
 
     def __call__(self, pairs: list[Pair]) -> dict[str, Batch | Tensor | list[int] | None]:
-        """One micro-batch."""
+        """Return a micro-batch: the batches `answer`, `alternative` and `retain`, and for the forget records `index` and `distinctive`."""
         forget = [index for _, index, _ in pairs]
         retain = [index for _, _, index in pairs if index >= 0]
         ids = tuple(self.rows.forget_ids[i] for i in forget)
@@ -88,7 +88,7 @@ class PairCollator:
             if retain
             else None,
             "index": forget,
-            "telling": torch.tensor([tells for i in forget for tells in self.rows.telling[i]], dtype=torch.bool),
+            "distinctive": torch.tensor([is_distinctive for i in forget for is_distinctive in self.rows.distinctive[i]], dtype=torch.bool),
         }
 
     def alternative(self, epoch: int, row: int) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ def train(
     """
     settings, edit = recipe.training, recipe.edit
     gates = edit.name == "grun" and not edit.trains_gate_first
-    loss = loss_of(recipe.objective, settings.gate_weight if gates else 0.0, settings.gate_warmup, model)
+    loss = loss_of(recipe.objective, settings.gate_loss_weight if gates else 0.0, settings.gate_warmup, model)
     loss = replace(loss, penalty=penalty, around_retain=around_retain)
     if loss.blocks and edit.name in ("full", "lora"):
         freeze_above(model, max(loss.blocks))
@@ -79,9 +79,9 @@ def train(
     log = StepLog(folder / "metrics.jsonl")
     callbacks = [log, Retract(), Bar(progress, title)]
     # The other edits change what every token goes through: there is nothing frozen to start from.
-    prefix_gib = settings.frozen_prefix_gib if settings.frozen_prefix == "auto" and edit.name in ("reft", "grun") else None
+    prefix_gib = settings.prefix_cache_gib if settings.prefix_cache == "auto" and edit.name in ("reft", "grun") else None
     full = edit.name == "full"
-    trainer = UnlearnTrainer(model, args, loss, plan, collator, weights_change=full, frozen_prefix_gib=prefix_gib, callbacks=callbacks)
+    trainer = UnlearnTrainer(model, args, loss, plan, collator, weights_change=full, prefix_cache_gib=prefix_gib, callbacks=callbacks)
     log.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -95,7 +95,7 @@ def drop_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def loss_of(objective: Objective, gate_weight: float, gate_warmup: float, model: nn.Module) -> Loss:
+def loss_of(objective: Objective, gate_loss_weight: float, gate_warmup: float, model: nn.Module) -> Loss:
     """The loss of an objective on a model, with the blocks whose states it reads, if it reads any.
 
     Raises:
@@ -108,7 +108,7 @@ def loss_of(objective: Objective, gate_weight: float, gate_warmup: float, model:
         depth = len(decoder_blocks(model)[1])
         if not all(0 <= block < depth for block in blocks):
             raise InputError(f"objective.block: this model has blocks 0 to {depth - 1}, not {blocks[0]}")
-    return Loss(objective, gate_weight, gate_warmup, blocks)
+    return Loss(objective, gate_loss_weight, gate_warmup, blocks)
 
 
 def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
@@ -118,10 +118,10 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=settings.epochs or EPOCHS[recipe.edit.name],
         learning_rate=settings.lr or LEARNING_RATES[recipe.edit.name],
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup,
+        lr_scheduler_type=settings.lr_scheduler,
+        warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
-        max_grad_norm=settings.clip,
+        max_grad_norm=settings.max_grad_norm,
         bf16=dtype == torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),
         save_strategy="steps" if settings.save_steps else "no",

@@ -42,7 +42,7 @@ class Loss:
 
     Attributes:
         objective: forget and retain terms with their weights.
-        gate_weight: lambda_g of the gate's cross-entropy; 0 where the edit has no gate or it is trained already.
+        gate_loss_weight: lambda_g of the gate's cross-entropy; 0 where the edit has no gate or it is trained already.
         gate_warmup: share of the steps over which w(t) of the objective's terms rises from 0 to 1.
         blocks: blocks whose hidden states are read, for objectives that want them.
         penalty: a scalar of the parameters alone, its weight folded in; a step adds it once, whatever the number of micro-batches.
@@ -50,7 +50,7 @@ class Loss:
     """
 
     objective: Objective
-    gate_weight: float = 0.0
+    gate_loss_weight: float = 0.0
     gate_warmup: float = 0.0
     blocks: tuple[int, ...] = ()
     penalty: Callable[[], Tensor] | None = None
@@ -59,7 +59,7 @@ class Loss:
     @property
     def scores_retain(self) -> bool:
         """Whether a step looks at retain rows at all."""
-        return self.objective.retain_weight > 0 or self.gate_weight > 0
+        return self.objective.retain_weight > 0 or self.gate_loss_weight > 0
 
 
 class UnlearnTrainer(Trainer):
@@ -76,7 +76,7 @@ class UnlearnTrainer(Trainer):
         plan: Plan,
         collator: PairCollator,
         weights_change: bool,
-        frozen_prefix_gib: float | None = None,
+        prefix_cache_gib: float | None = None,
         **kwargs,
     ):
         self.loss = loss
@@ -95,7 +95,7 @@ class UnlearnTrainer(Trainer):
         retain_reference = objective.retain_weight > 0 and any(part.startswith("reference_") for part in objective.retain_parts)
         copies = weights_change and retain_reference
         self.reference = Reference(model, copies) if copies or not weights_change else None
-        self.prefixes = None if frozen_prefix_gib is None else self._open_prefixes(model, collator, frozen_prefix_gib)
+        self.prefixes = None if prefix_cache_gib is None else self._open_prefixes(model, collator, prefix_cache_gib)
         self._forget_reference = self._reference_nll("reference_nll", collator.rows.forget)
         instead = [Encoded(row.prompt, collator.alternative(0, i)) for i, row in enumerate(collator.rows.forget)]
         self._alternative_reference = self._reference_nll("alternative_reference_nll", instead)
@@ -142,7 +142,7 @@ class UnlearnTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch: Tensor | int | None = None):
         """Total loss of a micro-batch; its parts wait in `parts` for the step's log line."""
         self._drop_nothing(model)
-        objective, gates = self.loss.objective, self.loss.gate_weight > 0
+        objective, gates = self.loss.objective, self.loss.gate_loss_weight > 0
         forget, forget_gates = self._forget_scores(model, inputs)
         parts = {"forget": objective.forget(forget)}
         total = objective.forget_weight * parts["forget"]
@@ -155,7 +155,7 @@ class UnlearnTrainer(Trainer):
                 parts["gate"] = gate_loss(cast(Tensor, forget_gates), cast(Tensor, retain_gates))
         total = self._warmup() * total
         if "gate" in parts:
-            total = total + self.loss.gate_weight * parts["gate"]
+            total = total + self.loss.gate_loss_weight * parts["gate"]
         if self.loss.penalty is not None:
             # The Trainer divides every micro-batch's total by their number, so that the step sees it once.
             parts["overlap"] = self.loss.penalty()
@@ -191,8 +191,8 @@ class UnlearnTrainer(Trainer):
         if "alternative_nll" in objective.parts:
             instead = self._score(model, inputs["alternative"])
             more |= {"alternative_nll": instead.nll, "alternative_tokens": instead.tokens}
-        if "telling" in objective.parts:
-            more["telling"] = inputs["telling"].to(device)
+        if "distinctive" in objective.parts:
+            more["distinctive"] = inputs["distinctive"].to(device)
         return replace(scores, **more), gates
 
     def _score(self, model: nn.Module, batch: Batch, **wanted: Any) -> Scores:
