@@ -13,7 +13,7 @@ from expunge.models.blocks import decoder_blocks
 from expunge.models.forward_context import prompt_span
 from expunge.models.head import frozen_head, head_inputs, token_scores
 from expunge.models.prefix import Prefix, entered, last_prompt_onward
-from expunge.models.scores import NOT_ASKED, Scores
+from expunge.models.scores import NOT_COMPUTED, Scores
 
 
 def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = (), prefix: Prefix | None = None) -> Scores:
@@ -69,8 +69,8 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
     targets = run.input_ids[:, run.prompt_length :][labelled]
     scores = answer_scores(states[0][labelled] if head else output.logits[labelled], head, targets, labelled)
     if not logits:
-        scores = replace(scores, logits=NOT_ASKED, targets=NOT_ASKED, rows=NOT_ASKED)
-    return replace(scores, hidden=kept or NOT_ASKED)
+        scores = replace(scores, logits=NOT_COMPUTED, targets=NOT_COMPUTED, rows=NOT_COMPUTED)
+    return replace(scores, hidden=kept or NOT_COMPUTED)
 
 
 def answer_scores(last: Tensor, head: nn.Linear | None, targets: Tensor, labelled: Tensor) -> Scores:
