@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.results import measured_on, write
-from expunge.attestation import RECORD, verify
+from expunge.attestation import ATTESTATION, verify
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
@@ -50,7 +50,7 @@ def main() -> None:
     lora = {"edit": "lora", "objective": "npo", "training": {"batch_size": 10, "epochs": 1, "lr": 1e-4}}
     run = audit(unlearn(changed(recipe, args.out / "honest", lora), display), display, suite=SUITE)
     other = unlearn(changed(recipe, args.out / "other", {**lora, "model": str(recipe.audit.control)}), display)
-    for file in ("record.json", "audit.json", "verdict.json", "edit/adapter_model.safetensors"):
+    for file in ("attestation.json", "audit.json", "verdict.json", "edit/adapter_model.safetensors"):
         row, reason = with_changed_byte(run, args.out / "changed", file)
         lines.append(f"| a byte of {file} was changed | `expunge verify`: {row} | {reason} |")
     swapped = with_another_edit(run, other, args.out / "changed", display)
@@ -79,7 +79,7 @@ def with_changed_byte(run: Run, copy: Path, file: str) -> tuple[str, str]:
     content[len(content) // 2] ^= 1
     (copy / file).write_bytes(content)
     try:
-        first = next(check for check in verify(copy / RECORD) if check.status == "differs")
+        first = next(check for check in verify(copy / ATTESTATION) if check.status == "differs")
     except InputError as error:
         return "the file cannot be read", str(error)
     return first.name, first.detail

@@ -18,14 +18,14 @@ from benchmarks.common.results import markdown, measured_on, slug, write
 from benchmarks.common.tofu import OTHERS, prepare
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite, read_suite
-from expunge.auditing.verdict import VERDICT, read_verdict
+from expunge.auditing.verdict import read_verdict
 from expunge.config.recipe import Recipe, make_recipe, read_yaml
 from expunge.console import Display
 from expunge.data.set_names import FORGET, NEUTRAL, RETAIN, UTILITY
 from expunge.pipeline.release import release
 from expunge.pipeline.unlearn import unlearn
 from expunge.reporting.verdict_table import counted
-from expunge.runs.folder import ATTACKED, MEASURED_ROWS, Run
+from expunge.runs.folder import ATTACKED, MEASURED_ROWS, VERDICT, Run
 
 # Weights changed as little as does it, as those who publish such models do: a learning rate at which forgetting just shows.
 FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 1e-5}}

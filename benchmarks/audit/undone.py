@@ -19,11 +19,11 @@ from benchmarks.common.results import markdown, measured_on, slug, write
 from benchmarks.common.tofu import prepare
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
-from expunge.auditing.verdict import VERDICT, read_verdict
+from expunge.auditing.verdict import read_verdict
 from expunge.console import Display
 from expunge.data.set_names import FORGET, NEUTRAL, RETAIN
 from expunge.pipeline.unlearn import unlearn
-from expunge.runs.folder import ATTACKED, Run
+from expunge.runs.folder import ATTACKED, VERDICT, Run
 
 FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 2e-5}}
 METHODS = {f"full x {objective}": {**FULL, "objective": objective} for objective in ("npo", "grad_diff")}

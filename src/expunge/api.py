@@ -140,7 +140,7 @@ def audit(
     previous: str | Path | None = None,
     sign: str | Path | None = None,
 ) -> Run:
-    """Measure a run's unlearned, original and control model; `run.summary`, report.html and record.json hold what was found.
+    """Measure a run's unlearned, original and control model; `run.summary`, report.html and attestation.json hold what was found.
 
     Args:
         run: a run or its folder.
@@ -159,13 +159,13 @@ def audit(
     Raises:
         InputError: the run is not trained, its files have changed, the suite, a task or what is for the record is faulty.
     """
-    from expunge.attestation import read_filing
+    from expunge.attestation import read_details
     from expunge.auditing.audit import audit as measure_run
     from expunge.auditing.suite import read_suite
     from expunge.console import Display
 
     opened, put = _opened(run), None
-    filing, chosen = read_filing(_path(request), _path(previous), _path(sign)), None if suite is None else read_suite(str(suite))
+    filing, chosen = read_details(_path(request), _path(previous), _path(sign)), None if suite is None else read_suite(str(suite))
     if tasks:
         from expunge.auditing.probes.lm_eval_tasks import read_tasks
 
@@ -187,11 +187,11 @@ def verify(record: Run | str | Path, key: str | Path | None = None) -> list[Chec
     Raises:
         InputError: it is no record, a file as it was recorded is not of the form that it should have, or the key is none.
     """
-    from expunge.attestation import RECORD
-    from expunge.attestation import verify as verify_record
+    from expunge.attestation import ATTESTATION
+    from expunge.attestation import verify as verify_attestation
 
     path = Path(record) if isinstance(record, str | Path) else record.folder
-    return verify_record(path / RECORD if path.is_dir() else path, _path(key))
+    return verify_attestation(path / ATTESTATION if path.is_dir() else path, _path(key))
 
 
 def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:

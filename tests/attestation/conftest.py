@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from expunge.attestation import verify
-from expunge.attestation.canonical import canonical, record_id
+from expunge.attestation.canonical import attestation_id, canonical
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.config.recipe import make_recipe
@@ -56,7 +56,7 @@ def first_wrong() -> Callable[..., str | None]:
     """The name of the first check of a run's record that fails, if one does: `first_wrong(run)`."""
 
     def find(run: Run) -> str | None:
-        return next((check.name for check in verify(run.folder / "record.json") if check.status == "differs"), None)
+        return next((check.name for check in verify(run.folder / "attestation.json") if check.status == "differs"), None)
 
     return find
 
@@ -66,7 +66,7 @@ def rewritten(recorded) -> Callable[[dict], None]:
     """Writes a record that was changed with a fresh id, as who made it could: `rewritten(record)`."""
 
     def write(record: dict) -> None:
-        (recorded.folder / "record.json").write_bytes(canonical({**record, "record_id": record_id(record)}))
+        (recorded.folder / "attestation.json").write_bytes(canonical({**record, "attestation_id": attestation_id(record)}))
 
     return write
 
@@ -80,7 +80,7 @@ def changeable(recorded) -> Iterator[Path]:
     for path in place.rglob("*"):
         if path.is_file() and path not in before:
             path.unlink()
-    shutil.rmtree(recorded.folder / "records", ignore_errors=True)
+    shutil.rmtree(recorded.folder / "attestations", ignore_errors=True)
     for path, raw in before.items():
         path.write_bytes(raw)
 
@@ -88,4 +88,4 @@ def changeable(recorded) -> Iterator[Path]:
 @pytest.fixture
 def statuses() -> Callable[..., dict[str, str]]:
     """{name: status} of the checks of a run's record: `statuses(run, public_key=None)`."""
-    return lambda run, key=None: {check.name: check.status for check in verify(run.folder / "record.json", key)}
+    return lambda run, key=None: {check.name: check.status for check in verify(run.folder / "attestation.json", key)}

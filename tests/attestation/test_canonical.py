@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.attestation.canonical import canonical, parse, record_id, signed_bytes
+from expunge.attestation.canonical import attestation_id, canonical, parse, signed_bytes
 from expunge.attestation.merkle import merkle_root
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -46,8 +46,8 @@ def test_what_is_no_json_is_not_read(raw):
 
 def test_the_id_is_of_all_but_itself_and_the_signature():
     bare = hashlib.sha256(b'{"a":1}').hexdigest()
-    assert record_id({"a": 1}) == record_id({"a": 1, "record_id": "x", "signature": {"value": "y"}}) == bare
-    assert signed_bytes({"a": 1, "record_id": "x", "signature": None}) == b'{"a":1,"record_id":"x"}'
+    assert attestation_id({"a": 1}) == attestation_id({"a": 1, "attestation_id": "x", "signature": {"value": "y"}}) == bare
+    assert signed_bytes({"a": 1, "attestation_id": "x", "signature": None}) == b'{"a":1,"attestation_id":"x"}'
 
 
 def test_the_merkle_root_by_hand():

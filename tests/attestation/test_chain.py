@@ -6,66 +6,66 @@ import json
 
 import pytest
 
-from expunge.attestation import read_filing, verify, write_record
+from expunge.attestation import read_details, verify, write_attestation
 from expunge.errors import InputError
 
 
 def test_a_record_names_the_one_before_it_which_is_kept(changeable, recorded, first_wrong, statuses):
-    first = (recorded.folder / "record.json").read_bytes()
+    first = (recorded.folder / "attestation.json").read_bytes()
     for _ in range(2):
-        write_record(recorded)
-    assert (recorded.folder / "records" / "0001.json").read_bytes() == first
-    newest = json.loads((recorded.folder / "record.json").read_text(encoding="utf-8"))
-    second = (recorded.folder / "records" / "0002.json").read_bytes()
-    assert newest["previous"] == {"path": "records/0002.json", "sha256": hashlib.sha256(second).hexdigest()}
-    assert json.loads(second)["previous"] == {"path": "records/0001.json", "sha256": hashlib.sha256(first).hexdigest()}
+        write_attestation(recorded)
+    assert (recorded.folder / "attestations" / "0001.json").read_bytes() == first
+    newest = json.loads((recorded.folder / "attestation.json").read_text(encoding="utf-8"))
+    second = (recorded.folder / "attestations" / "0002.json").read_bytes()
+    assert newest["previous"] == {"path": "attestations/0002.json", "sha256": hashlib.sha256(second).hexdigest()}
+    assert json.loads(second)["previous"] == {"path": "attestations/0001.json", "sha256": hashlib.sha256(first).hexdigest()}
     found = statuses(recorded)
-    assert found["previous record records/0001.json"] == found["previous record records/0002.json"] == "ok"
+    assert found["previous attestation attestations/0001.json"] == found["previous attestation attestations/0002.json"] == "ok"
     assert first_wrong(recorded) is None
-    assert all(check.status != "differs" for check in verify(recorded.folder / "records" / "0002.json"))
+    assert all(check.status != "differs" for check in verify(recorded.folder / "attestations" / "0002.json"))
 
 
 def test_an_earlier_record_that_was_changed_or_is_gone_is_named(changeable, recorded, first_wrong, statuses):
     for _ in range(2):
-        write_record(recorded)
-    path = recorded.folder / "records" / "0001.json"
+        write_attestation(recorded)
+    path = recorded.folder / "attestations" / "0001.json"
     raw = path.read_bytes()
     path.write_bytes(raw.replace(b'"lora x npo"', b'"lora x idk"'))
-    assert first_wrong(recorded) == "previous record records/0001.json"
+    assert first_wrong(recorded) == "previous attestation attestations/0001.json"
     path.unlink()
-    assert statuses(recorded)["previous record records/0001.json"] == "not reachable"
+    assert statuses(recorded)["previous attestation attestations/0001.json"] == "not reachable"
 
 
 def test_a_kill_between_keeping_the_old_record_and_writing_the_new_leaves_one_copy(changeable, recorded, first_wrong):
-    (recorded.folder / "records").mkdir()
-    (recorded.folder / "records" / "0001.json").write_bytes((recorded.folder / "record.json").read_bytes())
-    write_record(recorded)
-    assert [path.name for path in (recorded.folder / "records").iterdir()] == ["0001.json"]
+    (recorded.folder / "attestations").mkdir()
+    (recorded.folder / "attestations" / "0001.json").write_bytes((recorded.folder / "attestation.json").read_bytes())
+    write_attestation(recorded)
+    assert [path.name for path in (recorded.folder / "attestations").iterdir()] == ["0001.json"]
     assert first_wrong(recorded) is None
 
 
 def test_a_record_may_follow_one_of_another_run_also_when_that_run_is_audited_again(changeable, recorded, tmp_path, first_wrong, statuses):
-    other = tmp_path / "other" / "record.json"
+    other = tmp_path / "other" / "attestation.json"
     other.parent.mkdir()
-    other.write_bytes((recorded.folder / "record.json").read_bytes())
-    write_record(recorded, read_filing(previous=other))
-    assert statuses(recorded)[f"previous record {other}"] == "ok"
-    (other.parent / "records").mkdir()
-    other.rename(other.parent / "records" / "0001.json")
+    other.write_bytes((recorded.folder / "attestation.json").read_bytes())
+    write_attestation(recorded, read_details(previous=other))
+    assert statuses(recorded)[f"previous attestation {other}"] == "ok"
+    (other.parent / "attestations").mkdir()
+    other.rename(other.parent / "attestations" / "0001.json")
     other.write_text("{}", encoding="utf-8")
-    assert statuses(recorded)[f"previous record {other}"] == "ok"
-    (other.parent / "records" / "0001.json").unlink()
-    assert first_wrong(recorded) == f"previous record {other}"
-    with pytest.raises(InputError, match="is no record"):
-        read_filing(previous=other)
+    assert statuses(recorded)[f"previous attestation {other}"] == "ok"
+    (other.parent / "attestations" / "0001.json").unlink()
+    assert first_wrong(recorded) == f"previous attestation {other}"
+    with pytest.raises(InputError, match="is no attestation"):
+        read_details(previous=other)
 
 
 def test_a_request_is_recorded_and_stays_when_the_run_is_audited_again(changeable, recorded, tmp_path):
     said = "id: 17\nreceived: 2026-03-01\nlegal_basis: GDPR Art. 17\n"
     (tmp_path / "request.yaml").write_text(said, encoding="utf-8")
-    write_record(recorded, read_filing(request=tmp_path / "request.yaml"))
-    write_record(recorded)
-    record = json.loads((recorded.folder / "record.json").read_text(encoding="utf-8"))
+    write_attestation(recorded, read_details(request=tmp_path / "request.yaml"))
+    write_attestation(recorded)
+    record = json.loads((recorded.folder / "attestation.json").read_text(encoding="utf-8"))
     absent = {"reference": None, "deadline": None}
     assert record["request"] == {"id": "17", "received": "2026-03-01", "legal_basis": "GDPR Art. 17", **absent}
     assert record["not_given"] == ["request.reference", "request.deadline"]
@@ -83,10 +83,10 @@ def test_a_request_is_recorded_and_stays_when_the_run_is_audited_again(changeabl
 def test_a_faulty_request_is_bad_input(tmp_path, said, wrong):
     (tmp_path / "request.yaml").write_text(said, encoding="utf-8")
     with pytest.raises(InputError, match=rf"request\.yaml: {wrong}"):
-        read_filing(request=tmp_path / "request.yaml")
+        read_details(request=tmp_path / "request.yaml")
 
 
 def test_the_time_is_in_utc(recorded):
-    said = json.loads((recorded.folder / "record.json").read_text(encoding="utf-8"))["created_utc"]
+    said = json.loads((recorded.folder / "attestation.json").read_text(encoding="utf-8"))["created_utc"]
     made = datetime.datetime.fromisoformat(said)
     assert datetime.timedelta(0) <= datetime.datetime.now(datetime.UTC) - made < datetime.timedelta(hours=1)

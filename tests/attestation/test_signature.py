@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from expunge.attestation import read_filing, verify, write_record
+from expunge.attestation import read_details, verify, write_attestation
 from expunge.errors import InputError
 
 pytest.importorskip("cryptography", reason="an extra: pip install expunge[sign]")
@@ -31,7 +31,7 @@ def keys(tmp_path):
 
 def test_a_signature_is_checked_with_the_key_of_who_should_have_signed(changeable, recorded, keys, statuses):
     (ours, public), (_, other) = keys
-    write_record(recorded, read_filing(sign=ours))
+    write_attestation(recorded, read_details(sign=ours))
     assert statuses(recorded)["signature"] == "ok"
     assert statuses(recorded, public)["signature"] == "ok"
     assert statuses(recorded, other)["signature"] == "differs"
@@ -43,14 +43,14 @@ def test_a_record_that_should_be_signed_and_is_not_fails(changeable, recorded, k
 
 
 def test_a_changed_record_under_a_fresh_id_does_not_have_its_signature(changeable, recorded, keys, rewritten, first_wrong):
-    path = write_record(recorded, read_filing(sign=keys[0][0]))
+    path = write_attestation(recorded, read_details(sign=keys[0][0]))
     rewritten({**json.loads(path.read_text(encoding="utf-8")), "stop_reason": "it was all gone"})
     assert first_wrong(recorded) == "signature"
 
 
 @pytest.mark.parametrize("field", ["public_key", "value"])
 def test_a_changed_byte_of_a_signature_is_found(changeable, recorded, keys, first_wrong, field):
-    path = write_record(recorded, read_filing(sign=keys[0][0]))
+    path = write_attestation(recorded, read_details(sign=keys[0][0]))
     raw = path.read_bytes()
     said = json.loads(raw)["signature"][field].encode()
     for at in (0, 31, 63):
@@ -59,7 +59,7 @@ def test_a_changed_byte_of_a_signature_is_found(changeable, recorded, keys, firs
         assert first_wrong(recorded) == "signature"
     # Hex in capitals is the same number and another file.
     path.write_bytes(raw.replace(said, said.upper()))
-    with pytest.raises(InputError, match=f"is no record of this version: signature.{field}"):
+    with pytest.raises(InputError, match=f"is no attestation of this version: signature.{field}"):
         verify(path)
 
 
@@ -75,21 +75,21 @@ def test_a_file_that_is_no_key_is_bad_input(tmp_path, keys, recorded):
         (curve, "is not an Ed25519 key"),
     ):
         with pytest.raises(InputError, match=f"{path.name}: {said}"):
-            read_filing(sign=path)
+            read_details(sign=path)
     for path, said in ((keys[0][0], "no public key in PEM"), (curve_public, "is not an Ed25519 key")):
         with pytest.raises(InputError, match=f"{path.name}: {said}"):
-            verify(recorded.folder / "record.json", path)
+            verify(recorded.folder / "attestation.json", path)
 
 
 def test_without_the_package_a_signed_record_is_checked_but_for_its_signature(
     changeable, recorded, keys, monkeypatch, first_wrong, statuses
 ):
     (ours, public), _ = keys
-    write_record(recorded, read_filing(sign=ours))
+    write_attestation(recorded, read_details(sign=ours))
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
         monkeypatch.setitem(sys.modules, name, None)
     assert statuses(recorded)["signature"] == "not reachable"
     assert first_wrong(recorded) is None
-    for call in (lambda: read_filing(sign=ours), lambda: statuses(recorded, public)):
+    for call in (lambda: read_details(sign=ours), lambda: statuses(recorded, public)):
         with pytest.raises(InputError, match=r'signatures need the package cryptography; pip install "expunge\[sign\]"'):
             call()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import expunge
-from expunge.attestation import verify, write_record
+from expunge.attestation import verify, write_attestation
 from expunge.attestation.hmac_hashes import row_hmac
 from expunge.data.records import read_records
 from expunge.errors import InputError
@@ -18,11 +18,11 @@ SECRET = "Basil Mahfouz"
 
 @pytest.fixture
 def record(recorded):
-    return json.loads((recorded.folder / "record.json").read_text(encoding="utf-8"))
+    return json.loads((recorded.folder / "attestation.json").read_text(encoding="utf-8"))
 
 
 def test_a_fresh_record_verifies_and_all_of_it_can_be_reached(recorded):
-    checks = verify(recorded.folder / "record.json")
+    checks = verify(recorded.folder / "attestation.json")
     left = {check.name: check.detail for check in checks if check.status != "ok"}
     assert left == {"signature": "it has none"}
     assert {"Merkle root", "forget rows", "retain rows", "base chat template", "metrics", "attacks", "recipe.yaml"} <= {
@@ -44,7 +44,7 @@ def test_a_record_says_what_was_done(recorded, record):
 
 
 def test_no_text_to_forget_and_no_key_is_in_a_record(recorded, record):
-    raw = (recorded.folder / "record.json").read_text(encoding="utf-8")
+    raw = (recorded.folder / "attestation.json").read_text(encoding="utf-8")
     for one in read_records(record["forget"]["rows"][0]["file"]):
         assert not any(text in raw for text in (one.prompt, one.answer))
     assert SECRET not in raw
@@ -97,7 +97,7 @@ def test_a_changed_byte_in_the_data_is_named(changeable, recorded, first_wrong, 
 
 
 def test_every_changed_byte_of_a_record_is_found(changeable, recorded):
-    path = recorded.folder / "record.json"
+    path = recorded.folder / "attestation.json"
     raw = path.read_bytes()
     named = set()
     for at in range(0, len(raw), 11):
@@ -108,14 +108,14 @@ def test_every_changed_byte_of_a_record_is_found(changeable, recorded):
         try:
             wrong = [check.name for check in verify(path) if check.status == "differs"]
         except InputError as error:
-            wrong = [re.sub(".*: is no record.*", "no record", str(error))]
+            wrong = [re.sub(".*: is no attestation.*", "no record", str(error))]
         assert wrong, (at, bytes(changed[at - 20 : at + 20]))
         named.add(wrong[0])
-    assert named == {"canonical form", "record id", "no record"}
+    assert named == {"canonical form", "attestation id", "no record"}
 
 
 def test_white_space_and_another_order_are_no_canonical_form(changeable, recorded, record, first_wrong):
-    path = recorded.folder / "record.json"
+    path = recorded.folder / "attestation.json"
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
     assert first_wrong(recorded) == "canonical form"
     path.write_bytes(json.dumps(dict(reversed(record.items())), separators=(",", ":"), ensure_ascii=False).encode())
@@ -157,38 +157,38 @@ def test_an_edit_without_one_of_its_files_is_found(changeable, recorded, first_w
 
 def test_without_the_key_no_row_can_be_checked_and_nothing_is_said_to_differ(changeable, recorded, first_wrong):
     (recorded.folder / "key").unlink()
-    statuses = {check.name: check.status for check in verify(recorded.folder / "record.json")}
+    statuses = {check.name: check.status for check in verify(recorded.folder / "attestation.json")}
     assert statuses["forget rows"] == statuses["key"] == statuses[str(changeable / "forget.jsonl")] == "not reachable"
     assert statuses["Merkle root"] == statuses["metrics"] == "ok"
     assert first_wrong(recorded) is None
 
 
 def test_a_record_by_itself_is_checked_as_far_as_it_goes(recorded, tmp_path, first_wrong):
-    (tmp_path / "record.json").write_bytes((recorded.folder / "record.json").read_bytes())
+    (tmp_path / "attestation.json").write_bytes((recorded.folder / "attestation.json").read_bytes())
     assert first_wrong(Run(tmp_path)) is None
-    statuses = {check.name: check.status for check in verify(tmp_path / "record.json")}
+    statuses = {check.name: check.status for check in verify(tmp_path / "attestation.json")}
     assert statuses["audit.json"] == statuses["edit manifest.json"] == "not reachable"
-    assert statuses["record id"] == "ok"
+    assert statuses["attestation id"] == "ok"
 
 
-@pytest.mark.parametrize("said", ["", "[]", "{}", '{"record_id":"x","signature":null', "\xff"])
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"attestation_id":"x","signature":null', "\xff"])
 def test_what_is_no_record_is_bad_input(tmp_path, said):
-    (tmp_path / "record.json").write_bytes(said.encode("latin-1"))
-    with pytest.raises(InputError, match=r"record\.json: is no record"):
-        verify(tmp_path / "record.json")
+    (tmp_path / "attestation.json").write_bytes(said.encode("latin-1"))
+    with pytest.raises(InputError, match=r"attestation\.json: is no attestation"):
+        verify(tmp_path / "attestation.json")
 
 
 def test_a_field_that_no_record_has_is_named(changeable, recorded, record, rewritten):
     del record["edit"]["removable"]
     rewritten(record)
-    with pytest.raises(InputError, match=r"is no record of this version: edit\.removable"):
-        verify(recorded.folder / "record.json")
+    with pytest.raises(InputError, match=r"is no attestation of this version: edit\.removable"):
+        verify(recorded.folder / "attestation.json")
 
 
 def test_data_that_changed_since_training_gets_no_record(changeable, recorded):
     flip(changeable / "forget.jsonl", 40)
     with pytest.raises(InputError, match="has changed since"):
-        write_record(recorded)
+        write_attestation(recorded)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_file_that_was_made_up_along_with_its_hash_is_named_with_the_field(rec
     field = name.partition(".")[0]
     rewritten({**record, field: {**record[field], "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}})
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}: is not what an audit writes: {re.escape(wrong)}"):
-        verify(recorded.folder / "record.json")
+        verify(recorded.folder / "attestation.json")
 
 
 def test_a_file_that_is_no_json_and_a_key_that_is_none_are_named(recorded, record, changeable, rewritten):
@@ -216,12 +216,12 @@ def test_a_file_that_is_no_json_and_a_key_that_is_none_are_named(recorded, recor
     path.write_text("[" * 100_000, encoding="utf-8")
     rewritten({**record, "audit": {**record["audit"], "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}})
     with pytest.raises(InputError, match=r"audit\.json: is not what a run writes: nested too deeply"):
-        verify(recorded.folder / "record.json")
+        verify(recorded.folder / "attestation.json")
     key = recorded.folder / "key"
     key.write_text("no hex", encoding="utf-8")
     rewritten({**record, "key_sha256": hashlib.sha256(key.read_bytes()).hexdigest()})
     with pytest.raises(InputError, match="key: is not what a run writes: non-hexadecimal"):
-        verify(recorded.folder / "record.json")
+        verify(recorded.folder / "attestation.json")
 
 
 def test_rows_that_were_made_up_are_compared_by_their_hmac_alone(recorded, changeable, first_wrong):
@@ -231,5 +231,5 @@ def test_rows_that_were_made_up_are_compared_by_their_hmac_alone(recorded, chang
 
 def test_python_takes_a_run_its_folder_or_the_records_file(recorded):
     checks = expunge.verify(recorded)
-    assert checks == expunge.verify(str(recorded.folder)) == expunge.verify(recorded.folder / "record.json")
+    assert checks == expunge.verify(str(recorded.folder)) == expunge.verify(recorded.folder / "attestation.json")
     assert {check.status for check in checks} == {"ok", "not reachable"}

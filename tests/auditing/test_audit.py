@@ -60,7 +60,7 @@ def test_the_verdict_has_a_row_for_each_thing_tried_with_all_three_models(run_of
     assert any(name.startswith("asked in another dress: ") for name in rows)
     assert all(rows["quantised: nf4"][model]["n"] == 3 for model in ("unlearned", "control", "original"))
     assert rows["weights released"]["verdict"] == "fail"
-    assert json.loads((run.folder / "record.json").read_text(encoding="utf-8"))["attacks"]["rows"] == list(rows.values())
+    assert json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["attacks"]["rows"] == list(rows.values())
 
 
 def test_weights_that_were_changed_have_nothing_to_switch_off_and_do_not_fail_for_it(run_of):
@@ -256,9 +256,9 @@ def test_a_holdout_that_was_trained_on_is_refused(run_of, tiny_data):
 def test_python_takes_what_is_for_the_record_as_the_command_line_does(run_of, tmp_path):
     run = audit(run_of(), Display())
     other = tmp_path / "other.json"
-    other.write_bytes((run.folder / "record.json").read_bytes())
+    other.write_bytes((run.folder / "attestation.json").read_bytes())
     (tmp_path / "request.yaml").write_text("id: 17\n", encoding="utf-8")
     expunge.audit(run, request=tmp_path / "request.yaml", previous=str(other), max_rows=2)
-    record = json.loads((run.folder / "record.json").read_text(encoding="utf-8"))
+    record = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))
     assert (record["request"]["id"], record["follows"]["path"]) == ("17", str(other))
     assert run.summary["unlearned"]["forget"]["rouge"]["n"] == 2

@@ -44,16 +44,16 @@ def said(place, expunge_in):
         "release": expunge_in(place, "release", "mine.yaml"),
         "audit": expunge_in(place, "audit", "runs/mine"),
         "report": (place / "runs" / "mine" / "report.html").read_text(encoding="utf-8"),
-        "record": (place / "runs" / "mine" / "record.json").read_text(encoding="utf-8"),
-        "verify": expunge_in(place, "verify", "runs/mine/record.json"),
+        "record": (place / "runs" / "mine" / "attestation.json").read_text(encoding="utf-8"),
+        "verify": expunge_in(place, "verify", "runs/mine/attestation.json"),
         "undo": expunge_in(place, "undo", "runs/mine", 1),
-        "verify undone": expunge_in(place, "verify", "runs/mine/record.json"),
+        "verify undone": expunge_in(place, "verify", "runs/mine/attestation.json"),
         "export": expunge_in(place, "export", "runs/mine"),
         "declined": expunge_in(place, "purge", "runs/mine", typed="n\n"),
         "purge": expunge_in(place, "purge", "runs/mine", "--yes"),
         "again": expunge_in(place, "audit", "runs/mine"),
         "undone": expunge_in(place, "undo", "runs/mine", 0),
-        "verify purged": expunge_in(place, "verify", "runs/mine/record.json"),
+        "verify purged": expunge_in(place, "verify", "runs/mine/attestation.json"),
     }
 
 
@@ -69,7 +69,7 @@ def test_the_record_of_a_release_says_nothing_of_what_was_looked_for(said, revea
     assert len(record["rounds"]) == 2
     assert said["verify"].out.splitlines()[-1].startswith("Nothing differs: ")
     assert "ok             forget rows" in said["verify"].out
-    assert "record.json: edit manifest.json differs: its content has changed" in said["verify undone"].err
+    assert "attestation.json: edit manifest.json differs: its content has changed" in said["verify undone"].err
     assert "not reachable  forget rows" in said["verify purged"].out
 
 

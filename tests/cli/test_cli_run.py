@@ -227,7 +227,7 @@ def test_a_recipe_is_run_then_audited_with_a_control_and_compared(unlearned: Don
     assert summary["control"]["forget"]["truth_ratio"] == summary["original"]["forget"]["truth_ratio"]
     assert summary["original"]["forget"]["forget_quality"]["value"] == 1.0
 
-    assert "not drawn for the audit" in (folder / "runs" / "other" / "record.json").read_text(encoding="utf-8")
+    assert "not drawn for the audit" in (folder / "runs" / "other" / "attestation.json").read_text(encoding="utf-8")
 
     compared = expunge_in(folder, "compare", "runs/other", "runs/one", "--html", "compared.html")
     assert compared.code == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from expunge.attestation.canonical import canonical, record_id
+from expunge.attestation.canonical import attestation_id, canonical
 
 Expunge = Callable[..., Any]
 
@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, make_tiny_model: Callable[..
     return folder
 
 
-@pytest.mark.parametrize("record", ["runs/one/record.json", "runs/one"])
+@pytest.mark.parametrize("record", ["runs/one/attestation.json", "runs/one"])
 def test_verify_says_of_every_part_of_a_record_whether_it_is_as_it_was(place: Path, expunge_in: Expunge, record: str):
     said = expunge_in(place, "verify", record)
     assert (said.code, said.err) == (0, "")
@@ -40,16 +40,16 @@ def test_verify_names_the_first_that_differs(place: Path, expunge_in: Expunge):
     path = place / "runs" / "one" / "audit.json"
     was = path.read_text(encoding="utf-8")
     path.write_text(was.replace("1", "2", 1), encoding="utf-8")
-    said = expunge_in(place, "verify", "runs/one/record.json")
+    said = expunge_in(place, "verify", "runs/one/attestation.json")
     path.write_text(was, encoding="utf-8")
     assert said.code == 1
-    assert said.err == "expunge: runs/one/record.json: audit.json differs: its content has changed\n"
+    assert said.err == "expunge: runs/one/attestation.json: audit.json differs: its content has changed\n"
 
 
 def test_a_record_cannot_make_verify_print_what_looks_like_another_line(place: Path, expunge_in: Expunge):
-    record = json.loads((place / "runs" / "one" / "record.json").read_text(encoding="utf-8"))
+    record = json.loads((place / "runs" / "one" / "attestation.json").read_text(encoding="utf-8"))
     record["edit"]["files"][0]["path"] = "x\nok  forged \x1b[31m"
-    (place / "runs" / "one" / "forged.json").write_bytes(canonical({**record, "record_id": record_id(record)}))
+    (place / "runs" / "one" / "forged.json").write_bytes(canonical({**record, "attestation_id": attestation_id(record)}))
     said = expunge_in(place, "verify", "runs/one/forged.json")
     assert said.code == 1
     assert "edit x<U+000A>ok  forged <U+001B>[31m differs" in said.err
@@ -58,11 +58,11 @@ def test_a_record_cannot_make_verify_print_what_looks_like_another_line(place: P
 
 def test_a_verdict_that_was_made_up_along_with_its_hash_is_one_sentence(place: Path, expunge_in: Expunge):
     folder = place / "runs" / "one"
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    record = json.loads((folder / "attestation.json").read_text(encoding="utf-8"))
     (folder / "verdict.json").write_text(json.dumps({"suite": {}, "rows": [], "x\nok  forged \x1b[31m": 1}), encoding="utf-8")
     verdict = {"path": "verdict.json", "sha256": hashlib.sha256((folder / "verdict.json").read_bytes()).hexdigest()}
     record = {**record, "verdict": verdict}
-    (folder / "made_up.json").write_bytes(canonical({**record, "record_id": record_id(record)}))
+    (folder / "made_up.json").write_bytes(canonical({**record, "attestation_id": attestation_id(record)}))
     said = expunge_in(place, "verify", "runs/one/made_up.json")
     (folder / "verdict.json").unlink()
     assert (said.code, said.out) == (2, "")
@@ -73,7 +73,7 @@ def test_a_verdict_that_was_made_up_along_with_its_hash_is_one_sentence(place: P
 def test_verify_of_what_is_no_record_is_bad_input(place: Path, expunge_in: Expunge):
     said = expunge_in(place, "verify", "runs/one/audit.json")
     assert (said.code, said.out) == (2, "")
-    assert said.err == "expunge: runs/one/audit.json: is no record: it has no record_id or no signature\n"
+    assert said.err == "expunge: runs/one/audit.json: is no attestation: it has no attestation_id or no signature\n"
 
 
 def test_what_is_for_the_record_is_read_before_anything_is_measured(place: Path, expunge_in: Expunge):
@@ -95,7 +95,7 @@ def test_an_audit_signs_its_record_and_verify_asks_for_the_key(place: Path, expu
         public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         (place / f"{name}.pub").write_bytes(public)
     assert expunge_in(place, "audit", "runs/one", "--sign", "ours.pem").code == 0
-    assert expunge_in(place, "verify", "runs/one/record.json", "--key", "ours.pub").code == 0
-    said = expunge_in(place, "verify", "runs/one/record.json", "--key", "theirs.pub")
+    assert expunge_in(place, "verify", "runs/one/attestation.json", "--key", "ours.pub").code == 0
+    said = expunge_in(place, "verify", "runs/one/attestation.json", "--key", "theirs.pub")
     assert said.code == 1
-    assert said.err == "expunge: runs/one/record.json: signature differs: it is by another key than the one given\n"
+    assert said.err == "expunge: runs/one/attestation.json: signature differs: it is by another key than the one given\n"

@@ -62,9 +62,11 @@ def test_a_second_request_goes_on_top_of_the_first(tiny_model_dir, tiny_data, tm
     assert set(load_file(second.edit / "adapter_model.safetensors")) == set(load_file(first.edit / "adapter_model.safetensors"))
     expunge.audit(second)
     assert set(second.summary) == {"original", "unlearned"}
-    assert all(check.status != "differs" for check in verify(second.folder / "record.json"))
+    assert all(check.status != "differs" for check in verify(second.folder / "attestation.json"))
     (first.edit / "README.md").write_text("another", encoding="utf-8")
-    assert [c.name for c in verify(second.folder / "record.json") if c.status == "differs"] == [f"carried edit {first.folder} README.md"]
+    assert [c.name for c in verify(second.folder / "attestation.json") if c.status == "differs"] == [
+        f"carried edit {first.folder} README.md"
+    ]
     with pytest.raises(InputError, match="lora cannot go on top of earlier requests"):
         expunge.unlearn(first.folder, **more, out=tmp_path / "third", edit="lora")
 

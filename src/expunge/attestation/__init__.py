@@ -4,6 +4,6 @@ Not a proof, as absence cannot be proved from weights: evidence that a stated pr
 """
 
 from expunge.attestation.verify import Check, verify
-from expunge.attestation.write import NOTHING_MORE, RECORD, RECORDS, Filing, read_filing, write_record
+from expunge.attestation.write import ATTESTATION, EARLIER, NO_DETAILS, AttestationDetails, read_details, write_attestation
 
-__all__ = ["NOTHING_MORE", "RECORD", "RECORDS", "Check", "Filing", "read_filing", "verify", "write_record"]
+__all__ = ["ATTESTATION", "EARLIER", "NO_DETAILS", "AttestationDetails", "Check", "read_details", "verify", "write_attestation"]

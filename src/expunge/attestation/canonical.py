@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, NoReturn
 
-RECORD_ID, SIGNATURE = "record_id", "signature"
+ATTESTATION_ID, SIGNATURE = "attestation_id", "signature"
 
 
 def canonical(value: Any) -> bytes:
@@ -34,9 +34,9 @@ def parse(raw: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def record_id(record: dict[str, Any]) -> str:
+def attestation_id(record: dict[str, Any]) -> str:
     """SHA-256 (hex) of a record's canonical form without its id and its signature."""
-    return hashlib.sha256(canonical({name: value for name, value in record.items() if name not in (RECORD_ID, SIGNATURE)})).hexdigest()
+    return hashlib.sha256(canonical({name: value for name, value in record.items() if name not in (ATTESTATION_ID, SIGNATURE)})).hexdigest()
 
 
 def signed_bytes(record: dict[str, Any]) -> bytes:

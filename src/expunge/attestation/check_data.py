@@ -8,7 +8,7 @@ from expunge.attestation.checks import Check, differs, file_check, keyed_check, 
 from expunge.attestation.hmac_hashes import prompts_hmac, row_hmac
 from expunge.attestation.paths import data_files, name_in
 from expunge.attestation.read import as_written
-from expunge.attestation.schema import KeyedFile, RunRecord
+from expunge.attestation.schema import Attestation, KeyedFile
 from expunge.attestation.schema_parts import File
 from expunge.data.fields import quoted
 from expunge.data.records import Record, data_hash, read_records
@@ -20,7 +20,7 @@ from expunge.runs.folder import RETAIN, Run
 FORGET_ROWS, RETAIN_ROWS = "forget rows", "retain rows"
 
 
-def run_key(record: RunRecord, run: Run) -> bytes | None:
+def run_key(record: Attestation, run: Run) -> bytes | None:
     """The key of the run's HMACs, if it is there and the one that they were made with."""
     path = run.folder / KEY
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != record.key_sha256:
@@ -28,7 +28,7 @@ def run_key(record: RunRecord, run: Run) -> bytes | None:
     return as_written(path, lambda: hash_key(run.folder))
 
 
-def data_checks(record: RunRecord, run: Run) -> Iterator[Check]:
+def data_checks(record: Attestation, run: Run) -> Iterator[Check]:
     """Key, recipe, forget and retain set, and the audit's further sets."""
     key = run_key(record, run)
     if key is not None:
@@ -45,7 +45,7 @@ def data_checks(record: RunRecord, run: Run) -> Iterator[Check]:
             yield keyed_check(file.path, file, Path(file.path), key)
 
 
-def _forget(record: RunRecord, run: Run, key: bytes | None) -> Iterator[Check]:
+def _forget(record: Attestation, run: Run, key: bytes | None) -> Iterator[Check]:
     checks = [keyed_check(file.path, file, Path(file.path), key) for file in record.forget.files]
     checks += [keyed_check(made.file.path, made.file, run.folder / made.file.path, key) for made in record.self_generated]
     yield from checks
@@ -66,7 +66,7 @@ def _forget(record: RunRecord, run: Run, key: bytes | None) -> Iterator[Check]:
         yield differs(FORGET_ROWS, "their source has other files than those recorded")
 
 
-def _rows(record: RunRecord, records: list[Record], key: bytes) -> Check:
+def _rows(record: Attestation, records: list[Record], key: bytes) -> Check:
     rows = record.forget.rows
     if len(rows) != len(records):
         return differs(FORGET_ROWS, f"there are {len(records)}, and {len(rows)} are recorded")
@@ -76,7 +76,7 @@ def _rows(record: RunRecord, records: list[Record], key: bytes) -> Check:
     return ok(FORGET_ROWS, f"{len(rows)} rows")
 
 
-def _retain(record: RunRecord, run: Run) -> Iterator[Check]:
+def _retain(record: Attestation, run: Run) -> Iterator[Check]:
     retain = record.retain
     files = [file_check(file.path, file, Path(file.path)) for file in retain.files]
     made = [file_check(file.path, file, run.folder / file.path) for file in record.self_made]

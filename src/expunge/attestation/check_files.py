@@ -9,10 +9,9 @@ from expunge.attestation.check_data import run_key
 from expunge.attestation.checks import Check, differs, file_check, keyed_check, same, unreachable
 from expunge.attestation.paths import base_files, base_folder, chat_template, edit_files, name_in
 from expunge.attestation.read import as_written
-from expunge.attestation.schema import Base, Edit, RunRecord
+from expunge.attestation.schema import Attestation, Base, Edit
 from expunge.attestation.schema_parts import File, Tasks
-from expunge.auditing.verdict import VERDICT
-from expunge.runs.folder import AUDIT, AUDIT_ROWS, Run
+from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, Run
 
 
 def base_checks(base: Base) -> Iterator[Check]:
@@ -37,13 +36,13 @@ def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:
     yield from _folder("edit", edit.files, run.edit, edit_files(run.edit))
 
 
-def round_checks(record: RunRecord, run: Run) -> Iterator[Check]:
+def round_checks(record: Attestation, run: Run) -> Iterator[Check]:
     """What each round of a release found and chose."""
     for one in record.rounds:
         yield file_check(one.file.path, one.file, run.folder / one.file.path)
 
 
-def measured_checks(record: RunRecord, run: Run) -> Iterator[Check]:
+def measured_checks(record: Attestation, run: Run) -> Iterator[Check]:
     """What was measured: its files, and that the record says the same."""
     path = run.folder / AUDIT
     yield (check := file_check(AUDIT, record.audit, path))

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from expunge.attestation.canonical import RECORD_ID, SIGNATURE, parse
-from expunge.attestation.schema import RunRecord
+from expunge.attestation.canonical import ATTESTATION_ID, SIGNATURE, parse
+from expunge.attestation.schema import Attestation
 from expunge.attestation.schema_parts import Part
 from expunge.errors import InputError
 
@@ -27,19 +27,19 @@ def read_raw(path: Path) -> tuple[bytes, dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"{path}: is no record: not JSON in UTF-8") from error
-    if not isinstance(said, dict) or RECORD_ID not in said or SIGNATURE not in said:
-        raise InputError(f"{path}: is no record: it has no {RECORD_ID} or no {SIGNATURE}")
+        raise InputError(f"{path}: is no attestation: not JSON in UTF-8") from error
+    if not isinstance(said, dict) or ATTESTATION_ID not in said or SIGNATURE not in said:
+        raise InputError(f"{path}: is no attestation: it has no {ATTESTATION_ID} or no {SIGNATURE}")
     return raw, said
 
 
-def fields_of(said: dict[str, Any], path: Path) -> RunRecord:
+def fields_of(said: dict[str, Any], path: Path) -> Attestation:
     """A record's fields.
 
     Raises:
         InputError: one is missing, unknown or of the wrong kind.
     """
-    return _of_form(said, RunRecord, f"{path}: is no record of this version")
+    return _of_form(said, Attestation, f"{path}: is no attestation of this version")
 
 
 def measured(path: Path, form: type[Form]) -> Form:

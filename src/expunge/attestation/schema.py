@@ -225,8 +225,8 @@ class Facts(Part):
     follows: Previous | None
 
 
-class RunRecord(Facts):
+class Attestation(Facts):
     """A record: the facts, the hash of their canonical form, and perhaps a signature."""
 
-    record_id: Hex
+    attestation_id: Hex
     signature: Signature | None

@@ -10,29 +10,28 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from expunge.attestation import facts, facts_generated
-from expunge.attestation.canonical import RECORD_ID, SIGNATURE, canonical, record_id
+from expunge.attestation.canonical import ATTESTATION_ID, SIGNATURE, attestation_id, canonical
 from expunge.attestation.paths import hashed
 from expunge.attestation.read import fields_of, read_raw
 from expunge.attestation.schema import SCHEMA_VERSION, Facts, Previous, Request
 from expunge.attestation.schema_parts import Tasks
 from expunge.attestation.signature import read_private_key, signature
-from expunge.auditing.verdict import VERDICT
 from expunge.config.recipe import read_yaml
 from expunge.errors import InputError
 from expunge.files import write_atomically
 from expunge.pipeline.prepare import reread_sets
 from expunge.reveal_release.reveal.private_files import KEY, hash_key
-from expunge.runs.folder import AUDIT, AUDIT_ROWS, Run
+from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, Run
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-RECORD, RECORDS = "record.json", "records"
+ATTESTATION, EARLIER = "attestation.json", "attestations"
 """The newest record of a run, and the folder of those before it."""
 
 
 @dataclass(frozen=True)
-class Filing:
+class AttestationDetails:
     """What a record says beside what was found.
 
     Attributes:
@@ -48,10 +47,10 @@ class Filing:
     tasks: Tasks | None = None
 
 
-NOTHING_MORE = Filing()
+NO_DETAILS = AttestationDetails()
 
 
-def read_filing(request: Path | None = None, previous: Path | None = None, sign: Path | None = None) -> Filing:
+def read_details(request: Path | None = None, previous: Path | None = None, sign: Path | None = None) -> AttestationDetails:
     """Read and check what a user gives for a record, before anything is measured for it.
 
     Args:
@@ -62,7 +61,7 @@ def read_filing(request: Path | None = None, previous: Path | None = None, sign:
     Raises:
         InputError: a file is not what it should be.
     """
-    return Filing(
+    return AttestationDetails(
         None if request is None else read_request(request),
         None if previous is None else Previous(path=str(previous), sha256=hashlib.sha256(read_raw(previous)[0]).hexdigest()),
         None if sign is None else read_private_key(sign),
@@ -85,14 +84,14 @@ def read_request(path: Path) -> Request:
         raise InputError(f"{path}: {name}: {said}") from error
 
 
-def write_record(run: Run, filing: Filing = NOTHING_MORE) -> Path:
-    """Write `record.json` into the folder of a run that was just audited; an earlier one moves to `records/`.
+def write_attestation(run: Run, details: AttestationDetails = NO_DETAILS) -> Path:
+    """Write `attestation.json` into the folder of a run that was just audited; an earlier one moves to `attestations/`.
 
     The rows to forget are in it by HMACs only, whose key the run's folder holds, see `expunge.attestation.hmac_hashes`.
 
     Args:
         run: audited; whoever calls holds its lock.
-        filing: what was read before the audit.
+        details: what was read before the audit.
 
     Returns:
         The record's path.
@@ -100,17 +99,17 @@ def write_record(run: Run, filing: Filing = NOTHING_MORE) -> Path:
     Raises:
         InputError: the data has changed, or an earlier record there is none.
     """
-    path, key = run.folder / RECORD, hash_key(run.folder)
+    path, key = run.folder / ATTESTATION, hash_key(run.folder)
     earlier = fields_of(read_raw(path)[1], path) if path.exists() else None
-    request = filing.request or (Request.model_validate({}) if earlier is None else earlier.request)
-    said = _facts(run, key, request, _kept(run), filing).model_dump(mode="json")
-    said[RECORD_ID] = record_id(said)
-    said[SIGNATURE] = None if filing.sign_with is None else signature(said, filing.sign_with)
+    request = details.request or (Request.model_validate({}) if earlier is None else earlier.request)
+    said = _facts(run, key, request, _kept(run), details).model_dump(mode="json")
+    said[ATTESTATION_ID] = attestation_id(said)
+    said[SIGNATURE] = None if details.sign_with is None else signature(said, details.sign_with)
     write_atomically(path, canonical(said).decode())
     return path
 
 
-def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, filing: Filing) -> Facts:
+def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, details: AttestationDetails) -> Facts:
     recipe, sets = run.recipe, reread_sets(run)
     metrics, attacks = facts.metrics(run.folder / AUDIT), facts.attacks(run.folder / VERDICT)
     measured = [path for path in (run.folder / AUDIT, run.folder / VERDICT) if path.exists()]
@@ -145,17 +144,17 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, fi
         verdict=files.get(VERDICT),
         metrics=metrics,
         attacks=attacks,
-        tasks=filing.tasks,
+        tasks=details.tasks,
         not_tested=facts.not_tested(metrics, attacks),
         limitations=facts.limitations(run),
         previous=previous,
-        follows=filing.follows,
+        follows=details.follows,
     )
 
 
 def _kept(run: Run) -> Previous | None:
     """Keep the record that there is under a number of its own; where a kill came in between it is there already."""
-    path, folder = run.folder / RECORD, run.folder / RECORDS
+    path, folder = run.folder / ATTESTATION, run.folder / EARLIER
     if not path.exists():
         return None
     folder.mkdir(exist_ok=True)
@@ -164,4 +163,4 @@ def _kept(run: Run) -> Previous | None:
     if not kept or kept[-1].read_text(encoding="utf-8") != text:
         kept.append(folder / f"{len(kept) + 1:04d}.json")
         write_atomically(kept[-1], text)
-    return Previous(path=f"{RECORDS}/{kept[-1].name}", sha256=hashlib.sha256(text.encode()).hexdigest())
+    return Previous(path=f"{EARLIER}/{kept[-1].name}", sha256=hashlib.sha256(text.encode()).hexdigest())

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-from expunge.attestation import NOTHING_MORE, Filing, write_record
+from expunge.attestation import NO_DETAILS, AttestationDetails, write_attestation
 from expunge.auditing.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.auditing.probes.attacks import Attacker, edit_sha256
 from expunge.auditing.probes.base import Examination
@@ -23,7 +23,7 @@ from expunge.auditing.probes.perplexity import Neutral
 from expunge.auditing.record_metrics import Row, Settings
 from expunge.auditing.suite import Suite
 from expunge.auditing.summary import summarise
-from expunge.auditing.verdict import VERDICT, always, write_verdict
+from expunge.auditing.verdict import always, write_verdict
 from expunge.auditing.verdict_rows import judgements
 from expunge.config.recipe import Recipe
 from expunge.console import Display
@@ -40,7 +40,7 @@ from expunge.models.loading import check_there, load, weights_sha256
 from expunge.pipeline.prepare import reread_sets
 from expunge.reporting import write_run_report
 from expunge.runs.cache import keep, kept_at, once
-from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, MEASURED_ROWS, Run, discard_audit, locked
+from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, MEASURED_ROWS, VERDICT, Run, discard_audit, locked
 from expunge.runs.load import load_base
 from expunge.runs.splits import Sets, draw, read_audit_sets
 
@@ -60,11 +60,11 @@ def audit(
     control: str | None = None,
     max_rows: int | None = None,
     show_text: bool = False,
-    filing: Filing = NOTHING_MORE,
+    filing: AttestationDetails = NO_DETAILS,
     suite: Suite | None = None,
     tasks: Tasks | None = None,
 ) -> Run:
-    """Measure a run's three models and write audit.parquet, audit.json, report.html and record.json into its folder.
+    """Measure a run's three models and write audit.parquet, audit.json, report.html and attestation.json into its folder.
 
     With a suite they are also attacked: attacks.parquet has what was found, verdict.json says row by row what that shows.
 
@@ -145,7 +145,7 @@ def audit(
         run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
         write_run_report(run, summary, by_model, sets.records)
         with display.step("Writing the record"):
-            write_record(run, filing)
+            write_attestation(run, filing)
     return run
 
 

@@ -14,9 +14,8 @@ from expunge.auditing.suite import Suite
 from expunge.errors import InputError
 from expunge.files import write_atomically
 from expunge.metrics.statistics import Summary, excess_ci, mean_ci
-from expunge.runs.folder import Run
+from expunge.runs.folder import VERDICT, Run
 
-VERDICT = "verdict.json"
 Verdict = Literal["pass", "fail", "not shown"]
 Reference = Literal["control", "original"]
 FEWEST = 4

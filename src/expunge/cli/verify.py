@@ -9,7 +9,7 @@ EXAMPLE = "expunge verify runs/people --key controller.pub.pem"
 
 
 def command(
-    record: Annotated[Path, typer.Argument(help="A run folder, whose newest record is meant, or a record.json.")],
+    record: Annotated[Path, typer.Argument(help="A run folder, whose newest record is meant, or a attestation.json.")],
     key: Annotated[Path | None, typer.Option(help="PEM of the public key that it must be signed with.")] = None,
 ) -> None:
     """Make every hash of a record again, offline, and name the first that differs.

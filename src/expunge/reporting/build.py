@@ -10,7 +10,6 @@ import yaml
 from expunge.attestation.facts_generated import method
 from expunge.auditing.record_metrics import Row
 from expunge.auditing.suite import Suite
-from expunge.auditing.verdict import VERDICT
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.records import Record
@@ -21,7 +20,7 @@ from expunge.reporting.html import ReportData, Sample, write_report
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
 from expunge.reveal_release.release.rounds import curve
-from expunge.runs.folder import ATTACKED, INFERRED, Run
+from expunge.runs.folder import ATTACKED, INFERRED, VERDICT, Run
 
 SAMPLES_A_SET = 12
 

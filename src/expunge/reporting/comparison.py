@@ -8,13 +8,12 @@ from markupsafe import Markup
 from expunge.attestation.facts_generated import method
 from expunge.attestation.read import measured
 from expunge.attestation.schema_parts import Attacks, Audited
-from expunge.auditing.verdict import VERDICT
 from expunge.reporting.figures import tradeoff_figure
 from expunge.reporting.metric_rows import Summaries, number, rows
 from expunge.reporting.svg import looks
 from expunge.reporting.template import fill, metric_groups
 from expunge.reporting.verdict_table import SIGNS, Verdict, counted, signed, why
-from expunge.runs.folder import Run
+from expunge.runs.folder import VERDICT, Run
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ SIFTING = ("budget", "best", "until", "floor", "shortest", "longest", "near", "f
 MEASURED_ROWS, ATTACKED, INFERRED = "audit.parquet", "attacks.parquet", "membership.parquet"
 AUDIT_ROWS = (MEASURED_ROWS, ATTACKED, INFERRED)
 """What an audit found row by row; the last two of an audit with a suite."""
-AUDIT = "audit.json"
-AUDITED = (*AUDIT_ROWS, AUDIT, "verdict.json", "gate.parquet", "gate.json", "report.html")
+AUDIT, VERDICT = "audit.json", "verdict.json"
+AUDITED = (*AUDIT_ROWS, AUDIT, VERDICT, "gate.parquet", "gate.json", "report.html")
 """Files of an audit, but for its record."""
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
 """What a start that failed before its first step may leave in a run's folder."""
