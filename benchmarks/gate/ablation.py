@@ -30,7 +30,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.set_names import FORGET, INSTRUCTIONS, RETAIN
 from expunge.gating.eval_prompts import Group, exam_groups
 from expunge.gating.fit import fit_on, gate_blocks, kept_states, reworded_sets, said_together
-from expunge.gating.training_prompts import gate_lessons
+from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_states
 from expunge.models.loading import load
 from expunge.runs.splits import Sets, split
@@ -98,17 +98,17 @@ def examine(counts: Counts, variant: Variant, sets: Sets, groups: list[Group], r
     """Train a gate on the sets, put it to the exam, and count how often it opens."""
     settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.more})
     made = reworded_sets(reader.model, builder, sets, variant.lessons, seed, lambda rows: None)
-    lessons = gate_lessons(builder, sets, variant.lessons, 8192, seed, made)
+    lessons = gate_prompts(builder, sets, variant.lessons, 8192, seed, made)
     if variant.plain:
-        lessons = replace(lessons, closed=[versions[:1] for versions in lessons.closed])
+        lessons = replace(lessons, calibration=[versions[:1] for versions in lessons.calibration])
     asked = [ids for group in groups for ids in group.prompts.values()]
     states, exam = (
         {block: [seen(state, variant, settings) for state in own] for block, own in reader.read(prompts).items()}
-        for prompts in (lessons.every, asked)
+        for prompts in (lessons.all, asked)
     )
     began = time.monotonic()
     fitted = fit_on(lessons, {block: states[block] for block in gate_blocks(reader.model, settings)}, settings, seed)
-    counts.note_training(len(lessons.forget), len(lessons.others), time.monotonic() - began)
+    counts.note_training(len(lessons.forget), len(lessons.negatives), time.monotonic() - began)
     threshold = 0.0 if variant.soft else fitted.threshold.logit
     counts.add(groups, (said_together(fitted.gate, variant.pool, exam) >= threshold).tolist())
 

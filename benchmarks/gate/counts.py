@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from benchmarks.common.tofu import OTHER_LANGUAGES
-from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, OTHER_NAMES
 from expunge.gating.eval_prompts import AS_GIVEN, Group
 from expunge.metrics.statistics import proportion_ci
 
@@ -74,7 +74,7 @@ class Counts:
             percent(*self.share("real_authors", AS_GIVEN)),
             percent(*self.share("world_facts", AS_GIVEN)),
             percent(*self.share(GENERAL, AS_GIVEN)),
-            percent(*self.share(STRANGERS, AS_GIVEN)),
+            percent(*self.share(OTHER_NAMES, AS_GIVEN)),
             f"{fmean(forget for forget, _, _ in self.trained):.0f} + {fmean(others for _, others, _ in self.trained):.0f}",
             f"{fmean(seconds for _, _, seconds in self.trained):.0f} s",
         ]

@@ -32,10 +32,10 @@ from expunge.console import Display
 from expunge.data.people import people
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS
+from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN
 from expunge.gating.eval_prompts import AS_GIVEN, exam_groups
 from expunge.gating.fit import fit_on, gate_blocks, kept_states, said_together
-from expunge.gating.training_prompts import gate_lessons
+from expunge.gating.training_prompts import gate_prompts
 from expunge.models.loading import load
 from expunge.runs.splits import Sets, draw, split
 
@@ -111,13 +111,13 @@ def main() -> None:
         sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
         groups = exam_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_attacks(), args.rows)
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(kept_states, edit=edit))
-        lessons = gate_lessons(builder, sets, edit.gate_lessons, 8192, SEED)
-        fitted = fit_on(lessons, reader.read(lessons.every), edit, SEED)
+        lessons = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
+        fitted = fit_on(lessons, reader.read(lessons.all), edit, SEED)
         exam = reader.read([ids for group in groups for ids in group.prompts.values()])
         opened = said_together(fitted.gate, edit.gate_pool, exam) >= fitted.threshold.logit
         counts = Counts()
         counts.add(groups, opened.tolist())
-        rows[kind] = cells(counts, len(lessons.forget), len(lessons.others), fitted.threshold.given_up)
+        rows[kind] = cells(counts, len(lessons.forget), len(lessons.negatives), fitted.threshold.given_up)
         display.say(f"{kind}: {', '.join(rows[kind])}")
     text = f"{markdown('what is to be forgotten', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
@@ -142,7 +142,7 @@ def cells(counts: Counts, forget: int, others: int, given_up: bool) -> list[str]
     """What the table says of one gate."""
     english = counts.english()
     worst = min(english, key=lambda dress: english[dress], default="")
-    groups = [(RETAIN, AS_GIVEN), (RETAIN,), (INSTRUCTIONS,), (GENERAL, AS_GIVEN), (STRANGERS, AS_GIVEN)]
+    groups = [(RETAIN, AS_GIVEN), (RETAIN,), (INSTRUCTIONS,), (GENERAL, AS_GIVEN), (OTHER_NAMES, AS_GIVEN)]
     return [
         percent(*counts.share(FORGET, AS_GIVEN)),
         f"{100 * sum(english.values()) / len(english):.1f}" if english else "",

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from expunge.config import DEFAULT_LESSONS, GatePool, Lesson
+from expunge.config import DEFAULT_AUGMENTATIONS, Augmentation, GatePool
 
-EVERY = DEFAULT_LESSONS
+EVERY = DEFAULT_AUGMENTATIONS
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Variant:
 
     says: str
     pool: GatePool
-    lessons: tuple[Lesson, ...]
+    lessons: tuple[Augmentation, ...]
     last: bool = False
     soft: bool = False
     plain: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-SPELT: tuple[Lesson, ...] = ("lower_case", "upper_case", "mistyped")
+SPELT: tuple[Augmentation, ...] = ("lower_case", "upper_case", "typos")
 VARIANTS = (
     Variant("last prompt token, prompts as given, open at 0.5", "max", (), last=True, soft=True),
     Variant("+ calibrated threshold", "max", (), last=True),
@@ -41,14 +41,14 @@ VARIANTS = (
     Variant("mean of the two largest", "top2", ()),
     Variant("+ other spellings", "top2", SPELT),
     Variant("+ wrappers", "top2", (*SPELT, "wrappers")),
-    Variant("+ notes", "top2", (*SPELT, "wrappers", "notes")),
-    Variant("+ examples", "top2", (*SPELT, "wrappers", "notes", "examples")),
-    Variant("+ asides", "top2", (*SPELT, "wrappers", "notes", "examples", "asides")),
-    Variant("+ neutral instructions", "top2", (*SPELT, "wrappers", "notes", "examples", "asides", "neutral")),
-    Variant("+ strangers", "top2", (*SPELT, "wrappers", "notes", "examples", "asides", "neutral", "strangers")),
+    Variant("+ notes", "top2", (*SPELT, "wrappers", "retain_notes")),
+    Variant("+ examples", "top2", (*SPELT, "wrappers", "retain_notes", "few_shot")),
+    Variant("+ asides", "top2", (*SPELT, "wrappers", "retain_notes", "few_shot", "unrelated_text")),
+    Variant("+ neutral instructions", "top2", (*SPELT, "wrappers", "retain_notes", "few_shot", "unrelated_text", "neutral_prompts")),
+    Variant("+ strangers", "top2", (*SPELT, "wrappers", "retain_notes", "few_shot", "unrelated_text", "neutral_prompts", "other_names")),
     Variant("+ near strangers: **the default**", "top2", EVERY),
     Variant("default calibrated on prompts as they are", "top2", EVERY, plain=True),
-    Variant("default + mined hard negatives", "top2", (*EVERY, "mined")),
+    Variant("default + mined hard negatives", "top2", (*EVERY, "mined_negatives")),
     Variant("default + the model's own paraphrases", "top2", (*EVERY, "paraphrases")),
     Variant("default with the maximum", "max", EVERY),
     Variant("default with the three largest", "top3", EVERY),
@@ -57,9 +57,9 @@ VARIANTS = (
     Variant("default at block 8 alone", "top2", EVERY, more={"gate_blocks": [8]}),
     Variant("default at block 11 alone", "top2", EVERY, more={"gate_blocks": [11]}),
     Variant("default at block 14 alone", "top2", EVERY, more={"gate_blocks": [14]}),
-    Variant("default at block 11 alone, states not layer-normed", "top2", EVERY, more={"gate_blocks": [11], "gate_normed": False}),
-    Variant("default, states not layer-normed", "top2", EVERY, more={"gate_normed": False}),
-    Variant("default, classes not balanced", "top2", EVERY, more={"gate_balanced": False}),
+    Variant("default at block 11 alone, states not layer-normed", "top2", EVERY, more={"gate_blocks": [11], "gate_layer_norm": False}),
+    Variant("default, states not layer-normed", "top2", EVERY, more={"gate_layer_norm": False}),
+    Variant("default, classes not balanced", "top2", EVERY, more={"gate_class_balance": False}),
     Variant("default without weight decay", "top2", EVERY, more={"gate_weight_decay": 0.0}),
 )
 DEFAULT = next(i for i, variant in enumerate(VARIANTS) if variant.lessons == EVERY and variant.pool == "top2")

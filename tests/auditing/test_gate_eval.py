@@ -15,7 +15,7 @@ from expunge.data.records import Record, Turn
 from expunge.edits.grun import GrunConfig
 from expunge.gating.eval_prompts import AS_GIVEN, SEED, exam_groups
 from expunge.gating.inspect import Look, look_at
-from expunge.gating.training_prompts import gate_lessons
+from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_gates
 from expunge.models.loading import load
 from expunge.reporting.gate_table import pivots, shades, spoken_for
@@ -50,8 +50,8 @@ def builder(smollm2_tokenizer) -> PromptBuilder:
 
 
 def test_nothing_of_the_exam_was_learnt_but_the_questions_themselves_and_their_capitals(builder):
-    wanted = EditSection().gate_lessons
-    learnt = set(gate_lessons(builder, SETS, wanted, 10_000, seed=42).every)
+    wanted = EditSection().gate_augmentations
+    learnt = set(gate_prompts(builder, SETS, wanted, 10_000, seed=42).all)
     for group in exam_groups(builder, SETS, {"forget_elsewhere": people(["Kim Roe"])}, read_attacks(), None):
         known = group.of == "forget" and group.dress in (AS_GIVEN, "lower_case", "upper_case")
         assert known or not learnt & set(group.prompts.values()), (group.of, group.dress)
@@ -63,7 +63,7 @@ def test_sets_to_be_forgotten_are_targets_and_wear_every_dress(builder):
     assert dresses["forget"] == dresses["forget_elsewhere"] == dresses["retain"] == {AS_GIVEN, *read_attacks()}
     assert {group.of for group in groups if group.target} == {"forget", "forget_elsewhere"}
     assert {group.dress for group in groups if group.of == "facts"} == {AS_GIVEN, "paraphrase"}
-    assert len(next(group for group in groups if group.of == "invented_strangers").prompts) == 3
+    assert len(next(group for group in groups if group.of == "other_names").prompts) == 3
     assert all(len(group.prompts) <= 2 for group in exam_groups(builder, SETS, {}, read_attacks(), 2))
 
 

@@ -174,7 +174,7 @@ def test_the_gate_is_examined_in_every_dress(unlearned: Done, workplace: Place, 
     assert said.code == 0, said.err
     assert re.search(r"dress +forget +retain +everyday_instructions", said.out)
     assert re.search(r"lower_case +\d+% \(\d+%–\d+%; 3\)", said.out)
-    assert re.search(r"invented_strangers +\d+%", said.out)
+    assert re.search(r"other_names +\d+%", said.out)
     found = json.loads((unlearned[0] / "gate.json").read_text())
     forget = [group for group in found["groups"] if group["target"]]
     assert {group["set"] for group in forget} == {"forget"}

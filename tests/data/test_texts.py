@@ -1,7 +1,7 @@
 """The shipped lists: as long as promised, without duplicates, well formed."""
 
 from expunge.data.people import neighbours, people
-from expunge.data.texts import exam_instructions, fillers, general, neutral_instructions, neutral_questions, refusals, synonyms, wrappers
+from expunge.data.texts import eval_instructions, fillers, general, neutral_instructions, neutral_questions, refusals, synonyms, wrappers
 
 
 def assert_distinct_lines(lines: list[str], count: int) -> None:
@@ -43,8 +43,8 @@ def test_wrappers_come_in_eight_kinds_of_three():
 
 
 def test_the_exams_100_instructions_are_no_gates_lessons():
-    assert_distinct_lines(exam_instructions(), 100)
-    assert not {line.casefold() for line in exam_instructions()} & {line.casefold() for line in neutral_instructions()}
+    assert_distinct_lines(eval_instructions(), 100)
+    assert not {line.casefold() for line in eval_instructions()} & {line.casefold() for line in neutral_instructions()}
 
 
 def test_synonyms_are_pairs_of_different_words():

@@ -19,7 +19,7 @@ KINDS = [
     GrunConfig(blocks=[1, 3]),
     GrunConfig(blocks=[1, 3], gate="mlp"),
     GrunConfig(blocks=[2, 3], gate="mlp", gate_pool="max", gate_blocks=[0], positions="onward"),
-    GrunConfig(blocks=[2, 3], gate_pool="attention", gate_blocks=[0, 2], gate_normed=False, positions="onward"),
+    GrunConfig(blocks=[2, 3], gate_pool="attention", gate_blocks=[0, 2], gate_layer_norm=False, positions="onward"),
 ]
 
 

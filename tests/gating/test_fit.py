@@ -9,11 +9,11 @@ from torch import Tensor
 from expunge.config import EditSection
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
-from expunge.data.texts import asides, neutral_instructions
+from expunge.data.texts import neutral_instructions, unrelated_texts
 from expunge.edits.active import pooled_gate
 from expunge.gating.fit import apply_with_gate, fit_gate, fit_on, gate_blocks, kept_states, said_together
 from expunge.gating.train import gate_logits
-from expunge.gating.training_prompts import Lessons, gate_lessons
+from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.hidden_states import prompt_gates, prompt_states
 from expunge.models.loading import load
 from expunge.runs.splits import Sets
@@ -21,7 +21,7 @@ from expunge.runs.splits import Sets
 
 def fitted_on(model, tokenizer, sets: Sets, alpha: float, **edit):
     """A fitted gate, and the model with it installed."""
-    section = EditSection(name="grun", false_positives=alpha, **edit)
+    section = EditSection(name="grun", false_positive_rate=alpha, **edit)
     fitted = fit_gate(model, PromptBuilder(tokenizer), sets, section, 42, lambda rows: None)
     return fitted, apply_with_gate(model, section, "", fitted)
 
@@ -51,7 +51,7 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
 def test_an_installed_gate_says_what_the_fitted_one_does(make_tiny_model, tiny_data, normed):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
-    builder, edit = PromptBuilder(tokenizer), EditSection(name="grun", blocks=[3], false_positives=0.5, gate_normed=normed)
+    builder, edit = PromptBuilder(tokenizer), EditSection(name="grun", blocks=[3], false_positive_rate=0.5, gate_layer_norm=normed)
     fitted = fit_gate(model, builder, Sets(forget, retain[:6], retain[6:8], retain[8:]), edit, 42, lambda rows: None)
     prompts = [builder.record(record).prompt for record in (*forget, *retain)]
     read = prompt_states(model, prompts, list(fitted.gate), builder.pad)
@@ -61,16 +61,16 @@ def test_an_installed_gate_says_what_the_fitted_one_does(make_tiny_model, tiny_d
         return said_together(fitted.gate, edit.gate_pool, kept)
 
     installed = apply_with_gate(model, edit, "", fitted)
-    assert installed.active_peft_config.gate_normed is normed
+    assert installed.active_peft_config.gate_layer_norm is normed
     said = prompt_gates(installed, prompts, "default", max(fitted.gate), builder.pad)
     torch.testing.assert_close(said, said_of(edit), atol=0.02, rtol=0.02)
-    assert not torch.allclose(said, said_of(edit.model_copy(update={"gate_normed": not normed})), atol=0.05)
+    assert not torch.allclose(said, said_of(edit.model_copy(update={"gate_layer_norm": not normed})), atol=0.05)
 
 
 def test_a_gate_reads_several_blocks_of_which_each_learns_by_itself(make_tiny_model, tiny_data):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
-    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positives=0.5)
+    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positive_rate=0.5)
     assert gate_blocks(model, edit) == [1, 2]
     assert gate_blocks(model, edit.model_copy(update={"gate_blocks": [1, 0]})) == [0, 1]
     assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
@@ -92,7 +92,7 @@ def test_a_block_counts_by_how_well_it_validates():
     shown = [make(60, 0), make(60), make(40), make(20, 0), make(20)]
     hidden = [*shown[:3], [*make(10, 0), *make(10)], shown[4]]
     forget, others, closed, *checks = ([(1,)] * len(own) for own in shown)
-    lessons = Lessons(forget, 60, others, [], [[ids] for ids in closed], *checks)
+    lessons = GatePrompts(forget, 60, others, [], [[ids] for ids in closed], *checks)
     states = {block: [state for own in sets for state in own] for block, sets in ((3, shown), (5, hidden))}
 
     def norms(*blocks: int) -> list[float]:
@@ -115,39 +115,43 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
     retain = [Record(f"r{i}", (Turn("user", f"What is harbour {i} like?"),), "Deep.") for i in range(6)]
 
     def lessons(*wanted: str):
-        return gate_lessons(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), wanted, 10_000, seed=1)
+        return gate_prompts(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), wanted, 10_000, seed=1)
 
     def text(ids: tuple[int, ...]) -> str:
         return smollm2_tokenizer.decode(ids)
 
     bare = lessons()
-    assert (len(bare.forget), bare.as_given, len(bare.others), len(bare.closed)) == (2, 2, 4, 41)
-    assert [len(part) for part in bare.apart(bare.every)] == [2, 4, 0, 41 * 5, 2, 5]
-    assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.closed[0]) if i != 1)
+    assert (len(bare.forget), bare.unaugmented, len(bare.negatives), len(bare.calibration)) == (2, 2, 4, 41)
+    assert [len(part) for part in bare.split(bare.all)] == [2, 4, 0, 41 * 5, 2, 5]
+    assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.calibration[0]) if i != 1)
     assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
     assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
     # A plain text is spelt otherwise as it stands, and not asked in a question
     upper = next(ids for ids in lessons("upper_case").forget if "A PLAIN TEXT" in text(ids))
     assert "user" not in text(upper)
     assert len(lessons("wrappers").forget) == 2 + 5
-    assert len(lessons("neutral").others) == 4 + 80
-    assert len(lessons("mistyped").forget) == 2 + 2 * 2
+    assert len(lessons("neutral_prompts").negatives) == 4 + 80
+    assert len(lessons("typos").forget) == 2 + 2 * 2
     # Of what surrounds them a retain record wears one, a forget record each
-    for kind, said, worn in (("notes", "Deep. Deep. Deep.", 2), ("examples", "like? Deep.", 1), ("asides", asides()[0][:20], 1 + 3 * 16)):
+    for kind, said, worn in (
+        ("retain_notes", "Deep. Deep. Deep.", 2),
+        ("few_shot", "like? Deep.", 1),
+        ("unrelated_text", unrelated_texts()[0][:20], 1 + 3 * 16),
+    ):
         beside = lessons(kind)
-        assert (len(beside.forget), len(beside.others)) == (2 + 1, 4 + worn)
-        assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.others[4:]])
-    around = lessons("notes", "examples", "asides")
-    assert (len(around.forget), len(around.others)) == (2 + 3, 4 + 4 + 3 * 16)
-    mined = lessons("mined")
+        assert (len(beside.forget), len(beside.negatives)) == (2 + 1, 4 + worn)
+        assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.negatives[4:]])
+    around = lessons("retain_notes", "few_shot", "unrelated_text")
+    assert (len(around.forget), len(around.negatives)) == (2 + 3, 4 + 4 + 3 * 16)
+    mined = lessons("mined_negatives")
     assert len(mined.pool) == 3 + 4 * (1 + 2) + 4 * 3
-    assert mined.others == bare.others
+    assert mined.negatives == bare.negatives
     assert not any("Basil Mahfouz" in text(ids) for ids in mined.pool)
     # Without a lesson the others are what they were
-    both = lessons("wrappers", "near_strangers")
-    assert set(lessons("wrappers").forget) | set(lessons("near_strangers").others) <= {*both.forget, *both.others}
-    for wanted, count in (("strangers", 1), ("near_strangers", 2)):
-        added = set(lessons(wanted).others) - set(bare.others)
+    both = lessons("wrappers", "similar_names")
+    assert set(lessons("wrappers").forget) | set(lessons("similar_names").negatives) <= {*both.forget, *both.negatives}
+    for wanted, count in (("other_names", 1), ("similar_names", 2)):
+        added = set(lessons(wanted).negatives) - set(bare.negatives)
         assert len(added) == count
         assert not any("Basil Mahfouz" in text(ids) for ids in added)
 
@@ -191,9 +195,9 @@ def test_a_calibration_prompt_counts_by_its_nearest_dress():
 
     def passed(closed: list[list[Tensor]]) -> tuple[int, float]:
         versions = [[(1,)] * len(own) for own in closed]
-        lessons = Lessons([(1,)] * 60, 60, [(1,)] * 60, [], versions, [(1,)] * 20, [(1,)] * 20)
+        lessons = GatePrompts([(1,)] * 60, 60, [(1,)] * 60, [], versions, [(1,)] * 20, [(1,)] * 20)
         states = [*forget, *others, *(state for own in closed for state in own), *checks[0], *checks[1]]
-        fitted = fit_on(lessons, {3: states}, EditSection(gate_pool="max", false_positives=0.06), 1)
+        fitted = fit_on(lessons, {3: states}, EditSection(gate_pool="max", false_positive_rate=0.06), 1)
         opened = gate_logits(fitted.gate[3], "max", dressed) >= fitted.threshold.logit
         return fitted.threshold.n, opened.float().mean().item()
 
@@ -210,7 +214,7 @@ def test_a_gate_learns_from_the_hardest_of_the_pool():
     def logits(pool: bool) -> tuple[Tensor, Tensor]:
         sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
         forget, others, taken, closed, *checks = ([(1,)] * len(own) for own in sets)
-        lessons = Lessons(forget, 60, others, taken, [[ids] for ids in closed], *checks)
+        lessons = GatePrompts(forget, 60, others, taken, [[ids] for ids in closed], *checks)
         fitted = fit_on(lessons, {3: [state for own in sets for state in own]}, edit, 1)
         return gate_logits(fitted.gate[3], "max", parts[4]), gate_logits(fitted.gate[3], "max", hard)
 

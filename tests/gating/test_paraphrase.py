@@ -56,11 +56,11 @@ def test_a_gate_without_paraphrases_asks_for_none(tiny_model_dir, tiny_data, mon
 
     monkeypatch.setattr("expunge.gating.fit.own_paraphrases", noted)
     done: list[int] = []
-    fit_gate(model, builder, sets, EditSection(false_positives=0.5), 1, done.append)
+    fit_gate(model, builder, sets, EditSection(false_positive_rate=0.5), 1, done.append)
     plain = sum(done)
     assert not asked
-    lessons = (*EditSection().gate_lessons, "paraphrases")
-    fit_gate(model, builder, sets, EditSection(false_positives=0.5, gate_lessons=lessons), 1, done.append)
+    lessons = (*EditSection().gate_augmentations, "paraphrases")
+    fit_gate(model, builder, sets, EditSection(false_positive_rate=0.5, gate_augmentations=lessons), 1, done.append)
     # One prompt more of each kind; of the six retain records as many were asked for as there are to forget
     assert sum(done) - plain == plain + 2
     assert asked == [[record.id for record in forget], [record.id for record in retain[:6]]]

@@ -185,7 +185,9 @@ def test_a_gate_is_trained_the_same_way_twice():
 def test_few_forget_prompts_weigh_as_much_as_many_others_unless_told_not_to():
     generator = torch.Generator().manual_seed(0)
     forget, others, asked = prompts_with(3, 5, generator), prompts_with(0, 200, generator), prompts_with(3, 50, generator)
-    said = [gate_logits(trained("max", forget, others, gate_balanced=balanced), "max", asked).mean().item() for balanced in (True, False)]
+    said = [
+        gate_logits(trained("max", forget, others, gate_class_balance=balanced), "max", asked).mean().item() for balanced in (True, False)
+    ]
     assert said[0] > said[1] + 1
 
 

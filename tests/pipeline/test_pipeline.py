@@ -26,7 +26,7 @@ from expunge.runs.splits import split
 from expunge.training.checkpoints import fault
 
 # 32 random dimensions tell too little apart for the default 3 %
-GATED = {"name": "grun", "false_positives": 0.5}
+GATED = {"name": "grun", "false_positive_rate": 0.5}
 SHORT = {"epochs": 1, "batch_size": 3}
 
 

@@ -22,7 +22,7 @@ EDITS = {
     "grun-mlp": {"name": "grun", "gate_pool": "last", "gate": "mlp"},
     "grun-pooled": {"name": "grun", "gate_pool": "max", "gate_first": False},
     # A random model of 32 dimensions tells few prompts apart: at 3 % false positives its gate opens for none of them
-    "grun-gate-first": {"name": "grun", "gate_pool": "max", "gate_first": True, "false_positives": 0.5},
+    "grun-gate-first": {"name": "grun", "gate_pool": "max", "gate_first": True, "false_positive_rate": 0.5},
 }
 ONE_STEP = {"batch_size": 6, "epochs": 1}
 

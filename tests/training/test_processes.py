@@ -19,7 +19,7 @@ COMBINATIONS = {
     "full-kl": {"objective": "kl", "edit": {"name": "full"}},
     "lora-dpo": {"objective": "dpo", "edit": {"name": "lora"}},
     "grun-rmu": {"objective": "rmu", "edit": {"name": "grun", "gate_pool": "last"}},
-    "grun-gate-first": {"objective": "idk", "edit": {"name": "grun", "false_positives": 0.5}},
+    "grun-gate-first": {"objective": "idk", "edit": {"name": "grun", "false_positive_rate": 0.5}},
 }
 SCRIPT = """
 import sys

@@ -18,7 +18,7 @@ EDITS = {
     "full": {"name": "full", "modules": r"layers\.3\."},
     "lora": {"name": "lora"},
     "grun": {"name": "grun", "gate_pool": "last"},
-    "grun-gate-first": {"name": "grun", "gate_pool": "max", "false_positives": 0.5},
+    "grun-gate-first": {"name": "grun", "gate_pool": "max", "false_positive_rate": 0.5},
 }
 
 

@@ -1,22 +1,22 @@
 """The sections of a recipe: the one home of every setting and its default."""
 
 from expunge.config.data import DataSection
-from expunge.config.edit import DEFAULT_LESSONS, POSITIONS, POSITIONS_PATTERN, EditSection, Gate, GatePool, Lesson
+from expunge.config.edit import DEFAULT_AUGMENTATIONS, POSITIONS, POSITIONS_PATTERN, Augmentation, EditSection, Gate, GatePool
 from expunge.config.release import OverlapSection, PemSection, ReleaseSection
 from expunge.config.reveal import Revealed, RevealSection
 from expunge.config.section import Section
 from expunge.config.training import AuditSection, TrainingSection
 
 __all__ = [
-    "DEFAULT_LESSONS",
+    "DEFAULT_AUGMENTATIONS",
     "POSITIONS",
     "POSITIONS_PATTERN",
     "AuditSection",
+    "Augmentation",
     "DataSection",
     "EditSection",
     "Gate",
     "GatePool",
-    "Lesson",
     "OverlapSection",
     "PemSection",
     "ReleaseSection",

@@ -11,21 +11,23 @@ POSITIONS = ("last_prompt", "onward", "fired", "all_prompt", "every_token", "pro
 POSITIONS_PATTERN = "|".join(POSITIONS).replace("K", "[1-9][0-9]*")
 Gate = Literal["linear", "mlp"]
 GatePool = Literal["last", "max", "top2", "top3", "attention"]
-Lesson = Literal[
+Augmentation = Literal[
     "lower_case",
     "upper_case",
-    "mistyped",
+    "typos",
     "wrappers",
-    "notes",
-    "examples",
-    "asides",
-    "neutral",
-    "strangers",
-    "near_strangers",
-    "mined",
+    "retain_notes",
+    "few_shot",
+    "unrelated_text",
+    "neutral_prompts",
+    "other_names",
+    "similar_names",
+    "mined_negatives",
     "paraphrases",
 ]
-DEFAULT_LESSONS: tuple[Lesson, ...] = tuple(lesson for lesson in get_args(Lesson) if lesson not in ("mined", "paraphrases"))
+DEFAULT_AUGMENTATIONS: tuple[Augmentation, ...] = tuple(
+    name for name in get_args(Augmentation) if name not in ("mined_negatives", "paraphrases")
+)
 
 
 EDIT_PRESETS = {"grun-paper": {"name": "grun", "rank": 4, "gate": "linear", "gate_pool": "last", "positions": "last_prompt"}}
@@ -54,14 +56,18 @@ class EditSection(Section):
         "else 11/30",
     )
     gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if it is pooled")
-    gate_lessons: tuple[Lesson, ...] = Field(
-        DEFAULT_LESSONS,
-        description=f"grun with gate_first: what it learns from beside the prompts as they are: {', '.join(get_args(Lesson))}",
+    gate_augmentations: tuple[Augmentation, ...] = Field(
+        DEFAULT_AUGMENTATIONS,
+        description=f"grun with gate_first: prompt variants that the gate trains on besides the prompts themselves: {', '.join(get_args(Augmentation))}",
     )
-    gate_normed: bool = Field(True, description="grun with a pooled gate: it reads layer-normed states, not states as they are")
+    gate_layer_norm: bool = Field(True, description="grun with a pooled gate: layer-normalise the hidden states that it reads")
     gate_weight_decay: float = Field(0.1, ge=0, description="grun with gate_first: of AdamW, which trains the gate")
-    gate_balanced: bool = Field(True, description="grun with gate_first: what opens it and what does not weigh alike in its training")
-    false_positives: float = Field(0.03, gt=0, lt=1, description="grun with gate_first: alpha of the calibrated threshold")
+    gate_class_balance: bool = Field(
+        True, description="grun with gate_first: forget prompts and all others have the same total weight in its training"
+    )
+    false_positive_rate: float = Field(
+        0.03, gt=0, lt=1, description="grun with gate_first: alpha, the false-positive rate that the threshold is calibrated for"
+    )
 
     @model_validator(mode="before")
     @classmethod

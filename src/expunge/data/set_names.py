@@ -9,8 +9,8 @@ PARAPHRASE = "_paraphrase"
 """Suffix of a set whose questions are put in other words: generation, probability and gate only."""
 
 
-INSTRUCTIONS, GENERAL, STRANGERS = "everyday_instructions", "general_knowledge", "invented_strangers"
-"""Sets of a gate's exam that are shipped or made."""
+INSTRUCTIONS, GENERAL, OTHER_NAMES = "everyday_instructions", "general_knowledge", "other_names"
+"""Sets of a gate evaluation: two are shipped, `other_names` holds the forget questions with other names."""
 
 
 def is_forget(name: str) -> bool:
@@ -20,4 +20,4 @@ def is_forget(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Whether a set of a recipe's own may not be called so."""
-    return name in (FORGET, RETAIN, UTILITY, NEUTRAL, INSTRUCTIONS, GENERAL, STRANGERS) or name.endswith(PARAPHRASE)
+    return name in (FORGET, RETAIN, UTILITY, NEUTRAL, INSTRUCTIONS, GENERAL, OTHER_NAMES) or name.endswith(PARAPHRASE)

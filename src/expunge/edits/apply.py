@@ -94,7 +94,9 @@ def _peft_config(model: nn.Module, edit: EditSection, base_sha256: str) -> PeftC
     shared: dict[str, Any] = {"rank": edit.chosen_rank, "base_sha256": base_sha256, **where}
     if edit.name == "reft":
         return ReftConfig(**shared)
-    return GrunConfig(**shared, gate=edit.gate, gate_pool=edit.gate_pool, gate_blocks=edit.gate_blocks, gate_normed=edit.gate_normed)
+    return GrunConfig(
+        **shared, gate=edit.gate, gate_pool=edit.gate_pool, gate_blocks=edit.gate_blocks, gate_layer_norm=edit.gate_layer_norm
+    )
 
 
 def _linear_modules(model: nn.Module, modules: str) -> list[str]:

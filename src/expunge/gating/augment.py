@@ -1,91 +1,102 @@
-"""The dresses that a gate's lessons wear: texts in other spellings, questions also wrapped and surrounded, none as in the exam."""
+"""Make prompt variants that a gate trains on: other spellings, wrappers, and questions next to other text. Attacks use none of these."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from expunge.config import Lesson
+from expunge.config import Augmentation
+from expunge.data.misspell import misspell
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.data.texts import asides, surroundings, wrappers
-from expunge.data.variants import mistyped
+from expunge.data.texts import context_templates, unrelated_texts, wrappers
 
 Ids = tuple[int, ...]
 
-# Of the eight kinds of wrapper the last two are for validation and calibration.
-LEARNT_WRAPPERS = 18
-NOTES, NOTE_LENGTH = 3, 200
-SPOKEN_ALONE = ("{aside}", "Sum this up.\n{aside}", "Is anything wrong here? {aside}")
+# The last two of the eight kinds of wrapper are reserved for validation and calibration.
+TRAINING_WRAPPERS = 18
+NOTES, NOTE_CHARS = 3, 200
+UNRELATED_PROMPTS = ("{unrelated}", "Sum this up.\n{unrelated}", "Is anything wrong here? {unrelated}")
 
 
-def spelt_and_wrapped(
+def respelled_and_wrapped(
     builder: PromptBuilder,
     records: Sequence[Record],
-    spelt: Sequence[Record],
-    to_mistype: Sequence[Record],
-    wanted: Sequence[Lesson],
-    wrapped: int,
+    to_recase: Sequence[Record],
+    to_misspell: Sequence[Record],
+    augmentations: Sequence[Augmentation],
+    wrappers_each: int,
     seed: list[int],
 ) -> list[Ids]:
-    """The records' prompts each in some wrappers, those of some of them in lower and upper case, of some with mistakes."""
-    said: list[Ids] = []
-    if "lower_case" in wanted:
-        said += [_spelt(builder, record, _text(record).lower()) for record in spelt]
-    if "upper_case" in wanted:
-        said += [_spelt(builder, record, _text(record).upper()) for record in spelt]
-    if "mistyped" in wanted:
+    """Return prompts in other spellings and in wrappers, as far as `augmentations` names them.
+
+    Args:
+        builder: of the model's tokenizer.
+        records: to put into wrappers; plain texts are skipped.
+        to_recase: to write in lower case and in upper case.
+        to_misspell: to add spelling mistakes to.
+        augmentations: which variants to make.
+        wrappers_each: wrappers for each record.
+        seed: of mistakes and of the choice of wrappers.
+    """
+    prompts: list[Ids] = []
+    if "lower_case" in augmentations:
+        prompts += [_respelled(builder, record, _text(record).lower()) for record in to_recase]
+    if "upper_case" in augmentations:
+        prompts += [_respelled(builder, record, _text(record).upper()) for record in to_recase]
+    if "typos" in augmentations:
         rng = np.random.default_rng([*seed, 0])
-        said += [_spelt(builder, record, mistyped(_text(record), rng)) for record in to_mistype]
-    if "wrappers" in wanted:
+        prompts += [_respelled(builder, record, misspell(_text(record), rng)) for record in to_misspell]
+    if "wrappers" in augmentations:
         rng = np.random.default_rng([*seed, 1])
         for record in records:
-            chosen = rng.choice(wrappers()[:LEARNT_WRAPPERS], wrapped, replace=False)
-            said += [_ask(builder, record, wrapper.format(prompt=record.prompt)) for wrapper in chosen if record.turns]
-    return said
+            chosen = rng.choice(wrappers()[:TRAINING_WRAPPERS], wrappers_each, replace=False)
+            prompts += [_prompt(builder, record, wrapper.format(prompt=record.prompt)) for wrapper in chosen if record.turns]
+    return prompts
 
 
-def surrounded(builder: PromptBuilder, record: Record, others: Sequence[Record], kind: str, rng: np.random.Generator) -> list[Ids]:
-    """The record's prompt beside something else: what is said beside a question is no cue. None for a plain text.
+def with_context(builder: PromptBuilder, record: Record, retain: Sequence[Record], kind: str, rng: np.random.Generator) -> list[Ids]:
+    """Return the record's prompt next to other text, so that the gate learns to ignore such text; nothing for a plain text.
 
     Args:
         builder: of the model's tokenizer.
         record: whose question it is.
-        others: the retain set, of which notes and examples are made.
-        kind: of `surroundings.yaml`.
-        rng: of the template and what fills it.
+        retain: the retain set, from which notes and few-shot examples are drawn.
+        kind: `retain_notes`, `few_shot` or `unrelated_text`, see `context_templates.yaml`.
+        rng: draws the template and what fills it.
     """
     if not record.turns:
         return []
-    fill = {"prompt": record.prompt}
-    if kind == "notes":
-        fill["notes"] = " ".join(others[i].answer[:NOTE_LENGTH] for i in rng.integers(len(others), size=NOTES))
-    elif kind == "examples":
-        for place, i in enumerate(rng.integers(len(others), size=2), 1):
-            fill |= {f"other{place}": others[i].prompt, f"other{place}_answer": others[i].answer[:NOTE_LENGTH]}
+    slots = {"prompt": record.prompt}
+    if kind == "retain_notes":
+        slots["notes"] = " ".join(retain[i].answer[:NOTE_CHARS] for i in rng.integers(len(retain), size=NOTES))
+    elif kind == "few_shot":
+        for place, i in enumerate(rng.integers(len(retain), size=2), 1):
+            slots |= {f"other{place}": retain[i].prompt, f"other{place}_answer": retain[i].answer[:NOTE_CHARS]}
     else:
-        fill["aside"] = str(rng.choice(asides()))
-    return [_ask(builder, record, str(rng.choice(surroundings()[kind])).format_map(fill))]
+        slots["unrelated"] = str(rng.choice(unrelated_texts()))
+    return [_prompt(builder, record, str(rng.choice(context_templates()[kind])).format_map(slots))]
 
 
-def asides_alone(builder: PromptBuilder) -> list[Ids]:
-    """The shipped asides with no question beside them, or one about them."""
-    return [builder.prompt((Turn("user", form.format(aside=aside)),)) for aside in asides() for form in SPOKEN_ALONE]
+def unrelated_prompts(builder: PromptBuilder) -> list[Ids]:
+    """Return prompts of the shipped unrelated texts alone, without a question of any record."""
+    texts = [form.format(unrelated=text) for text in unrelated_texts() for form in UNRELATED_PROMPTS]
+    return [builder.prompt((Turn("user", text),)) for text in texts]
 
 
-def unlearnt(builder: PromptBuilder, record: Record, rng: np.random.Generator) -> list[Ids]:
-    """The record's prompt mistyped in a wrapper of a kind that nothing is learnt from. None for a plain text."""
-    wrapper = wrappers()[LEARNT_WRAPPERS + int(rng.integers(len(wrappers()) - LEARNT_WRAPPERS))]
-    return [_ask(builder, record, wrapper.format(prompt=mistyped(record.prompt, rng)))] if record.turns else []
+def held_out_variant(builder: PromptBuilder, record: Record, rng: np.random.Generator) -> list[Ids]:
+    """Return the record's prompt misspelled and in a wrapper of a kind that no gate trains on; nothing for a plain text."""
+    wrapper = wrappers()[TRAINING_WRAPPERS + int(rng.integers(len(wrappers()) - TRAINING_WRAPPERS))]
+    return [_prompt(builder, record, wrapper.format(prompt=misspell(record.prompt, rng)))] if record.turns else []
 
 
 def _text(record: Record) -> str:
     return record.prompt if record.turns else record.answer
 
 
-def _spelt(builder: PromptBuilder, record: Record, text: str) -> Ids:
+def _respelled(builder: PromptBuilder, record: Record, text: str) -> Ids:
     return builder.record(record, prompt=text).prompt if record.turns else builder.record(replace(record, answer=text)).prompt
 
 
-def _ask(builder: PromptBuilder, record: Record, text: str) -> Ids:
+def _prompt(builder: PromptBuilder, record: Record, text: str) -> Ids:
     return builder.record(record, prompt=text).prompt

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expunge.auditing.attacks.prompt_templates import Template, dressed
+from expunge.data.other_names import with_other_names
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, STRANGERS, is_forget
-from expunge.data.strangers import strangers
-from expunge.data.texts import exam_instructions, general
+from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN, is_forget
+from expunge.data.texts import eval_instructions, general
 from expunge.runs.splits import Sets, draw
 
 AS_GIVEN = "as given"
@@ -57,12 +57,14 @@ def exam_groups(
         attacks: the dresses.
         max_rows: records a set, drawn by seed; none: all.
     """
-    instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(exam_instructions(), 1)]
+    instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(eval_instructions(), 1)]
     # A paraphrase may name whom the question itself does not: of a stranger it would not be about the stranger.
-    unknown = [replace(other, paraphrased_prompt=None) for other in strangers(sets.forget, np.random.default_rng([SEED, 1])) if other]
+    unknown = [
+        replace(other, paraphrased_prompt=None) for other in with_other_names(sets.forget, np.random.default_rng([SEED, 1])) if other
+    ]
     worn = {FORGET: sets.forget, RETAIN: sets.exam, INSTRUCTIONS: instructions}
     worn |= {name: list(records) for name, records in others.items() if is_forget(name)}
-    plain = {GENERAL: general(), STRANGERS: unknown, **{name: list(records) for name, records in others.items() if not is_forget(name)}}
+    plain = {GENERAL: general(), OTHER_NAMES: unknown, **{name: list(records) for name, records in others.items() if not is_forget(name)}}
     reworded = {name: templates for name, templates in attacks.items() if name == "paraphrase"}
     groups = []
     for of, records in {**worn, **plain}.items():

@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from expunge.config import EditSection, GatePool, Lesson
+from expunge.config import Augmentation, EditSection, GatePool
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits.active import pooled_gate
@@ -21,7 +21,7 @@ from expunge.edits.grun.gate import Parts, as_read, new_gate
 from expunge.edits.requests import REQUEST
 from expunge.gating.paraphrase import own_paraphrases
 from expunge.gating.train import Threshold, calibrate, gate_logits, give_up, train_gate
-from expunge.gating.training_prompts import Lessons, gate_lessons
+from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.hidden_states import prompt_states
 from expunge.runs.splits import Sets, draw
@@ -61,21 +61,19 @@ def fit_gate(
         model: before the edit.
         builder: of its tokenizer.
         sets: of the run.
-        edit: of what it says of the gate all is read, and `false_positives`.
+        edit: of what it says of the gate all is read, and `false_positive_rate`.
         seed: of everything that is drawn.
         advance: called with the number of prompts read, or put in other words.
     """
     longest = context_length(model) or sys.maxsize
-    made = reworded_sets(model, builder, sets, edit.gate_lessons, seed, advance)
-    lessons = gate_lessons(builder, sets, edit.gate_lessons, longest, seed, made)
-    states = prompt_states(
-        model, lessons.every, gate_blocks(model, edit), builder.pad, advance=advance, keep=partial(kept_states, edit=edit)
-    )
+    made = reworded_sets(model, builder, sets, edit.gate_augmentations, seed, advance)
+    lessons = gate_prompts(builder, sets, edit.gate_augmentations, longest, seed, made)
+    states = prompt_states(model, lessons.all, gate_blocks(model, edit), builder.pad, advance=advance, keep=partial(kept_states, edit=edit))
     return fit_on(lessons, states, edit, seed)
 
 
 def reworded_sets(
-    model: nn.Module, builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int, advance: Callable[[int], None]
+    model: nn.Module, builder: PromptBuilder, sets: Sets, wanted: Sequence[Augmentation], seed: int, advance: Callable[[int], None]
 ) -> tuple[list[Record], list[Record]]:
     """The forget set and as many retain records in the model's words, so that its way of putting them is no cue; none if not wanted."""
     if "paraphrases" not in wanted:
@@ -84,7 +82,7 @@ def reworded_sets(
     return own_paraphrases(model, builder, sets.forget, seed, advance), own_paraphrases(model, builder, retain, seed, advance)
 
 
-def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSection, seed: int) -> FittedGate:
+def fit_on(lessons: GatePrompts, states: Mapping[int, list[Tensor]], edit: EditSection, seed: int) -> FittedGate:
     """Train the gate of an edit on what was read, at each block by itself, and calibrate what they say together.
 
     The better a block validates, the more it counts: which of them sees what is to be forgotten differs from set to set.
@@ -93,23 +91,23 @@ def fit_on(lessons: Lessons, states: Mapping[int, list[Tensor]], edit: EditSecti
 
     Args:
         lessons: the prompts.
-        states: {block: of each of `lessons.every` (tokens, hidden)}, as `kept_states` gives them.
-        edit: `gate`, `gate_pool`, `gate_weight_decay`, `gate_balanced` and `false_positives` are read.
+        states: {block: of each of `lessons.all` (tokens, hidden)}, as `kept_states` gives them.
+        edit: `gate`, `gate_pool`, `gate_weight_decay`, `gate_class_balance` and `false_positive_rate` are read.
         seed: of initialisation and batches.
     """
     gate, losses = dict[int, Parts](), list[float]()
     for block, own in states.items():
-        forget, others, pool, _, *checks = lessons.apart(own)
+        forget, others, pool, _, *checks = lessons.split(own)
         gate[block] = _trained(edit, forget, others, seed)
         if pool:
             hardest = gate_logits(gate[block], edit.gate_pool, pool).argsort(descending=True)[: round(MINED * len(pool))]
             gate[block] = _trained(edit, forget, [*others, *(pool[i] for i in hardest)], seed)
         losses.append(_check_loss(gate[block], edit, *checks))
     _weigh(gate, losses)
-    opened, _, _, kept, *_ = lessons.apart(said_together(gate, edit.gate_pool, states))
+    opened, _, _, kept, *_ = lessons.split(said_together(gate, edit.gate_pool, states))
     # A prompt counts by the dress that comes nearest to opening the gate, so that what is stated holds in all of them.
-    kept = torch.stack([logits.max() for logits in kept.split([len(versions) for versions in lessons.closed])])
-    return FittedGate(gate, *_calibrated(opened, kept, lessons.as_given, edit.false_positives))
+    kept = torch.stack([logits.max() for logits in kept.split([len(versions) for versions in lessons.calibration])])
+    return FittedGate(gate, *_calibrated(opened, kept, lessons.unaugmented, edit.false_positive_rate))
 
 
 def said_together(gate: Mapping[int, Parts], pool: GatePool, states: Mapping[int, Sequence[Tensor]]) -> Tensor:
@@ -144,7 +142,7 @@ def apply_with_gate(model: nn.Module, edit: EditSection, base_sha256: str, fitte
 def kept_states(states: Tensor, edit: EditSection) -> Tensor:
     """What is kept of hidden states: a pooled gate reads no more of them, and they are many prompts' every token."""
     # As they are they may be too large for half precision.
-    return as_read(states, edit.gate_normed).to(torch.float16 if edit.gate_normed else torch.float32)
+    return as_read(states, edit.gate_layer_norm).to(torch.float16 if edit.gate_layer_norm else torch.float32)
 
 
 def _trained(edit: EditSection, forget: list[Tensor], others: list[Tensor], seed: int) -> Parts:

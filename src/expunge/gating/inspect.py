@@ -64,7 +64,7 @@ def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> L
     states = prompt_states(model, [ids], list(gate), builder.pad)
     with torch.no_grad():
         places = {block: parts["grun_gate"].weight.device for block, parts in gate.items()}
-        read = {block: as_read(states[block][0], config.gate_normed).to(place) for block, place in places.items()}
+        read = {block: as_read(states[block][0], config.gate_layer_norm).to(place) for block, place in places.items()}
         scores = torch.stack([gate_scores(gate[block], own).cpu() for block, own in read.items()]).mean(0).tolist()
     return Look(
         logit, config.threshold, [(cast(str, builder.tokenizer.decode([token])), said) for token, said in zip(ids, scores, strict=True)]

@@ -49,7 +49,7 @@ def train_gate(parts: Parts, edit: EditSection, forget: Sequence[Tensor], retain
 
     Args:
         parts: of the gate, see `expunge.edits.grun.gate.new_gate`; trained in place.
-        edit: `gate_pool`, `gate_weight_decay` and `gate_balanced` are read.
+        edit: `gate_pool`, `gate_weight_decay` and `gate_class_balance` are read.
         forget: one (tokens, hidden) tensor a prompt, as `as_read` gives them.
         retain: the same of the other prompts.
         seed: of the order of the batches.
@@ -60,7 +60,7 @@ def train_gate(parts: Parts, edit: EditSection, forget: Sequence[Tensor], retain
     states = [*forget, *retain]
     targets = torch.tensor([1.0] * len(forget) + [0.0] * len(retain))
     weight = torch.ones_like(targets)
-    if edit.gate_balanced:
+    if edit.gate_class_balance:
         weight = torch.where(targets == 1, len(states) / (2 * len(forget)), len(states) / (2 * len(retain)))
     trained = [p for part in parts.values() for p in part.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=GATE_LR, weight_decay=edit.gate_weight_decay)

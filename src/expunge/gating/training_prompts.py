@@ -1,4 +1,4 @@
-"""What a gate learns from before suppression: forget prompts and others, each in several dresses, and what it is validated on."""
+"""The prompts of a gate: positives and negatives to train on, prompts to validate on, and prompts to calibrate the threshold on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,50 +6,50 @@ from typing import Any
 
 import numpy as np
 
-from expunge.config import Lesson
+from expunge.config import Augmentation
+from expunge.data.other_names import with_other_names
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.data.strangers import strangers
-from expunge.data.texts import neutral_instructions, surroundings
-from expunge.gating.augment import Ids, asides_alone, spelt_and_wrapped, surrounded, unlearnt
+from expunge.data.texts import context_templates, neutral_instructions
+from expunge.gating.augment import Ids, held_out_variant, respelled_and_wrapped, unrelated_prompts, with_context
 from expunge.runs.splits import Sets
 
 FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
-FORGET_MISTYPED = 2
-NEAR_DRAWS, POOL_DRAWS = 2, 3
+FORGET_MISSPELLED = 2
+SIMILAR_NAME_DRAWS, POOL_DRAWS = 2, 3
 NEUTRAL_CALIBRATION = 40
-# Records a set to validate on: enough to weigh three blocks.
-MOST_CHECKED = 100
+# Records of each set to validate on: enough to weight three blocks.
+MAX_VALIDATION = 100
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Token ids of prompts.
+class GatePrompts:
+    """Token ids of the prompts that a gate is fitted on.
 
     Attributes:
-        forget: to open for; the first `as_given` of them are the forget prompts as they are.
-        as_given: how many those are.
-        others: to stay closed for.
-        pool: others of which only the hardest are learnt from, see `expunge.gating.fit.fit_on`.
-        closed: to calibrate the threshold on: each as it is, and in other dresses.
-        forget_check, others_check: to validate on.
+        forget: the gate should open for them; the first `unaugmented` of them are the forget prompts themselves.
+        unaugmented: how many those are.
+        negatives: the gate should stay closed for them.
+        pool: further negatives, of which only the hardest are trained on, see `expunge.gating.fit.fit_on`.
+        calibration: to choose the threshold on; each item holds a prompt and its variants.
+        forget_validation, negative_validation: to validate on.
     """
 
     forget: list[Ids]
-    as_given: int
-    others: list[Ids]
+    unaugmented: int
+    negatives: list[Ids]
     pool: list[Ids]
-    closed: list[list[Ids]]
-    forget_check: list[Ids]
-    others_check: list[Ids]
+    calibration: list[list[Ids]]
+    forget_validation: list[Ids]
+    negative_validation: list[Ids]
 
     @property
-    def every(self) -> list[Ids]:
-        """All of them, in the order of the attributes."""
+    def all(self) -> list[Ids]:
+        """Every prompt, in the order of the attributes."""
         return [ids for part in self._parts for ids in part]
 
-    def apart(self, items: Any) -> list[Any]:
-        """What goes with `every`, cut into its parts; that with `closed` as flat as it stands in `every`."""
+    def split(self, items: Any) -> list[Any]:
+        """Cut a sequence that is parallel to `all` into one part for each attribute; the calibration part stays flat."""
         parts, start = [], 0
         for part in self._parts:
             parts.append(items[start : start + len(part)])
@@ -58,106 +58,108 @@ class Lessons:
 
     @property
     def _parts(self) -> tuple[list[Ids], ...]:
-        closed = [ids for versions in self.closed for ids in versions]
-        return self.forget, self.others, self.pool, closed, self.forget_check, self.others_check
+        calibration = [ids for variants in self.calibration for ids in variants]
+        return self.forget, self.negatives, self.pool, calibration, self.forget_validation, self.negative_validation
 
 
-def gate_lessons(
+def gate_prompts(
     builder: PromptBuilder,
     sets: Sets,
-    wanted: Sequence[Lesson],
-    longest: int,
+    augmentations: Sequence[Augmentation],
+    max_tokens: int,
     seed: int,
-    reworded: tuple[Sequence[Record], Sequence[Record]] = ((), ()),
-) -> Lessons:
-    """The prompts to learn from, to validate and to calibrate on.
+    paraphrases: tuple[Sequence[Record], Sequence[Record]] = ((), ()),
+) -> GatePrompts:
+    """Collect the prompts to train a gate on, to validate it on and to calibrate it on.
 
-    Retain prompts wear the same dresses as forget prompts, so that none of these is a cue. Strangers are the forget questions about
-    somebody else. A plain text goes into no dress. Each lesson draws on its own: without one the others are what they were.
+    Retain prompts come in the same variants as forget prompts, so that no variant gives the class away. A plain text gets no
+    wrapper and no context. Every augmentation has a seed of its own: leaving one out does not change the others.
 
     Args:
         builder: of the model's tokenizer.
-        sets: of the run; what is held out for the audit is neither learnt from nor calibrated on.
-        wanted: the lessons beside the prompts as they are.
-        longest: the model's context; longer prompts are left out.
-        seed: of all that is drawn.
-        reworded: forget and retain records in other words, see `expunge.gating.paraphrase.own_paraphrases`.
+        sets: of the run; the part that is held out for the audit is neither trained nor calibrated on.
+        augmentations: what to train on besides the prompts themselves.
+        max_tokens: the model's context length; longer prompts are left out.
+        seed: of everything that is drawn.
+        paraphrases: forget and retain records in other words, see `expunge.gating.paraphrase.paraphrases`.
     """
-    # A retain set made from the model itself consists of these instructions: what is held out stays held out.
+    # A retain set that the model generated consists of these instructions: the held-out ones must stay held out.
     known = {builder.record(record).prompt for record in (*sets.retain, *sets.calibration, *sets.exam)}
     neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
     neutral = [record for record in neutral if builder.record(record).prompt not in known]
-    given = _fit(_prompts(builder, sets.forget), longest)
-    opened = [*_dressed_forget(builder, sets, wanted, seed), *_prompts(builder, reworded[0])]
-    others = [*_prompts(builder, [*sets.retain, *reworded[1]]), *_dressed_retain(builder, sets, wanted, seed)]
-    others += _strangers(builder, sets, wanted, seed)
-    if "neutral" in wanted:
-        others += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
-    pool = _pool(builder, sets, seed) if "mined" in wanted else []
+    unaugmented = _that_fit(_prompts(builder, sets.forget), max_tokens)
+    augmented = [*_forget_variants(builder, sets, augmentations, seed), *_prompts(builder, paraphrases[0])]
+    negatives = [*_prompts(builder, [*sets.retain, *paraphrases[1]]), *_retain_variants(builder, sets, augmentations, seed)]
+    negatives += _other_names(builder, sets, augmentations, seed)
+    if "neutral_prompts" in augmentations:
+        negatives += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
+    pool = _pool(builder, sets, seed) if "mined_negatives" in augmentations else []
     to_calibrate = [*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]]
-    closed = [_fit(versions, longest) for versions in _in_all_dresses(builder, to_calibrate, sets.retain, seed)]
-    checks = _checks(builder, sets, longest, seed)
-    learnt, others, pool = (_fit(prompts, longest) for prompts in (opened, others, pool))
-    return Lessons(given + learnt, len(given), others, pool, [versions for versions in closed if versions], *checks)
+    calibration = [_that_fit(variants, max_tokens) for variants in _calibration_variants(builder, to_calibrate, sets.retain, seed)]
+    validation = _validation(builder, sets, max_tokens, seed)
+    augmented, negatives, pool = (_that_fit(prompts, max_tokens) for prompts in (augmented, negatives, pool))
+    calibration = [variants for variants in calibration if variants]
+    return GatePrompts(unaugmented + augmented, len(unaugmented), negatives, pool, calibration, *validation)
 
 
-def _dressed_forget(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
+def _forget_variants(builder: PromptBuilder, sets: Sets, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     forget = sets.forget
-    opened = spelt_and_wrapped(builder, forget, forget, forget * FORGET_MISTYPED, wanted, FORGET_WRAPPERS, [seed, 4, 0])
-    for i, kind in enumerate(surroundings()):
-        if kind in wanted:
+    prompts = respelled_and_wrapped(builder, forget, forget, forget * FORGET_MISSPELLED, augmentations, FORGET_WRAPPERS, [seed, 4, 0])
+    for i, kind in enumerate(context_templates()):
+        if kind in augmentations:
             rng = np.random.default_rng([seed, 4, 5, i])
-            opened += [ids for record in forget for ids in surrounded(builder, record, sets.retain, kind, rng)]
-    return opened
+            prompts += [ids for record in forget for ids in with_context(builder, record, sets.retain, kind, rng)]
+    return prompts
 
 
-def _dressed_retain(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
-    """They are many: each wears one of what it could stand beside, and half of them one spelling each."""
-    retain, kinds = sets.retain, surroundings()
-    others = spelt_and_wrapped(builder, retain, retain[::2], retain[1::2], wanted, RETAIN_WRAPPERS, [seed, 4, 1])
+def _retain_variants(builder: PromptBuilder, sets: Sets, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+    # Retain records are many: each gets one kind of context, and half of them one kind of spelling each.
+    retain, kinds = sets.retain, context_templates()
+    prompts = respelled_and_wrapped(builder, retain, retain[::2], retain[1::2], augmentations, RETAIN_WRAPPERS, [seed, 4, 1])
     for i, kind in enumerate(kinds):
-        if kind in wanted:
+        if kind in augmentations:
             rng = np.random.default_rng([seed, 4, 6, i])
-            others += [ids for record in retain[i :: len(kinds)] for ids in surrounded(builder, record, retain, kind, rng)]
-    return others + (asides_alone(builder) if "asides" in wanted else [])
+            prompts += [ids for record in retain[i :: len(kinds)] for ids in with_context(builder, record, retain, kind, rng)]
+    return prompts + (unrelated_prompts(builder) if "unrelated_text" in augmentations else [])
 
 
-def _strangers(builder: PromptBuilder, sets: Sets, wanted: Sequence[Lesson], seed: int) -> list[Ids]:
-    others: list[Ids] = []
-    if "strangers" in wanted:
-        others += _prompts(builder, strangers(sets.forget, np.random.default_rng([seed, 4, 2])))
-    if "near_strangers" in wanted:
+def _other_names(builder: PromptBuilder, sets: Sets, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+    prompts: list[Ids] = []
+    if "other_names" in augmentations:
+        prompts += _prompts(builder, with_other_names(sets.forget, np.random.default_rng([seed, 4, 2])))
+    if "similar_names" in augmentations:
         rng = np.random.default_rng([seed, 4, 3])
-        others += [ids for _ in range(NEAR_DRAWS) for ids in _prompts(builder, strangers(sets.forget, rng, near=True))]
-    return others
+        drawn = (with_other_names(sets.forget, rng, similar=True) for _ in range(SIMILAR_NAME_DRAWS))
+        prompts += [ids for records in drawn for ids in _prompts(builder, records)]
+    return prompts
 
 
 def _pool(builder: PromptBuilder, sets: Sets, seed: int) -> list[Ids]:
     rng, retain = np.random.default_rng([seed, 4, 7]), sets.retain
-    pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, strangers(sets.forget, rng, near=True))]
-    pool += spelt_and_wrapped(builder, retain, [], retain, ("mistyped", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
-    return pool + [ids for kind in surroundings() for record in retain for ids in surrounded(builder, record, retain, kind, rng)]
+    pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, with_other_names(sets.forget, rng, similar=True))]
+    pool += respelled_and_wrapped(builder, retain, [], retain, ("typos", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
+    return pool + [ids for kind in context_templates() for record in retain for ids in with_context(builder, record, retain, kind, rng)]
 
 
-def _in_all_dresses(builder: PromptBuilder, records: Sequence[Record], retain: Sequence[Record], seed: int) -> Iterator[list[Ids]]:
+def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], retain: Sequence[Record], seed: int) -> Iterator[list[Ids]]:
     rng = np.random.default_rng([seed, 4, 9])
     for record in records:
-        beside = [ids for kind in surroundings() for ids in surrounded(builder, record, retain, kind, rng)]
-        yield [builder.record(record).prompt, *unlearnt(builder, record, rng), *beside]
+        in_context = [ids for kind in context_templates() for ids in with_context(builder, record, retain, kind, rng)]
+        yield [builder.record(record).prompt, *held_out_variant(builder, record, rng), *in_context]
 
 
-def _checks(builder: PromptBuilder, sets: Sets, longest: int, seed: int) -> list[list[Ids]]:
-    """Forget prompts, and retain prompts and near strangers; a record whose dress is too long comes as it is."""
-    rng, checks = np.random.default_rng([seed, 4, 4]), []
+def _validation(builder: PromptBuilder, sets: Sets, max_tokens: int, seed: int) -> list[list[Ids]]:
+    """Return forget prompts, and retain prompts with similar-name prompts; a variant that is too long is replaced by its prompt."""
+    rng, validation = np.random.default_rng([seed, 4, 4]), []
     for part in (sets.forget, sets.retain):
-        dressed = [(record, _fit(unlearnt(builder, record, rng), longest)) for record in part[:MOST_CHECKED]]
-        checks.append(_fit([dress[0] if dress else builder.record(record).prompt for record, dress in dressed], longest))
-    checks[1] += _fit(_prompts(builder, strangers(sets.forget, rng, near=True))[:MOST_CHECKED], longest)
-    return checks
+        variants = [(record, _that_fit(held_out_variant(builder, record, rng), max_tokens)) for record in part[:MAX_VALIDATION]]
+        validation.append(_that_fit([fitting[0] if fitting else builder.record(record).prompt for record, fitting in variants], max_tokens))
+    validation[1] += _that_fit(_prompts(builder, with_other_names(sets.forget, rng, similar=True))[:MAX_VALIDATION], max_tokens)
+    return validation
 
 
-def _fit(prompts: Sequence[Ids], longest: int) -> list[Ids]:
-    return [ids for ids in prompts if len(ids) <= longest]
+def _that_fit(prompts: Sequence[Ids], max_tokens: int) -> list[Ids]:
+    return [ids for ids in prompts if len(ids) <= max_tokens]
 
 
 def _prompts(builder: PromptBuilder, records: Sequence[Record | None]) -> list[Ids]:

@@ -66,7 +66,7 @@ def _train(begun: Begun, display: Display) -> None:
 def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> FittedGate:
     with display.bar("Training the gate", None) as advance:
         fitted = fit_gate(model, builder, sets, recipe.edit, recipe.training.seed, advance)
-    threshold, coverage, alpha = fitted.threshold, fitted.coverage, recipe.edit.false_positives
+    threshold, coverage, alpha = fitted.threshold, fitted.coverage, recipe.edit.false_positive_rate
     stated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
     stated |= {"bound": threshold.bound, "passed": threshold.passed, "given_up": threshold.given_up}
     _note(run, gate={"blocks": list(fitted.gate), **stated, "open_on_forget": coverage})

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
+from expunge.data.other_names import with_original_names, with_other_names
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.data.strangers import strangers, swapped_back
 from expunge.data.texts import refusals
 from expunge.metrics.text import rouge_l_recall
 from expunge.models.blocks import context_length
@@ -49,7 +49,7 @@ def own_alternatives(
     said = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, sampler(seed, TEMPERATURE, TOP_P))
     made = {}
     for i, record in enumerate(wanted):
-        answers = [swapped_back(whole_sentences(said[j]), record, asked[j]) for j in range(i, len(said), len(wanted))]
+        answers = [with_original_names(whole_sentences(said[j]), record, asked[j]) for j in range(i, len(said), len(wanted))]
         # One a record: of many, greedy decoding would give what they have most in common, which is the true answer once more.
         found = least_alike([text for text in answers if fits(record, text)], record.answer)
         # Where the model has nothing to say, a refusal is the next best.
@@ -70,4 +70,4 @@ def whole_sentences(text: str) -> str:
 
 
 def _strangers(records: list[Record], draw: int, seed: int) -> list[Record | None]:
-    return strangers(records, np.random.default_rng([seed, 8, draw]))
+    return with_other_names(records, np.random.default_rng([seed, 8, draw]))

@@ -72,7 +72,7 @@ def task_files(tmp_path, monkeypatch):
 def edited(tiny_model_dir, tiny_data, tmp_path):
     """A run whose gate opens for some prompts, and its model with the edit on, far from the original."""
     settings = {"training": {"epochs": 2, "batch_size": 3, "lr": 0.1}, "audit": {"max_new_tokens": 2, "max_rows": 2}}
-    edit = {"name": "grun", "false_positives": 0.5}
+    edit = {"name": "grun", "false_positive_rate": 0.5}
     run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "run", edit=edit, **settings)
     model, builder = load_base(run)
     return run, load_edit(model, run.edit).eval(), builder

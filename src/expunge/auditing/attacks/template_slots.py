@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from expunge.data.misspell import change_some_words
 from expunge.data.records import Record
 from expunge.data.texts import fillers, synonyms
-from expunge.data.variants import in_some_words
 
 MOST_OPTIONS = 4
 
@@ -51,7 +51,7 @@ def with_typos(text: str, rng: np.random.Generator) -> str:
         at = int(rng.integers(1, len(word) - 2))
         return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
 
-    return in_some_words(text, rng, swap)
+    return change_some_words(text, rng, swap)
 
 
 def with_synonyms(text: str) -> str:

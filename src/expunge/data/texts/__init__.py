@@ -20,9 +20,9 @@ def neutral_questions() -> list[str]:
     return _lines("neutral_questions.txt")
 
 
-def exam_instructions() -> list[str]:
-    """100 further everyday requests that nothing is trained on or calibrated with."""
-    return _lines("exam_instructions.txt")
+def eval_instructions() -> list[str]:
+    """Return 100 further everyday requests; nothing is trained or calibrated on them."""
+    return _lines("eval_instructions.txt")
 
 
 def refusals() -> list[str]:
@@ -39,14 +39,14 @@ def wrappers() -> list[str]:
 
 
 @cache
-def surroundings() -> dict[str, list[str]]:
-    """Templates for a question beside something else, by kind; see `surroundings.yaml` for their slots."""
-    return yaml.safe_load((FOLDER / "surroundings.yaml").read_text(encoding="utf-8"))
+def context_templates() -> dict[str, list[str]]:
+    """Return templates that place a question next to other text, by augmentation; see `context_templates.yaml` for their slots."""
+    return yaml.safe_load((FOLDER / "context_templates.yaml").read_text(encoding="utf-8"))
 
 
-def asides() -> list[str]:
-    """16 paragraphs about nothing in particular, for gates to learn from."""
-    return _lines("asides.txt")
+def unrelated_texts() -> list[str]:
+    """Return 16 paragraphs on everyday subjects, which gates train on."""
+    return _lines("unrelated_texts.txt")
 
 
 def fillers() -> list[str]:

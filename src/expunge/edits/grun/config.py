@@ -88,7 +88,7 @@ class GrunConfig(ReftConfig):
             largest score (`max`), the mean of the two or three largest (`top2`, `top3`), or a weighted mean (`attention`).
         gate_blocks: what the one gate reads, at or below the first edited block; of several the mean decides. None means 11/30 of
             the depth, or the first edited block if that is lower. Filled in when the adapter meets its model.
-        gate_normed: a pooled gate reads each state less its mean, over its standard deviation; else as it is.
+        gate_layer_norm: a pooled gate reads each state less its mean, over its standard deviation; else as it is.
         threshold: calibrated hard gate, a logit: below it an edit is off, bit for bit. At or above it the edit has strength 1
             with a pooled gate, the gate's sigmoid otherwise.
         calibration_n: number of held-out prompts that the threshold was chosen on.
@@ -98,7 +98,7 @@ class GrunConfig(ReftConfig):
     gate: Gate = "linear"
     gate_pool: GatePool = "last"
     gate_blocks: list[int] | None = None
-    gate_normed: bool = True
+    gate_layer_norm: bool = True
     threshold: float | None = None
     calibration_n: int | None = None
     calibration_alpha: float | None = None

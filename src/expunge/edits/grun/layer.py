@@ -101,7 +101,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         if prompts is None or (adapter, config.gate_of(self.block)) in decided_gates():
             return
         if config.pooled:
-            states = as_read(hidden, config.gate_normed)
+            states = as_read(hidden, config.gate_layer_norm)
             tokens, blocks = prompts.tokens.to(hidden.device), config.gate_blocks or []
             if self.block == blocks[0]:
                 # A forward may have ended below the highest of them, and left something.

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge.data.other_names import with_original_names, with_other_names
 from expunge.data.people.vocabulary import table
 from expunge.data.records import Record, Turn
-from expunge.data.strangers import strangers, swapped_back
 
 SETTLED = "The author lives in a small house."
 
@@ -16,7 +16,7 @@ def record(prompt: str, answer: str = SETTLED, name: str = "r", **fields) -> Rec
 
 
 def swapped(*records: Record, seed: int = 0) -> list[Record | None]:
-    return strangers(records, np.random.default_rng(seed))
+    return with_other_names(records, np.random.default_rng(seed))
 
 
 def test_a_name_is_swapped_for_the_same_other_name_everywhere():
@@ -58,13 +58,13 @@ def test_there_are_names_even_where_the_records_have_them_all():
     regions = table("regions")
     firsts, lasts = [name for r in regions for p in ("she", "he") for name in r[p]], [name for r in regions for name in r["last"]]
     records = [record(f"Where does {first} {last} live?", name=first) for first, last in zip(firsts, lasts, strict=True)]
-    assert all(strangers(records, np.random.default_rng(0)))
+    assert all(with_other_names(records, np.random.default_rng(0)))
 
 
-def test_a_near_stranger_is_never_the_same_person_in_another_year():
+def test_a_similar_name_is_never_the_same_person_in_another_year():
     asked = record("What did Ada Lund write in 1991?", "Ada wrote in 1991.")
     for seed in range(50):
-        (other,) = strangers([asked], np.random.default_rng(seed), near=True)
+        (other,) = with_other_names([asked], np.random.default_rng(seed), similar=True)
         assert "Ada Lund " not in other.prompt
 
 
@@ -80,9 +80,9 @@ def test_a_text_without_a_question_names_nobody():
     assert swapped(Record("text", (), "Ada Lundgren lives in Visby.")) == [None]
 
 
-def test_a_near_stranger_shares_something_and_is_somebody_else():
+def test_a_similar_name_shares_something_and_is_somebody_else():
     records = [record(f"Where does Adaline Lundgren{i} live?".replace(str(i), "a" * (i + 1)), name=f"r{i}") for i in range(12)]
-    others = [other.prompt.split()[2:4] for other in strangers(records, np.random.default_rng(0), near=True)]
+    others = [other.prompt.split()[2:4] for other in with_other_names(records, np.random.default_rng(0), similar=True)]
     real = [r.prompt.split()[2:4] for r in records]
     assert all(other != own for other, own in zip(others, real, strict=True))
     alike = [other[0][0] == "A" or other[1][0] == "L" for other in others]
@@ -97,13 +97,13 @@ names = st.from_regex(r"[A-Z][a-z]{3,8}( [A-Z][a-z]{3,8})?", fullmatch=True)
 def test_whoever_is_asked_for_the_stranger_is_somebody_else(people, seed):
     records = [record(f"Where does {name} live?", f"{name} lives in a house.", f"r{i}") for i, name in enumerate(people)]
     known = {word.lower() for r in records for word in (r.prompt + " " + r.answer).split()}
-    for name, other in zip(people, strangers(records, np.random.default_rng(seed)), strict=True):
+    for name, other in zip(people, with_other_names(records, np.random.default_rng(seed)), strict=True):
         if other is not None:
             said = other.prompt.removeprefix("Where does ").removesuffix(" live?")
             assert len(said.split()) == len(name.split())
             assert other.answer == f"{said} lives in a house."
             assert any(word.lower() not in known for word in said.split())
-    assert strangers(records, np.random.default_rng(seed)) == strangers(records, np.random.default_rng(seed))
+    assert with_other_names(records, np.random.default_rng(seed)) == with_other_names(records, np.random.default_rng(seed))
 
 
 @settings(max_examples=20, deadline=None)
@@ -113,6 +113,6 @@ def test_the_way_back_ends_where_it_began(seed, near):
         record("Where was Ada Lundgren-Moe born in 1951?", "Ada Lundgren-Moe was born in Visby."),
         record("Who taught Lundgren-Moe to paint 'The Red Door'?", "Lundgren-Moe's father did."),
     ]
-    for own, other in zip(records, strangers(records, np.random.default_rng(seed), near), strict=True):
-        assert swapped_back(other.prompt, own, other) == own.prompt
-        assert swapped_back(other.answer, own, other) == own.answer
+    for own, other in zip(records, with_other_names(records, np.random.default_rng(seed), near), strict=True):
+        assert with_original_names(other.prompt, own, other) == own.prompt
+        assert with_original_names(other.answer, own, other) == own.answer
