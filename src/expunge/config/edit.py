@@ -58,7 +58,7 @@ class EditSection(Section):
     gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if it is pooled")
     gate_augmentations: tuple[Augmentation, ...] = Field(
         DEFAULT_AUGMENTATIONS,
-        description=f"grun with gate_first: prompt variants that the gate trains on besides the prompts themselves: {', '.join(get_args(Augmentation))}",
+        description=f"grun with gate_first: what the gate trains on besides the prompts themselves: {', '.join(get_args(Augmentation))}",
     )
     gate_layer_norm: bool = Field(True, description="grun with a pooled gate: layer-normalise the hidden states that it reads")
     gate_weight_decay: float = Field(0.1, ge=0, description="grun with gate_first: of AdamW, which trains the gate")
