@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from benchmarks.common.tofu import OTHER_LANGUAGES
-from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, RETAIN, OTHER_NAMES
+from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN
 from expunge.gating.eval_prompts import AS_GIVEN, Group
 from expunge.metrics.statistics import proportion_ci
 
