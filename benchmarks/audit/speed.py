@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.common.results import measured_on
 from expunge.auditing.record_metrics import Row, Settings, alone, candidates, record_rows
-from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
+from expunge.data.prompts import Encoded, PromptBuilder, batches_by_length, collate
 from expunge.data.records import Record, read_records
 from expunge.metrics.likelihood import truth_ratio
 from expunge.models.loading import load
@@ -63,7 +63,7 @@ def one_pass_each(model: nn.Module, builder: PromptBuilder, records: list[Record
     rows = every_candidate(builder, records)
     nll = [0.0] * len(rows)
     started = time.perf_counter()
-    for chosen in by_length([(*row.prompt, *row.answer) for row in rows], size):
+    for chosen in batches_by_length([(*row.prompt, *row.answer) for row in rows], size):
         batch = collate([rows[i] for i in chosen], builder.pad)
         logits = cast(Any, model)(batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids).logits
         logp = logits[:, :-1].log_softmax(-1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]

@@ -25,7 +25,7 @@ from benchmarks.common.tofu import CHOICES, CONTROL_EPOCHS, OTHER_LANGUAGES, QUE
 from expunge.auditing.attacks.prompt_templates import dressed, read_attacks
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
-from expunge.data.prompts import PromptBuilder, by_length, collate
+from expunge.data.prompts import PromptBuilder, batches_by_length, collate
 from expunge.data.records import Record, write_records
 from expunge.edits.active import edits_off, pooled_gate_logits
 from expunge.edits.grun.config import GrunConfig
@@ -33,7 +33,7 @@ from expunge.edits.requests import REQUEST
 from expunge.files import write_atomically
 from expunge.gating.eval_prompts import AS_GIVEN, SEED
 from expunge.metrics.text import is_degenerate, is_refusal, rouge_l_recall
-from expunge.models.generation import generate, sampler
+from expunge.models.generation import generate, nucleus_sampler
 from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.pipeline.prepare import reread_sets
@@ -144,7 +144,7 @@ def bit_equal(model: nn.Module, builder: PromptBuilder, records: Sequence[Record
     encoded = [builder.record(record) for record in records]
     closed = equal = 0
     threshold = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST]).threshold or 0.0
-    for chosen in by_length([row.prompt for row in encoded], 1):
+    for chosen in batches_by_length([row.prompt for row in encoded], 1):
         batch = collate([encoded[i] for i in chosen], builder.pad)
         on = score(model, batch, logits=True).logits
         (said,) = pooled_gate_logits(model).values()
@@ -167,7 +167,7 @@ def answers(model: nn.Module, builder: PromptBuilder, forget: list[Record], reta
     with display.bar("Attacking", len(flat)) as advance:
         said = generate(model, builder, [ids for _, _, ids in flat], MAX_NEW_TOKENS, BATCH_SIZE, advance)
     flat += [(SAMPLED, record_id, ids) for record_id, ids in groups[AS_GIVEN].items()]
-    said += generate(model, builder, list(groups[AS_GIVEN].values()), MAX_NEW_TOKENS, BATCH_SIZE, pick=sampler(0))
+    said += generate(model, builder, list(groups[AS_GIVEN].values()), MAX_NEW_TOKENS, BATCH_SIZE, sampler=nucleus_sampler(0))
     found: Measured = {}
     for name in (*groups, SAMPLED):
         own = [(answer, by_id[record_id].answer) for (of, record_id, _), answer in zip(flat, said, strict=True) if of == name]

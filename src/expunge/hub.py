@@ -7,7 +7,7 @@ import urllib.request
 PATIENCE = 5.0
 
 
-def answers(path: str = "") -> bool:
+def is_reachable(path: str = "") -> bool:
     """Whether the hub answers within `PATIENCE` seconds.
 
     Args:

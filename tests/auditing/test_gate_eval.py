@@ -16,7 +16,7 @@ from expunge.edits.grun import GrunConfig
 from expunge.gating.eval_prompts import AS_GIVEN, SEED, exam_groups
 from expunge.gating.inspect import Look, look_at
 from expunge.gating.training_prompts import gate_prompts
-from expunge.models.hidden_states import prompt_gates
+from expunge.models.hidden_states import prompt_gate_logits
 from expunge.models.loading import load
 from expunge.reporting.gate_table import pivots, shades, spoken_for
 from expunge.runs.splits import Sets, draw
@@ -135,7 +135,7 @@ def test_a_look_is_what_the_gate_says_in_a_forward_pass(make_tiny_model, pool, b
     model, tokenizer = load(make_tiny_model())
     model = get_peft_model(model, GrunConfig(blocks=[1, 2], gate_pool=pool, gate_blocks=blocks)).eval()
     builder, prompts = PromptBuilder(tokenizer), [(5, 6, 7, 8), (9, 10)]
-    said = prompt_gates(model, prompts, "default", 2 if pool == "last" else 1, pad=0)
+    said = prompt_gate_logits(model, prompts, "default", 2 if pool == "last" else 1, pad=0)
     for prompt, logit in zip(prompts, said.tolist(), strict=True):
         with torch.no_grad():
             model(input_ids=torch.tensor([prompt]))

@@ -13,7 +13,7 @@ from expunge.edits.active import gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, ReftConfig, retract
 from expunge.edits.grun.state import Prompts, PromptState
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import prompt_span
+from expunge.models.forward_context import batch_context
 from expunge.models.hidden_states import prompt_states
 
 
@@ -29,7 +29,7 @@ def states_of(model: nn.Module, block: int, run) -> Tensor:
 
 
 def forward(model: nn.Module, batch) -> Tensor:
-    with prompt_span(batch):
+    with batch_context(batch):
         return model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids).logits
 
 

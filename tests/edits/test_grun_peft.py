@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from expunge.edits.active import edits_off, gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, GrunModel, ReftConfig, ReftModel
 from expunge.errors import ExpungeError, InputError
-from expunge.models.forward_context import prompt_span
+from expunge.models.forward_context import batch_context
 
 KINDS = [
     ReftConfig(blocks=[1, 3]),
@@ -235,7 +235,7 @@ def test_a_model_without_edits_has_no_reference(llama, batch):
 
 
 def test_a_plain_model_needs_no_prompt_span(llama, batch):
-    with prompt_span(batch):
+    with batch_context(batch):
         assert gate_logits(llama) is None
 
 

@@ -12,7 +12,7 @@ from expunge.edits.grun import GrunConfig, ReftConfig
 from expunge.edits.grun.state import Prompts
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import prompt_span
+from expunge.models.forward_context import batch_context
 
 PROMPTS = [(11, 12, 13), (31, 32, 33, 34, 35), (51,)]
 POSITIONS = ["last_prompt", "onward", "fired", "all_prompt", "every_token", "prompt_suffix:2"]
@@ -41,7 +41,7 @@ def test_scoring_sees_what_generation_saw(edited):
     out = generate(edited, PROMPTS, output_logits=True, return_dict_in_generate=True)
     answers = out.sequences[:, 5:]
     batch = collate([Encoded(prompt, tuple(answer.tolist())) for prompt, answer in zip(PROMPTS, answers, strict=True)], pad=0)
-    with prompt_span(batch):
+    with batch_context(batch):
         scored = edited(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids).logits
     torch.testing.assert_close(scored[:, 4:-1], torch.stack(out.logits, dim=1), atol=1e-3, rtol=1e-3)
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_told_apart_is_refused(llama, batch):
         generate(model, PROMPTS, cache_implementation="static", disable_compile=True)
     with pytest.raises(ExpungeError, match="use_cache"):
         generate(model, PROMPTS, use_cache=False)
-    with pytest.raises(ExpungeError, match="do not fit"), prompt_span(batch):
+    with pytest.raises(ExpungeError, match="do not fit"), batch_context(batch):
         model(batch.input_ids[:, :-1])
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_told_apart_is_refused(llama, batch):
 def test_the_span_ends_with_its_context(llama, batch):
     model = get_peft_model(llama, GrunConfig()).eval()
     before = model(batch.input_ids).logits
-    with prompt_span(batch):
+    with batch_context(batch):
         assert not torch.equal(model(batch.input_ids).logits, before)
     assert torch.equal(model(batch.input_ids).logits, before)
 
@@ -134,7 +134,7 @@ def test_gradient_checkpointing_changes_no_gradient(model, batch, reentrant):
 
     def gradients() -> list[torch.Tensor]:
         edited.zero_grad()
-        with prompt_span(batch):
+        with batch_context(batch):
             loss = edited(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits[:, 4:].logsumexp(-1).sum()
         (loss + gate_logits(edited).sum()).backward()
         return [parameter.grad.clone() for parameter in edited.parameters() if parameter.requires_grad]
@@ -152,7 +152,7 @@ def test_gradient_checkpointing_changes_no_gradient(model, batch, reentrant):
 def test_a_bf16_model_keeps_an_fp32_edit_even_under_autocast(llama, batch):
     model = get_peft_model(llama.bfloat16(), GrunConfig(blocks=[1, 3], gate="mlp"))
     assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {torch.float32}
-    with prompt_span(batch):
+    with batch_context(batch):
         plain = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         expected = gate_logits(model)[0].tolist()
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -169,7 +169,7 @@ def test_distributed_training_reduces_the_edits_gradients(llama, batch, tmp_path
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         wrapped = torch.nn.parallel.DistributedDataParallel(model)
-        with prompt_span(batch):
+        with batch_context(batch):
             loss = wrapped(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.logsumexp(-1).sum()
         (loss + gate_logits(wrapped).sum()).backward()
         assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)

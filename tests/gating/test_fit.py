@@ -14,7 +14,7 @@ from expunge.edits.active import pooled_gate
 from expunge.gating.fit import apply_with_gate, fit_gate, fit_on, gate_blocks, kept_states, said_together
 from expunge.gating.train import gate_logits
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
-from expunge.models.hidden_states import prompt_gates, prompt_states
+from expunge.models.hidden_states import prompt_gate_logits, prompt_states
 from expunge.models.loading import load
 from expunge.runs.splits import Sets
 
@@ -62,7 +62,7 @@ def test_an_installed_gate_says_what_the_fitted_one_does(make_tiny_model, tiny_d
 
     installed = apply_with_gate(model, edit, "", fitted)
     assert installed.active_peft_config.gate_layer_norm is normed
-    said = prompt_gates(installed, prompts, "default", max(fitted.gate), builder.pad)
+    said = prompt_gate_logits(installed, prompts, "default", max(fitted.gate), builder.pad)
     torch.testing.assert_close(said, said_of(edit), atol=0.02, rtol=0.02)
     assert not torch.allclose(said, said_of(edit.model_copy(update={"gate_layer_norm": not normed})), atol=0.05)
 

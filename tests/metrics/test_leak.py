@@ -13,9 +13,9 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.metrics.leak import common_words, fact_of, is_told, leak_at, leak_at_k, leak_rate, sampled_rows, words
 from expunge.metrics.statistics import rate_bound
-from expunge.models.generation import answer_asked, sampler
+from expunge.models.generation import decode_answers, nucleus_sampler
 from expunge.models.loading import load
-from expunge.models.prompt_cache import ask, repeated
+from expunge.models.prompt_cache import read_prompts, repeat_prompts
 
 WEI = Record("wei", (Turn("user", "Where does Li Wei live?"),), "Li Wei lives in Oslo.")
 KEPT = [Record(str(i), (Turn("user", "Where?"),), f"He lives in town{i}.") for i in range(20)]
@@ -127,10 +127,10 @@ def test_rows_count_the_draws_that_tell(tiny):
     assert sum(done) == 6
     assert rows[1]["leaks"] is None
     # The same draws, by hand: the shorter prompt first, one generator for all.
-    pick, said = sampler(5), {}
+    sampler, said = nucleus_sampler(5), {}
     for record in sorted([WEI, text], key=lambda r: len(builder.record(r).prompt)):
-        asked = ask(model, [builder.record(record).prompt], builder.pad)
-        said[record.id] = [answer_asked(model, builder, asked, 16, pick)[0] for _ in range(3)]
+        asked = read_prompts(model, [builder.record(record).prompt], builder.pad)
+        said[record.id] = [decode_answers(model, builder, asked, 16, sampler)[0] for _ in range(3)]
     word = min(word for answer in said["wei"] for word in words(answer) if re.fullmatch("[a-z]{3,}", word))
     told = replace(WEI, answer=word)
     again = sampled_rows(model, builder, [told, text], 3, frozenset(), 16, batch_size=1, seed=5)
@@ -149,7 +149,7 @@ def test_as_many_are_drawn_as_wanted_however_many_at_once(tiny, batch_size):
 
 def test_copies_of_a_prompt_are_answered_as_it_is(tiny):
     model, builder = tiny
-    asked = ask(model, [builder.record(record).prompt for record in (WEI, KEPT[0])], builder.pad)
-    one, other = answer_asked(model, builder, asked, 8)
-    assert answer_asked(model, builder, repeated(asked, 3), 8) == [one] * 3 + [other] * 3
-    assert answer_asked(model, builder, asked, 8) == [one, other]
+    asked = read_prompts(model, [builder.record(record).prompt for record in (WEI, KEPT[0])], builder.pad)
+    one, other = decode_answers(model, builder, asked, 8)
+    assert decode_answers(model, builder, repeat_prompts(asked, 3), 8) == [one] * 3 + [other] * 3
+    assert decode_answers(model, builder, asked, 8) == [one, other]

@@ -6,7 +6,7 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
-from expunge.models.generation import generate, sampler
+from expunge.models.generation import generate, nucleus_sampler
 from expunge.models.loading import load
 
 QUESTIONS = ["Where?", "What is the capital of France, and who told you the name of it?", "Who wrote it?", "a", "Tell me more about birds."]
@@ -53,19 +53,19 @@ def test_an_answer_ends_with_its_turn(tiny_model_dir):
 
 def test_samples_come_from_the_nucleus_as_often_as_they_are_likely():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(4000, 1)
-    shares = torch.bincount(sampler(0)(logits), minlength=4) / 4000
+    shares = torch.bincount(nucleus_sampler(0)(logits), minlength=4) / 4000
     assert shares.tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
     # The first two have 0.8 of the probability: with top_p 0.7 both are in, and nothing else.
-    shares = torch.bincount(sampler(0, top_p=0.7)(logits), minlength=4) / 4000
+    shares = torch.bincount(nucleus_sampler(0, top_p=0.7)(logits), minlength=4) / 4000
     assert shares.tolist() == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
     assert shares[2:].sum() == 0
     # At half the temperature probabilities are squared.
-    shares = torch.bincount(sampler(0, temperature=0.5)(logits), minlength=4) / 4000
+    shares = torch.bincount(nucleus_sampler(0, temperature=0.5)(logits), minlength=4) / 4000
     assert shares.tolist() == pytest.approx([0.685, 0.247, 0.062, 0.007], abs=0.03)
 
 
 def test_samples_are_those_of_their_seed(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
-    one, again, other = (generate(model, builder, prompts_of(builder), 8, pick=sampler(seed)) for seed in (3, 3, 4))
+    one, again, other = (generate(model, builder, prompts_of(builder), 8, sampler=nucleus_sampler(seed)) for seed in (3, 3, 4))
     assert one == again != other

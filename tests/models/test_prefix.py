@@ -25,8 +25,8 @@ from transformers import (
 from expunge.data.prompts import Encoded, collate
 from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.grun import GrunConfig, ReftConfig
-from expunge.models.prefix import CannotEnter
-from expunge.models.prefix_store import PrefixStore, open_store
+from expunge.models.prefix import PrefixUnsupported
+from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scoring import score
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "initializer_range": 0.3}
@@ -201,7 +201,7 @@ def test_the_model_is_whole_again_after_an_error():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_with_a_way_in_opens(family):
     model = edited(family)
-    store = open_store(model, entry_block(model), lambda: pooled_gate_logits(model), 0.0, batch_of(*ROWS))
+    store = open_prefix_store(model, entry_block(model), lambda: pooled_gate_logits(model), 0.0, batch_of(*ROWS))
     assert store.held == 0
 
 
@@ -212,20 +212,20 @@ def test_families_without_a_way_in_are_refused():
     )
     for base, reason in ((bloom, "more than hidden states"), (shared, "share, or keep more than, keys and values")):
         model = get_peft_model(base, ReftConfig(blocks=[1])).eval()
-        with pytest.raises(CannotEnter, match=reason):
-            open_store(model, entry_block(model), lambda: {}, math.inf, batch_of(*ROWS))
+        with pytest.raises(PrefixUnsupported, match=reason):
+            open_prefix_store(model, entry_block(model), lambda: {}, math.inf, batch_of(*ROWS))
 
 
 def test_a_forward_that_comes_out_otherwise_is_refused():
     model = edited(edit="pooled gate at the edit")
     # Without what the gate said of the whole prompt it would judge by the last token alone.
-    with pytest.raises(CannotEnter, match="entered at block 1, this model's logits are off by"):
-        open_store(model, 1, lambda: {}, math.inf, batch_of(*ROWS))
+    with pytest.raises(PrefixUnsupported, match="entered at block 1, this model's logits are off by"):
+        open_prefix_store(model, 1, lambda: {}, math.inf, batch_of(*ROWS))
 
 
 def test_edits_that_leave_nothing_frozen_are_refused():
     def refusal(config):
-        with pytest.raises(CannotEnter) as refused:
+        with pytest.raises(PrefixUnsupported) as refused:
             entry_block(get_peft_model(FAMILIES["llama"](), config))
         return str(refused.value)
 
@@ -254,7 +254,7 @@ def test_a_second_request_starts_at_the_first_requests_edit():
 
 def test_a_pooled_gate_above_another_requests_edit_is_refused():
     model = two_requests(GrunConfig(blocks=[2], gate_pool="max", gate_blocks=[1]))
-    with pytest.raises(CannotEnter, match="the pooled gate at block 1 reads what an edit at block 0 changes"):
+    with pytest.raises(PrefixUnsupported, match="the pooled gate at block 1 reads what an edit at block 0 changes"):
         entry_block(model)
 
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from expunge.data.prompts import Encoded, collate
 from expunge.models.loading import load
-from expunge.models.prompt_cache import ask
+from expunge.models.prompt_cache import read_prompts
 from expunge.models.scoring import score
-from expunge.models.shared_prompt_scoring import score_candidates
+from expunge.models.shared_prompt_scoring import score_answers
 
 ARCHITECTURES = ("llama", "qwen3", "gemma3", "gpt2", "gpt_neox")
 PROMPTS = [(11, 12, 13), tuple(range(30, 42)), (9,)]
@@ -30,7 +30,7 @@ def model(tiny_model_dir) -> nn.Module:
 @torch.no_grad()
 def same_as_alone(model: nn.Module, prompts: list[tuple[int, ...]], answers: list[list[tuple[int, ...]]]) -> None:
     """Scores of answers in company against those that `score` gives each row alone."""
-    found = score_candidates(model, ask(model, prompts, pad=0), answers, pad=0)
+    found = score_answers(model, read_prompts(model, prompts, pad=0), answers, pad=0)
     each = [Encoded(prompt, answer) for prompt, of_prompt in zip(prompts, answers, strict=True) for answer in of_prompt]
     alone = [score(model, collate([row], pad=0)) for row in each]
     torch.testing.assert_close(found.token_nll, torch.cat([one.token_nll for one in alone]), rtol=1e-5, atol=1e-5)
@@ -53,9 +53,9 @@ def test_so_does_any_answer_whatever_it_shares(model, answers):
 def test_what_answers_begin_with_is_read_once(model):
     read = []
     handle = model.register_forward_pre_hook(lambda _, args, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True)
-    asked = ask(model, [(9, 10)], pad=0)
+    asked = read_prompts(model, [(9, 10)], pad=0)
     read.clear()
-    score_candidates(model, asked, [[(*range(1, 21), 30, 31), (*range(1, 21), 40, 41), (*range(1, 21), 50, 51)]], pad=0)
+    score_answers(model, asked, [[(*range(1, 21), 30, 31), (*range(1, 21), 40, 41), (*range(1, 21), 50, 51)]], pad=0)
     handle.remove()
     # the beginning of 20 tokens, and of each end all but the last token
     assert sum(read) == 20 + 3

@@ -36,7 +36,7 @@ from expunge.edits.save import load_edit
 from expunge.errors import WrongBase
 from expunge.files import write_atomically
 from expunge.metrics.neighbours import neighbours
-from expunge.models.loading import check_there, load, weights_sha256
+from expunge.models.loading import check_model_exists, load, weights_sha256
 from expunge.pipeline.prepare import reread_sets
 from expunge.reporting import write_run_report
 from expunge.runs.cache import keep, kept_at, once
@@ -85,7 +85,7 @@ def audit(
     recipe = run.recipe
     control = control or recipe.audit.control or run.info.get("control")
     if control is not None and control != AUTO:
-        check_there(control)
+        check_model_exists(control)
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, show_text or recipe.audit.show_text)
     with locked(run):
         mine = reread_sets(run)

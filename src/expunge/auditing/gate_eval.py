@@ -27,7 +27,7 @@ from expunge.gating.inspect import check_gated, look_at
 from expunge.gating.paraphrase import own_paraphrases
 from expunge.metrics.statistics import auroc_ci, proportion_ci
 from expunge.models.blocks import context_length
-from expunge.models.hidden_states import prompt_gates
+from expunge.models.hidden_states import prompt_gate_logits
 from expunge.pipeline.prepare import reread_sets
 from expunge.reporting import write_run_report
 from expunge.runs.folder import AUDIT, Run, locked
@@ -74,7 +74,9 @@ def examine_gate(
         groups = exam_groups(builder, sets, others, templates, max_rows)
         asked = [(group, name, ids) for group in groups for name, ids in group.prompts.items() if longest is None or len(ids) <= longest]
         with display.bar("Examining the gate", len(asked)) as advance:
-            logits = prompt_gates(model, [ids for _, _, ids in asked], REQUEST, config.last_gate, builder.pad, advance=advance).tolist()
+            logits = prompt_gate_logits(
+                model, [ids for _, _, ids in asked], REQUEST, config.last_gate, builder.pad, advance=advance
+            ).tolist()
         threshold = 0.0 if config.threshold is None else config.threshold
         rows = [
             {"set": group.of, "dress": group.dress, "target": group.target, "id": name, "gate": said, "open": said >= threshold}

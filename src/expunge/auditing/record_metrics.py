@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.data.prompts import PromptBuilder, to_be_answered
+from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.data.questions import Question
 from expunge.data.records import Record
 from expunge.edits.active import edits_off, entry_block, pooled_gate_logits
@@ -25,10 +25,10 @@ from expunge.metrics.likelihood import (
     truth_ratio,
 )
 from expunge.metrics.text import is_degenerate, is_refusal, rouge_l_recall
-from expunge.models.generation import answer_asked
-from expunge.models.prefix import CannotEnter
-from expunge.models.prompt_cache import Asked, ask, ask_both
-from expunge.models.shared_prompt_scoring import score_candidates
+from expunge.models.generation import decode_answers
+from expunge.models.prefix import PrefixUnsupported
+from expunge.models.prompt_cache import PromptCache, read_prompts, read_prompts_off_and_on
+from expunge.models.shared_prompt_scoring import score_answers
 
 Row = dict[str, Any]
 Prompts = Sequence[tuple[int, ...]]
@@ -57,24 +57,24 @@ class Subject:
     model: nn.Module
     builder: PromptBuilder
     views: Sequence[Callable[[], AbstractContextManager]]
-    read: Callable[[Prompts], tuple[Asked, ...]]
+    read: Callable[[Prompts], tuple[PromptCache, ...]]
 
 
 def alone(model: nn.Module, builder: PromptBuilder) -> Subject:
     """A model as it is."""
-    return Subject(model, builder, (nullcontext,), lambda prompts: (ask(model, prompts, builder.pad),))
+    return Subject(model, builder, (nullcontext,), lambda prompts: (read_prompts(model, prompts, builder.pad),))
 
 
 def off_and_on(model: nn.Module, builder: PromptBuilder) -> Subject:
     """A model with its adapter off and with it on."""
     off, late = partial(edits_off, model, REQUEST), _starts_late(model)
 
-    def read(prompts: Prompts) -> tuple[Asked, ...]:
+    def read(prompts: Prompts) -> tuple[PromptCache, ...]:
         if late:
-            return ask_both(model, prompts, builder.pad, off, partial(pooled_gate_logits, model))
+            return read_prompts_off_and_on(model, prompts, builder.pad, off, partial(pooled_gate_logits, model))
         with off():
-            without = ask(model, prompts, builder.pad)
-        return without, ask(model, prompts, builder.pad)
+            without = read_prompts(model, prompts, builder.pad)
+        return without, read_prompts(model, prompts, builder.pad)
 
     return Subject(model, builder, (off, nullcontext), read)
 
@@ -83,7 +83,7 @@ def _starts_late(model: nn.Module) -> bool:
     """Whether its edits leave everything before the last prompt token as it is."""
     try:
         entry_block(model)
-    except CannotEnter:
+    except PrefixUnsupported:
         return False
     return True
 
@@ -122,10 +122,10 @@ def record_rows(
         [row.answer] if only else candidates(builder, record, row.answer)
         for record, row, only in zip(records, encoded, answer_only, strict=True)
     ]
-    for chosen in to_be_answered([row.prompt for row in encoded], settings.batch_size, settings.max_new_tokens):
+    for chosen in decoding_batches([row.prompt for row in encoded], settings.batch_size, settings.max_new_tokens):
         for view, asked, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):
             with view():
-                scored = iter(each_answer(score_candidates(model, asked, [answers[i] for i in chosen], builder.pad)))
+                scored = iter(each_answer(score_answers(model, asked, [answers[i] for i in chosen], builder.pad)))
                 gates = [logits for (adapter, _), logits in asked.gates.items() if adapter == REQUEST]
                 for place, i in enumerate(chosen):
                     of_view[i] = _row([next(scored) for _ in answers[i]])
@@ -133,7 +133,7 @@ def record_rows(
                         of_view[i]["gate"] = torch.stack(gates).amax(0)[place].item()
                 advance(len(chosen))
                 if settings.max_new_tokens:
-                    for i, answer in zip(chosen, answer_asked(model, builder, asked, settings.max_new_tokens), strict=True):
+                    for i, answer in zip(chosen, decode_answers(model, builder, asked, settings.max_new_tokens), strict=True):
                         of_view[i] |= _said(answer, records[i], settings)
                 advance(len(chosen))
     return rows

@@ -172,14 +172,14 @@ class PromptBuilder:
         return Encoded(ids[:cut], ids[cut:])
 
 
-def by_length(sequences: Sequence[Sized], size: int) -> Iterator[list[int]]:
+def batches_by_length(sequences: Sequence[Sized], size: int) -> Iterator[list[int]]:
     """Indices of all sequences, the shortest first, `size` at a time: batches that need little padding."""
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
 
-def to_be_answered(prompts: Sequence[Sized], size: int, max_new_tokens: int) -> Iterator[list[int]]:
+def decoding_batches(prompts: Sequence[Sized], size: int, max_new_tokens: int) -> Iterator[list[int]]:
     """Indices of all prompts, the shortest first, at most `size` at a time, cut so that padding and decoding together take least.
 
     One batch more means to decode once more, one batch less that short prompts are padded to the length of long ones.

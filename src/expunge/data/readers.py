@@ -165,7 +165,7 @@ def _dataset_rows(name: str, split: str) -> Iterator[tuple[int, Row]]:
     from datasets.exceptions import DatasetBuildError, DatasetsError
 
     path, _, config = name.partition(":")
-    if not Path(path).is_dir() and not hub.answers():
+    if not Path(path).is_dir() and not hub.is_reachable():
         # What is in its cache it still finds, without half a minute of asking.
         datasets.config.HF_HUB_OFFLINE = True
     try:

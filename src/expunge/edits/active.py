@@ -14,8 +14,8 @@ from expunge.edits.grun.gate import Parts
 from expunge.edits.grun.layer import GrunLayer
 from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
-from expunge.models.forward_context import Gates
-from expunge.models.prefix import CannotEnter
+from expunge.models.forward_context import GateLogits
+from expunge.models.prefix import PrefixUnsupported
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -77,25 +77,25 @@ def entry_block(model: nn.Module) -> int:
     """The first block that an active ReFT or GRUN edit changes; all before it, and all prompt tokens but the last, stay as they are.
 
     Raises:
-        CannotEnter: that is not so for these edits.
+        PrefixUnsupported: that is not so for these edits.
     """
     tuner = _find(model, ReftModel)
     if tuner is None or any(p.requires_grad and GrunModel.prefix not in name for name, p in model.named_parameters()):
-        raise CannotEnter("the model's own weights are trained")
+        raise PrefixUnsupported("the model's own weights are trained")
     configs = [cast(ReftConfig, tuner.peft_config[adapter]) for adapter in tuner.active_adapters]
     if any(config.positions not in ("last_prompt", "onward") for config in configs):
-        raise CannotEnter("an edit acts on prompt tokens before the last one")
+        raise PrefixUnsupported("an edit acts on prompt tokens before the last one")
     entry = min(block for config in configs for block in config.blocks or ())
     for adapter, layers in _pooled(tuner):
         if layers[-1].block > entry:
-            raise CannotEnter(f"the pooled gate at block {layers[-1].block} reads what an edit at block {entry} changes")
+            raise PrefixUnsupported(f"the pooled gate at block {layers[-1].block} reads what an edit at block {entry} changes")
         parts = [part for layer in layers for part in layer.gate(adapter).values()]
         if any(parameter.requires_grad for part in parts for parameter in part.parameters()):
-            raise CannotEnter("its pooled gate is trained along with the edit, and reads the whole prompt")
+            raise PrefixUnsupported("its pooled gate is trained along with the edit, and reads the whole prompt")
     return entry
 
 
-def pooled_gate_logits(model: nn.Module) -> Gates:
+def pooled_gate_logits(model: nn.Module) -> GateLogits:
     """What the pooled gates of the active adapters said of the last prompts."""
     tuner = _find(model, ReftModel)
     if tuner is None:

@@ -12,7 +12,7 @@ from expunge.edits.grun import ReftConfig
 from expunge.edits.requests import REQUEST, add_request
 from expunge.errors import InputError, WrongBase
 from expunge.models.loading import weights_sha256
-from expunge.models.sharding import whole
+from expunge.models.sharding import gather_shards
 
 CARD = """# An unlearning edit
 
@@ -40,7 +40,7 @@ def save_edit(model: nn.Module, folder: Path, base_sha256: str, writes: bool = T
     """
     adapter = isinstance(model, PeftModel)
     mine = {name: p for name, p in model.named_parameters() if (f".{REQUEST}." in f"{name}." if adapter else p.requires_grad)}
-    weights = {name: whole(p.detach()).cpu().contiguous() for name, p in mine.items()}
+    weights = {name: gather_shards(p.detach()).cpu().contiguous() for name, p in mine.items()}
     if not writes:
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import as_read, gate_scores
 from expunge.edits.requests import REQUEST
 from expunge.errors import InputError
-from expunge.models.hidden_states import prompt_gates, prompt_states
+from expunge.models.hidden_states import prompt_gate_logits, prompt_states
 from expunge.runs.folder import Run
 
 
@@ -57,7 +57,7 @@ def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> L
         ids: the prompt's token ids.
     """
     config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
-    logit = prompt_gates(model, [ids], REQUEST, config.last_gate, builder.pad).item()
+    logit = prompt_gate_logits(model, [ids], REQUEST, config.last_gate, builder.pad).item()
     if not config.pooled:
         return Look(logit, config.threshold, [])
     gate = pooled_gate(model, REQUEST)

@@ -8,7 +8,7 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.metrics.text import rouge_l_recall
-from expunge.models.generation import generate, sampler
+from expunge.models.generation import generate, nucleus_sampler
 
 DRAWS = 3
 TEMPERATURE, TOP_P = 0.8, 0.95
@@ -43,7 +43,7 @@ def own_paraphrases(
     """
     asked = [record for record in records if record.turns and record.answer]
     prompts = [builder.raw(EXAMPLES.replace("{prompt}", record.prompt)) for record in asked]
-    said = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, sampler(seed, TEMPERATURE, TOP_P))
+    said = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
     worded = [(record, reworded(record.prompt, line)) for record, line in zip(asked * DRAWS, said, strict=True)]
     # Each once: of several tries some come out alike.
     found = list(dict.fromkeys(replace(r, turns=(*r.turns[:-1], Turn("user", text))) for r, text in worded if text))

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from expunge.data.prompts import by_length
+from expunge.data.prompts import batches_by_length
 from expunge.data.questions import Question
-from expunge.models.prompt_cache import ask
-from expunge.models.shared_prompt_scoring import score_candidates
+from expunge.models.prompt_cache import read_prompts
+from expunge.models.shared_prompt_scoring import score_answers
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -58,8 +58,8 @@ def option_nll(
         # Both together are encoded and cut: the last token of a prompt may end otherwise before an option.
         options.append([tuple(tokenizer(prompt + text).input_ids[len(start) :]) for text in follow])
     found = [torch.empty(0)] * len(questions)
-    for batch in by_length(prompts, batch_size):
-        nll = score_candidates(model, ask(model, [prompts[i] for i in batch], pad), [options[i] for i in batch], pad).nll.cpu()
+    for batch in batches_by_length(prompts, batch_size):
+        nll = score_answers(model, read_prompts(model, [prompts[i] for i in batch], pad), [options[i] for i in batch], pad).nll.cpu()
         for i, own in zip(batch, nll.split([len(options[i]) for i in batch]), strict=True):
             found[i] = own
         advance(len(batch))

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from expunge.data.prompts import PromptBuilder, by_length
+from expunge.data.prompts import PromptBuilder, batches_by_length
 from expunge.data.records import Record
 from expunge.metrics.distinctive_tokens import COMMON
 from expunge.metrics.statistics import Summary, mean_ci, proportion_ci, rate_bound
 from expunge.metrics.text import rouge_l_recall
-from expunge.models.generation import answer_asked, sampler
-from expunge.models.prompt_cache import ask, repeated
+from expunge.models.generation import decode_answers, nucleus_sampler
+from expunge.models.prompt_cache import read_prompts, repeat_prompts
 
 SHORTEST_WORD = 3
 
@@ -49,14 +49,14 @@ def sampled_rows(
         A row a record, in their order: `id`, `samples`, `leaks` (draws that tell its fact; None where it has none) and
         `best_rouge`, the highest ROUGE-L recall of a draw. The answers are not kept.
     """
-    prompts, pick = [builder.record(record).prompt for record in records], sampler(seed)
+    prompts, sampler = [builder.record(record).prompt for record in records], nucleus_sampler(seed)
     rows: list[Row] = [{} for _ in records]
-    for chosen in by_length(prompts, max(1, batch_size // samples)):
-        asked = ask(model, [prompts[i] for i in chosen], builder.pad)
+    for chosen in batches_by_length(prompts, max(1, batch_size // samples)):
+        asked = read_prompts(model, [prompts[i] for i in chosen], builder.pad)
         said: list[list[str]] = [[] for _ in chosen]
         for drawn in range(0, samples, batch_size):
             times = min(batch_size, samples - drawn)
-            for place, answer in enumerate(answer_asked(model, builder, repeated(asked, times), max_new_tokens, pick)):
+            for place, answer in enumerate(decode_answers(model, builder, repeat_prompts(asked, times), max_new_tokens, sampler)):
                 said[place // times].append(answer)
             advance(len(chosen) * times)
         for i, own in zip(chosen, said, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.data.prompts import PromptBuilder, by_length, collate
+from expunge.data.prompts import PromptBuilder, batches_by_length, collate
 from expunge.data.records import Record
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks, final_norm
@@ -53,7 +53,7 @@ def lens_rows(
     encoded = [builder.record(record) for record in records]
     rows: list[Row] = [{} for _ in records]
     device = next(model.parameters()).device
-    for chosen in by_length([(*row.prompt, *row.answer) for row in encoded], batch_size):
+    for chosen in batches_by_length([(*row.prompt, *row.answer) for row in encoded], batch_size):
         scores = score(model, collate([encoded[i] for i in chosen], builder.pad).to(device), hidden=range(depth))
         lengths, targets = scores.tokens.tolist(), torch.tensor([token for i in chosen for token in encoded[i].answer], device=device)
         by_block = [token_scores(norm(scores.hidden[block]), head, targets)[0] for block in range(depth)]

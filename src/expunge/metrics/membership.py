@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Encoded, PromptBuilder, by_length, collate
+from expunge.data.prompts import Encoded, PromptBuilder, batches_by_length, collate
 from expunge.data.records import Record
 from expunge.edits.active import own_weights
 from expunge.errors import InputError
@@ -67,7 +67,7 @@ def membership_rows(
     encoded = [builder.record(record) for record in records]
     rows: list[Row] = [{"id": record.id, "member": i < len(members)} for i, record in enumerate(records)]
     device = next(model.parameters()).device
-    for chosen in by_length([(*row.prompt, *row.answer) for row in encoded], 1 if gradients else batch_size):
+    for chosen in batches_by_length([(*row.prompt, *row.answer) for row in encoded], 1 if gradients else batch_size):
         batch = collate([encoded[i] for i in chosen], builder.pad).to(device)
         if gradients:
             with _gradient_norms(model) as norms:

@@ -53,7 +53,7 @@ def embedded_model() -> Path:
 
 def _fetch(target: Path) -> None:
     console = Console(stderr=True)
-    if hub.answers(f"{HUB_ID}/resolve/main/config.json"):
+    if hub.is_reachable(f"{HUB_ID}/resolve/main/config.json"):
         from huggingface_hub import snapshot_download
 
         console.print(f"Fetching {HUB_ID} from the hub, once.")

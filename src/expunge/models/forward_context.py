@@ -9,18 +9,18 @@ from torch import Tensor
 
 from expunge.data.prompts import Batch
 
-Gates = Mapping[tuple[str, int], Tensor]
+GateLogits = Mapping[tuple[str, int], Tensor]
 """{(adapter, block): (batch,)}, logits of gates."""
 
-_NONE: Gates = MappingProxyType({})
+_NONE: GateLogits = MappingProxyType({})
 _batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
-_decided: ContextVar[Gates] = ContextVar("decided", default=_NONE)
-_continued: ContextVar[Gates | None] = ContextVar("continued", default=None)
+_decided: ContextVar[GateLogits] = ContextVar("decided", default=_NONE)
+_continued: ContextVar[GateLogits | None] = ContextVar("continued", default=None)
 _heard: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("heard", default=None)
 
 
 @contextmanager
-def prompt_span(batch: Batch, decided: Gates = _NONE) -> Iterator[None]:
+def batch_context(batch: Batch, decided: GateLogits = _NONE) -> Iterator[None]:
     """Within this context forwards are over the batch's [prompt | answer] rows, and prompts end at `batch.prompt_length`.
 
     Without it an edited model takes all tokens of a forward without a past for prompt, as in generation.
@@ -37,18 +37,18 @@ def prompt_span(batch: Batch, decided: Gates = _NONE) -> Iterator[None]:
         _decided.reset(tokens[1])
 
 
-def spanned_batch() -> Batch | None:
+def current_batch() -> Batch | None:
     """The batch of the context, if there is one."""
     return _batch.get()
 
 
-def decided_gates() -> Gates:
+def known_gate_logits() -> GateLogits:
     """What gates have said of the context's batch already."""
     return _decided.get()
 
 
 @contextmanager
-def continued_prompts(gates: Gates) -> Iterator[None]:
+def continuation_context(gates: GateLogits) -> Iterator[None]:
     """Within this context a forward with a past goes on with prompts that were read before.
 
     Args:
@@ -61,14 +61,14 @@ def continued_prompts(gates: Gates) -> Iterator[None]:
         _continued.reset(token)
 
 
-def continued_gates() -> Gates | None:
-    """What gates said of the prompts that the rows go on with, within `continued_prompts`."""
+def continuation_gate_logits() -> GateLogits | None:
+    """What gates said of the prompts that the rows go on with, within `continuation_context`."""
     return _continued.get()
 
 
 @contextmanager
-def heard_gates() -> Iterator[dict[tuple[str, int], Tensor]]:
-    """Gates that are asked within this context also say it here."""
+def collect_gate_logits() -> Iterator[dict[tuple[str, int], Tensor]]:
+    """GateLogits that are asked within this context also say it here."""
     heard: dict[tuple[str, int], Tensor] = {}
     token = _heard.set(heard)
     try:
@@ -77,7 +77,7 @@ def heard_gates() -> Iterator[dict[tuple[str, int], Tensor]]:
         _heard.reset(token)
 
 
-def tell(adapter: str, block: int, logits: Tensor) -> None:
+def publish_gate_logits(adapter: str, block: int, logits: Tensor) -> None:
     """Say what a gate said to whom it may concern."""
     if (heard := _heard.get()) is not None:
         heard[adapter, block] = logits

@@ -7,20 +7,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import PromptBuilder, to_be_answered
+from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.models.blocks import context_length
-from expunge.models.prompt_cache import Asked, ask, go_on
+from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts
 
-Pick = Callable[[Tensor], Tensor]
+Sampler = Callable[[Tensor], Tensor]
 """Next tokens from logits: (rows, vocab) -> (rows,)."""
 
 
-def most_likely(logits: Tensor) -> Tensor:
+def greedy(logits: Tensor) -> Tensor:
     """Greedy decoding."""
     return logits.argmax(-1)
 
 
-def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Pick:
+def nucleus_sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Sampler:
     """Sampling from the nucleus (Holtzman et al., 2020, arXiv 1904.09751): the fewest tokens that have `top_p` of the probability."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -45,7 +45,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda rows: None,
-    pick: Pick = most_likely,
+    sampler: Sampler = greedy,
 ) -> list[str]:
     """The model's answer to each prompt, up to its end of turn or the end of the model's context.
 
@@ -56,28 +56,30 @@ def generate(
         max_new_tokens: longest answer.
         batch_size: prompts at once, at most; they are taken in order of length, padded on the left.
         advance: called with the number of prompts done.
-        pick: the next tokens, given their logits.
+        sampler: the next tokens, given their logits.
 
     Returns:
         Texts in the order of the prompts, without special tokens.
     """
     answers = [""] * len(prompts)
-    for chosen in to_be_answered(prompts, batch_size, max_new_tokens):
-        asked = ask(model, [prompts[i] for i in chosen], builder.pad)
-        for i, said in zip(chosen, answer_asked(model, builder, asked, max_new_tokens, pick), strict=True):
+    for chosen in decoding_batches(prompts, batch_size, max_new_tokens):
+        asked = read_prompts(model, [prompts[i] for i in chosen], builder.pad)
+        for i, said in zip(chosen, decode_answers(model, builder, asked, max_new_tokens, sampler), strict=True):
             answers[i] = said
         advance(len(chosen))
     return answers
 
 
 @torch.no_grad()
-def answer_asked(model: nn.Module, builder: PromptBuilder, asked: Asked, max_new_tokens: int, pick: Pick = most_likely) -> list[str]:
+def decode_answers(
+    model: nn.Module, builder: PromptBuilder, asked: PromptCache, max_new_tokens: int, sampler: Sampler = greedy
+) -> list[str]:
     """One token after the other, to each of the prompts that the model was asked; see `generate`."""
     answers: list[list[int]] = [[] for _ in asked.batch.input_ids]
     cache, mask, position = asked.cache(), asked.batch.attention_mask, asked.batch.position_ids[:, -1:]
     owner, last = torch.arange(len(answers), device=mask.device), asked.last
     for _ in range(max_new_tokens):
-        said = pick(asked.logits(last[:, -1]))
+        said = sampler(asked.logits(last[:, -1]))
         for row, token in zip(owner.tolist(), said.tolist(), strict=True):
             answers[row].append(token)
         # One position is kept for the end of turn that a record made of this answer gets.
@@ -90,6 +92,6 @@ def answer_asked(model: nn.Module, builder: PromptBuilder, asked: Asked, max_new
             cache.batch_select_indices(going)
         mask = torch.cat((mask[going], mask.new_ones(len(going), 1)), dim=1)
         position = position[going] + 1
-        last = go_on(model, asked, owner, cache, said[going, None], mask, position)
+        last = forward_continuation(model, asked, owner, cache, said[going, None], mask, position)
     ended = [ids[:-1] if ids and ids[-1] == builder.end_of_turn else ids for ids in answers]
     return [cast(str, builder.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in ended]

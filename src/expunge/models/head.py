@@ -68,7 +68,7 @@ _places: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
 
 
 def _place_of(head: nn.Linear, model: nn.Module) -> str:
-    # Asked at every step of decoding; adapters make hundreds of modules.
+    # PromptCache at every step of decoding; adapters make hundreds of modules.
     if model not in _places or model.get_submodule(_places[model]) is not head:
         _places[model] = next(name for name, module in model.named_modules() if module is head)
     return _places[model]

@@ -6,9 +6,9 @@ from contextlib import ExitStack, suppress
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Batch, Encoded, by_length, collate
+from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import heard_gates
+from expunge.models.forward_context import collect_gate_logits
 
 BATCH_SIZE = 16
 
@@ -50,7 +50,7 @@ def prompt_states(
     return states
 
 
-def prompt_gates(
+def prompt_gate_logits(
     model: nn.Module,
     prompts: Sequence[tuple[int, ...]],
     adapter: str,
@@ -69,7 +69,7 @@ def prompt_gates(
         advance: called with the number of prompts done.
     """
     said = torch.empty(len(prompts))
-    with heard_gates() as gates:
+    with collect_gate_logits() as gates:
         for chosen, _, _ in _up_to(model, prompts, [block], pad, BATCH_SIZE, edited=True):
             said[chosen] = torch.stack([logits.cpu() for (name, _), logits in gates.items() if name == adapter]).amax(0)
             advance(len(chosen))
@@ -92,7 +92,7 @@ def _up_to(
         return hook
 
     device = next(model.parameters()).device
-    for chosen in by_length(prompts, batch_size):
+    for chosen in batches_by_length(prompts, batch_size):
         batch = collate([Encoded(prompts[i]) for i in chosen], pad).to(device)
         with ExitStack() as stack:
             for block in blocks:

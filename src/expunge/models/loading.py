@@ -38,11 +38,11 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     name = str(name)
     if name == embedded.NAME:
         name = str(embedded.embedded_model())
-    check_there(name)
+    check_model_exists(name)
     if name.endswith(".gguf"):
         return _ready(*read_gguf(Path(name), dtype))
     # A cached model loads without the hub, whose libraries would wait for it all the same.
-    common = {"trust_remote_code": False, "local_files_only": _cached(name) and not hub.answers()}
+    common = {"trust_remote_code": False, "local_files_only": _cached(name) and not hub.is_reachable()}
     try:
         config = AutoConfig.from_pretrained(name, **common)
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
@@ -63,7 +63,7 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     return _ready(model, tokenizer)
 
 
-def check_there(name: str) -> None:
+def check_model_exists(name: str) -> None:
     """Raise `InputError` at once for a model that `load` would not find."""
     path = Path(name)
     if name == embedded.NAME:
@@ -78,7 +78,7 @@ def check_there(name: str) -> None:
             raise InputError(f"{name}: no *.safetensors there; pickled weights are not loaded, convert them first")
     elif not name or path.exists() or name.startswith((".", "/", "~")):
         raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id")
-    elif not _cached(name) and not hub.answers():
+    elif not _cached(name) and not hub.is_reachable():
         raise InputError(f"{name}: there is no such folder, and the Hugging Face hub, which might know it, does not answer")
 
 

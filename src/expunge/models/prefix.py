@@ -11,10 +11,10 @@ from transformers import DynamicCache
 from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import Gates, prompt_span
+from expunge.models.forward_context import GateLogits, batch_context
 
 
-class CannotEnter(ExpungeError):
+class PrefixUnsupported(ExpungeError):
     """The forward cannot start at a block; the message says why."""
 
 
@@ -33,7 +33,7 @@ class Prefix:
     states: Tensor
     keys: Tensor
     values: Tensor
-    gates: Gates
+    gates: GateLogits
 
     def cache(self) -> DynamicCache:
         """A fresh cache of the prompt (a forward adds to it); blocks that do not run hold its length only, which masks are made from."""
@@ -43,14 +43,14 @@ class Prefix:
         return DynamicCache([*below, *zip(self.keys, self.values, strict=True)])
 
 
-def last_prompt_onward(batch: Batch) -> Batch:
+def from_last_prompt_token(batch: Batch) -> Batch:
     """The rows from their last prompt token on, as a batch whose prompts are that one token."""
     start = batch.prompt_length - 1
     return Batch(batch.input_ids[:, start:], batch.attention_mask[:, start:], 1, batch.row_ids)
 
 
 @torch.no_grad()
-def read_prefix(model: nn.Module, batch: Batch, block: int, gates: Callable[[], Gates]) -> Prefix:
+def compute_prefix(model: nn.Module, batch: Batch, block: int, gates: Callable[[], GateLogits]) -> Prefix:
     """Compute a batch's prefix in one forward pass, without gradients; edits at the last prompt token do not matter.
 
     Args:
@@ -60,13 +60,13 @@ def read_prefix(model: nn.Module, batch: Batch, block: int, gates: Callable[[], 
         gates: called after the forward, for what gates said of the prompts that will not ask again.
 
     Raises:
-        CannotEnter: the blocks give or keep something that a prefix has no place for.
+        PrefixUnsupported: the blocks give or keep something that a prefix has no place for.
     """
     cache, last = DynamicCache(), batch.prompt_length - 1
     states = _block_output(model, batch, block, past_key_values=cache, use_cache=True)[:, last:]
     above = [(keys, values) for keys, values, _ in cache][block + 1 :]
     if len({(keys.shape, values.shape) for keys, values in above}) > 1:
-        raise CannotEnter("the blocks of this model keep keys and values of different shapes")
+        raise PrefixUnsupported("the blocks of this model keep keys and values of different shapes")
     if not above:
         nothing = states.new_zeros(0, len(states), 1, last, 1)
         return Prefix(block, states, nothing, nothing, gates())
@@ -75,7 +75,7 @@ def read_prefix(model: nn.Module, batch: Batch, block: int, gates: Callable[[], 
 
 
 @torch.no_grad()
-def read_states(model: nn.Module, batch: Batch, block: int) -> Tensor:
+def compute_prefix_states(model: nn.Module, batch: Batch, block: int) -> Tensor:
     """`Prefix.states` alone, without running the blocks above."""
     _, blocks = decoder_blocks(model)
     with _skipped(blocks, range(block + 1, len(blocks))):
@@ -102,12 +102,12 @@ def _block_output(model: nn.Module, batch: Batch, block: int, **options: object)
 
     def keep(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
         if not isinstance(output, Tensor):
-            raise CannotEnter("the blocks of this model give more than hidden states")
+            raise PrefixUnsupported("the blocks of this model give more than hidden states")
         kept.append(output)
 
     handle = decoder_blocks(model)[1][block].get_submodule("base_layer").register_forward_hook(keep)
     try:
-        with prompt_span(batch):
+        with batch_context(batch):
             inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
             model(**inputs, logits_to_keep=1, **options)
     finally:

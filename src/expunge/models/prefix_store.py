@@ -14,8 +14,8 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from expunge.data.prompts import Batch, Encoded
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import Gates
-from expunge.models.prefix import CannotEnter, Prefix, read_prefix, read_states
+from expunge.models.forward_context import GateLogits
+from expunge.models.prefix import Prefix, PrefixUnsupported, compute_prefix, compute_prefix_states
 from expunge.models.scoring import score
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class _Prompt:
     state: Tensor
     keys: Tensor
     values: Tensor
-    gates: Gates
+    gates: GateLogits
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -55,7 +55,7 @@ class PrefixStore:
         limit: bytes; what would exceed it is computed anew each time.
     """
 
-    def __init__(self, model: nn.Module, block: int, gates: Callable[[], Gates], limit: float):
+    def __init__(self, model: nn.Module, block: int, gates: Callable[[], GateLogits], limit: float):
         self.model = model
         self.block = block
         self.gates = gates
@@ -75,9 +75,9 @@ class PrefixStore:
         # interruption meets a row for the first time beside others than the uninterrupted one did.
         for row in rows:
             if row.prompt not in self._prompts and row.prompt not in prompts:
-                prompts[row.prompt] = _prompt_of(read_prefix(self.model, _alone(row.prompt, device), self.block, self.gates))
+                prompts[row.prompt] = _prompt_of(compute_prefix(self.model, _alone(row.prompt, device), self.block, self.gates))
             if row not in self._answers and row not in answers:
-                states = read_states(self.model, _alone(row.prompt, device, row.answer), self.block)
+                states = compute_prefix_states(self.model, _alone(row.prompt, device, row.answer), self.block)
                 answers[row] = _own(states[0, 1:])
         self._keep(prompts, answers)
         known, said = ChainMap(prompts, self._prompts), ChainMap(answers, self._answers)
@@ -115,24 +115,24 @@ class PrefixStore:
         return Prefix(self.block, states.to(device), keys.to(device), values.to(device), gates)
 
 
-def open_store(model: nn.Module, block: int, gates: Callable[[], Gates], limit: float, sample: Batch) -> PrefixStore:
+def open_prefix_store(model: nn.Module, block: int, gates: Callable[[], GateLogits], limit: float, sample: Batch) -> PrefixStore:
     """A store for a model that can be entered at a block, which is tried on a sample: rows of different lengths.
 
     The other arguments are those of `PrefixStore`.
 
     Raises:
-        CannotEnter: the model family has no way in, or the sample's logits come out otherwise.
+        PrefixUnsupported: the model family has no way in, or the sample's logits come out otherwise.
     """
     layers = DynamicCache(config=cast(PreTrainedConfig, model.config)).layers
     if len(layers) != len(decoder_blocks(model)[1]) or not {type(layer) for layer in layers} <= {DynamicLayer, DynamicSlidingWindowLayer}:
-        raise CannotEnter("the blocks of this model share, or keep more than, keys and values")
+        raise PrefixUnsupported("the blocks of this model share, or keep more than, keys and values")
     parameter = next(model.parameters())
     sample = sample.to(parameter.device)
     whole = _logits(model, sample, None)
     found = _logits(model, sample, PrefixStore(model, block, gates, limit=math.inf).prefix(sample))
     gap = ((found - whole).norm() / whole.norm()).item()
     if not gap <= max(1e-4, 8 * torch.finfo(parameter.dtype).eps):
-        raise CannotEnter(f"entered at block {block}, this model's logits are off by {gap:.2g} of their size")
+        raise PrefixUnsupported(f"entered at block {block}, this model's logits are off by {gap:.2g} of their size")
     return PrefixStore(model, block, gates, limit)
 
 

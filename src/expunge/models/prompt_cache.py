@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from expunge.data.prompts import Batch, Encoded, collate
-from expunge.models.forward_context import Gates, continued_prompts, heard_gates, prompt_span
+from expunge.models.forward_context import GateLogits, batch_context, collect_gate_logits, continuation_context
 from expunge.models.head import frozen_head, head_inputs
-from expunge.models.prefix import last_prompt_onward
+from expunge.models.prefix import from_last_prompt_token
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptCache:
     """Prompts after their forward pass.
 
     Attributes:
@@ -30,7 +30,7 @@ class Asked:
     batch: Batch
     last: Tensor
     head: nn.Linear | None
-    gates: Gates
+    gates: GateLogits
     _cache: Cache
 
     def cache(self) -> Cache:
@@ -45,12 +45,12 @@ class Asked:
         return any(self._cache.is_sliding)
 
     def logits(self, last: Tensor) -> Tensor:
-        """The logits of what `last` and `go_on` give."""
+        """The logits of what `last` and `forward_continuation` give."""
         return self.head(last) if self.head else last
 
 
 @torch.no_grad()
-def ask(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int) -> Asked:
+def read_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int) -> PromptCache:
     """Read prompts.
 
     Args:
@@ -61,15 +61,19 @@ def ask(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int) -> Asked
     head = frozen_head(model)
     batch = collate([Encoded(prompt) for prompt in prompts], pad).to(next(model.parameters()).device)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
-    with heard_gates() as gates:
+    with collect_gate_logits() as gates:
         last, cache = _forward(model, head, **inputs, logits_to_keep=1)
-    return Asked(batch, last, head, gates, cache)
+    return PromptCache(batch, last, head, gates, cache)
 
 
 @torch.no_grad()
-def ask_both(
-    model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int, off: Callable[[], AbstractContextManager], pooled: Callable[[], Gates]
-) -> tuple[Asked, Asked]:
+def read_prompts_off_and_on(
+    model: nn.Module,
+    prompts: Sequence[tuple[int, ...]],
+    pad: int,
+    off: Callable[[], AbstractContextManager],
+    pooled: Callable[[], GateLogits],
+) -> tuple[PromptCache, PromptCache]:
     """Read prompts with an edit off and with it on: all but the last token of each is computed once, for both.
 
     Args:
@@ -82,14 +86,14 @@ def ask_both(
     Returns:
         The prompts as the model without the edit reads them, and as the one with it.
     """
-    asked = ask(model, prompts, pad)
+    asked = read_prompts(model, prompts, pad)
     try:
         cropped = asked.cache()
         cropped.crop(-1)
     except (RuntimeError, ValueError):
         # A sliding window has let go of what would come back into view.
         with off():
-            return ask(model, prompts, pad), asked
+            return read_prompts(model, prompts, pad), asked
     body = replace(asked, _cache=cropped)
     said = pooled()
     with off():
@@ -97,26 +101,26 @@ def ask_both(
     return without, _ask_last(model, body, said)
 
 
-def _ask_last(model: nn.Module, body: Asked, said: Gates) -> Asked:
+def _ask_last(model: nn.Module, body: PromptCache, said: GateLogits) -> PromptCache:
     """The prompts whose last token the cache does not hold yet."""
-    last_token, cache, mask = last_prompt_onward(body.batch), body.cache(), body.batch.attention_mask
+    last_token, cache, mask = from_last_prompt_token(body.batch), body.cache(), body.batch.attention_mask
     inputs = {"input_ids": last_token.input_ids, "attention_mask": mask, "position_ids": body.batch.position_ids[:, -1:]}
-    with prompt_span(last_token, said), heard_gates() as gates:
+    with batch_context(last_token, said), collect_gate_logits() as gates:
         last, cache = _forward(model, body.head, **inputs, past_key_values=cache)
-    return Asked(body.batch, last, body.head, {**said, **gates}, cache)
+    return PromptCache(body.batch, last, body.head, {**said, **gates}, cache)
 
 
-def repeated(asked: Asked, times: int) -> Asked:
+def repeat_prompts(asked: PromptCache, times: int) -> PromptCache:
     """Every prompt several times, one copy after the other: for several answers to each at once."""
     rows, cache = torch.arange(len(asked.batch.input_ids), device=asked.last.device).repeat_interleave(times), asked.cache()
     cache.batch_select_indices(rows)
     batch = Batch(asked.batch.input_ids[rows], asked.batch.attention_mask[rows], asked.batch.prompt_length)
     gates = {gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}
-    return Asked(batch, asked.last[rows], asked.head, gates, cache)
+    return PromptCache(batch, asked.last[rows], asked.head, gates, cache)
 
 
 @torch.no_grad()
-def read_on(model: nn.Module, asked: Asked, rows: Tensor, more: Batch) -> tuple[Tensor, Asked]:
+def extend_prompts(model: nn.Module, asked: PromptCache, rows: Tensor, more: Batch) -> tuple[Tensor, PromptCache]:
     """Go on with prompts by tokens of one's own.
 
     Args:
@@ -126,22 +130,24 @@ def read_on(model: nn.Module, asked: Asked, rows: Tensor, more: Batch) -> tuple[
         more: what follows, padded on the right.
 
     Returns:
-        As `Asked.last` at each of the tokens, and the prompts with them.
+        As `PromptCache.last` at each of the tokens, and the prompts with them.
     """
     cache, mask = asked.cache(), torch.cat((asked.batch.attention_mask[rows], more.attention_mask), dim=1)
     cache.batch_select_indices(rows)
     # Padding stays at its row's last position: a long prompt beside a long answer of another row must not leave the context.
     positions = (mask.cumsum(-1) - 1)[:, -more.input_ids.shape[1] :]
-    states = go_on(model, asked, rows, cache, more.input_ids, mask, positions)
+    states = forward_continuation(model, asked, rows, cache, more.input_ids, mask, positions)
     last = states[torch.arange(len(rows)), more.attention_mask.sum(-1) - 1][:, None]
     ids = torch.cat((asked.batch.input_ids[rows], more.input_ids), dim=1)
     gates = {gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}
-    return states, Asked(Batch(ids, mask, ids.shape[1]), last, asked.head, gates, cache)
+    return states, PromptCache(Batch(ids, mask, ids.shape[1]), last, asked.head, gates, cache)
 
 
 @torch.no_grad()
-def go_on(model: nn.Module, asked: Asked, rows: Tensor, cache: Cache, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-    """Read more tokens after the prompts: as `Asked.last`, at each of them.
+def forward_continuation(
+    model: nn.Module, asked: PromptCache, rows: Tensor, cache: Cache, ids: Tensor, mask: Tensor, positions: Tensor
+) -> Tensor:
+    """Read more tokens after the prompts: as `PromptCache.last`, at each of them.
 
     Args:
         model: the one that was asked.
@@ -152,7 +158,7 @@ def go_on(model: nn.Module, asked: Asked, rows: Tensor, cache: Cache, ids: Tenso
         mask: (batch, prompt and all tokens after it).
         positions: (batch, tokens).
     """
-    with continued_prompts({gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}):
+    with continuation_context({gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}):
         return _forward(model, asked.head, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)[0]
 
 

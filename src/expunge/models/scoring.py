@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from expunge.data.prompts import Batch
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import prompt_span
+from expunge.models.forward_context import batch_context
 from expunge.models.head import frozen_head, head_inputs, token_scores
-from expunge.models.prefix import Prefix, entered, last_prompt_onward
+from expunge.models.prefix import Prefix, entered, from_last_prompt_token
 from expunge.models.scores import NOT_COMPUTED, Scores
 
 
@@ -33,7 +33,7 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
         `Scores`, NLL in nats and in fp32.
     """
     inner = unwrap(model)
-    run = batch if prefix is None else last_prompt_onward(batch)
+    run = batch if prefix is None else from_last_prompt_token(batch)
     start, stop = run.prompt_length - 1, run.input_ids.shape[1] - 1
     labelled = run.labelled
     kept: dict[int, Tensor] = {}
@@ -45,7 +45,7 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
 
         return hook
 
-    # Asked before the blocks are entered: the answer may take a forward pass of its own.
+    # PromptCache before the blocks are entered: the answer may take a forward pass of its own.
     head = None if logits else frozen_head(inner)
     with ExitStack() as stack:
         if hidden := tuple(hidden):
@@ -58,7 +58,7 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
             stack.enter_context(entered(inner, prefix))
             past = {"use_cache": True, "past_key_values": prefix.cache()}
         states = stack.enter_context(head_inputs(inner, head)) if head else []
-        stack.enter_context(prompt_span(run, {} if prefix is None else prefix.gates))
+        stack.enter_context(batch_context(run, {} if prefix is None else prefix.gates))
         output = model(
             input_ids=run.input_ids,
             attention_mask=batch.attention_mask,

@@ -7,8 +7,8 @@ from itertools import takewhile
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Batch, Encoded, by_length, collate
-from expunge.models.prompt_cache import Asked, read_on
+from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
+from expunge.models.prompt_cache import PromptCache, extend_prompts
 from expunge.models.scores import Scores
 from expunge.models.scoring import answer_scores
 
@@ -38,7 +38,7 @@ Parts = list[list[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
-def score_candidates(model: nn.Module, asked: Asked, answers: Sequence[Sequence[Ids]], pad: int) -> Scores:
+def score_answers(model: nn.Module, asked: PromptCache, answers: Sequence[Sequence[Ids]], pad: int) -> Scores:
     """Score every answer of every prompt; keys and values of a prompt, and of what its answers begin with, are shared.
 
     As many are scored at once as there are prompts, in order of length: answers of one question may be of very different ones.
@@ -59,10 +59,10 @@ def score_candidates(model: nn.Module, asked: Asked, answers: Sequence[Sequence[
     stems = [] if asked.slides else list(_stems(whole))
     begun = {i for stem in stems for i in stem.answers}
     _score_ends(model, asked, [piece for i, piece in enumerate(whole) if i not in begun], len(answers), parts, pad)
-    for chosen in by_length([stem.ids for stem in stems], len(answers)):
+    for chosen in batches_by_length([stem.ids for stem in stems], len(answers)):
         some = [stems[i] for i in chosen]
         given, rows = _batch(asked, some, pad)
-        states, at_stems = read_on(model, asked, rows, given)
+        states, at_stems = extend_prompts(model, asked, rows, given)
         _note(asked, some, given, torch.cat((asked.last[rows], states[:, :-1]), dim=1), parts)
         ends = [Piece(row, whole[i].ids[len(stem.ids) :], (i,)) for row, stem in enumerate(some) for i in stem.answers]
         _score_ends(model, at_stems, ends, len(answers), parts, pad)
@@ -91,27 +91,27 @@ def _stems(whole: list[Piece]) -> Iterator[Piece]:
         yield from best[-1][1]
 
 
-def _score_ends(model: nn.Module, asked: Asked, ends: list[Piece], size: int, parts: Parts, pad: int) -> None:
+def _score_ends(model: nn.Module, asked: PromptCache, ends: list[Piece], size: int, parts: Parts, pad: int) -> None:
     """Score the last pieces of answers, `size` at once."""
-    for chosen in by_length([end.ids for end in ends], size):
+    for chosen in batches_by_length([end.ids for end in ends], size):
         some = [ends[i] for i in chosen]
         given, rows = _batch(asked, some, pad)
         before = asked.last[rows]
         if (length := given.input_ids.shape[1]) > 1:
             # All but the last token, which predicts nothing.
             known = Batch(given.input_ids[:, : length - 1], given.attention_mask[:, : length - 1], 0)
-            before = torch.cat((before, read_on(model, asked, rows, known)[0]), dim=1)
+            before = torch.cat((before, extend_prompts(model, asked, rows, known)[0]), dim=1)
         _note(asked, some, given, before, parts)
 
 
-def _batch(asked: Asked, pieces: list[Piece], pad: int) -> tuple[Batch, Tensor]:
+def _batch(asked: PromptCache, pieces: list[Piece], pad: int) -> tuple[Batch, Tensor]:
     """The pieces as a batch without prompts, and what each of its rows follows."""
     device = asked.last.device
     rows = torch.tensor([piece.after for piece in pieces], device=device)
     return collate([Encoded((), piece.ids) for piece in pieces], pad).to(device), rows
 
 
-def _note(asked: Asked, pieces: list[Piece], given: Batch, before: Tensor, parts: Parts) -> None:
+def _note(asked: PromptCache, pieces: list[Piece], given: Batch, before: Tensor, parts: Parts) -> None:
     """Add the scores of pieces to their answers; `before`: what the head reads at the tokens that predict them."""
     scores = answer_scores(before[given.labelled], asked.head, given.input_ids[given.labelled], given.labelled)
     lengths = scores.tokens.tolist()

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data.prompts import by_length
+from expunge.data.prompts import batches_by_length
 from expunge.errors import InputError
 from expunge.models.blocks import context_length
-from expunge.models.loading import check_there
+from expunge.models.loading import check_model_exists
 
 _BATCH_SIZE, _LONGEST = 32, 512
 _MULTI_LABEL, _REGRESSION = "multi_label_classification", "regression"
@@ -78,7 +78,7 @@ class Detoxify:
 def _load(setting: str, folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if not Path(folder).is_dir():
         raise InputError(f"{setting}: {folder} is no folder; give a local one with config.json, safetensors and a tokenizer")
-    check_there(folder)
+    check_model_exists(folder)
     local = {"trust_remote_code": False, "local_files_only": True}
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **local))
@@ -112,7 +112,7 @@ def _logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: S
     """(texts, labels)."""
     longest = min(_LONGEST, tokenizer.model_max_length, context_length(model) or _LONGEST)
     logits = torch.zeros(len(texts), len(_labels(model)))
-    for chosen in by_length(texts, _BATCH_SIZE):
+    for chosen in batches_by_length(texts, _BATCH_SIZE):
         # Not every tokenizer adds a token of its own, and a text of none cannot be read.
         batch = tokenizer([texts[i] or " " for i in chosen], return_tensors="pt", padding=True, truncation=True, max_length=longest)
         logits[chosen] = model(**batch).logits

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.data.prompts import PromptBuilder, by_length
+from expunge.data.prompts import PromptBuilder, batches_by_length
 from expunge.data.texts import neutral_instructions
 from expunge.errors import InputError
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.hidden_states import prompt_states
-from expunge.models.loading import check_there
+from expunge.models.loading import check_model_exists
 
 BATCH_SIZE, LONGEST = 32, 512
 
@@ -51,7 +51,7 @@ class Encoder:
         """
         model, tokenizer = _load(self.folder)
         rows = torch.empty(len(texts), model.config.hidden_size)
-        for chosen in by_length(texts, BATCH_SIZE):
+        for chosen in batches_by_length(texts, BATCH_SIZE):
             given = tokenizer([texts[i] for i in chosen], padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
             mask = cast(Tensor, given["attention_mask"])[..., None]
             states = model(**given).last_hidden_state
@@ -125,7 +125,7 @@ def _mean_direction(states: Tensor) -> Tensor:
 def _load(folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if not Path(folder).is_dir():
         raise InputError(f"reveal.embedder: {folder} is no folder; give a local one, or an object of your own from Python")
-    check_there(folder)
+    check_model_exists(folder)
     local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **local))

@@ -18,7 +18,7 @@ from expunge.data.set_names import AUTO
 from expunge.edits.apply import check_edit
 from expunge.edits.lora import check_pem
 from expunge.errors import InputError
-from expunge.models.loading import check_there, weights_sha256
+from expunge.models.loading import check_model_exists, weights_sha256
 from expunge.pipeline.self_generated import make_retain, read_retain
 from expunge.reveal_release.reveal.select import models_of, read_revealed, reveal
 from expunge.runs.folder import REVEAL, REVEALED, Run, locked, start_run
@@ -58,7 +58,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
     forget, retain = read_sets(recipe)
     others, _ = read_audit_sets(recipe)
     if recipe.audit.control is not None and recipe.audit.control != AUTO:
-        check_there(recipe.audit.control)
+        check_model_exists(recipe.audit.control)
     # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
     ranks = PartialState(cpu=not torch.cuda.is_available())
     with ranks.main_process_first():

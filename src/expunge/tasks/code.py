@@ -11,7 +11,7 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.metrics.token_nll import neutral_perplexity, neutral_records, question, record_nll
-from expunge.models.generation import generate, sampler
+from expunge.models.generation import generate, nucleus_sampler
 from expunge.sandbox.run import run_python
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
 from expunge.tasks.maths import exact_match, read_problems
@@ -120,9 +120,9 @@ class Code(Task):
         prompts: Sequence[tuple[int, ...]],
         advance: Callable[[int], None],
     ) -> list[list[str]]:
-        pick = sampler(self.seed, TEMPERATURE, TOP_P)
+        sampler = nucleus_sampler(self.seed, TEMPERATURE, TOP_P)
         every = [prompt for prompt in prompts for _ in range(self.samples)]
-        answers = iter(generate(model, builder, every, self.max_new_tokens, self.batch_size, advance, pick))
+        answers = iter(generate(model, builder, every, self.max_new_tokens, self.batch_size, advance, sampler))
         return [[program_of(problem, next(answers)) for _ in range(self.samples)] for problem in problems]
 
     def _passes(self, problem: Problem, programs: list[str]) -> float:

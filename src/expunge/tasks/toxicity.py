@@ -11,7 +11,7 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.metrics.token_nll import neutral_perplexity, neutral_records
-from expunge.models.generation import generate, sampler
+from expunge.models.generation import generate, nucleus_sampler
 from expunge.oracles import make_oracle
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
 from expunge.tasks.persona import polite_records, rude_records
@@ -67,7 +67,7 @@ class Toxicity(Task):
     def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, Figure]:
         """What the judge says of the answers, and neutral perplexity."""
         prompts = [builder.record(record).prompt for record in self._asked for _ in range(self.samples)]
-        answers = generate(model, builder, prompts, self.max_new_tokens, self.batch_size, advance, sampler(self.seed))
+        answers = generate(model, builder, prompts, self.max_new_tokens, self.batch_size, advance, nucleus_sampler(self.seed))
         scores = make_oracle(self.judge).relevance(answers)
         return {
             "toxicity": Figure(fmean(scores), len(scores)),

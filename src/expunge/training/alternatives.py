@@ -14,7 +14,7 @@ from expunge.data.records import Record
 from expunge.data.texts import refusals
 from expunge.metrics.text import rouge_l_recall
 from expunge.models.blocks import context_length
-from expunge.models.generation import generate, sampler
+from expunge.models.generation import generate, nucleus_sampler
 
 DRAWS = 4
 TEMPERATURE, TOP_P = 1.0, 0.95
@@ -46,7 +46,7 @@ def own_alternatives(
     wanted = [record for record in records if not record.alternatives]
     asked = [other or record for draw in range(DRAWS) for record, other in zip(wanted, _strangers(wanted, draw, seed), strict=True)]
     prompts = [builder.record(r, prompt=r.paraphrased_prompt if i // len(wanted) % 2 else None).prompt for i, r in enumerate(asked)]
-    said = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, sampler(seed, TEMPERATURE, TOP_P))
+    said = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
     made = {}
     for i, record in enumerate(wanted):
         answers = [with_original_names(whole_sentences(said[j]), record, asked[j]) for j in range(i, len(said), len(wanted))]

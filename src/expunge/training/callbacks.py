@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from expunge.edits.grun import retract
 from expunge.errors import ExpungeError
-from expunge.models.sharding import whole
+from expunge.models.sharding import gather_shards
 
 if TYPE_CHECKING:
     from expunge.training.trainer import UnlearnTrainer
@@ -40,7 +40,7 @@ class StepLog(TrainerCallback):
         if state.global_step == 0 and (untouched := [name for name, p in trained if p.grad is None]):
             why = f"gets no gradient from this objective ({len(untouched)} such parameters)"
             raise ExpungeError(f"{untouched[0]} {why}; leave it out by edit.modules or edit.blocks")
-        if not all(whole(torch.isfinite(p.grad).all()) for _, p in trained if p.grad is not None):
+        if not all(gather_shards(torch.isfinite(p.grad).all()) for _, p in trained if p.grad is not None):
             rows = ", ".join(self.trainer.step_rows)
             raise ExpungeError(f"a gradient is not finite at step {state.global_step + 1} (rows {rows}); the step was not taken")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Batch, Encoded, by_length, collate
+from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.models.scores import Scores
@@ -43,6 +43,6 @@ class Reference:
 def answer_nll(score_batch: Callable[[Batch], Scores], rows: list[Encoded], pad: int, batch_size: int) -> Tensor:
     """Summed NLL of every row, (rows,), scored in batches of similar length."""
     nll = torch.zeros(len(rows))
-    for chosen in by_length([(*row.prompt, *row.answer) for row in rows], batch_size):
+    for chosen in batches_by_length([(*row.prompt, *row.answer) for row in rows], batch_size):
         nll[chosen] = score_batch(collate([rows[i] for i in chosen], pad)).nll.float().cpu()
     return nll

@@ -22,8 +22,8 @@ from expunge.data.prompts import Batch, Encoded, collate
 from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
-from expunge.models.prefix import CannotEnter, Prefix
-from expunge.models.prefix_store import PrefixStore, open_store
+from expunge.models.prefix import Prefix, PrefixUnsupported
+from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scores import Scores
 from expunge.models.scoring import score
 from expunge.objectives import Objective
@@ -118,15 +118,15 @@ class UnlearnTrainer(Trainer):
         rows = sorted(collator.rows.forget, key=lambda row: len(row.prompt))
         try:
             if self.args.gradient_checkpointing:
-                raise CannotEnter("gradient checkpointing goes without a cache")
+                raise PrefixUnsupported("gradient checkpointing goes without a cache")
             if self.accelerator.distributed_type in SHARDED:
-                raise CannotEnter("the model is sharded")
+                raise PrefixUnsupported("the model is sharded")
             block = entry_block(model)
             if self.loss.blocks and min(self.loss.blocks) < block:
-                raise CannotEnter(f"the objective reads block {min(self.loss.blocks)}, below the first edited one")
+                raise PrefixUnsupported(f"the objective reads block {min(self.loss.blocks)}, below the first edited one")
             sample = collate([rows[0], rows[-1]], collator.pad)
-            return open_store(model, block, partial(pooled_gate_logits, model), gib * 2**30, sample)
-        except CannotEnter as reason:
+            return open_prefix_store(model, block, partial(pooled_gate_logits, model), gib * 2**30, sample)
+        except PrefixUnsupported as reason:
             if self.is_world_process_zero():
                 log.warning("Frozen prefix is off: %s.", reason)
             return None

@@ -22,11 +22,11 @@ from expunge.attestation.schema_parts import Task
 from expunge.attestation.schema_parts import Tasks as Described
 from expunge.auditing.summary import SetSummary
 from expunge.console import Display
-from expunge.data.prompts import PromptBuilder, by_length
+from expunge.data.prompts import PromptBuilder, batches_by_length
 from expunge.errors import InputError
 from expunge.metrics.statistics import Z95, Summary, proportion_ci
-from expunge.models.prompt_cache import ask
-from expunge.models.shared_prompt_scoring import Ids, score_candidates
+from expunge.models.prompt_cache import read_prompts
+from expunge.models.shared_prompt_scoring import Ids, score_answers
 from expunge.runs.cache import once
 
 try:
@@ -222,7 +222,7 @@ class _Asked(HFLM):
         # The options of a question follow each other: their prompt is read once.
         questions = [(prompt, [after for _, after in own]) for prompt, own in groupby(every, key=itemgetter(0))]
         found: list[list[tuple[float, bool]]] = [[] for _ in questions]
-        for chosen in by_length([prompt for prompt, _ in questions], self.at_once):
+        for chosen in batches_by_length([prompt for prompt, _ in questions], self.at_once):
             some = [questions[i] for i in chosen]
             for i, said in zip(chosen, self._scored(some), strict=True):
                 found[i] = said
@@ -231,7 +231,7 @@ class _Asked(HFLM):
 
     def _scored(self, questions: list[tuple[Ids, list[Ids]]]) -> list[list[tuple[float, bool]]]:
         prompts, options = [prompt for prompt, _ in questions], [options for _, options in questions]
-        scores = score_candidates(self.asked, ask(self.asked, prompts, self.pad), options, self.pad)
+        scores = score_answers(self.asked, read_prompts(self.asked, prompts, self.pad), options, self.pad)
         greedy = scores.greedy.split(scores.tokens.tolist())
         said = iter([(-nll, bool(own.all())) for nll, own in zip(scores.nll.tolist(), greedy, strict=True)])
         return [list(islice(said, len(own))) for own in options]

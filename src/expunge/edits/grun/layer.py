@@ -10,8 +10,8 @@ from torch.nn.functional import linear
 from expunge.edits.grun.config import GrunConfig, ReftConfig
 from expunge.edits.grun.gate import as_read, gate_scores, new_gate, pooled
 from expunge.edits.grun.state import PromptState
-from expunge.models.forward_context import decided_gates, tell
-from expunge.models.sharding import spread_as, whole
+from expunge.models.forward_context import known_gate_logits, publish_gate_logits
+from expunge.models.sharding import gather_shards, shard_like
 
 GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query")
 
@@ -98,7 +98,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         prompts = self.state.prompts
         config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
         # The gate decides once a prompt: its word stands while the answer is generated.
-        if prompts is None or (adapter, config.gate_of(self.block)) in decided_gates():
+        if prompts is None or (adapter, config.gate_of(self.block)) in known_gate_logits():
             return
         if config.pooled:
             states = as_read(hidden, config.gate_layer_norm)
@@ -117,7 +117,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             rows = torch.arange(len(hidden), device=hidden.device)
             logit = gate_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())
         self.state.logits[adapter, self.block] = logit
-        tell(adapter, self.block, logit)
+        publish_gate_logits(adapter, self.block, logit)
 
     def gate(self, adapter: str) -> dict[str, nn.Linear]:
         """The parts of an adapter's gate in this block, see `expunge.edits.grun.gate.new_gate`; empty where it has none."""
@@ -185,5 +185,5 @@ def retract(model: nn.Module) -> None:
         if isinstance(layer, GrunLayer):
             for rotate in layer.grun_rotate.values():
                 if rotate.requires_grad:
-                    q, r = torch.linalg.qr(whole(rotate).T)
-                    rotate.copy_(spread_as(torch.where(r.diagonal() < 0, -q, q).T, rotate))
+                    q, r = torch.linalg.qr(gather_shards(rotate).T)
+                    rotate.copy_(shard_like(torch.where(r.diagonal() < 0, -q, q).T, rotate))

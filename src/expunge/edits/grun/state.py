@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
-from expunge.models.forward_context import continued_gates, decided_gates, spanned_batch
+from expunge.models.forward_context import continuation_gate_logits, current_batch, known_gate_logits
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,17 @@ class PromptState:
         return PromptState, ()
 
     def observe(self, decoder: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Forward pre-hook of the decoder: within `prompt_span` a forward is over its batch; otherwise one without a past is
+        """Forward pre-hook of the decoder: within `batch_context` a forward is over its batch; otherwise one without a past is
         over prompts, and one with a past goes on with the answer.
 
         Raises:
             ExpungeError: if the prompt cannot be told from the arguments.
         """
-        if (batch := spanned_batch()) is not None:
-            self.logits = dict(decided_gates())
+        if (batch := current_batch()) is not None:
+            self.logits = dict(known_gate_logits())
             self.prompts = Prompts.of_batch(batch)
             return
-        if (gates := continued_gates()) is not None:
+        if (gates := continuation_gate_logits()) is not None:
             self.logits = dict(gates)
             self.prompts = None
             return

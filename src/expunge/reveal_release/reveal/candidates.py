@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
 from expunge.models.blocks import decoder_blocks
-from expunge.models.generation import Pick, generate, most_likely
+from expunge.models.generation import Sampler, generate, greedy
 from expunge.models.hidden_states import prompt_states
 
 READ_AT_ONCE = 32
@@ -105,7 +105,7 @@ def instructions(model: nn.Module, builder: PromptBuilder, pool: Pool, candidate
 
 
 def answers(
-    model: nn.Module, builder: PromptBuilder, pool: Pool, candidates: Sequence[int], max_new_tokens: int, pick: Pick = most_likely
+    model: nn.Module, builder: PromptBuilder, pool: Pool, candidates: Sequence[int], max_new_tokens: int, sampler: Sampler = greedy
 ) -> list[str]:
     """What a model answers to candidates themselves, soft prompt and seed text together, what it begins with included.
 
@@ -114,7 +114,7 @@ def answers(
     said = [""] * len(candidates)
     for chosen, prompts in _batches(model, builder, pool, candidates):
         with chosen as places:
-            for place, text in zip(places, generate(model, builder, prompts, max_new_tokens, len(prompts), pick=pick), strict=True):
+            for place, text in zip(places, generate(model, builder, prompts, max_new_tokens, len(prompts), sampler=sampler), strict=True):
                 said[place] = _gone_on(pool.begin(candidates[place]), text)
     return said
 

@@ -14,7 +14,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
 from expunge.metrics.diversity import set_score
-from expunge.models.generation import generate, sampler
+from expunge.models.generation import generate, nucleus_sampler
 from expunge.oracles.checked import diversity_of, judge_texts
 from expunge.oracles.embedders import Embedder, StateEmbedder
 from expunge.reveal_release.reveal.bandit import NeuralUCB
@@ -67,15 +67,15 @@ class Asker:
     def ask(self, texts: Sequence[str], seed: int) -> list[Asked]:
         """Sample responses to instructions."""
         prompts = [self.models.builder.prompt((Turn("user", text),)) for text in texts for _ in range(self.settings.samples)]
-        pick = sampler(seed, self.settings.temperature)
-        said = generate(self.models.target, self.models.builder, prompts, self.settings.max_new_tokens, BATCH_SIZE, pick=pick)
+        sampler = nucleus_sampler(seed, self.settings.temperature)
+        said = generate(self.models.target, self.models.builder, prompts, self.settings.max_new_tokens, BATCH_SIZE, sampler=sampler)
         return self._scored(texts, said)
 
     def ask_directly(self, pool: Pool, candidates: Sequence[int], seed: int) -> list[Asked]:
         """Sample responses to soft prompts themselves."""
         each = [candidate for candidate in candidates for _ in range(self.settings.samples)]
-        pick = sampler(seed, self.settings.temperature)
-        said = answers(self.models.target, self.models.builder, pool, each, self.settings.max_new_tokens, pick)
+        sampler = nucleus_sampler(seed, self.settings.temperature)
+        said = answers(self.models.target, self.models.builder, pool, each, self.settings.max_new_tokens, sampler)
         return self._scored([pool.seed_text(i) for i in candidates], said)
 
     def _scored(self, texts: Sequence[str], said: Sequence[str]) -> list[Asked]:

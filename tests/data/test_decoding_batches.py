@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.data.prompts import READ_PER_STEP, to_be_answered
+from expunge.data.prompts import READ_PER_STEP, decoding_batches
 
 
 def cost(batches: list[list[int]], lengths: list[int], max_new_tokens: int) -> int:
@@ -23,7 +23,7 @@ def every_cut(order: list[int], size: int) -> list[list[list[int]]]:
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(1, 8), st.integers(0, 8))
 def test_every_prompt_is_in_one_batch_and_no_cut_takes_less(lengths, size, max_new_tokens):
-    batches = list(to_be_answered([range(length) for length in lengths], size, max_new_tokens))
+    batches = list(decoding_batches([range(length) for length in lengths], size, max_new_tokens))
     flat = [i for one in batches for i in one]
     assert sorted(flat) == list(range(len(lengths)))
     assert [lengths[i] for i in flat] == sorted(lengths)
@@ -32,9 +32,9 @@ def test_every_prompt_is_in_one_batch_and_no_cut_takes_less(lengths, size, max_n
 
 
 def test_nothing_makes_no_batch():
-    assert list(to_be_answered([], 4, 8)) == []
+    assert list(decoding_batches([], 4, 8)) == []
 
 
 @pytest.mark.parametrize(("long", "batches"), [(60, [[0, 1, 2]]), (4000, [[0, 1], [2]])])
 def test_one_long_prompt_is_read_apart_where_padding_the_others_would_take_longer(long, batches):
-    assert list(to_be_answered([range(50), range(51), range(long)], 16, 64)) == batches
+    assert list(decoding_batches([range(50), range(51), range(long)], 16, 64)) == batches
