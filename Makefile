@@ -15,7 +15,7 @@ model: venv
 	$(BIN)/python -m expunge.models.embedded >/dev/null
 
 lint: venv
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyrefly check && $(BIN)/lint-imports
 
 # Warnings are errors. The first build runs the notebook, a few minutes.
 docs: model .venv/.docs

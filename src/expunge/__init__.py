@@ -6,6 +6,6 @@ model, prompts = expunge.load(run)
 """
 
 from expunge.api import audit, export, load, purge, release, reveal, undo, unlearn, verify
+from expunge.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["audit", "export", "load", "purge", "release", "reveal", "undo", "unlearn", "verify"]
+__all__ = ["__version__", "audit", "export", "load", "purge", "release", "reveal", "undo", "unlearn", "verify"]

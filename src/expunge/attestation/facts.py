@@ -9,7 +9,7 @@ from typing import get_args
 
 import torch
 
-import expunge
+from expunge.version import __version__
 from expunge.attestation.hmac_hashes import file_hmac, row_hmac
 from expunge.attestation.merkle import merkle_root
 from expunge.attestation.paths import (
@@ -63,7 +63,7 @@ LIMITATIONS = (
 
 def tool() -> Tool:
     """What writes the record."""
-    return Tool(name="expunge", version=expunge.__version__)
+    return Tool(name="expunge", version=__version__)
 
 
 def now() -> str:

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
 from expunge.auditing.attacks import as_plain, make_attack
 from expunge.config.recipe import read_yaml
+from expunge.config.renamed import RENAMED_IN_SUITES, renamed_setting
 from expunge.config.section import Section
 from expunge.errors import InputError
 
@@ -49,6 +50,8 @@ def read_suite(name: str) -> Suite:
     try:
         return Suite.model_validate(read_yaml(path))
     except ValidationError as error:
+        if renamed := renamed_setting(error.errors(), RENAMED_IN_SUITES):
+            raise InputError(f"{path}: {renamed}") from error
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error

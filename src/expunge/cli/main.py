@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-import expunge
+from expunge.version import __version__
 from expunge.cli import audit, chat, compare, demo, export, gate, ls, purge, release, reveal, run, undo, unlearn, validate, verify
 from expunge.errors import ExpungeError
 
@@ -27,7 +27,7 @@ for verb in (demo, unlearn, reveal, release, run, audit, gate, compare, chat, un
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        print(f"expunge {expunge.__version__}")
+        print(f"expunge {__version__}")
         raise typer.Exit
 
 

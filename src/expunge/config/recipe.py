@@ -8,6 +8,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator, model_validator
 
 from expunge.config import AuditSection, DataSection, EditSection, ReleaseSection, Revealed, Section, TrainingSection
+from expunge.config.renamed import RENAMED, renamed_setting
 from expunge.errors import InputError
 from expunge.objectives import OBJECTIVES, Objective
 from expunge.registry import make_named
@@ -137,8 +138,10 @@ def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(given)
     except ValidationError as error:
-        # Of data.forget, which may be a file's name or a mapping, pydantic says first what is wrong with it as a name.
         errors = error.errors()
+        if renamed := renamed_setting(errors, RENAMED):
+            raise InputError(f"{where}: {renamed}") from error
+        # data.forget may be a file name or a mapping. Pydantic first reports why a mapping is no file name.
         first = next((one for one in errors if one["loc"][-1:] != ("str",)), errors[0])
         name = ".".join(str(part) for part in first["loc"] if part not in ("str", Revealed.__name__)) or "recipe"
         said = first["msg"].removeprefix("Value error, ")

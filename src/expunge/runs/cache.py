@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import expunge
+from expunge.version import __version__
 from expunge.files import PRIVATE, write_atomically
 from expunge.models.embedded import cache_dir
 
@@ -30,7 +30,7 @@ def kept_at(depends: Any) -> Path:
     Args:
         depends: all that it depends on beside this package, as values that JSON can hold.
     """
-    key = hashlib.sha256(json.dumps([expunge.__version__, code_sha256(), depends]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([__version__, code_sha256(), depends]).encode()).hexdigest()
     return cache_dir() / "measured" / f"{key}.json"
 
 
