@@ -24,7 +24,9 @@ def test_an_old_setting_gets_an_error_with_the_new_name(old):
 
 
 def test_an_old_setting_of_a_suite_gets_an_error_with_the_new_name():
-    assert message({"type": "extra_forbidden", "loc": ("seconds",)}, RENAMED_IN_SUITES) == "seconds: this setting is now called budget_seconds"
+    assert (
+        message({"type": "extra_forbidden", "loc": ("seconds",)}, RENAMED_IN_SUITES) == "seconds: this setting is now called budget_seconds"
+    )
 
 
 def test_an_old_setting_of_an_objective_or_attack_is_found_in_its_error():

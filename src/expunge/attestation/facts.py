@@ -9,7 +9,6 @@ from typing import get_args
 
 import torch
 
-from expunge.version import __version__
 from expunge.attestation.hmac_hashes import file_hmac, row_hmac
 from expunge.attestation.merkle import merkle_root
 from expunge.attestation.paths import (
@@ -51,6 +50,7 @@ from expunge.reveal_release.reveal.select import read_results
 from expunge.runs.folder import REVEAL, REVEALED, Run, versions
 from expunge.runs.load import below
 from expunge.runs.splits import Sets
+from expunge.version import __version__
 
 RELEASED = "weights released"
 LIMITATIONS = (

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from expunge.version import __version__
 from expunge.cli import audit, chat, compare, demo, export, gate, ls, purge, release, reveal, run, undo, unlearn, validate, verify
 from expunge.errors import ExpungeError
+from expunge.version import __version__
 
 app = typer.Typer(
     name="expunge",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from expunge.version import __version__
 from expunge.files import PRIVATE, write_atomically
 from expunge.models.embedded import cache_dir
+from expunge.version import __version__
 
 ROOT = Path(expunge.__file__).parent
 MEASURING = (
