@@ -10,7 +10,7 @@ from expunge.files import PRIVATE, write_atomically
 from expunge.models.embedded import cache_dir
 from expunge.version import __version__
 
-ROOT = Path(expunge.__file__).parent
+ROOT = Path(__file__).parents[1]
 MEASURING = (
     *("auditing", "data", "edits", "metrics", "models", "objectives"),
     *("gating/paraphrase.py", "runs/cache.py", "training/reference.py"),
