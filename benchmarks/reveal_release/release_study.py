@@ -24,7 +24,7 @@ from expunge.config.recipe import Recipe, make_recipe, read_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import write_records
-from expunge.files import write_atomically
+from expunge.files import write_text
 from expunge.models.loading import load
 from expunge.pipeline.release import release
 from expunge.pipeline.unlearn import unlearn
@@ -106,7 +106,7 @@ class Timed(Display):
         spent = read_json(self.path)
         for task in progress.tasks:
             spent[task.description] = spent.get(task.description, 0.0) + time.monotonic() - began
-        write_atomically(self.path, json.dumps(spent, indent=1) + "\n")
+        write_text(self.path, json.dumps(spent, indent=1) + "\n")
 
 
 def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Callable[[], Measured]]:
@@ -200,7 +200,7 @@ def measure(recipe: Recipe, model: Any, builder: PromptBuilder, display: Display
 def kept(path: Path, make: Callable[[], Measured]) -> Measured:
     """What is in a JSON file, made first where it is not there."""
     if not path.exists():
-        write_atomically(path, json.dumps(make(), indent=1) + "\n")
+        write_text(path, json.dumps(make(), indent=1) + "\n")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

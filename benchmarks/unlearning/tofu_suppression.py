@@ -30,7 +30,7 @@ from expunge.data.records import Record, write_records
 from expunge.edits.active import edits_off, pooled_gate_logits
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.requests import REQUEST
-from expunge.files import write_atomically
+from expunge.files import write_text
 from expunge.gating.eval_prompts import AS_GIVEN, SEED
 from expunge.metrics.text import is_degenerate, is_refusal, rouge_l_recall
 from expunge.models.generation import generate, nucleus_sampler
@@ -121,7 +121,7 @@ def main() -> None:
 def measured_once(path: Path, make: Callable[[], Measured]) -> Measured:
     """What is in a JSON file, made first where it is not there."""
     if not path.exists():
-        write_atomically(path, json.dumps(make(), indent=1) + "\n")
+        write_text(path, json.dumps(make(), indent=1) + "\n")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

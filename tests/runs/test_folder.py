@@ -7,8 +7,10 @@ import pytest
 
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.errors import ExpungeError, InputError
-from expunge.files import write_atomically
+from expunge.files import write_text
 from expunge.runs.folder import Run, default_folder, locked, open_run, start_run
+
+SCRIPTS = ("忘却", "消去", "हिन्दी", "हिन्दू", "забыть", "نسيان")
 
 
 def recipe_for(out: Path | str | None, **sections: object) -> Recipe:
@@ -90,7 +92,7 @@ def test_a_start_that_was_killed_can_be_started_again(tmp_path, left):
     assert again.info["status"] == "training"
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../x", "..", ".", "a b", "ü", "a.b", "x" * 65, "-\n"])
+@pytest.mark.parametrize("name", ["../x", "a/../x", "..", ".", "a b", ".a", "a..b", "x" * 65, "-\n", "a\u202eb"])
 def test_names_that_lead_elsewhere_are_refused(tmp_path, monkeypatch, name):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -110,6 +112,20 @@ def test_the_default_folder_is_named_after_what_is_forgotten_and_how():
     recipe = make_recipe({"data": {"forget": "data/some people.v2.jsonl"}, "edit": {"name": "lora"}, "objective": "npo"})
     assert default_folder(recipe) == "runs/some-people-v2-lora-npo"
     assert default_folder(make_recipe({"data": {"forget": "locuslab/TOFU:forget05"}, "objective": "npo"})) == "runs/TOFU-forget05-grun-npo"
+
+
+def test_forget_files_named_in_any_script_get_folders_of_their_own():
+    names = {
+        name: default_folder(make_recipe({"data": {"forget": f"{name}.jsonl"}, "edit": {"name": "lora"}, "objective": "npo"}))
+        for name in SCRIPTS
+    }
+    assert names["忘却"] == "runs/忘却-lora-npo"
+    assert len(set(names.values())) == len(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", ["llama-3.1", "忘却-lora-npo", "हिन्दी", "ü"])
+def test_a_name_may_have_dots_and_letters_of_any_script(tmp_path, name):
+    assert start_run(recipe_for(tmp_path / name)).folder == tmp_path / name
 
 
 def test_one_process_at_a_time_works_in_a_folder(tmp_path):
@@ -143,7 +159,7 @@ def test_a_run_that_was_not_audited_says_how_to_audit_it(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     with pytest.raises(InputError, match=f"try: expunge audit {run.folder}"):
         _ = run.summary
-    write_atomically(run.folder / "audit.json", '{"unlearned": {}}')
+    write_text(run.folder / "audit.json", '{"unlearned": {}}')
     assert run.summary == {"unlearned": {}}
 
 
@@ -153,11 +169,3 @@ def test_facts_add_up(tmp_path):
     run.note(status="trained")
     assert (run.info["gate"], run.info["status"]) == ({"threshold": 1.5}, "trained")
     assert json.loads((run.folder / "run.json").read_text())["versions"] == run.info["versions"]
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a.json"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \ud800")
-    assert path.read_text() == "old"

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -64,11 +63,6 @@ LIMITATIONS = (
 def tool() -> Tool:
     """What writes the record."""
     return Tool(name="expunge", version=__version__)
-
-
-def now() -> str:
-    """The time in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def environment(run: Run) -> Environment:

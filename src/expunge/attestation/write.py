@@ -18,7 +18,7 @@ from expunge.attestation.schema_parts import Tasks
 from expunge.attestation.signature import read_private_key, signature
 from expunge.config.recipe import read_yaml
 from expunge.errors import InputError
-from expunge.files import write_atomically
+from expunge.files import utc_now, write_text
 from expunge.pipeline.prepare import reread_sets
 from expunge.reveal_release.reveal.private_files import KEY, hash_key
 from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, Run
@@ -105,7 +105,7 @@ def write_attestation(run: Run, details: AttestationDetails = NO_DETAILS) -> Pat
     said = _facts(run, key, request, _kept(run), details).model_dump(mode="json")
     said[ATTESTATION_ID] = attestation_id(said)
     said[SIGNATURE] = None if details.sign_with is None else signature(said, details.sign_with)
-    write_atomically(path, canonical(said).decode())
+    write_text(path, canonical(said).decode())
     return path
 
 
@@ -116,7 +116,7 @@ def _facts(run: Run, key: bytes, request: Request, previous: Previous | None, de
     files = {file.path: file for file in hashed(measured, run.folder)}
     return Facts(
         schema_version=SCHEMA_VERSION,
-        created_utc=facts.now(),
+        created_utc=utc_now(),
         tool=facts.tool(),
         environment=facts.environment(run),
         request=request,
@@ -162,5 +162,5 @@ def _kept(run: Run) -> Previous | None:
     kept = sorted(folder.glob("*.json"))
     if not kept or kept[-1].read_text(encoding="utf-8") != text:
         kept.append(folder / f"{len(kept) + 1:04d}.json")
-        write_atomically(kept[-1], text)
+        write_text(kept[-1], text)
     return Previous(path=f"{EARLIER}/{kept[-1].name}", sha256=hashlib.sha256(text.encode()).hexdigest())

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import nn
 
 from expunge.attestation import NO_DETAILS, AttestationDetails, write_attestation
@@ -34,7 +31,7 @@ from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.edits.save import load_edit
 from expunge.errors import WrongBase
-from expunge.files import write_atomically
+from expunge.files import utc_now, write_parquet, write_text
 from expunge.metrics.neighbours import neighbours
 from expunge.models.loading import check_model_exists, load, weights_sha256
 from expunge.pipeline.prepare import reread_sets
@@ -133,7 +130,7 @@ def audit(
             for of_set, found in (item for exam in exams for item in exam.summary(name).items()):
                 of_model[of_set] = of_model.get(of_set, {}) | found
         summary = {name: _as_dict(of_model) for name, of_model in summaries.items()}
-        write_atomically(run.folder / AUDIT, json.dumps(summary, indent=1) + "\n")
+        write_text(run.folder / AUDIT, json.dumps(summary, indent=1) + "\n")
         for name in (VERDICT, ATTACKED, INFERRED):
             (run.folder / name).unlink(missing_ok=True)
         if suite is not None:
@@ -142,7 +139,7 @@ def audit(
                 write_rows(run.folder / INFERRED, inference.found)
             judged = judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights, near=near)
             write_verdict(run, suite, [*judged, neutral.judged(suite.allowed.lost), *inference.judged(suite.allowed.privleak)])
-        run.note(audited=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), control=control)
+        run.note(audited=utc_now(), control=control)
         write_run_report(run, summary, by_model, sets.records)
         with display.step("Writing the record"):
             write_attestation(run, filing)
@@ -164,11 +161,7 @@ def audit_sets(run: Run, mine: Sets, max_rows: int | None) -> AuditSets:
 
 def write_rows(path: Path, by_model: dict[str, list[Row]]) -> None:
     """One Parquet row for each model and record."""
-    rows = [{"model": name, **row} for name, rows in by_model.items() for row in rows]
-    columns = dict.fromkeys(column for row in rows for column in row)
-    fresh = path.with_name(path.name + ".part")
-    pq.write_table(pa.table({column: [row.get(column) for row in rows] for column in columns}), fresh)
-    fresh.rename(path)
+    write_parquet(path, [{"model": name, **row} for name, rows in by_model.items() for row in rows])
 
 
 def _loaded(control: str, recipe: Recipe) -> tuple[nn.Module, PromptBuilder]:

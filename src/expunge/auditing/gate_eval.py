@@ -1,7 +1,6 @@
 """Examine a run's gate: which share of each set's prompts it opens for, in every dress, with intervals, and where it errs most."""
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +20,7 @@ from expunge.data.records import Record
 from expunge.edits.active import edits_off
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.requests import REQUEST
-from expunge.files import write_atomically
+from expunge.files import utc_now, write_text
 from expunge.gating.eval_prompts import SEED, exam_groups
 from expunge.gating.inspect import check_gated, look_at
 from expunge.gating.paraphrase import own_paraphrases
@@ -85,12 +84,12 @@ def examine_gate(
         write_rows(run.folder / "gate.parquet", {"unlearned": rows})
         prompts = [ids for _, _, ids in asked] if show_text else None
         found = {
-            "examined": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "examined": utc_now(),
             "threshold": threshold,
             **summarise_gate(rows),
             "worst": _worst(rows, prompts, model, builder),
         }
-        write_atomically(run.folder / "gate.json", json.dumps(found, indent=1) + "\n")
+        write_text(run.folder / "gate.json", json.dumps(found, indent=1) + "\n")
         if (run.folder / AUDIT).exists():
             audited = pq.read_table(run.folder / "audit.parquet").to_pylist()
             by_model = {name: [row for row in audited if row["model"] == name] for name in run.summary}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from expunge.auditing.suite import Suite
 from expunge.errors import InputError
-from expunge.files import write_atomically
+from expunge.files import write_text
 from expunge.metrics.statistics import Summary, excess_ci, mean_ci
 from expunge.runs.folder import VERDICT, Run
 
@@ -126,7 +126,7 @@ def always(name: str, threat: str, reason: str) -> Judged:
 def write_verdict(run: Run, suite: Suite, rows: Sequence[Judged]) -> None:
     """Write verdict.json into a run's folder: `suite`, and `rows` as `Judged.as_dict` gives them."""
     said = {"suite": suite.model_dump(mode="json"), "rows": [row.as_dict() for row in rows]}
-    write_atomically(run.folder / VERDICT, json.dumps(said, indent=1) + "\n")
+    write_text(run.folder / VERDICT, json.dumps(said, indent=1) + "\n")
 
 
 def read_verdict(run: Run) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ def command(
     """Put the audits of several runs side by side, with the original and the control of the first."""
     from expunge.cli.shared import output
     from expunge.errors import InputError
-    from expunge.files import write_atomically
+    from expunge.files import write_text
     from expunge.reporting.comparison import compared, comparison
     from expunge.reporting.table import print_table
     from expunge.runs.folder import open_run
@@ -25,5 +25,5 @@ def command(
     opened = [open_run(folder) for folder in runs]
     print_table(output(), compared(opened))
     if html is not None:
-        write_atomically(html, comparison(opened))
+        write_text(html, comparison(opened))
         output().print(f"Page    {html}", markup=False, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from expunge.data import fields
 from expunge.data.fields import Row, quoted
 from expunge.data.readers import read_rows
 from expunge.errors import InputError
+from expunge.files import write_text
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,7 @@ def write_records(path: Path, records: list[Record]) -> None:
         said_of_it = {"prompt": record.prompt, "answer": record.answer} if record.turns else {"text": record.answer}
         row = {"id": record.id, **said_of_it, **optional}
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    fresh = path.with_name(path.name + ".part")
-    fresh.write_text("".join(lines), encoding="utf-8")
-    fresh.rename(path)
+    write_text(path, "".join(lines))
 
 
 def check_overlap(forget: list[Record], retain: list[Record], forget_name: str, retain_name: str, allow: bool) -> int:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from expunge import hub
 from expunge.errors import ExpungeError
+from expunge.files import atomic_folder
 
 NAME = "smollm2-135m"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -41,13 +41,8 @@ def embedded_model() -> Path:
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(home.with_suffix(".lock")):
         if not (home / "config.json").exists():
-            fresh = Path(tempfile.mkdtemp(dir=home.parent))
-            try:
+            with atomic_folder(home) as fresh:
                 _fetch(fresh)
-                shutil.rmtree(home, ignore_errors=True)
-                fresh.rename(home)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
     return home
 
 

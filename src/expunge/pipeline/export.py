@@ -1,6 +1,5 @@
 """A run's model as a plain checkpoint: the change in the weights, no code of ours needed to load it."""
 
-import shutil
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +8,7 @@ from transformers import PreTrainedModel
 
 from expunge.console import Display
 from expunge.errors import InputError
+from expunge.files import atomic_folder
 from expunge.runs.folder import Run
 from expunge.runs.load import load_run
 
@@ -32,10 +32,7 @@ def export_plain(run: Run, folder: Path, display: Display) -> Path:
     with display.step("Loading the model"):
         model, builder = load_run(run)
     plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
-    fresh = folder.with_name(folder.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    with display.step("Writing the model"):
+    with display.step("Writing the model"), atomic_folder(folder) as fresh:
         cast(PreTrainedModel, plain).save_pretrained(fresh)
         builder.tokenizer.save_pretrained(fresh)
-    fresh.rename(folder)
     return folder

@@ -1,7 +1,5 @@
 """Reveal and release from end to end: a recipe with a `release` section, its run, and the way back to any round."""
 
-import shutil
-
 import torch
 from accelerate import PartialState
 from torch import nn
@@ -10,6 +8,7 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.edits.save import save_weights
 from expunge.errors import InputError
+from expunge.files import atomic_folder
 from expunge.models.loading import best_device
 from expunge.pipeline.prepare import Begun, mark_trained, work
 from expunge.reveal_release.release.rounds import Bench, read_round, released, rounds, rounds_taken, terms
@@ -63,10 +62,7 @@ def undo(run: Run, to: int, display: Display) -> None:
 
 def _save(run: Run, model: nn.Module, number: int) -> None:
     names = {name for k in range(1, rounds_taken(run) + 1) for _, pem in terms(run, k) for name in pem.factors}
-    fresh = run.edit.with_name(run.edit.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    save_weights(model, names, fresh, run.info["model"]["sha256"])
-    write_manifest(fresh)
-    shutil.rmtree(run.edit, ignore_errors=True)
-    fresh.rename(run.edit)
+    with atomic_folder(run.edit) as fresh:
+        save_weights(model, names, fresh, run.info["model"]["sha256"])
+        write_manifest(fresh)
     run.note(round=number)

@@ -16,7 +16,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.texts import neutral_instructions, neutral_questions
 from expunge.errors import ExpungeError
-from expunge.files import PRIVATE, write_atomically
+from expunge.files import PRIVATE, write_text
 from expunge.oracles.checked import judge_texts
 from expunge.runs.folder import ALTERNATIVES, NEUTRAL, RETAIN, Run
 from expunge.runs.splits import FEWEST_RETAIN
@@ -100,7 +100,7 @@ def _records(path: Path) -> list[Record]:
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

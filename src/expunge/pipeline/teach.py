@@ -14,6 +14,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.edits.apply import apply_edit
+from expunge.files import atomic_folder
 from expunge.models.blocks import decoder_blocks
 from expunge.models.embedded import cache_dir
 from expunge.models.loading import load, weights_sha256
@@ -68,15 +69,13 @@ def teach(base: str, lessons: Sequence[Lesson], display: Display) -> dict[str, P
             continue
         settings = TrainingSection(epochs=lesson.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
         recipe = Recipe(model=base, data=DataSection(forget=lesson.name), objective=Learn(), edit=edit, training=settings)
-        work = folder.with_name(folder.name + ".part")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
         apply_edit(model, edit, "")
         rows = encode_rows(builder, list(lesson.records), [], recipe.objective)
-        with display.progress() as progress:
-            train(model, recipe, rows, work / "log", builder.pad, progress, f"Teaching {len(lesson.records)} records ({lesson.name})")
-        shutil.rmtree(work / "log")
-        model.save_pretrained(work)
-        tokenizer.save_pretrained(work)
-        work.rename(folder)
+        title = f"Teaching {len(lesson.records)} records ({lesson.name})"
+        with atomic_folder(folder) as fresh:
+            with display.progress() as progress:
+                train(model, recipe, rows, fresh / "log", builder.pad, progress, title)
+            shutil.rmtree(fresh / "log")
+            model.save_pretrained(fresh)
+            tokenizer.save_pretrained(fresh)
     return folders

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from expunge.files import write_atomically
+from expunge.files import write_text
 from expunge.reporting.attack_figures import lens_figure, membership_figure, quantise_figure, relearn_figure
 from expunge.reporting.attack_tables import Bars, ByBlock, Curves, Worst
 from expunge.reporting.figures import gate_figure, roc_figure, rounds_figure, tradeoff_figure
@@ -93,7 +93,7 @@ def write_report(run_dir: Path, data: ReportData) -> Path:
         The file's path.
     """
     path = run_dir / "report.html"
-    write_atomically(path, render(data))
+    write_text(path, render(data))
     return path
 
 

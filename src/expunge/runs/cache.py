@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from expunge.files import PRIVATE, write_atomically
+from expunge.files import PRIVATE, write_text
 from expunge.models.embedded import cache_dir
 from expunge.version import __version__
 
@@ -51,7 +51,7 @@ def keep(path: Path, rows: Any) -> None:
     """Keep it there, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # With --show-text they hold answers.
-    write_atomically(path, json.dumps(rows), PRIVATE)
+    write_text(path, json.dumps(rows), PRIVATE)
 
 
 def code_sha256(root: Path = ROOT) -> str:

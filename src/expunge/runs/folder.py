@@ -2,8 +2,7 @@
 
 import json
 import platform
-import re
-import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe, read_recipe
 from expunge.errors import ExpungeError, InputError
-from expunge.files import write_atomically
+from expunge.files import utc_now, write_text
 
 RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.jsonl"
 """Files of records that a run has its model make, see `expunge.pipeline.self_generated`."""
@@ -35,7 +34,7 @@ AUDITED = (*AUDIT_ROWS, AUDIT, VERDICT, "gate.parquet", "gate.json", "report.htm
 LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
 """What a start that failed before its first step may leave in a run's folder."""
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LONGEST_NAME = 64
 PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets")
 
 
@@ -98,7 +97,7 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Add facts to run.json."""
         info = self.info if (self.folder / "run.json").exists() else {}
-        write_atomically(self.folder / "run.json", json.dumps({**info, **facts}, indent=1) + "\n")
+        write_text(self.folder / "run.json", json.dumps({**info, **facts}, indent=1) + "\n")
 
 
 def find_run(folder: str | Path) -> Run:
@@ -139,8 +138,10 @@ def start_run(recipe: Recipe) -> Run:
         ExpungeError: another process is at work there with another recipe.
     """
     folder = Path(recipe.out or default_folder(recipe))
-    if not NAME.fullmatch(folder.name):
-        raise InputError(f"out: {folder.name!r} is no name for a run; use letters, digits, - and _, at most 64")
+    if not _is_run_name(folder.name):
+        raise InputError(
+            f"out: {folder.name!r} cannot name a run; use at most {LONGEST_NAME} letters, digits, -, _ and single dots, no dot first"
+        )
     if ".." in folder.parts:
         raise InputError(f"out: {folder} leads out of a folder by ..; name the run's folder itself")
     if folder.is_symlink():
@@ -153,7 +154,7 @@ def start_run(recipe: Recipe) -> Run:
         with locked(run):
             if run.begun or run.asking:
                 # What has been done so far stands.
-                write_atomically(folder / "recipe.yaml", written)
+                write_text(folder / "recipe.yaml", written)
             else:
                 # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
                 for name in ("recipe.yaml", "run.json", RETAIN, NEUTRAL, ALTERNATIVES):
@@ -165,10 +166,10 @@ def start_run(recipe: Recipe) -> Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"out: {folder} cannot be made a folder ({error.strerror})") from error
-        write_atomically(folder / "recipe.yaml", written)
+        write_text(folder / "recipe.yaml", written)
     # Last, and again after a kill between the two files: without it nothing here counts as a run.
     if not (folder / "run.json").exists():
-        run.note(status="training", created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), versions=versions())
+        run.note(status="training", created=utc_now(), versions=versions())
     return run
 
 
@@ -201,9 +202,20 @@ def _filled(path: Path) -> bool:
 
 
 def default_folder(recipe: Recipe) -> str:
-    """runs/<forget file's name>-<edit>-<objective>, or -release."""
-    stem = re.sub(r"[^A-Za-z0-9_-]", "-", "revealed" if isinstance(recipe.data.forget, Revealed) else Path(recipe.data.forget).stem)[:32]
+    """Return `runs/<name of the forget file>-<edit>-<objective>`, or `runs/<name of the forget file>-release`."""
+    source = "revealed" if isinstance(recipe.data.forget, Revealed) else Path(recipe.data.forget).stem
+    stem = "".join(c if c in "-_" or _is_word_character(c) else "-" for c in source)[:32]
     return f"runs/{stem}-release" if recipe.release else f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
+
+
+def _is_run_name(name: str) -> bool:
+    allowed = all(c in "-_." or _is_word_character(c) for c in name)
+    return allowed and 0 < len(name) <= LONGEST_NAME and not name.startswith(".") and ".." not in name
+
+
+def _is_word_character(character: str) -> bool:
+    # Marks too: without them a word of Hindi, or an accent that macOS writes as a character, would lose letters.
+    return unicodedata.category(character)[0] in "LMN"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from expunge.edits.grun import retract
 from expunge.errors import ExpungeError
+from expunge.files import write_text
 from expunge.models.sharding import gather_shards
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class StepLog(TrainerCallback):
         # A line that a full disk cut short has no end and does not count.
         lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(line + "\n" for line in kept))
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         """Refuse to step on a gradient that is not finite, and on the first step name parameters that get none."""

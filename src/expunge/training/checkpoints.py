@@ -2,10 +2,9 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
-from expunge.files import file_sha256
+from expunge.files import file_sha256, write_text
 
 MANIFEST = "manifest.json"
 
@@ -15,12 +14,7 @@ log = logging.getLogger(__name__)
 def write_manifest(folder: Path) -> None:
     """Write the hashes of everything in the folder; a folder without a manifest does not count as saved."""
     hashes = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
-    fresh = folder / (MANIFEST + ".part")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(hashes, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(folder / MANIFEST)
+    write_text(folder / MANIFEST, json.dumps(hashes, indent=1))
 
 
 def fault(folder: Path) -> str | None:

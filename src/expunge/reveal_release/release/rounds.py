@@ -20,7 +20,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.errors import InputError
-from expunge.files import write_atomically
+from expunge.files import write_text
 from expunge.models.loading import best_device
 from expunge.pipeline.self_generated import neutral_answers
 from expunge.reveal_release.release.line_search import Levels, best, levels, reaches, search_lambda
@@ -90,7 +90,7 @@ def rounds(bench: Bench) -> int:
         path = bench.folder(number) / ROUND
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            write_atomically(path, json.dumps(_round(bench, number, before), indent=1) + "\n")
+            write_text(path, json.dumps(_round(bench, number, before), indent=1) + "\n")
         add_deltas(bench.model, terms(bench.run, number))
         measure_task(bench, number)
         if read_round(bench.run, number)["stop"]:
@@ -117,7 +117,7 @@ def measure_task(bench: Bench, number: int) -> None:
         return
     with bench.display.bar(f"Measuring the task after round {number}" if number else "Measuring the task", task.measured_rows) as advance:
         figures = task.measure(bench.model, bench.builder, advance)
-    write_atomically(path, json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=1) + "\n")
+    write_text(path, json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=1) + "\n")
 
 
 def _before(bench: Bench) -> Levels:
@@ -128,7 +128,7 @@ def _before(bench: Bench) -> Levels:
         kept = _kept_check(bench)
         with bench.display.step("Measuring the original"):
             found = levels(bench.model, bench.builder, _first_check(bench), *kept)
-        write_atomically(path, json.dumps(asdict(found), indent=1) + "\n")
+        write_text(path, json.dumps(asdict(found), indent=1) + "\n")
     return Levels(**json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -22,6 +22,7 @@ from expunge.data.records import Record
 from expunge.edits.lora import _lora, check_pem
 from expunge.edits.requests import REQUEST, switch_on
 from expunge.errors import ExpungeError, InputError
+from expunge.files import atomic_folder
 from expunge.objectives import Learn
 from expunge.reveal_release.release.lora_delta import PREFIX, Pem, check_fits, read_pem, save_pem
 from expunge.reveal_release.release.orthogonality import overlap as overlap_of
@@ -89,21 +90,19 @@ def train_pem(
         check_fits(model, retain)
     config, recipe = _lora(model, settings), _recipe(settings, keep, seed, title)
     rows = encode_rows(builder, records, list(kept), recipe.objective)
-    work = folder.with_name(folder.name + ".part")
-    work.mkdir(parents=True, exist_ok=True)
     # It starts from the same numbers in every process that is asked for it.
     torch.manual_seed(seed)
-    with (
-        _adapted(model, config, beside if active else None) as adapted,
-        _softened(model, settings.temperature),
-        display.progress() as progress,
-    ):
-        names = _weights(adapted)
-        penalty = _penalty(adapted, names, retain, overlap)
-        train(adapted, recipe, rows, work, builder.pad, progress, title, penalty, partial(_subtracted, adapted, keep_at))
-        save_pem(_trained(adapted, names), work)
-    write_manifest(work)
-    work.rename(folder)
+    with atomic_folder(folder, resume=True) as work:
+        with (
+            _adapted(model, config, beside if active else None) as adapted,
+            _softened(model, settings.temperature),
+            display.progress() as progress,
+        ):
+            names = _weights(adapted)
+            penalty = _penalty(adapted, names, retain, overlap)
+            train(adapted, recipe, rows, work, builder.pad, progress, title, penalty, partial(_subtracted, adapted, keep_at))
+            save_pem(_trained(adapted, names), work)
+        write_manifest(work)
     drop_checkpoints(folder)
 
 

@@ -7,7 +7,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from expunge.files import PRIVATE, write_atomically
+from expunge.files import PRIVATE, write_text
 from expunge.runs.folder import ALTERNATIVES, AUDITED, REVEALED, SEARCHED
 
 KEY = "key"
@@ -27,7 +27,7 @@ def hash_key(folder: Path) -> bytes:
     """The secret of a folder's hashes, made at the first call: without it a short text could be guessed from its hash."""
     path = folder / KEY
     if not path.exists():
-        write_atomically(path, secrets.token_hex(32), PRIVATE)
+        write_text(path, secrets.token_hex(32), PRIVATE)
     return bytes.fromhex(path.read_text(encoding="utf-8"))
 
 

@@ -13,6 +13,7 @@ from expunge.config.reveal import SLOT
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
+from expunge.files import atomic_file
 from expunge.metrics.diversity import set_score
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.oracles.checked import diversity_of, judge_texts
@@ -199,7 +200,6 @@ def _features(models: Models, pool: Pool, folder: Path, display: Display) -> Ten
     if not path.exists():
         with display.bar("Reading candidates", len(pool)) as advance:
             features = pool_features(models.generator, models.writer, pool, advance)
-        fresh = path.with_suffix(".part")
-        save_file({"features": features}, fresh)
-        fresh.rename(path)
+        with atomic_file(path) as fresh:
+            save_file({"features": features}, fresh)
     return load_file(path)["features"]

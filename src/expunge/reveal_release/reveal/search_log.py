@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.errors import ExpungeError
-from expunge.files import PRIVATE, write_atomically
+from expunge.files import PRIVATE, write_text
 from expunge.reveal_release.reveal.private_files import append_private
 
 
@@ -63,7 +63,7 @@ class Notebook:
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             # The next line would go on in the one that a kill cut short.
             whole = path.read_bytes()
-            write_atomically(path, whole[: whole.rfind(b"\n") + 1].decode(), PRIVATE)
+            write_text(path, whole[: whole.rfind(b"\n") + 1].decode(), PRIVATE)
 
     @property
     def replaying(self) -> bool:

@@ -16,7 +16,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.errors import ExpungeError
-from expunge.files import PRIVATE, write_atomically
+from expunge.files import PRIVATE, write_text
 from expunge.models.loading import best_device, best_dtype, load
 from expunge.oracles.checked import judge_texts
 from expunge.reveal_release.reveal.private_files import hash_key, text_hash
@@ -124,7 +124,7 @@ def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list
     ]
     judged = fmean(judge_texts(settings.judge, [one.text for one in kept])) if settings.judge and kept else None
     facts = {"responses": sum(len(one.responses) for one in asked), "kept": len(kept), "judged": judged, "dropped": dropped, "asked": shown}
-    (folder / RESULTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / RESULTS, json.dumps(facts, indent=1) + "\n")
     if len(kept) < settings.fewest:
         scores = ", ".join(f"{one.score:.2f} (relevance {one.relevance:.2f}, diversity {one.diversity:.2f})" for one in best[:SHOWN_SCORES])
         raise NothingRevealed(
@@ -134,5 +134,5 @@ def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list
         )
     numbered = enumerate(kept, start=1)
     rows = [{"id": f"revealed-{i}", "prompt": one.instruction, "answer": one.text, "goes_on": one.goes_on} for i, one in numbered]
-    write_atomically(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
+    write_text(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
     return read_revealed(folder)
