@@ -19,9 +19,10 @@ from benchmarks.common.tofu import OTHERS, prepare
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite, read_suite
 from expunge.auditing.verdict import read_verdict
-from expunge.config.recipe import Recipe, make_recipe, read_yaml
+from expunge.config.recipe import Recipe, make_recipe
 from expunge.console import Display
 from expunge.data.set_names import FORGET, NEUTRAL, RETAIN, UTILITY
+from expunge.files import read_yaml
 from expunge.pipeline.release import release
 from expunge.pipeline.unlearn import unlearn
 from expunge.reporting.verdict_table import counted
@@ -95,8 +96,8 @@ def table(runs: dict[str, Run]) -> str:
 def cells(run: Run, model: str) -> list[str]:
     """What is said of a model, column by column."""
     summary, judged = run.summary[model], {row["name"]: row for row in read_verdict(run)}
-    dressed = [row for name, row in judged.items() if name.startswith("asked in another dress")]
-    worst = max(dressed, key=lambda row: row[model]["value"] - row["control"]["value"])
+    variants = [row for name, row in judged.items() if name.startswith("prompt variant")]
+    worst = max(variants, key=lambda row: row[model]["value"] - row["control"]["value"])
     four_bits = max((judged[f"quantised: {kind}"] for kind in ("nf4", "rtn4")), key=lambda row: row[model]["value"])
     mine, control = (run.summary[name][FORGET]["mia_min_k"]["value"] for name in (model, "control"))
     leaked = next(number for name, number in summary[FORGET].items() if name.startswith("leak@"))

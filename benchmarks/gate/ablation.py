@@ -22,10 +22,10 @@ from benchmarks.common.results import markdown, measured_on, write
 from benchmarks.common.tofu import CHOICES, authors, others
 from benchmarks.gate.counts import COLUMNS, Counts, joined, percent
 from benchmarks.gate.variants import DEFAULT, VARIANTS, Variant
-from expunge.auditing.attacks.prompt_templates import read_attacks
 from expunge.config import DataSection, EditSection, TrainingSection
 from expunge.config.recipe import Recipe
 from expunge.console import Display
+from expunge.data.prompt_templates import read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.set_names import FORGET, INSTRUCTIONS, RETAIN
 from expunge.gating.eval_prompts import Group, exam_groups
@@ -79,7 +79,7 @@ def main() -> None:
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, keep=Tensor.half)
         for seed in range(SEED, SEED + args.seeds):
             sets = tofu_sets(args.tofu, choice, seed, edit)
-            groups = exam_groups(builder, sets, others(args.tofu), read_attacks(), args.rows)
+            groups = exam_groups(builder, sets, others(args.tofu), read_prompt_templates(), args.rows)
             for variant in VARIANTS if args.every_gate else (VARIANTS[DEFAULT],):
                 row = variant.says if args.every_gate else f"choice {n}, seed {seed}"
                 examine(found[row], variant, sets, groups, reader, builder, seed)
@@ -143,7 +143,7 @@ def facts(args: argparse.Namespace, seconds: float) -> str:
     """Date, machine, n and versions."""
     chosen = f"--choices {args.choices} --seeds {args.seeds}" + " --every-gate" * args.every_gate
     return (
-        f"{measured_on()}; choices of four authors of twenty: {args.choices}, seeds: {args.seeds}; {args.rows} records a set and dress. "
+        f"{measured_on()}; choices of four authors of twenty: {args.choices}, seeds: {args.seeds}; {args.rows} records a set and variant. "
         f"Per cent of prompts that the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: "
         f"`python -m benchmarks.gate.ablation --tofu DIR --model {args.model} {chosen} --rows {args.rows} --write`."
     )

@@ -1,4 +1,4 @@
-"""How often gates opened in the exam, counted by set and dress."""
+"""How often gates opened in the exam, counted by set and variant."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,12 +11,12 @@ from expunge.metrics.statistics import proportion_ci
 
 COLUMNS = (
     "paraphrase",
-    "mean of the English dresses",
+    "mean of the English variants",
     "worst of them",
     "asked for another language",
     "FP: retain paraphrase",
-    "retain in every dress",
-    "instructions in every dress",
+    "retain in every variant",
+    "instructions in every variant",
     "real authors",
     "world facts",
     "general",
@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 class Counts:
-    """Open gates and prompts, by set and dress, over choices and seeds."""
+    """Open gates and prompts, by set and variant, over choices and seeds."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
@@ -37,7 +37,7 @@ class Counts:
         """Count one gate's exam; `opened`: of each group's prompts in turn."""
         said = iter(opened)
         for group in groups:
-            count = self.counts[group.of, group.dress]
+            count = self.counts[group.of, group.variant]
             for _ in group.prompts:
                 count[0] += next(said)
                 count[1] += 1
@@ -46,23 +46,25 @@ class Counts:
         """Prompts of a gate's training, and how long it took on cached states, at all its blocks."""
         self.trained.append((forget, others, seconds))
 
-    def share(self, of: str, *dresses: str) -> tuple[int, int]:
-        """Open gates and prompts of a set in some dresses; none given: in all but as given."""
-        some = [n for (name, dress), n in self.counts.items() if name == of and (dress in dresses if dresses else dress != AS_GIVEN)]
+    def share(self, of: str, *variants: str) -> tuple[int, int]:
+        """Open gates and prompts of a set in some variants; none given: in all but as given."""
+        some = [
+            n for (name, variant), n in self.counts.items() if name == of and (variant in variants if variants else variant != AS_GIVEN)
+        ]
         return sum(n[0] for n in some), sum(n[1] for n in some)
 
     def english(self) -> dict[str, float]:
-        """Share of open gates on the forget set, a dress in English each."""
+        """Share of open gates on the forget set, a variant in English each."""
         return {
-            dress: opened / asked
-            for (name, dress), (opened, asked) in self.counts.items()
-            if name == FORGET and dress not in (AS_GIVEN, OTHER_LANGUAGES)
+            variant: opened / asked
+            for (name, variant), (opened, asked) in self.counts.items()
+            if name == FORGET and variant not in (AS_GIVEN, OTHER_LANGUAGES)
         }
 
     def cells(self) -> list[str]:
         """What the table says."""
         english = self.english()
-        worst = min(english, key=lambda dress: english[dress])
+        worst = min(english, key=lambda variant: english[variant])
         return [
             percent(*self.share(FORGET, "paraphrase")),
             f"{100 * sum(english.values()) / len(english):.1f}",

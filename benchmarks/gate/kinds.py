@@ -25,11 +25,11 @@ from benchmarks.common.capitals import questions, read_places, statements
 from benchmarks.common.results import markdown, measured_on, write
 from benchmarks.gate.ablation import Reader
 from benchmarks.gate.counts import Counts, percent
-from expunge.auditing.attacks.prompt_templates import read_attacks
 from expunge.config import DataSection, EditSection, TrainingSection
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.people import people
+from expunge.data.prompt_templates import read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN
@@ -109,7 +109,7 @@ def main() -> None:
         forget, retain, asked, kept = read(args.data)
         recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
         sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
-        groups = exam_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_attacks(), args.rows)
+        groups = exam_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_prompt_templates(), args.rows)
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(kept_states, edit=edit))
         lessons = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
         fitted = fit_on(lessons, reader.read(lessons.all), edit, SEED)
@@ -127,11 +127,11 @@ def main() -> None:
 
 COLUMNS = (
     "asked as no lesson was",
-    "mean of the English dresses",
+    "mean of the English variants",
     "worst of them",
     "FP: retain",
-    "retain in every dress",
-    "instructions in every dress",
+    "retain in every variant",
+    "instructions in every variant",
     "general",
     "strangers",
     "prompts learnt from",
@@ -141,7 +141,7 @@ COLUMNS = (
 def cells(counts: Counts, forget: int, others: int, given_up: bool) -> list[str]:
     """What the table says of one gate."""
     english = counts.english()
-    worst = min(english, key=lambda dress: english[dress], default="")
+    worst = min(english, key=lambda variant: english[variant], default="")
     groups = [(RETAIN, AS_GIVEN), (RETAIN,), (INSTRUCTIONS,), (GENERAL, AS_GIVEN), (OTHER_NAMES, AS_GIVEN)]
     return [
         percent(*counts.share(FORGET, AS_GIVEN)),
@@ -164,7 +164,7 @@ def reworded(records: Sequence[Record]) -> list[Record]:
 def facts(args: argparse.Namespace, seconds: float) -> str:
     """Date, machine, n and versions."""
     return (
-        f"{measured_on()}; model {args.model}; one gate each, seed {SEED}; {args.rows} records a set and dress. Per cent of prompts that "
+        f"{measured_on()}; model {args.model}; one gate each, seed {SEED}; {args.rows} records a set and variant. Per cent of prompts that "
         f"the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: `python -m benchmarks.gate.kinds --data DIR "
         f"--rows {args.rows} --write`."
     )

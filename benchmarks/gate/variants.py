@@ -19,7 +19,7 @@ class Variant:
         lessons: what it learns from beside the prompts as they are.
         last: it sees the last prompt token alone.
         soft: it opens at 0.5 instead of at a calibrated threshold.
-        plain: it is calibrated on prompts as they are, in no other dress.
+        plain: it is calibrated on prompts as they are, in no other variant.
         more: settings of the edit.
     """
 

@@ -17,11 +17,12 @@ from torch import nn
 
 from benchmarks.common.capitals import STATEMENTS, questions, read_places, statements
 from benchmarks.common.results import measured_on, write
-from expunge.config.recipe import make_recipe, read_yaml
+from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
 from expunge.data.records import write_records
+from expunge.files import read_yaml
 from expunge.metrics.choices import by_text, is_right, option_nll
 from expunge.metrics.statistics import proportion_ci
 from expunge.models.loading import load

@@ -15,8 +15,9 @@ from typing import Any
 from benchmarks.common.results import markdown, measured_on, write
 from benchmarks.common.tofu import AUTHORS, CHOICES, QUESTIONS, prepare
 from expunge.auditing.audit import audit
-from expunge.config.recipe import make_recipe, read_yaml
+from expunge.config.recipe import make_recipe
 from expunge.console import Display
+from expunge.files import read_yaml
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
 

@@ -22,9 +22,9 @@ from torch import nn
 
 from benchmarks.common.results import measured_on, write
 from benchmarks.common.tofu import CHOICES, CONTROL_EPOCHS, OTHER_LANGUAGES, QUESTIONS, authors, prepare
-from expunge.auditing.attacks.prompt_templates import dressed, read_attacks
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
+from expunge.data.prompt_templates import read_prompt_templates, variants_by_name
 from expunge.data.prompts import PromptBuilder, batches_by_length, collate
 from expunge.data.records import Record, write_records
 from expunge.edits.active import edits_off, pooled_gate_logits
@@ -157,10 +157,10 @@ def bit_equal(model: nn.Module, builder: PromptBuilder, records: Sequence[Record
 
 
 def answers(model: nn.Module, builder: PromptBuilder, forget: list[Record], retain: list[Record], rows: int, display: Display) -> Measured:
-    """ROUGE-L recall, degeneracy and refusals of greedy answers in every dress, of sampled answers, and of greedy ones on retain."""
+    """ROUGE-L recall, degeneracy and refusals of greedy answers in every variant, of sampled answers, and of greedy ones on retain."""
     kept_on = draw(retain, rows, SEED)
     groups = {AS_GIVEN: {record.id: builder.record(record).prompt for record in forget}}
-    groups |= dressed(read_attacks(), builder, forget, retain, SEED)
+    groups |= variants_by_name(read_prompt_templates(), builder, forget, retain, SEED)
     groups["retain"] = {record.id: builder.record(record).prompt for record in kept_on}
     by_id = {record.id: record for record in (*forget, *kept_on)}
     flat = [(name, record_id, ids) for name, prompts in groups.items() for record_id, ids in prompts.items()]
@@ -182,15 +182,15 @@ def answers(model: nn.Module, builder: PromptBuilder, forget: list[Record], reta
 
 def row(name: str, found: Measured, plain: dict[str, Measured], seconds: float | None = None) -> str:
     """A line of the table."""
-    attacks = [dress for dress in found if dress not in (AS_GIVEN, OTHER_LANGUAGES, "retain", SAMPLED, "bit_equal")]
-    mean = {metric: fmean(found[dress][metric] for dress in attacks) for metric in ("rouge", "degenerate", "refusal")}
+    attacks = [variant for variant in found if variant not in (AS_GIVEN, OTHER_LANGUAGES, "retain", SAMPLED, "bit_equal")]
+    mean = {metric: fmean(found[variant][metric] for variant in attacks) for metric in ("rouge", "degenerate", "refusal")}
     cells = [f"{found[name]['rouge']:.2f}" for name in (AS_GIVEN, "paraphrase", SAMPLED)]
     cells.append(f"{mean['rouge']:.3f}")
     if "control" in plain:
         control = plain["control"]
-        above = {dress: found[dress]["rouge"] - control[dress]["rouge"] for dress in attacks}
-        worst = max(above, key=lambda dress: above[dress])
-        degenerate = mean["degenerate"] - fmean(control[dress]["degenerate"] for dress in attacks)
+        above = {variant: found[variant]["rouge"] - control[variant]["rouge"] for variant in attacks}
+        worst = max(above, key=lambda variant: above[variant])
+        degenerate = mean["degenerate"] - fmean(control[variant]["degenerate"] for variant in attacks)
         cells += [f"{fmean(above.values()):+.3f}", f"{above[worst]:+.2f} ({worst})", f"{100 * degenerate:+.1f} points"]
     else:
         cells += ["", "", f"{100 * mean['degenerate']:.1f} %"]

@@ -57,7 +57,7 @@ def test_the_verdict_has_a_row_for_each_thing_tried_with_all_three_models(run_of
     run = audit(run_of(), Display(), control=str(make_tiny_model("gpt2")), suite=SUITE)
     rows = {row["name"]: row for row in read_verdict(run)}
     assert {"asked as given", "kept: retain", "quantised: nf4", "relearnt from part of it, 2 steps", "edit switched off"} <= set(rows)
-    assert any(name.startswith("asked in another dress: ") for name in rows)
+    assert any(name.startswith("prompt variant: ") for name in rows)
     assert all(rows["quantised: nf4"][model]["n"] == 3 for model in ("unlearned", "control", "original"))
     assert rows["weights released"]["verdict"] == "fail"
     assert json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["attacks"]["rows"] == list(rows.values())

@@ -7,9 +7,9 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from expunge.auditing.attacks.prompt_templates import read_attacks
 from expunge.auditing.gate_eval import summarise_gate, with_own_paraphrases
 from expunge.config import EditSection
+from expunge.data.prompt_templates import read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.edits.grun import GrunConfig
@@ -52,19 +52,20 @@ def builder(smollm2_tokenizer) -> PromptBuilder:
 def test_nothing_of_the_exam_was_learnt_but_the_questions_themselves_and_their_capitals(builder):
     wanted = EditSection().gate_augmentations
     learnt = set(gate_prompts(builder, SETS, wanted, 10_000, seed=42).all)
-    for group in exam_groups(builder, SETS, {"forget_elsewhere": people(["Kim Roe"])}, read_attacks(), None):
-        known = group.of == "forget" and group.dress in (AS_GIVEN, "lower_case", "upper_case")
-        assert known or not learnt & set(group.prompts.values()), (group.of, group.dress)
+    for group in exam_groups(builder, SETS, {"forget_elsewhere": people(["Kim Roe"])}, read_prompt_templates(), None):
+        known = group.of == "forget" and group.variant in (AS_GIVEN, "lower_case", "upper_case")
+        assert known or not learnt & set(group.prompts.values()), (group.of, group.variant)
 
 
 def test_sets_to_be_forgotten_are_targets_and_wear_every_dress(builder):
-    groups = exam_groups(builder, SETS, {"forget_elsewhere": people(["Kim Roe"]), "facts": people(["Uma Day"])}, read_attacks(), None)
-    dresses = {name: {group.dress for group in groups if group.of == name} for name in ("forget", "forget_elsewhere", "retain")}
-    assert dresses["forget"] == dresses["forget_elsewhere"] == dresses["retain"] == {AS_GIVEN, *read_attacks()}
+    others = {"forget_elsewhere": people(["Kim Roe"]), "facts": people(["Uma Day"])}
+    groups = exam_groups(builder, SETS, others, read_prompt_templates(), None)
+    variants = {name: {group.variant for group in groups if group.of == name} for name in ("forget", "forget_elsewhere", "retain")}
+    assert variants["forget"] == variants["forget_elsewhere"] == variants["retain"] == {AS_GIVEN, *read_prompt_templates()}
     assert {group.of for group in groups if group.target} == {"forget", "forget_elsewhere"}
-    assert {group.dress for group in groups if group.of == "facts"} == {AS_GIVEN, "paraphrase"}
+    assert {group.variant for group in groups if group.of == "facts"} == {AS_GIVEN, "paraphrase"}
     assert len(next(group for group in groups if group.of == "other_names").prompts) == 3
-    assert all(len(group.prompts) <= 2 for group in exam_groups(builder, SETS, {}, read_attacks(), 2))
+    assert all(len(group.prompts) <= 2 for group in exam_groups(builder, SETS, {}, read_prompt_templates(), 2))
 
 
 def test_paraphrases_that_are_not_given_are_made_for_what_is_asked(builder, monkeypatch):
@@ -85,21 +86,21 @@ def test_paraphrases_that_are_not_given_are_made_for_what_is_asked(builder, monk
     assert [record.prompt for record in found] == [record.prompt for record in records]
 
 
-def row(of: str, dress: str, gate: float, opened: bool) -> dict:
-    return {"set": of, "dress": dress, "target": of == "forget", "id": "x", "gate": gate, "open": opened}
+def row(of: str, variant: str, gate: float, opened: bool) -> dict:
+    return {"set": of, "variant": variant, "target": of == "forget", "id": "x", "gate": gate, "open": opened}
 
 
 ROWS = [
     *(row("forget", "as given", gate, gate > 1) for gate in (3.0, 2.0)),
-    *(row("forget", dress, 2.5, True) for dress in ("typos", "role_play")),
-    *(row("retain", dress, gate, gate > 1) for dress, gate in (("as given", -1.0), ("typos", 2.2), ("role_play", 0.0))),
+    *(row("forget", variant, 2.5, True) for variant in ("typos", "role_play")),
+    *(row("retain", variant, gate, gate > 1) for variant, gate in (("as given", -1.0), ("typos", 2.2), ("role_play", 0.0))),
     row("facts", "as given", -3.0, False),
 ]
 
 
 def test_shares_and_auroc_by_hand():
     found = summarise_gate(ROWS)
-    shares = {(group["set"], group["dress"]): (group["value"], group["n"], group["target"]) for group in found["groups"]}
+    shares = {(group["set"], group["variant"]): (group["value"], group["n"], group["target"]) for group in found["groups"]}
     assert shares["forget", "as given"] == (1.0, 2, True)
     assert shares["retain", "typos"] == (1.0, 1, False)
     assert shares["facts", "as given"] == (0.0, 1, False)
@@ -109,7 +110,7 @@ def test_shares_and_auroc_by_hand():
 
 def test_sets_that_wear_every_dress_are_lines_of_dresses():
     worn, plain = pivots(summarise_gate(ROWS))
-    assert (worn.corner, worn.columns) == ("dress", ["forget", "retain"])
+    assert (worn.corner, worn.columns) == ("variant", ["forget", "retain"])
     assert [name for name, _ in worn.lines] == ["as given", "typos", "role_play"]
     assert worn.lines[1][1][1].startswith("100% (")
     assert (plain.corner, plain.columns, [name for name, _ in plain.lines]) == ("set", ["as given"], ["facts"])

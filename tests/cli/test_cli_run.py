@@ -172,13 +172,13 @@ def test_chat_asks_what_is_typed_until_an_empty_line(unlearned: Done, workplace:
 def test_the_gate_is_examined_in_every_dress(unlearned: Done, workplace: Place, expunge_in: Expunge):
     said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-rows", "3")
     assert said.code == 0, said.err
-    assert re.search(r"dress +forget +retain +everyday_instructions", said.out)
+    assert re.search(r"variant +forget +retain +everyday_instructions", said.out)
     assert re.search(r"lower_case +\d+% \(\d+%–\d+%; 3\)", said.out)
     assert re.search(r"other_names +\d+%", said.out)
     found = json.loads((unlearned[0] / "gate.json").read_text())
     forget = [group for group in found["groups"] if group["target"]]
     assert {group["set"] for group in forget} == {"forget"}
-    assert {"as given", "paraphrase", "typos", "mixed_query", "multiple_choice"} <= {group["dress"] for group in forget}
+    assert {"as given", "paraphrase", "typos", "mixed_query", "multiple_choice"} <= {group["variant"] for group in forget}
     rows = pq.read_table(unlearned[0] / "gate.parquet").to_pylist()
     assert sum(group["n"] for group in found["groups"]) == len(rows)
     assert all(row["open"] == (row["gate"] >= found["threshold"]) for row in rows)

@@ -56,8 +56,8 @@ def data(summary) -> ReportData:
 
 def test_a_gates_exam_is_shown_and_its_tokens_stay_text(data):
     group = {"target": True, "value": 0.95, "n": 20, "ci95": [0.76, 0.99]}
-    groups = [{**group, "set": "forget", "dress": dress} for dress in ("as given", "typos", "role_play")]
-    worst = [{"set": "forget", "dress": "typos", "id": "a:1", "target": True, "gate": -1.0, "tokens": [[HOSTILE, 2.0], ["b", 0.0]]}]
+    groups = [{**group, "set": "forget", "variant": variant} for variant in ("as given", "typos", "role_play")]
+    worst = [{"set": "forget", "variant": "typos", "id": "a:1", "target": True, "gate": -1.0, "tokens": [[HOSTILE, 2.0], ["b", 0.0]]}]
     exam = {"threshold": 0.0, "groups": groups, "auroc": {"value": 0.987, "n": 5, "ci95": [0.9, 1.0]}, "worst": worst}
     page = Page(render(replace(data, exam=exam, exam_logits=([1.0, 2.0, -1.0], [-3.0, -2.0]))))
     assert "95% (76%–99%; 20)" in page.text

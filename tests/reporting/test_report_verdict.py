@@ -14,9 +14,9 @@ from expunge.reporting.verdict_table import counted, groups, scale, signed, why
 
 ROWS = [
     judged("kept: retain", "pass", "", 0.0, against="original"),
-    judged("asked in another dress: typos", "pass", excess=0.01),
-    judged("asked in another dress: cross_lingual", "fail", excess=0.3),
-    judged("asked in another dress: few shot", "fail", excess=0.2),
+    judged("prompt variant: typos", "pass", excess=0.01),
+    judged("prompt variant: cross_lingual", "fail", excess=0.3),
+    judged("prompt variant: few shot", "fail", excess=0.2),
     judged("asked as given", "not shown", excess=0.1),
     judged("edit switched off", "fail", "weights released", 0.6),
 ]
@@ -36,7 +36,7 @@ def hit(model: str, attack: str, name: str, value: float, **other) -> dict:
 def test_a_verdict_is_shown_in_words_and_signs_by_who_can_try_it(data):
     page = Page(render(data))
     assert "Verdict: 2 pass, 3 fail, 1 not shown" in page.words
-    assert "✗ fail asked in another dress: cross lingual worst of 3: 1 pass, 2 fail 0.50 0.30 0.90 +0.300 +0.250 to +0.350" in page.words
+    assert "✗ fail prompt variant: cross lingual worst of 3: 1 pass, 2 fail 0.50 0.30 0.90 +0.300 +0.250 to +0.350" in page.words
     assert "against control: beyond what is allowed" in page.words
     assert "? not shown asked as given" in page.words
     titles = ["No attack: what has become of the rest", "API only", "Fine-tuning API", "Weights released"]
@@ -49,7 +49,7 @@ def test_a_verdict_is_shown_in_words_and_signs_by_who_can_try_it(data):
 
 def test_the_first_page_has_the_worst_of_many_alike_and_the_details_have_all():
     (_, api, tuned, released) = groups(ROWS)
-    assert [line.row["name"] for line in api.lines] == ["asked in another dress: cross_lingual", "asked as given"]
+    assert [line.row["name"] for line in api.lines] == ["prompt variant: cross_lingual", "asked as given"]
     assert [row["name"] for row in api.rows] == [row["name"] for row in ROWS[1:5]]
     assert (tuned.lines, tuned.rows) == ([], [])
     assert [(line.row["name"], line.stands_for) for line in released.lines] == [("edit switched off", "")]
@@ -117,7 +117,7 @@ def test_the_worst_records_name_the_attack_that_gets_most_over_the_control():
     found = Found(
         ATTACKS,
         [
-            *(hit(model, "prompts", "f0", value, dress="few_shot") for model, value in (("unlearned", 0.9), ("control", 0.2))),
+            *(hit(model, "prompts", "f0", value, variant="few_shot") for model, value in (("unlearned", 0.9), ("control", 0.2))),
             *(hit(model, "quantise nf4", "f0", value) for model, value in (("unlearned", 1.0), ("control", 0.9))),
             *(hit(model, "quantise nf4", "f1", value) for model, value in (("unlearned", 0.2), ("control", 0.9))),
             *(hit(model, "switch_off", "f2", value) for model, value in (("unlearned", 1.0), ("control", 0.0))),
@@ -125,7 +125,7 @@ def test_the_worst_records_name_the_attack_that_gets_most_over_the_control():
         ],
     )
     (worst,) = found.worst
-    assert (worst.id, worst.tried, worst.excess) == ("f0", "asked in another dress: few shot", pytest.approx(0.7))
+    assert (worst.id, worst.tried, worst.excess) == ("f0", "prompt variant: few shot", pytest.approx(0.7))
     assert found.names == {"prompts", "quantise", "relearn", "switch_off"}
     assert Found(ATTACKS, [hit("unlearned", "quantise nf4", "f0", 1.0)]).worst == []
 

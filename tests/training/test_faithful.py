@@ -9,9 +9,9 @@ import pytest
 import torch
 from plain_grun import PlainGrun, train
 
-from expunge.config.recipe import read_yaml
 from expunge.data.batches import Plan, epoch_batches
 from expunge.edits.grun import GrunLayer
+from expunge.files import read_yaml
 from expunge.models.loading import load
 from expunge.training.inputs import PairCollator
 

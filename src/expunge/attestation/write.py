@@ -16,9 +16,8 @@ from expunge.attestation.read import fields_of, read_raw
 from expunge.attestation.schema import SCHEMA_VERSION, Facts, Previous, Request
 from expunge.attestation.schema_parts import Tasks
 from expunge.attestation.signature import read_private_key, signature
-from expunge.config.recipe import read_yaml
 from expunge.errors import InputError
-from expunge.files import utc_now, write_text
+from expunge.files import read_yaml, utc_now, write_text
 from expunge.pipeline.prepare import reread_sets
 from expunge.reveal_release.reveal.private_files import KEY, hash_key
 from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, Run

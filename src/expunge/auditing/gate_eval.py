@@ -1,4 +1,4 @@
-"""Examine a run's gate: which share of each set's prompts it opens for, in every dress, with intervals, and where it errs most."""
+"""Examine a run's gate: which share of each set's prompts it opens for, in every variant, with intervals, and where it errs most."""
 
 import json
 from collections import defaultdict
@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from peft import PeftModel
 from torch import nn
 
-from expunge.auditing.attacks.prompt_templates import SHIPPED, read_attacks
 from expunge.auditing.audit import audit_sets, write_rows
 from expunge.auditing.record_metrics import Row
 from expunge.console import Display
+from expunge.data.prompt_templates import SHIPPED, read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits.active import edits_off
@@ -50,13 +50,13 @@ def examine_gate(
         show_text: keep the worst errors' prompts, and what each of their tokens says, for the report.
 
     Returns:
-        What gate.json holds: `threshold`, `groups` (set, dress, target and the share it opens for), `auroc` and `worst`.
+        What gate.json holds: `threshold`, `groups` (set, variant, target and the share it opens for), `auroc` and `worst`.
 
     Raises:
         InputError: the run's edit has no gate, or a file is gone, faulty or has changed.
     """
     check_gated(run)
-    templates, settings = read_attacks(attacks), run.recipe.audit
+    templates, settings = read_prompt_templates(attacks), run.recipe.audit
     max_rows, show_text = max_rows or settings.max_rows, show_text or settings.show_text
     with locked(run):
         sets = reread_sets(run)
@@ -78,7 +78,7 @@ def examine_gate(
             ).tolist()
         threshold = 0.0 if config.threshold is None else config.threshold
         rows = [
-            {"set": group.of, "dress": group.dress, "target": group.target, "id": name, "gate": said, "open": said >= threshold}
+            {"set": group.of, "variant": group.variant, "target": group.target, "id": name, "gate": said, "open": said >= threshold}
             for (group, name, _), said in zip(asked, logits, strict=True)
         ]
         write_rows(run.folder / "gate.parquet", {"unlearned": rows})
@@ -109,19 +109,19 @@ def with_own_paraphrases(
 
 
 def summarise_gate(rows: list[Row]) -> dict[str, Any]:
-    """Shares of open gates by set and dress, and the AUROC between all that is to be forgotten and all the rest.
+    """Shares of open gates by set and variant, and the AUROC between all that is to be forgotten and all the rest.
 
     Args:
-        rows: `set`, `dress`, `target`, `gate` and `open` each.
+        rows: `set`, `variant`, `target`, `gate` and `open` each.
     """
     by_group: dict[tuple[str, str, bool], list[bool]] = defaultdict(list)
     logits: dict[bool, list[float]] = {True: [], False: []}
     for row in rows:
-        by_group[row["set"], row["dress"], row["target"]].append(row["open"])
+        by_group[row["set"], row["variant"], row["target"]].append(row["open"])
         logits[row["target"]].append(row["gate"])
     groups = [
-        {"set": name, "dress": dress, "target": target, **proportion_ci(sum(opened), len(opened)).as_dict()}
-        for (name, dress, target), opened in by_group.items()
+        {"set": name, "variant": variant, "target": target, **proportion_ci(sum(opened), len(opened)).as_dict()}
+        for (name, variant, target), opened in by_group.items()
     ]
     return {"groups": groups, "auroc": auroc_ci(logits[True], logits[False]).as_dict()}
 

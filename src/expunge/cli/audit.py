@@ -20,7 +20,7 @@ def command(
     max_rows: Annotated[int | None, typer.Option(min=1, help="Records a set, drawn by seed.")] = None,
     gate: Annotated[
         bool,
-        typer.Option("--gate", help="Examine the gate instead: what it opens for, in every dress; an audited run's report shows it too."),
+        typer.Option("--gate", help="Examine the gate instead: what it opens for, in every variant; an audited run's report shows it too."),
     ] = False,
     attacks: Annotated[Path | None, typer.Option(help="With --gate: YAML with prompt attacks of your own.")] = None,
     request: Annotated[
@@ -58,8 +58,8 @@ def command(
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the record, which the exam of a gate does not write; leave out --gate")
     if gate:
-        from expunge.auditing.attacks.prompt_templates import SHIPPED
         from expunge.auditing.gate_eval import examine_gate
+        from expunge.data.prompt_templates import SHIPPED
         from expunge.reporting.gate_table import print_gate
 
         examined = open_run(run)

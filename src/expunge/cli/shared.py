@@ -43,7 +43,8 @@ def recipe_in(path: str, settings: list[str] | None, out: str | None, release: b
     """
     from pathlib import Path
 
-    from expunge.config.recipe import read_recipe, read_yaml
+    from expunge.config.recipe import read_recipe
+    from expunge.files import read_yaml
 
     given = read_yaml(path)
     named: dict[str, Any] = {"out": out or f"runs/{Path(path).stem}"} if out or "out" not in given else {}

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, f
 from expunge.config import AuditSection, DataSection, EditSection, ReleaseSection, Revealed, Section, TrainingSection
 from expunge.config.renamed import RENAMED, renamed_setting
 from expunge.errors import InputError
+from expunge.files import read_yaml
 from expunge.objectives import OBJECTIVES, Objective
 from expunge.registry import make_named
 from expunge.tasks import as_plain, make_task
@@ -110,23 +111,6 @@ def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, ov
         except yaml.YAMLError as error:
             raise InputError(f"{override}: the value is not valid YAML") from error
     return make_recipe(given, str(path or "recipe"))
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The plain values of a recipe file.
-
-    Raises:
-        InputError: it cannot be read, or is not a mapping.
-    """
-    try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).replace('<unicode string>', str(path)).split())}") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: must be a mapping, this is a {type(given).__name__}")
-    return given
 
 
 def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:

@@ -14,7 +14,7 @@ from expunge.reporting.escape import visible
 
 Found = Mapping[str, Any]
 MOST_PLAIN = 2
-"""A set asked in no more ways than these is one of those that are not put in every dress."""
+"""A set asked in no more ways than these is one of those that are not put in every variant."""
 DARKEST = 155
 MOST_NAMED = 5
 
@@ -35,15 +35,15 @@ class Pivot:
 
 
 def pivots(found: Found) -> list[Pivot]:
-    """The shares of open gates: sets that wear every dress by dress, the others by set.
+    """The shares of open gates: sets that wear every variant by variant, the others by set.
 
     Args:
         found: as `expunge.auditing.gate_eval.examine_gate` gives it.
     """
-    dresses = Counter(group["set"] for group in found["groups"])
-    worn = [group for group in found["groups"] if dresses[group["set"]] > MOST_PLAIN]
-    plain = [group for group in found["groups"] if dresses[group["set"]] <= MOST_PLAIN]
-    return [_pivot(groups, *axes) for groups, *axes in ((worn, "dress", "set"), (plain, "set", "dress")) if groups]
+    variants = Counter(group["set"] for group in found["groups"])
+    worn = [group for group in found["groups"] if variants[group["set"]] > MOST_PLAIN]
+    plain = [group for group in found["groups"] if variants[group["set"]] <= MOST_PLAIN]
+    return [_pivot(groups, *axes) for groups, *axes in ((worn, "variant", "set"), (plain, "set", "variant")) if groups]
 
 
 def print_gate(console: Console, found: Found) -> None:

@@ -19,7 +19,7 @@ TRIES = {
 }
 """What each attack of a suite tries, by its name."""
 LANGUAGES, CROSS_LINGUAL = "other languages", "cross_lingual"
-"""What only one dress of the prompts tries, and that dress."""
+"""What only one variant of the prompts tries, and that variant."""
 INFERENCE = "membership inference"
 
 
@@ -60,7 +60,7 @@ def _not_tested(run: Run, found: Found | None) -> list[str]:
     # Nobody can leave out what is not there.
     tries = {name: said for name, said in TRIES.items() if name != "switch_off" or not run.recipe.changes_weights}
     left_out = [said for name, said in tries.items() if name not in tried]
-    if found is None or all(hit.get("dress") != CROSS_LINGUAL for hit in found.hits):
+    if found is None or all(hit.get("variant") != CROSS_LINGUAL for hit in found.hits):
         left_out.append(LANGUAGES)
     if not any(name.startswith("mia_") for name in run.summary["unlearned"][FORGET]):
         left_out.append(INFERENCE)
@@ -87,7 +87,7 @@ def _gate(run: Run) -> list[str]:
         )
     elif gate["guaranteed"]:
         most = f", at most {gate['bound']:.1%} with 95 % confidence" if "bound" in gate else ""
-        tried = f"prompts like the {n} it was chosen on, in any dress that those were tried in"
+        tried = f"prompts like the {n} it was chosen on, in any variant that those were tried in"
         lines.append(f"The gate's threshold passes on average at most {rate} of {tried}{most}.")
     else:
         lines.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")

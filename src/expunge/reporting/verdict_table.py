@@ -124,7 +124,7 @@ def scale(rows: Sequence[Verdict]) -> Scale:
 def _lines(rows: Sequence[Verdict]) -> list[Line]:
     kinds: dict[str, list[Verdict]] = {}
     for row in rows:
-        # Named alike up to a colon are one thing in many dresses, roundings or sets.
+        # Named alike up to a colon are one thing in many variants, roundings or sets.
         kinds.setdefault(row["name"].partition(": ")[0], []).append(row)
     lines = []
     for own in kinds.values():

@@ -19,7 +19,7 @@ def test_rows_of_records_and_the_model_as_it_was(make_target, attack_rows, name,
     assert len(set(apart)) == len(apart)
     assert attack_rows(attack, target) == rows
     assert type(attack).value
-    assert not any(isinstance(value, str) for row in rows for column, value in row.items() if column not in ("id", "dress"))
+    assert not any(isinstance(value, str) for row in rows for column, value in row.items() if column not in ("id", "variant"))
 
 
 def test_an_attack_is_given_by_its_name_or_with_settings():

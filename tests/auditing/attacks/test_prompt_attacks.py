@@ -1,14 +1,14 @@
-"""Attacks that only ask: in other dress, many times, with the answer begun."""
+"""Attacks that only prompt the model: in other variants, many times, with a prefilled answer."""
 
 import pytest
 
 from expunge.auditing.attacks import Prefill, Prompted, Sampling, make_attack
-from expunge.auditing.attacks.prompt_attack import not_given
-from expunge.auditing.attacks.prompt_templates import Template
+from expunge.auditing.attacks.prompt_attack import hidden_answer
+from expunge.data.prompt_templates import PromptTemplate
 from expunge.data.records import Record, Turn
 from expunge.errors import InputError
 
-HALF = Template(turns=("{prompt}",), start="{half}")
+HALF = PromptTemplate(turns=("{prompt}",), start="{half}")
 TEXT = Record("text", (), "A whole text that nobody asks for, of which the end is wanted.")
 
 
@@ -30,30 +30,30 @@ def test_what_is_known_is_told_in_a_file_of_ones_own(taught, attack_rows, tmp_pa
     path = written(tmp_path, 'plain: ["{prompt}"]\nbegun:\n  - {turns: ["{prompt}"], start: "{half}"}\n')
     rows = attack_rows(Prompted(templates=path), taught)
     # Of the half that the attacker begins with nothing counts, so that the rest is all there is.
-    assert [(row["dress"], row["id"], row["value"]) for row in rows] == [
-        (dress, record.id, 1.0) for record in taught.forget for dress in ("plain", "begun")
+    assert [(row["variant"], row["id"], row["value"]) for row in rows] == [
+        (variant, record.id, 1.0) for record in taught.forget for variant in ("plain", "begun")
     ]
 
 
 def test_half_an_answer_that_is_given_does_not_count():
     record = Record("one", (Turn("user", "Where?"),), "Ada Lund was born in Visby.")
-    assert not_given(Template(turns=("{prompt}",)), record) == "Ada Lund was born in Visby."
-    assert not_given(HALF, record) == "born in Visby."
-    assert not_given(HALF, Record("odd", record.turns, "In Visby, Sweden.")) == "Sweden."
+    assert hidden_answer(PromptTemplate(turns=("{prompt}",)), record) == "Ada Lund was born in Visby."
+    assert hidden_answer(HALF, record) == "born in Visby."
+    assert hidden_answer(HALF, Record("odd", record.turns, "In Visby, Sweden.")) == "Sweden."
 
 
 def test_a_dress_that_tells_the_answer_or_is_too_long_is_not_worn(make_target, attack_rows, tmp_path):
     long = "word " * 3000
     path = written(tmp_path, f'echo: ["Who is meant by {{answer}}?"]\nlong: ["{long}{{prompt}}"]\nplain: ["{{prompt}}"]\n')
-    assert {row["dress"] for row in attack_rows(Prompted(templates=path), make_target())} == {"plain"}
+    assert {row["variant"] for row in attack_rows(Prompted(templates=path), make_target())} == {"plain"}
 
 
 def test_the_shipped_dresses_are_worn_where_a_record_has_what_they_need(make_target, attack_rows):
     rows = attack_rows(Prompted(), make_target(max_new_tokens=2))
-    dresses = {row["dress"] for row in rows}
-    assert {"lower_case", "role_play", "cloze", "few_shot", "answer_start", "no_template"} <= dresses
+    variants = {row["variant"] for row in rows}
+    assert {"lower_case", "role_play", "cloze", "few_shot", "answer_start", "no_template"} <= variants
     # No record has a paraphrase or wrong answers; a reverse query tells the answer.
-    assert not {"paraphrase", "multiple_choice", "reverse_query"} & dresses
+    assert not {"paraphrase", "multiple_choice", "reverse_query"} & variants
 
 
 def test_a_faulty_file_of_templates_is_named_at_once(tmp_path):

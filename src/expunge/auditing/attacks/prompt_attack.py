@@ -1,4 +1,4 @@
-"""The question in another dress: RWKU's prompt attacks (Jin et al., 2024, arXiv 2406.10890) and more, from templates in YAML."""
+"""Prompt attack: ask the question in other words, spellings and wrappers, from templates in YAML."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Row, Target, Threat
-from expunge.auditing.attacks.prompt_templates import SHIPPED, Template, read_attacks, worn
 from expunge.auditing.attacks.queries import ROUGE, Query, told
+from expunge.data.prompt_templates import SHIPPED, PromptTemplate, prompt_variants, read_prompt_templates
 from expunge.data.records import Record
 from expunge.models.blocks import context_length
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompted(Attack):
-    """Every question in every dress that it can wear; a row for each record and `dress`.
+    """Ask every question in every prompt variant that fits it; one row for each record and `variant`.
 
-    Of an answer that a template gives away in part the rest counts; a template with all of it is left out: an echo is no memory.
+    Where a template gives away half of the answer, only the other half counts. A template with the whole answer is left out: the
+    model could repeat it without remembering it.
 
     Attributes:
         templates: a YAML file of templates; none: the shipped ones, see `expunge/data/texts/attacks.yaml`.
@@ -38,30 +39,34 @@ class Prompted(Attack):
         return [] if self.templates is None else [Path(self.templates)]
 
     def tried(self, row: Row) -> str:
-        """By dress."""
-        return f"asked in another dress: {row['dress'].replace('_', ' ')}"
+        """By variant."""
+        return f"prompt variant: {row['variant'].replace('_', ' ')}"
 
     def steps(self, target: Target) -> int:
         """Prompts."""
-        return len(self._dressed(target))
+        return len(self._queries(target))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """`id`, `value` and `dress`."""
-        dressed = self._dressed(target)
-        for (dress, _), row in zip(dressed, told(target, [query for _, query in dressed], advance), strict=True):
-            yield {**row, "dress": dress}
+        """`id`, `value` and `variant`."""
+        queries = self._queries(target)
+        for (variant, _), row in zip(queries, told(target, [query for _, query in queries], advance), strict=True):
+            yield {**row, "variant": variant}
 
-    def _dressed(self, target: Target) -> list[tuple[str, Query]]:
+    def _queries(self, target: Target) -> list[tuple[str, Query]]:
         longest = context_length(target.model) or sys.maxsize
-        every = worn(self._read(), target.builder, target.forget, target.retain, target.seed)
-        return [(one.dress, Query(one.record.id, one.ids, not_given(one.template, one.record))) for one in every if len(one.ids) < longest]
+        variants = prompt_variants(self._read(), target.builder, target.forget, target.retain, target.seed)
+        return [
+            (variant.name, Query(variant.record.id, variant.ids, hidden_answer(variant.template, variant.record)))
+            for variant in variants
+            if len(variant.ids) < longest
+        ]
 
-    def _read(self) -> dict[str, list[Template]]:
-        attacks = read_attacks(SHIPPED if self.templates is None else Path(self.templates))
-        return {name: [template for template in templates if "answer" not in template.slots] for name, templates in attacks.items()}
+    def _read(self) -> dict[str, list[PromptTemplate]]:
+        variants = read_prompt_templates(SHIPPED if self.templates is None else Path(self.templates))
+        return {name: [template for template in templates if "answer" not in template.slots] for name, templates in variants.items()}
 
 
-def not_given(template: Template, record: Record) -> str:
-    """What of a record's answer the template does not tell."""
+def hidden_answer(template: PromptTemplate, record: Record) -> str:
+    """Return the part of a record's answer that the template does not give away."""
     words = record.answer.split()
     return " ".join(words[(len(words) + 1) // 2 :]) if "half" in template.slots else record.answer

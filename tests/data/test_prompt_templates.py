@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.auditing.attacks.prompt_templates import dressed, read_attacks
-from expunge.auditing.attacks.template_slots import slots, with_synonyms, with_typos
+from expunge.data.prompt_templates import read_prompt_templates, variants_by_name
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
+from expunge.data.template_slots import fill_slots, with_synonyms, with_typos
 from expunge.data.texts import fillers, wrappers
 from expunge.errors import InputError
 from expunge.models.loading import load
@@ -35,15 +35,15 @@ def written(tmp_path, text: str):
 
 
 def test_a_question_with_everything_wears_every_shipped_dress(builder):
-    prompts = dressed(read_attacks(), builder, [RECORD], OTHERS, seed=0)
-    assert set(prompts) == set(read_attacks())
+    prompts = variants_by_name(read_prompt_templates(), builder, [RECORD], OTHERS, seed=0)
+    assert set(prompts) == set(read_prompt_templates())
     assert len({of_record["one"] for of_record in prompts.values()}) == len(prompts)
 
 
 def test_every_template_is_used_in_turn_and_none_asks_nothing(builder):
-    attacks = read_attacks()
+    attacks = read_prompt_templates()
     records = [Record(f"r{i}", RECORD.turns, RECORD.answer, RECORD.paraphrased_prompt, None, RECORD.wrong_answers) for i in range(3)]
-    prompts = dressed(attacks, builder, records, OTHERS, seed=0)
+    prompts = variants_by_name(attacks, builder, records, OTHERS, seed=0)
     for name, templates in attacks.items():
         asks = {"prompt", "paraphrase", "lower", "upper", "typos", "synonyms", "answer"}
         assert all(template.slots & asks for template in templates), name
@@ -53,15 +53,15 @@ def test_every_template_is_used_in_turn_and_none_asks_nothing(builder):
 
 def test_what_a_record_does_not_have_is_not_asked_with(builder):
     bare = Record("bare", (Turn("user", "Where?"),), "There.")
-    prompts = dressed(read_attacks(), builder, [bare], [], seed=0)
+    prompts = variants_by_name(read_prompt_templates(), builder, [bare], [], seed=0)
     assert not {"paraphrase", "multiple_choice", "cloze", "in_context", "few_shot", "mixed_query"} & set(prompts)
     assert "reverse_query" in prompts
-    assert dressed(read_attacks(), builder, [Record("text", (), "A whole text.")], [], seed=0) == {}
+    assert variants_by_name(read_prompt_templates(), builder, [Record("text", (), "A whole text.")], [], seed=0) == {}
 
 
 def test_an_answer_that_is_begun_comes_after_the_prompt(builder, tmp_path):
-    (template,) = read_attacks(written(tmp_path, 'a:\n  - turns: ["{prompt}"]\n    start: "{half}"\n'))["a"]
-    ids = template.ids(builder, RECORD, slots(RECORD, OTHERS, np.random.default_rng(0)))
+    (template,) = read_prompt_templates(written(tmp_path, 'a:\n  - turns: ["{prompt}"]\n    start: "{half}"\n'))["a"]
+    ids = template.encode(builder, RECORD, fill_slots(RECORD, OTHERS, np.random.default_rng(0)))
     plain = builder.record(RECORD)
     assert ids == (*plain.prompt, *plain.answer[: len(ids) - len(plain.prompt)])
     assert builder.tokenizer.decode(ids[len(plain.prompt) :]) == "Ada Lund was"
@@ -70,7 +70,7 @@ def test_an_answer_that_is_begun_comes_after_the_prompt(builder, tmp_path):
 def test_what_was_said_before_is_said_in_every_dress(builder):
     before = (Turn("system", "Be kind."), Turn("user", "Tell me about Ada Lund."), Turn("assistant", "She writes."))
     longer = Record("longer", (*before, Turn("user", "Where was she born?")), "In Visby.")
-    prompts = dressed(read_attacks(), builder, [longer], OTHERS, seed=0)
+    prompts = variants_by_name(read_prompt_templates(), builder, [longer], OTHERS, seed=0)
     assert "no_template" not in prompts
     for name, of_record in prompts.items():
         said = builder.tokenizer.decode(of_record["longer"])
@@ -81,14 +81,14 @@ def test_what_was_said_before_is_said_in_every_dress(builder):
 def test_a_chat_template_without_a_system_message_is_not_asked_with_one(builder):
     template = builder.tokenizer.chat_template
     builder.tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + template
-    prompts = dressed(read_attacks(), builder, [RECORD], OTHERS, seed=0)
+    prompts = variants_by_name(read_prompt_templates(), builder, [RECORD], OTHERS, seed=0)
     assert "system_prompt" not in prompts
     assert "role_play" in prompts
 
 
 def test_a_raw_template_stands_alone(builder, tmp_path):
-    (template,) = read_attacks(written(tmp_path, 'a:\n  - raw: "Q: {prompt}"\n'))["a"]
-    ids = template.ids(builder, RECORD, slots(RECORD, OTHERS, np.random.default_rng(0)))
+    (template,) = read_prompt_templates(written(tmp_path, 'a:\n  - raw: "Q: {prompt}"\n'))["a"]
+    ids = template.encode(builder, RECORD, fill_slots(RECORD, OTHERS, np.random.default_rng(0)))
     assert builder.tokenizer.decode(ids, skip_special_tokens=True) == "Q: Where was Ada Lund born?"
 
 
@@ -110,7 +110,7 @@ def test_a_raw_template_stands_alone(builder, tmp_path):
 def test_a_file_of_ones_own_is_checked(tmp_path, text, said):
     path = written(tmp_path, text)
     with pytest.raises(InputError) as error:
-        read_attacks(path)
+        read_prompt_templates(path)
     assert str(error.value).startswith(f"{path}: a: ")
     assert said in str(error.value)
 
@@ -136,14 +136,14 @@ def test_typos_hit_a_quarter_of_the_long_words():
 
 
 def test_options_name_the_answer_once():
-    found = slots(RECORD, OTHERS, np.random.default_rng(3))
+    found = fill_slots(RECORD, OTHERS, np.random.default_rng(3))
     assert sorted(line[3:] for line in found["options"].splitlines()) == ["Ada Lund was born in Visby.", "Oslo.", "Rome."]
     assert [line[:2] for line in found["options"].splitlines()] == ["A.", "B.", "C."]
 
 
 def test_the_exam_dresses_in_nothing_that_gates_are_trained_in():
     trained = {piece.strip() for wrapper in wrappers() for piece in wrapper.split("{prompt}") if len(piece.split()) > 1}
-    every = [template for templates in read_attacks().values() for template in templates]
+    every = [template for templates in read_prompt_templates().values() for template in templates]
     exam = [text for t in every for text in (*t.turns, t.system or "", t.start or "", t.raw or "")]
     assert len(trained) > 30
     assert not [text for text in exam for phrase in trained if phrase in text]
