@@ -153,12 +153,12 @@ def reveal_settings() -> dict:
     """A search of 24 responses to eight instructions, of which a tiny random model's pass the filters."""
     return {
         "oracle": {"name": "regex", "pattern": "[aeiou]"},
-        "texts": [f"Tell me about number {i}" for i in range(8)],
+        "instructions": [f"Tell me about number {i}" for i in range(8)],
         "searcher": "random",
-        "samples": 3,
+        "samples_per_instruction": 3,
         "budget": 24,
         "max_new_tokens": 6,
-        "fewest": 2,
-        "floor": 0.0,
-        "shortest": 1,
+        "min_responses": 2,
+        "min_relevance": 0.0,
+        "min_chars": 1,
     }

@@ -35,7 +35,7 @@ METHODS: dict[str, dict[str, Any] | str] = {
     "lora x npo": "recipes/lora-npo.yaml",
     "full x grad_diff": {**FULL, "objective": "grad_diff"},
     "full x npo": {**FULL, "objective": "npo"},
-    "release": {"release": {"rounds": 2, "utility_drop_max": 0.08}},
+    "release": {"release": {"rounds": 2, "max_utility_drop": 0.08}},
 }
 COLUMNS = (
     *("forget ROUGE-L", "forget prob.", "retain ROUGE-L", "utility", "neutral perplexity", "worst prompt attack", "leak@64"),

@@ -127,10 +127,17 @@ def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Cal
     external = out / f"{task}-external.jsonl"
     reveal = cast(Revealed, ours.recipe.data.forget).reveal.model_dump()
     write_records(external, cast(Task, ours.recipe.task).forget_records())
-    handwritten = {"reveal": {**reveal, "searcher": "handwritten", "texts": HANDWRITTEN[task], "samples": samples_for(task, reveal)}}
-    pem = cast(ReleaseSection, ours.recipe.release).pem.model_dump()
+    handwritten = {
+        "reveal": {
+            **reveal,
+            "searcher": "handwritten",
+            "instructions": HANDWRITTEN[task],
+            "samples_per_instruction": samples_for(task, reveal),
+        }
+    }
+    module = cast(ReleaseSection, ours.recipe.release).module.model_dump()
     # A retain module and the penalty, and neither KL nor softer losses, which are ours.
-    published = {"retain_pem": "once", "keep": 0.0, "pem": {**pem, "temperature": 1.0}}
+    published = {"retain_module": "once", "retain_kl_weight": 0.0, "module": {**module, "temperature": 1.0}}
     return {
         "random search": released("random search", data={"forget": {"reveal": {**reveal, "searcher": "random"}}}),
         "handwritten instructions": released("handwritten instructions", data={"forget": handwritten}),

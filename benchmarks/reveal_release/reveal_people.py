@@ -75,7 +75,7 @@ def searching(settings: RevealSection, searcher: str) -> RevealSection:
     """The same settings with another searcher; handwritten instructions share the same budget among them."""
     given = {**settings.model_dump(), "searcher": searcher}
     if searcher == "handwritten":
-        given |= {"texts": HANDWRITTEN["people"], "samples": samples_for("people", given)}
+        given |= {"instructions": HANDWRITTEN["people"], "samples_per_instruction": samples_for("people", given)}
     return RevealSection.model_validate(given)
 
 

@@ -21,8 +21,8 @@ from expunge.reveal_release.reveal.bandit import NeuralUCB
 from expunge.reveal_release.reveal.candidates import Pool, pool_features, soft_prompts
 from expunge.reveal_release.reveal.searchers import RandomSearch, Searcher
 
-WANTED = ("Write a question about a person.", "Write a question about a place.")
-TOKENS, INTRINSIC, SPREAD = 5, 10, 5.0
+TOPICS = ("Write a question about a person.", "Write a question about a place.")
+TOKENS, INTRINSIC_DIM, SCALE = 5, 10, 5.0
 COMPONENTS, BUMPS = 8, 12
 MARK = "<!-- reveal_search -->"
 
@@ -64,7 +64,7 @@ def main() -> None:
 def real_features(count: int, display: Display) -> Tensor:
     """Features of as many soft prompts of the embedded model."""
     model, tokenizer = load("smollm2-135m", best_dtype())
-    pool = Pool(soft_prompts(model, count, TOKENS, INTRINSIC, SPREAD, seed=0), WANTED, ())
+    pool = Pool(soft_prompts(model, count, TOKENS, INTRINSIC_DIM, SCALE, seed=0), TOPICS, ())
     with display.bar("Reading candidates", count) as advance:
         return pool_features(model, PromptBuilder(tokenizer), pool, advance)
 

@@ -16,7 +16,7 @@ from expunge.pipeline.unlearn import unlearn
 from expunge.reveal_release.reveal.select import asked_in
 from expunge.runs.load import load_run
 
-PEM = {"rank": 2, "epochs": 1, "lr": 5e-3, "dtype": "fp32"}
+MODULE = {"rank": 2, "epochs": 1, "lr": 5e-3, "dtype": "fp32"}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def place(tmp_path_factory, make_tiny_model, reveal_settings):
     recipe = {
         "model": str(make_tiny_model("llama")),
         "data": {"forget": {"reveal": reveal_settings}, "retain": "retain.jsonl", "held_out": 0.5},
-        "release": {"rounds": 2, "pem": PEM, "lambda_tries": 2, "utility_drop_max": 0.5},
+        "release": {"rounds": 2, "module": MODULE, "lambda_evaluations": 2, "max_utility_drop": 0.5},
         "audit": {"max_new_tokens": 4},
     }
     (folder / "mine.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
@@ -63,7 +63,7 @@ def test_every_verb_ends_as_it_should(said):
 
 
 def test_the_record_of_a_release_says_nothing_of_what_was_looked_for(said, reveal_settings):
-    assert not any(text in said["record"] for text in (*reveal_settings["texts"], "[aeiou]"))
+    assert not any(text in said["record"] for text in (*reveal_settings["instructions"], "[aeiou]"))
     record = json.loads(said["record"])
     assert record["self_generated"][0]["rows"] == record["counts"]["forget"] == len(record["forget"]["rows"])
     assert len(record["rounds"]) == 2
@@ -77,7 +77,7 @@ def test_reveal_shows_scores_and_hashes_and_says_what_is_next(place, said, revea
     out = said["reveal"].out
     hashes = [one["instruction"] for one in json.loads((place / "runs/mine/reveal/results.json").read_text(encoding="utf-8"))["asked"]]
     assert any(mark in out for mark in hashes)
-    assert not any(text in out for text in reveal_settings["texts"])
+    assert not any(text in out for text in reveal_settings["instructions"])
     assert "No second oracle judged them: name one as data.forget.reveal.judge." in out
     assert "Next    expunge release mine.yaml --out runs/mine" in out
 
@@ -95,7 +95,7 @@ def test_the_report_says_where_the_forget_rows_came_from(said, reveal_settings):
     assert "This edit changed the weights themselves" in report
     assert "Round by round" in report
     assert "rise of the worse of retain and neutral perplexity" in report
-    assert not any(text in report for text in reveal_settings["texts"][:2])
+    assert not any(text in report for text in reveal_settings["instructions"][:2])
 
 
 def test_after_the_purge_errors_say_so(said):
@@ -107,7 +107,7 @@ def test_after_the_purge_errors_say_so(said):
 
 def test_show_text_shows_the_instructions(place, expunge_in, reveal_settings):
     out = expunge_in(place, "reveal", "mine.yaml", "--show-text", "--out", "runs/shown").out
-    assert any(text in out for text in reveal_settings["texts"])
+    assert any(text in out for text in reveal_settings["instructions"])
 
 
 def test_a_recipe_with_a_forget_file_reveals_nothing(place, expunge_in):
@@ -143,21 +143,21 @@ def test_any_method_can_be_trained_on_what_was_revealed(place, tmp_path):
 def test_reveal_and_release_go_on_with_another_after_the_search_where_it_does_not_matter(place, expunge_in):
     quick = ("--out", "runs/two")
     assert expunge_in(place, "reveal", "mine.yaml", "release=null", *quick).code == 0
-    assert expunge_in(place, "reveal", "mine.yaml", "release=null", "data.forget.reveal.samples=4", *quick).code == 2
+    assert expunge_in(place, "reveal", "mine.yaml", "release=null", "data.forget.reveal.samples_per_instruction=4", *quick).code == 2
     assert expunge_in(place, "release", "mine.yaml", "release.rounds=1", *quick).code == 0
     assert "release.rounds" in expunge_in(place, "release", "mine.yaml", "release.rounds=2", *quick).err
 
 
 def test_a_search_that_brought_too_little_goes_on_with_a_larger_budget_and_can_be_purged(place, expunge_in):
-    few = ("data.forget.reveal.budget=6", "data.forget.reveal.fewest=7", "--out", "runs/few")
+    few = ("data.forget.reveal.budget=6", "data.forget.reveal.min_responses=7", "--out", "runs/few")
     ended = expunge_in(place, "reveal", "mine.yaml", *few)
     assert ended.code == 1
     assert "raise data.forget.reveal.budget" in ended.err
-    before = (place / "runs/few/reveal/searched.jsonl").read_text(encoding="utf-8")
+    before = (place / "runs/few/reveal/search_log.jsonl").read_text(encoding="utf-8")
     assert expunge_in(place, "reveal", "mine.yaml", "--out", "runs/few").code == 0
-    assert (place / "runs/few/reveal/searched.jsonl").read_text(encoding="utf-8").startswith(before)
+    assert (place / "runs/few/reveal/search_log.jsonl").read_text(encoding="utf-8").startswith(before)
     assert expunge_in(place, "purge", "runs/few", "--yes").code == 0
-    assert not (place / "runs/few/reveal/searched.jsonl").exists()
+    assert not (place / "runs/few/reveal/search_log.jsonl").exists()
 
 
 def test_an_oracle_and_an_embedder_of_ones_own_search_and_release(place, tmp_path, reveal_settings):

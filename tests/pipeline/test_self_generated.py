@@ -13,7 +13,7 @@ from expunge.runs.folder import start_run
 def test_of_the_neutral_answers_those_that_say_what_must_go_are_not_kept(tiny_model_dir, tmp_path, reveal_settings):
     model, tokenizer = load(tiny_model_dir)
     given = {"model": str(tiny_model_dir), "release": {}}
-    sought = {**reveal_settings, "oracle": {"name": "regex", "pattern": "qu?"}, "floor": 0.5}
+    sought = {**reveal_settings, "oracle": {"name": "regex", "pattern": "qu?"}, "min_relevance": 0.5}
 
     def answers(name: str, forget) -> list[str]:
         recipe = make_recipe({**given, "data": {"forget": forget}, "out": str(tmp_path / name)})

@@ -13,10 +13,11 @@ from expunge.reveal_release.release.rounds import ROUND, read_round, rounds_take
 from expunge.reveal_release.reveal.select import read_revealed
 from expunge.runs.folder import NEUTRAL, RETAIN, REVEAL, REVEALED, ROUNDS, Run
 
-FILTERS = ("best", "floor", "shortest", "longest", "near")
+FILTERS = ("top_k", "min_relevance", "min_chars", "max_chars", "dedup_threshold")
 SEARCH = (
-    *("mode", "searcher", "candidates", "soft_tokens", "intrinsic", "spread", "budget", "samples", "temperature", "max_new_tokens"),
-    *("starts", "scan", "together", "covariance", "explore", "ridge", "diversity_weight", "fewest"),
+    *("mode", "searcher", "pool_size", "soft_tokens", "intrinsic_dim", "soft_token_scale", "budget"),
+    *("samples_per_instruction", "temperature", "max_new_tokens", "random_starts", "candidates_per_step", "batch_size"),
+    *("covariance", "exploration", "ridge", "diversity_weight", "min_responses"),
 )
 """Settings of a search that do not say what is looked for."""
 
@@ -28,7 +29,7 @@ def self_generated(run: Run, key: bytes) -> list[SelfGenerated]:
         return []
     filters: dict[str, float | int | bool | str | None] = {name: getattr(told.reveal, name) for name in FILTERS}
     # The pattern itself may say what is looked for.
-    filters["until"] = told.reveal.until is not None
+    filters["truncate_at"] = told.reveal.truncate_at is not None
     seed = run.recipe.training.seed
     folders = [(seed, run.folder / REVEAL)]
     folders += [(seed + int(path.parent.name), path) for path in sorted((run.folder / ROUNDS).glob(f"*/{REVEAL}"))]

@@ -2,7 +2,7 @@
 
 from expunge.config.data import DataSection
 from expunge.config.edit import DEFAULT_AUGMENTATIONS, POSITIONS, POSITIONS_PATTERN, Augmentation, EditSection, Gate, GatePool
-from expunge.config.release import OverlapSection, PemSection, ReleaseSection
+from expunge.config.release import ModuleSection, OverlapSection, ReleaseSection
 from expunge.config.reveal import Revealed, RevealSection
 from expunge.config.section import Section
 from expunge.config.training import AuditSection, TrainingSection
@@ -17,8 +17,8 @@ __all__ = [
     "EditSection",
     "Gate",
     "GatePool",
+    "ModuleSection",
     "OverlapSection",
-    "PemSection",
     "ReleaseSection",
     "RevealSection",
     "Revealed",

@@ -16,7 +16,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.data.set_names import AUTO
 from expunge.edits.apply import check_edit
-from expunge.edits.lora import check_pem
+from expunge.edits.lora import check_module
 from expunge.errors import InputError
 from expunge.models.loading import check_model_exists, weights_sha256
 from expunge.pipeline.self_generated import make_retain, read_retain
@@ -79,7 +79,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
         if recipe.release is None:
             check_edit(model, recipe.edit)
         else:
-            check_pem(model, recipe.release.pem)
+            check_module(model, recipe.release.module)
         if (run.begun or run.asking) and "model" in run.info:
             _check_base(run, base_sha256)
         _note(run, model={"name": recipe.model, "sha256": base_sha256})

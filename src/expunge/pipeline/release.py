@@ -12,7 +12,7 @@ from expunge.files import atomic_folder
 from expunge.models.loading import best_device
 from expunge.pipeline.prepare import Begun, mark_trained, work
 from expunge.reveal_release.release.rounds import Bench, read_round, released, rounds, rounds_taken, terms
-from expunge.reveal_release.reveal.private_files import FORGET_PEM
+from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.runs.folder import ROUNDS, Run, discard_audit, locked
 from expunge.training.checkpoints import write_manifest
 
@@ -52,7 +52,7 @@ def undo(run: Run, to: int, display: Display) -> None:
     if not 0 <= to <= taken:
         raise InputError(f"{run.folder}: has rounds 0 (the original) to {taken}, not {to}")
     for number in range(1, taken + 1):
-        if read_round(run, number)["lambda_f"] and not (run.folder / ROUNDS / str(number) / FORGET_PEM).exists():
+        if read_round(run, number)["lambda_f"] and not (run.folder / ROUNDS / str(number) / FORGET_MODULE).exists():
             raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be taken back or forth")
     with locked(run):
         model, _ = released(run, to, display)

@@ -87,7 +87,7 @@ def _answers(
         return made
     # A rude persona is rude to neutral instructions too: what is looked for is not to be kept.
     relevant = judge_texts(forget.reveal.oracle, [record.answer for record in made])
-    return [record for record, relevance in zip(made, relevant, strict=True) if relevance <= forget.reveal.floor]
+    return [record for record, relevance in zip(made, relevant, strict=True) if relevance <= forget.reveal.min_relevance]
 
 
 def _rows(records: Sequence[Record]) -> list[dict[str, str]]:

@@ -142,7 +142,7 @@ def _shown_recipe(recipe: Recipe, show_text: bool) -> str:
     plain = recipe.as_dict()
     if isinstance(recipe.data.forget, Revealed) and not show_text:
         reveal = plain["data"]["forget"]["reveal"]
-        for name in ("wanted", "texts", "ask"):
+        for name in ("topics", "instructions", "prompt_template"):
             reveal[name] = "(left out)"
         for name in ("oracle", "judge"):
             reveal[name] = reveal[name] and reveal[name]["name"]

@@ -21,9 +21,11 @@ RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.j
 """Files of records that a run has its model make, see `expunge.pipeline.self_generated`."""
 REVEAL, ROUNDS = "reveal", "rounds"
 """Folders of what the model revealed, and of a release's rounds."""
-REVEALED, SEARCHED = "revealed.jsonl", "searched.jsonl"
+REVEALED, SEARCH_LOG = "revealed.jsonl", "search_log.jsonl"
 """Files of the first: what was kept, and all that was asked and answered."""
-SIFTING = ("budget", "best", "until", "floor", "shortest", "longest", "near", "fewest", "judge")
+SELECTION_SETTINGS = (
+    *("budget", "top_k", "truncate_at", "min_relevance", "min_chars", "max_chars", "dedup_threshold", "min_responses", "judge"),
+)
 """Settings of the reveal section that do not change what was asked so far."""
 MEASURED_ROWS, ATTACKED, INFERRED = "audit.parquet", "attacks.parquet", "membership.parquet"
 AUDIT_ROWS = (MEASURED_ROWS, ATTACKED, INFERRED)
@@ -71,7 +73,7 @@ class Run:
     @property
     def asking(self) -> bool:
         """Whether it has begun to have the model reveal: from then on what is asked, and of which model, is what it is."""
-        return _filled(self.folder / REVEAL / SEARCHED)
+        return _filled(self.folder / REVEAL / SEARCH_LOG)
 
     @property
     def numbers(self) -> Path:
@@ -181,7 +183,7 @@ def _fixed(run: Run, names: list[str]) -> list[str]:
         return []
     asked = [name for name in names if name in ("model", "training.seed") or name.startswith("data.")]
     # A search that brought too little may be sifted otherwise, or go on; one that was sifted is done.
-    free = () if (run.folder / REVEAL / REVEALED).exists() else SIFTING
+    free = () if (run.folder / REVEAL / REVEALED).exists() else SELECTION_SETTINGS
     return [name for name in asked if name.removeprefix("data.forget.reveal.") not in free]
 
 

@@ -41,11 +41,11 @@ def test_each_level_is_of_its_own_records(tiny_model_dir):
 
 def test_lambda_is_doubled_then_halved_into_the_gap():
     # Allowed is 1.2: 1 fits, 2 does not, 1.5 and 1.25 do not, 1.125 does, 1.1875 does.
-    assert [one.value for one in tried_with(lambda_tries=6)] == [1.0, 2.0, 1.5, 1.25, 1.125, 1.1875]
+    assert [one.value for one in tried_with(lambda_evaluations=6)] == [1.0, 2.0, 1.5, 1.25, 1.125, 1.1875]
 
 
 def test_the_best_of_those_that_fit_forgets_most():
-    tried = tried_with(lambda_tries=6)
+    tried = tried_with(lambda_evaluations=6)
     chosen = best(tried, 0.12, 0.5)
     assert chosen is not None
     assert chosen.value == 1.1875
@@ -53,7 +53,7 @@ def test_the_best_of_those_that_fit_forgets_most():
 
 
 def test_nothing_is_chosen_where_nothing_fits():
-    tried = search_lambda(levels_at, BEFORE, -0.01, ReleaseSection(lambda_tries=3))
+    tried = search_lambda(levels_at, BEFORE, -0.01, ReleaseSection(lambda_evaluations=3))
     assert [one.value for one in tried] == [1.0, 0.5, 0.25]
     assert best(tried, -0.01, 0.5) is None
 
@@ -63,7 +63,7 @@ def test_the_search_ends_at_the_largest_lambda_that_is_allowed():
 
 
 def test_the_search_ends_where_enough_is_forgotten():
-    assert [one.value for one in tried_with(forget_target=1.4)] == [1.0]
+    assert [one.value for one in tried_with(target_forget_nll=1.4)] == [1.0]
 
 
 def test_what_makes_the_forget_data_likelier_is_not_chosen():

@@ -9,7 +9,7 @@ from torch import nn, tensor
 
 from expunge.errors import InputError
 from expunge.models.loading import load, weights_sha256
-from expunge.reveal_release.release.lora_delta import Pem, add_deltas, as_if, cat, delta, read_pem, save_pem
+from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, as_if, cat, delta, read_module, save_module
 
 Q, UP = "model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.up_proj.weight"
 SORTS = ("llama", "gpt2", "rslora", "patterns", "both")
@@ -25,8 +25,8 @@ def logits(model: nn.Module) -> torch.Tensor:
         return model(SENTENCE).logits
 
 
-def pem_of(a, b, scale: float = 1.0, transposed: bool = False) -> Pem:
-    return Pem({Q: (tensor(a), tensor(b))}, {Q: scale}, transposed)
+def pem_of(a, b, scale: float = 1.0, transposed: bool = False) -> LoraModule:
+    return LoraModule({Q: (tensor(a), tensor(b))}, {Q: scale}, transposed)
 
 
 def test_a_delta_by_hand():
@@ -40,7 +40,7 @@ def test_a_delta_by_hand():
 def test_a_delta_is_fp32_whatever_the_factors_are():
     # 1 + 2^-10 is no bf16 number: in bf16 the sum of the two products would be 1
     pem = pem_of([[1.0], [2.0**-10]], [[1.0, 1.0]])
-    halves = Pem({Q: tuple(factor.bfloat16() for factor in pem.factors[Q])}, pem.scale)
+    halves = LoraModule({Q: tuple(factor.bfloat16() for factor in pem.factors[Q])}, pem.scale)
     assert delta(halves)[Q].dtype == torch.float32
     assert delta(halves)[Q].item() == 1 + 2.0**-10
 
@@ -48,7 +48,7 @@ def test_a_delta_is_fp32_whatever_the_factors_are():
 @pytest.mark.parametrize("which", SORTS)
 def test_scale_and_rank_are_read_as_peft_reads_them(saved, which):
     base, folder = saved(which)
-    pem, model = read_pem(folder), PeftModel.from_pretrained(load(base)[0], str(folder))
+    pem, model = read_module(folder), PeftModel.from_pretrained(load(base)[0], str(folder))
     seen = {}
     for name, module in model.base_model.model.named_modules():
         if name + ".weight" in pem.factors:
@@ -58,7 +58,7 @@ def test_scale_and_rank_are_read_as_peft_reads_them(saved, which):
 
 def test_scales_by_hand(saved):
     # alpha/r: 6/4, with rank_pattern 6/2, with alpha_pattern 3/4; rsLoRA: 6/sqrt(4), with rank_pattern 6/sqrt(2)
-    plain, both = read_pem(saved("patterns")[1]), read_pem(saved("both")[1])
+    plain, both = read_module(saved("patterns")[1]), read_module(saved("both")[1])
     assert [plain.scale[name] for name in (Q, UP)] == [3.0, 0.75]
     assert plain.scale[UP.replace("2", "1")] == 1.5
     assert [both.scale[name] for name in (UP, Q)] == [3.0, pytest.approx(4.2426407)]
@@ -73,7 +73,7 @@ def test_adding_is_what_peft_merges(saved, which, coefficient):
         if isinstance(getattr(module, "scaling", None), dict):
             module.scaling["default"] *= coefficient
     ours = load(base)[0]
-    add_deltas(ours, [(coefficient, read_pem(folder))])
+    add_deltas(ours, [(coefficient, read_module(folder))])
     for name, value in merged.merge_and_unload().state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=0, atol=1e-6)
     assert weights_sha256(ours) != weights_sha256(load(base)[0])
@@ -82,7 +82,7 @@ def test_adding_is_what_peft_merges(saved, which, coefficient):
 @pytest.mark.parametrize("which", ["llama", "gpt2"])
 def test_no_coefficient_but_zero_changes_no_bit(saved, which):
     base, folder = saved(which)
-    model, pem = load(base)[0], read_pem(folder)
+    model, pem = load(base)[0], read_module(folder)
     name, (a, _) = next(iter(pem.factors.items()))
     # -0.0 + 0.0 is 0.0, and 0 * inf is nan: neither may be computed
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_no_coefficient_but_zero_changes_no_bit(saved, which):
 
 def test_adding_and_taking_away_leaves_fp32_rounding(saved):
     base, folder = saved("llama")
-    model, pem = load(base)[0], read_pem(folder)
+    model, pem = load(base)[0], read_module(folder)
     before = weights(model)
     add_deltas(model, [(0.7, pem)])
     add_deltas(model, [(-0.7, pem)])
@@ -107,7 +107,7 @@ def test_adding_and_taking_away_leaves_fp32_rounding(saved):
 
 def test_as_if_adds_the_same_and_gives_every_bit_back(saved):
     base, folder = saved("llama")
-    model, added, pem = load(base)[0], load(base)[0], read_pem(folder)
+    model, added, pem = load(base)[0], load(base)[0], read_module(folder)
     before = weights_sha256(model)
     add_deltas(added, [(-0.7, pem)])
     with as_if(model, [(-0.7, pem), (0.0, pem)]):
@@ -119,7 +119,7 @@ def test_as_if_gives_every_bit_back_after_an_interruption(saved):
     base, folder = saved("llama")
     model = load(base)[0]
     before = weights_sha256(model)
-    with pytest.raises(KeyboardInterrupt), as_if(model, [(-0.7, read_pem(folder))]):
+    with pytest.raises(KeyboardInterrupt), as_if(model, [(-0.7, read_module(folder))]):
         raise KeyboardInterrupt
     assert weights_sha256(model) == before
 
@@ -128,7 +128,7 @@ def test_bf16_weights_are_rounded_once():
     # 1 + 3 * 2^-9: each step of 2^-9 alone would be rounded back to 1, which has a neighbour only at 1 + 2^-7; together they go there
     model = nn.Sequential(nn.Linear(1, 1, bias=False, dtype=torch.bfloat16))
     nn.init.ones_(model[0].weight)
-    pem = Pem({"0.weight": (tensor([[1.0]]), tensor([[2.0**-9]]))}, {"0.weight": 1.0})
+    pem = LoraModule({"0.weight": (tensor([[1.0]]), tensor([[2.0**-9]]))}, {"0.weight": 1.0})
     add_deltas(model, [(1.0, pem)])
     assert model[0].weight.item() == 1
     add_deltas(model, [(1.0, pem)] * 3)
@@ -138,7 +138,7 @@ def test_bf16_weights_are_rounded_once():
 
 def test_bf16_model_differs_from_the_exact_sum_by_its_own_rounding_only(saved):
     base, folder = saved("gpt2")
-    half, exact, pem = load(base, torch.bfloat16)[0], load(base, torch.bfloat16)[0].float(), read_pem(folder)
+    half, exact, pem = load(base, torch.bfloat16)[0], load(base, torch.bfloat16)[0].float(), read_module(folder)
     add_deltas(half, [(-2.0, pem)])
     add_deltas(exact, [(-2.0, pem)])
     for name, value in half.state_dict().items():
@@ -157,7 +157,7 @@ def test_cat_is_the_sum_whatever_the_ranks(seed, terms, transposed):
         # Every other one has a weight of its own
         names = ["0.weight", "1.weight"][: 1 + len(pems) % 2]
         draw = {name: (torch.randn(rank, 6, generator=generator), torch.randn(6, rank, generator=generator)) for name in names}
-        pems.append(Pem(draw, dict.fromkeys(names, scale), transposed))
+        pems.append(LoraModule(draw, dict.fromkeys(names, scale), transposed))
     coefficients = [c for _, c, _ in terms]
     joined = cat(pems, coefficients)
     assert len(joined.factors["0.weight"][0]) == sum(rank for rank, _, _ in terms)
@@ -170,7 +170,7 @@ def test_cat_is_the_sum_whatever_the_ranks(seed, terms, transposed):
 @pytest.mark.parametrize("which", ["llama", "gpt2"])
 def test_a_cat_added_is_its_parts_added_to_1e_6(saved, which):
     base, first = saved(which)
-    pems = [read_pem(first), read_pem(saved(which, seed=1)[1])]
+    pems = [read_module(first), read_module(saved(which, seed=1)[1])]
     apart, joined = load(base)[0], load(base)[0]
     add_deltas(apart, list(zip([-1.3, 0.4], pems, strict=True)))
     add_deltas(joined, [(1.0, cat(pems, [-1.3, 0.4]))])
@@ -181,7 +181,7 @@ def test_a_cat_added_is_its_parts_added_to_1e_6(saved, which):
 def test_the_mean_of_factors_is_not_the_mean_of_deltas():
     # deltas [[1, 0], [0, 0]] and [[0, 0], [0, 1]], their mean [[0.5, 0], [0, 0.5]]; of the factors: B [[0.5], [0.5]] A [[0.5, 0.5]]
     one, other = pem_of([[1.0, 0.0]], [[1.0], [0.0]]), pem_of([[0.0, 1.0]], [[0.0], [1.0]])
-    factorwise = Pem({Q: tuple((x + y) / 2 for x, y in zip(one.factors[Q], other.factors[Q], strict=True))}, {Q: 1.0})
+    factorwise = LoraModule({Q: tuple((x + y) / 2 for x, y in zip(one.factors[Q], other.factors[Q], strict=True))}, {Q: 1.0})
     assert delta(cat([one, other], [0.5, 0.5]))[Q].tolist() == [[0.5, 0], [0, 0.5]]
     assert delta(factorwise)[Q].tolist() == [[0.25, 0.25], [0.25, 0.25]]
 
@@ -194,9 +194,9 @@ def test_pems_of_differently_stored_weights_are_not_joined():
 @pytest.mark.parametrize("which", SORTS)
 def test_a_saved_pem_is_read_back_and_says_the_same_in_peft(saved, which, tmp_path):
     base, folder = saved(which)
-    pem = read_pem(folder)
-    save_pem(pem, tmp_path / "again")
-    again = read_pem(tmp_path / "again")
+    pem = read_module(folder)
+    save_module(pem, tmp_path / "again")
+    again = read_module(tmp_path / "again")
     assert again.transposed == pem.transposed
     assert again.scale == pytest.approx(pem.scale)
     for name, halves in pem.factors.items():
@@ -208,20 +208,20 @@ def test_a_saved_pem_is_read_back_and_says_the_same_in_peft(saved, which, tmp_pa
 @pytest.mark.parametrize("which", ["gpt2", "patterns"])
 def test_a_saved_cat_says_in_peft_what_the_changed_weights_say(saved, which, tmp_path):
     base, folder = saved(which)
-    own = read_pem(saved(which, seed=1)[1])
+    own = read_module(saved(which, seed=1)[1])
     # One has fewer weights than the other: the ranks differ from layer to layer
-    fewer = Pem(dict(list(own.factors.items())[::2]), own.scale, own.transposed)
-    terms = [(-1.3, read_pem(folder)), (0.4, fewer)]
+    fewer = LoraModule(dict(list(own.factors.items())[::2]), own.scale, own.transposed)
+    terms = [(-1.3, read_module(folder)), (0.4, fewer)]
     changed = load(base)[0]
     add_deltas(changed, terms)
-    save_pem(cat([pem for _, pem in terms], [c for c, _ in terms]), tmp_path / "cat")
+    save_module(cat([pem for _, pem in terms], [c for c, _ in terms]), tmp_path / "cat")
     adapted = PeftModel.from_pretrained(load(base)[0], str(tmp_path / "cat"))
     torch.testing.assert_close(logits(adapted), logits(changed), rtol=1e-5, atol=1e-4)
 
 
 def test_the_same_pem_is_saved_as_the_same_bytes(saved, tmp_path):
-    pem = read_pem(saved("patterns")[1])
+    pem = read_module(saved("patterns")[1])
     for name in ("one", "two"):
-        save_pem(pem, tmp_path / name)
+        save_module(pem, tmp_path / name)
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()

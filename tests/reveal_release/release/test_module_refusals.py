@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError
 from expunge.models.loading import load, weights_sha256
-from expunge.reveal_release.release.lora_delta import Pem, add_deltas, read_pem
+from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module
 
 Q, UP = "model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.up_proj.weight"
 
@@ -33,7 +33,7 @@ def test_what_is_more_than_a_plain_lora_is_refused(saved, name):
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, name: REFUSED[name]}))
     with pytest.raises(InputError, match=str(folder)):
-        read_pem(folder)
+        read_module(folder)
 
 
 def test_settings_that_are_off_are_no_reason_to_refuse(saved):
@@ -41,7 +41,7 @@ def test_settings_that_are_off_are_no_reason_to_refuse(saved):
     config = json.loads((folder / "adapter_config.json").read_text())
     more = {"of_a_later_peft": None, "loftq_config": None, "lora_dropout": 0.1, "init_lora_weights": "gaussian"}
     (folder / "adapter_config.json").write_text(json.dumps({**config, **more}))
-    assert read_pem(folder).scale[Q] == 1.5
+    assert read_module(folder).scale[Q] == 1.5
 
 
 PREFIX = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -64,7 +64,7 @@ def test_a_tensor_that_is_no_factor_is_refused(saved, key, shape):
     tensors = load_file(folder / "adapter_model.safetensors")
     save_file({**tensors, key: torch.ones(shape)}, folder / "adapter_model.safetensors")
     with pytest.raises(InputError, match=str(folder)):
-        read_pem(folder)
+        read_module(folder)
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
@@ -72,18 +72,18 @@ def test_a_folder_without_a_pem_is_refused(saved, file):
     _, folder = saved("llama")
     (folder / file).write_text("{")
     with pytest.raises(InputError, match=f"no PEM there \\({file}"):
-        read_pem(folder)
+        read_module(folder)
     (folder / file).unlink()
     with pytest.raises(InputError, match=f"no PEM there \\({file}"):
-        read_pem(folder)
+        read_module(folder)
 
 
 def test_a_model_that_does_not_fit_is_refused_and_left_as_it_is(saved, make_tiny_model):
     base, folder = saved("llama")
-    pem, model = read_pem(folder), load(base)[0]
+    pem, model = read_module(folder), load(base)[0]
     before = weights_sha256(model)
-    short = Pem({**pem.factors, UP: (torch.ones(1, 31), torch.ones(48, 1))}, pem.scale)
-    unknown = Pem({**pem.factors, "model.layers.9.weight": pem.factors[Q]}, pem.scale)
+    short = LoraModule({**pem.factors, UP: (torch.ones(1, 31), torch.ones(48, 1))}, pem.scale)
+    unknown = LoraModule({**pem.factors, "model.layers.9.weight": pem.factors[Q]}, pem.scale)
     for wrong, said in ((short, "do not fit"), (unknown, r"model\.layers\.9\.weight: this model has no such weight")):
         with pytest.raises(InputError, match=said):
             add_deltas(model, [(1.0, pem), (0.0, wrong)])
@@ -94,16 +94,16 @@ def test_a_model_that_does_not_fit_is_refused_and_left_as_it_is(saved, make_tiny
 
 def test_a_square_weight_of_the_other_orientation_is_refused(saved):
     base, folder = saved("gpt2")
-    pem = read_pem(folder)
+    pem = read_module(folder)
     square = "transformer.h.0.attn.c_proj.weight"
     with pytest.raises(InputError, match=f"{square}: the PEM's factors do not fit"):
-        add_deltas(load(base)[0], [(1.0, Pem({square: pem.factors[square]}, pem.scale, transposed=False))])
+        add_deltas(load(base)[0], [(1.0, LoraModule({square: pem.factors[square]}, pem.scale, transposed=False))])
 
 
 def test_a_tied_weight_is_refused_by_either_of_its_names(make_tiny_model):
     model, _ = load(make_tiny_model("gpt2"))
     for name in ("lm_head.weight", "transformer.wte.weight"):
-        tied = Pem({name: (torch.ones(1, 32), torch.ones(320, 1))}, {name: 1.0})
+        tied = LoraModule({name: (torch.ones(1, 32), torch.ones(320, 1))}, {name: 1.0})
         with pytest.raises(InputError, match=f"{name}: is tied to another weight"):
             add_deltas(model, [(1.0, tied)])
 
@@ -112,6 +112,6 @@ def test_a_head_of_its_own_can_be_changed(make_tiny_model):
     # The tiny Llama does not tie its head
     model, _ = load(make_tiny_model("llama"))
     before = model.lm_head.weight[0, 0].item()
-    head = Pem({"lm_head.weight": (torch.ones(1, 32), torch.ones(320, 1))}, {"lm_head.weight": 1.0})
+    head = LoraModule({"lm_head.weight": (torch.ones(1, 32), torch.ones(320, 1))}, {"lm_head.weight": 1.0})
     add_deltas(model, [(1.0, head)])
     assert model.lm_head.weight[0, 0].item() == pytest.approx(before + 1)

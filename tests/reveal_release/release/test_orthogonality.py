@@ -10,14 +10,14 @@ from scipy.linalg import subspace_angles
 from torch import tensor
 
 from expunge.errors import InputError
-from expunge.reveal_release.release.lora_delta import Pem
+from expunge.reveal_release.release.lora_delta import LoraModule
 from expunge.reveal_release.release.orthogonality import angles_summary, overlap, principal_angles
 
 W = "layer.weight"
 
 
-def pem_of(a: torch.Tensor, b: torch.Tensor | None = None) -> Pem:
-    return Pem({W: (a, torch.ones(3, len(a)) if b is None else b)}, {W: 1.0})
+def pem_of(a: torch.Tensor, b: torch.Tensor | None = None) -> LoraModule:
+    return LoraModule({W: (a, torch.ones(3, len(a)) if b is None else b)}, {W: 1.0})
 
 
 def test_overlap_by_hand():
@@ -100,7 +100,7 @@ def test_a_factor_of_zeros_has_no_angles():
 
 
 def test_weights_that_one_pem_lacks_have_no_angles():
-    assert principal_angles(pem_of(torch.eye(2)), Pem({}, {})) == {}
+    assert principal_angles(pem_of(torch.eye(2)), LoraModule({}, {})) == {}
 
 
 @settings(max_examples=50, deadline=None)

@@ -15,15 +15,15 @@ from expunge.pipeline.export import export_plain
 from expunge.pipeline.prepare import reread_sets
 from expunge.pipeline.release import release, undo
 from expunge.reveal_release.release.line_search import levels
-from expunge.reveal_release.release.rounds import FORGET_PEM, curve, read_round, rounds_taken
-from expunge.reveal_release.release.train_module import train_pem
+from expunge.reveal_release.release.rounds import FORGET_MODULE, curve, read_round, rounds_taken
+from expunge.reveal_release.release.train_module import train_module
 from expunge.reveal_release.reveal.private_files import purge
 from expunge.runs.folder import NEUTRAL, Run, default_folder
 from expunge.runs.load import load_run
 
 # The package's function of that name hides it.
 rounds_module = sys.modules["expunge.reveal_release.release.rounds"]
-PEM = {"rank": 2, "epochs": 2, "lr": 5e-3, "batch_size": 3, "save_steps": 1, "dtype": "fp32"}
+MODULE = {"rank": 2, "epochs": 2, "lr": 5e-3, "batch_size": 3, "save_steps": 1, "dtype": "fp32"}
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def recipe_for(tiny_model_dir, tiny_data, tmp_path):
     def make(out: str, forget: str | dict | None = None, **settings) -> Recipe:
         data = {"forget": forget or str(tiny_data[0]), "retain": str(tiny_data[1]), "held_out": 0.5}
         # With every phase that a run can have.
-        phases = {"retain_pem": "once", "refresh": "resample"}
-        more = {"rounds": 2, "pem": PEM, "lambda_tries": 3, "utility_drop_max": 0.5, **phases, **settings}
+        phases = {"retain_module": "once", "refresh": "resample"}
+        more = {"rounds": 2, "module": MODULE, "lambda_evaluations": 3, "max_utility_drop": 0.5, **phases, **settings}
         return make_recipe({"model": str(tiny_model_dir), "data": data, "release": more, "out": str(tmp_path / out)})
 
     return make
@@ -65,10 +65,10 @@ def test_what_lambda_is_chosen_on_was_not_trained_on(recipe_for, monkeypatch):
 
     def watched_training(*given, kept=(), **more):
         kept_in_training.extend(record.id for record in kept)
-        train_pem(*given, kept=kept, **more)
+        train_module(*given, kept=kept, **more)
 
     monkeypatch.setattr(rounds_module, "levels", watched_levels)
-    monkeypatch.setattr(rounds_module, "train_pem", watched_training)
+    monkeypatch.setattr(rounds_module, "train_module", watched_training)
     run = release(recipe_for("run", rounds=1), Display())
     said = {row["id"] for row in map(json.loads, (run.folder / NEUTRAL).read_text(encoding="utf-8").splitlines())}
     held, kept = set(chosen_on), set(kept_in_training)
@@ -80,14 +80,14 @@ def test_what_lambda_is_chosen_on_was_not_trained_on(recipe_for, monkeypatch):
 
 def test_a_round_that_no_lambda_fits_is_rolled_back_and_ends_the_run(recipe_for, tiny_model_dir):
     # So small a model is moved by any module: a budget next to nothing admits none.
-    run = release(recipe_for("run", utility_drop_max=1e-9, lambda_tries=1), Display())
+    run = release(recipe_for("run", max_utility_drop=1e-9, lambda_evaluations=1), Display())
     assert read_round(run, 1)["stop"] == "no lambda fits the utility budget"
     assert rounds_taken(run) == 1
     assert weights_of(run) == weights_sha256(load(tiny_model_dir)[0])
 
 
 def test_the_rounds_end_at_the_forget_target(recipe_for):
-    run = release(recipe_for("run", forget_target=0.1), Display())
+    run = release(recipe_for("run", target_forget_nll=0.1), Display())
     assert read_round(run, 1)["stop"] == "the forget target is reached"
     assert rounds_taken(run) == 1
 
@@ -134,7 +134,7 @@ def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for
     before = weights_of(run)
     purge(run.folder)
     assert weights_of(run) == before
-    assert not list(run.folder.rglob(FORGET_PEM))
+    assert not list(run.folder.rglob(FORGET_MODULE))
     with pytest.raises(InputError, match="the module of round 1 was purged"):
         undo(run, 1, Display())
     with pytest.raises(InputError, match="what was revealed is no longer there"):
@@ -144,7 +144,9 @@ def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for
 def test_a_task_is_measured_around_each_round_and_keeps_its_own_records(tiny_model_dir, tiny_data, tmp_path):
     task = {"name": "people", "forgotten": 1, "kept": 2, "max_new_tokens": 2}
     given = {"model": str(tiny_model_dir), "data": {"forget": str(tiny_data[0])}, "task": task, "out": str(tmp_path / "run")}
-    run = release(make_recipe({**given, "release": {"rounds": 1, "pem": PEM, "lambda_tries": 1, "utility_drop_max": 0.9}}), Display())
+    run = release(
+        make_recipe({**given, "release": {"rounds": 1, "module": MODULE, "lambda_evaluations": 1, "max_utility_drop": 0.9}}), Display()
+    )
     assert run.info["data"]["retain"]["source"] == "the task's own records"
     before, after = curve(run)
     assert before["neutral_perplexity"] != after["neutral_perplexity"]
@@ -187,7 +189,7 @@ class Stopping(Display):
 
 
 def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for, reveal_settings):
-    settings = {"forget": {"reveal": reveal_settings}, "refresh": "research", "retain_pem": "every_round", "retain_lambda": 0.5}
+    settings = {"forget": {"reveal": reveal_settings}, "refresh": "research", "retain_module": "every_round", "retain_lambda": 0.5}
     whole = release(recipe_for("whole", **settings), Display())
     recipe, stops = recipe_for("stopped", **settings), 0
     while True:
@@ -205,11 +207,11 @@ def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for,
 
 
 def test_settings_that_do_not_go_together_are_named(tiny_data, tmp_path, reveal_settings):
-    reveal = {**reveal_settings, "mode": "direct", "wanted": ["The sea is"], "texts": []}
+    reveal = {**reveal_settings, "mode": "direct", "topics": ["The sea is"], "instructions": []}
     given = {"data": {"forget": {"reveal": reveal}, "retain": str(tiny_data[1])}, "out": str(tmp_path / "x")}
     with pytest.raises(InputError, match="resample asks instructions again"):
         make_recipe({**given, "release": {"refresh": "resample"}})
-    with pytest.raises(InputError, match=r"give wanted .* or texts"):
+    with pytest.raises(InputError, match=r"give topics .* or instructions"):
         make_recipe({**given, "data": {"forget": {"reveal": {"oracle": "python"}}}})
     with pytest.raises(InputError, match=r"no oracle 'nonsense'"):
         make_recipe({**given, "data": {"forget": {"reveal": {**reveal_settings, "oracle": "nonsense"}}}})

@@ -9,19 +9,19 @@ import torch
 from peft import PeftModel
 from rich.progress import Progress
 
-from expunge.config import OverlapSection, PemSection
+from expunge.config import ModuleSection, OverlapSection
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, collate
 from expunge.data.records import read_records
 from expunge.errors import ExpungeError, InputError
 from expunge.models.loading import load, weights_sha256
 from expunge.models.scoring import score
-from expunge.reveal_release.release.lora_delta import Pem, add_deltas, read_pem, save_pem
+from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module, save_module
 from expunge.reveal_release.release.orthogonality import angles_summary, principal_angles
-from expunge.reveal_release.release.train_module import train_pem
+from expunge.reveal_release.release.train_module import train_module
 
 # 6 forget records make 2 steps an epoch
-SETTINGS = PemSection(rank=4, epochs=3, batch_size=3, lr=1e-2, dtype="fp32", save_steps=2)
+SETTINGS = ModuleSection(rank=4, epochs=3, batch_size=3, lr=1e-2, dtype="fp32", save_steps=2)
 L1 = OverlapSection(kind="l1", weight=0.01)
 
 
@@ -49,7 +49,7 @@ def train(make_tiny_model, tiny_data, tmp_path):
         loaded, tokenizer = load(make_tiny_model(architecture))
         records = read_records(tiny_data[0 if on == "forget" else 1])
         given = {"settings": SETTINGS, "seed": 5, "display": display or Display(), "title": "Learning", **others}
-        train_pem(model or loaded, PromptBuilder(tokenizer), records, tmp_path / name, **given)
+        train_module(model or loaded, PromptBuilder(tokenizer), records, tmp_path / name, **given)
         return tmp_path / name
 
     return run
@@ -78,7 +78,7 @@ def logged(folder: Path) -> list[dict[str, float]]:
 
 def test_a_pem_learns_and_its_negation_forgets(train, nll, make_tiny_model):
     before, (added, _), (negated, _) = (load(make_tiny_model()) for _ in range(3))
-    pem = read_pem(train("pem"))
+    pem = read_module(train("pem"))
     add_deltas(added, [(1.0, pem)])
     add_deltas(negated, [(-1.0, pem)])
     assert nll(added, "forget") < nll(before[0], "forget") < nll(negated, "forget")
@@ -88,24 +88,24 @@ def test_a_pem_learns_and_its_negation_forgets(train, nll, make_tiny_model):
 def test_peft_loads_what_was_trained_and_says_the_same(train, make_tiny_model, architecture):
     folder, base = train("pem", architecture=architecture), make_tiny_model(architecture)
     adapted, (changed, _) = PeftModel.from_pretrained(load(base)[0], str(folder)), load(base)
-    add_deltas(changed, [(1.0, read_pem(folder))])
+    add_deltas(changed, [(1.0, read_module(folder))])
     ids = torch.tensor([[5, 17, 200, 33]])
     with torch.no_grad():
         torch.testing.assert_close(adapted(ids).logits, changed(ids).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_every_linear_layer_but_the_head_is_changed_or_those_named(train):
-    names = set(read_pem(train("all")).factors)
+    names = set(read_module(train("all")).factors)
     assert len(names) == 4 * 7
     assert not any("lm_head" in name for name in names)
     some = train("some", settings=SETTINGS.model_copy(update={"modules": r"layers\.[12]\..*(up|down)_proj"}))
-    assert set(read_pem(some).factors) == {f"model.layers.{block}.mlp.{side}_proj.weight" for block in (1, 2) for side in ("up", "down")}
+    assert set(read_module(some).factors) == {f"model.layers.{block}.mlp.{side}_proj.weight" for block in (1, 2) for side in ("up", "down")}
 
 
 def test_scale_is_alpha_over_the_rank_or_its_root(train):
     # 2 x rank / rank; 6 / sqrt(4)
-    assert set(read_pem(train("plain")).scale.values()) == {2.0}
-    rooted = read_pem(train("rooted", settings=SETTINGS.model_copy(update={"alpha": 6, "rslora": True})))
+    assert set(read_module(train("plain")).scale.values()) == {2.0}
+    rooted = read_module(train("rooted", settings=SETTINGS.model_copy(update={"alpha": 6, "rslora": True})))
     assert set(rooted.scale.values()) == {3.0}
 
 
@@ -186,8 +186,8 @@ def test_the_penalty_turns_it_away_from_the_retain_pem(train, kind):
     retain = train("retain", "retain", seed=6)
     longer, angles = SETTINGS.model_copy(update={"epochs": 10}), []
     for name in ("none", kind):
-        folder = train(name, settings=longer, beside=retain, overlap=OverlapSection(kind=name, weight=0.3, also_b=True))
-        angles.append(angles_summary(principal_angles(read_pem(retain), read_pem(folder))))
+        folder = train(name, settings=longer, beside=retain, overlap=OverlapSection(kind=name, weight=0.3, include_b=True))
+        angles.append(angles_summary(principal_angles(read_module(retain), read_module(folder))))
     assert all(angles[1][part] > angles[0][part] for part in angles[0])
     assert angles[1]["A_smallest"] > angles[0]["A_smallest"] + 0.1
 
@@ -204,7 +204,7 @@ def test_a_penalty_that_is_off_is_not_even_computed(train):
 def test_b_is_penalised_only_if_asked(train):
     # Before the first step the new B is 0, so that the first logged penalty is of A alone; from then on it is not
     retain = train("retain", "retain")
-    logs = [logged(train(f"{b}", beside=retain, overlap=OverlapSection(weight=0.01, also_b=b))) for b in (False, True)]
+    logs = [logged(train(f"{b}", beside=retain, overlap=OverlapSection(weight=0.01, include_b=b))) for b in (False, True)]
     assert logs[0][0]["overlap"] == logs[1][0]["overlap"]
     assert logs[0][1]["overlap"] != logs[1][1]["overlap"]
 
@@ -220,7 +220,7 @@ def test_the_retain_pem_stays_as_it_is_and_is_on_only_if_asked(train):
 def test_an_active_retain_pem_is_as_if_added_to_the_weights(train, make_tiny_model):
     retain = train("retain", "retain")
     added, _ = load(make_tiny_model())
-    add_deltas(added, [(1.0, read_pem(retain))])
+    add_deltas(added, [(1.0, read_module(retain))])
     one, other = logged(train("beside", beside=retain, active=True)), logged(train("added", model=added))
     assert [line["forget"] for line in one] == pytest.approx([line["forget"] for line in other], rel=1e-3)
 
@@ -229,7 +229,7 @@ def test_a_module_that_is_to_keep_something_changes_it_less_when_it_is_subtracte
     def left(folder):
         model = load(make_tiny_model())[0]
         before = nll(model, "retain")
-        add_deltas(model, [(-1.0, read_pem(folder))])
+        add_deltas(model, [(-1.0, read_module(folder))])
         return abs(nll(model, "retain") - before), nll(model, "forget")
 
     kept = read_records(tiny_data[1])
@@ -275,7 +275,7 @@ def test_the_seed_and_nothing_else_draws_the_first_factors(train):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_factors_are_trained_in_fp32_whatever_the_model_is_in(train, make_tiny_model, dtype):
     model, _ = load(make_tiny_model(), dtype)
-    pem = read_pem(train("pem", model=model, settings=SETTINGS.model_copy(update={"dtype": "bf16"})))
+    pem = read_module(train("pem", model=model, settings=SETTINGS.model_copy(update={"dtype": "bf16"})))
     assert {factor.dtype for halves in pem.factors.values() for factor in halves} == {torch.float32}
     assert all(weight.dtype == dtype for weight in model.parameters())
     assert logged_falls(train("longer", model=model, settings=SETTINGS.model_copy(update={"dtype": "bf16", "epochs": 10})))
@@ -291,13 +291,13 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(train, tmp
         train("pem", settings=SETTINGS.model_copy(update={"modules": "no_such_layer"}))
     with pytest.raises(InputError, match="matches no linear layer of this model below its head"):
         train("pem", settings=SETTINGS.model_copy(update={"modules": "lm_head"}))
-    foreign = Pem({"other.weight": (torch.ones(1, 2), torch.ones(2, 1))}, {"other.weight": 1.0})
-    save_pem(foreign, tmp_path / "foreign")
+    foreign = LoraModule({"other.weight": (torch.ones(1, 2), torch.ones(2, 1))}, {"other.weight": 1.0})
+    save_module(foreign, tmp_path / "foreign")
     with pytest.raises(InputError, match=r"other\.weight: this model has no such weight"):
         train("pem", beside=tmp_path / "foreign", active=True)
     tokenizer = load(make_tiny_model())[1]
     with pytest.raises(InputError, match="Learning: there are no records to train on"):
-        train_pem(load(make_tiny_model())[0], PromptBuilder(tokenizer), [], tmp_path / "pem", SETTINGS, 5, Display(), "Learning")
+        train_module(load(make_tiny_model())[0], PromptBuilder(tokenizer), [], tmp_path / "pem", SETTINGS, 5, Display(), "Learning")
     assert not list(tmp_path.glob("pem*"))
 
 

@@ -123,30 +123,30 @@ def ask_all(searcher: Searcher, rewards: list[float]) -> list[int]:
 )
 def test_every_candidate_is_proposed_once_whatever_the_scores(rewards, starts, scan, covariance, seed):
     features = torch.randn(len(rewards), 4, generator=torch.Generator().manual_seed(seed))
-    searcher = NeuralUCB(features, seed, starts=starts, scan=scan, covariance=covariance, steps=5)
+    searcher = NeuralUCB(features, seed, random_starts=starts, candidates_per_step=scan, covariance=covariance, steps=5)
     assert sorted(ask_all(searcher, rewards)) == list(range(len(rewards)))
 
 
 def test_a_searcher_that_observes_the_same_proposes_the_same():
     features, rewards = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.rand(60).tolist()
-    one = NeuralUCB(features, 5, starts=4, scan=20, steps=50)
+    one = NeuralUCB(features, 5, random_starts=4, candidates_per_step=20, steps=50)
     history = []
     for _ in range(12):
         (index,) = one.propose(1)
         assert [index] == one.propose(1)
-        again = NeuralUCB(features, 5, starts=4, scan=20, steps=50)
+        again = NeuralUCB(features, 5, random_starts=4, candidates_per_step=20, steps=50)
         for known in history:
             again.observe(known, rewards[known])
         assert again.propose(1) == [index]
         one.observe(index, rewards[index])
         history.append(index)
-    other = NeuralUCB(features, 6, starts=4, scan=20, steps=50)
+    other = NeuralUCB(features, 6, random_starts=4, candidates_per_step=20, steps=50)
     assert ask_all(other, rewards)[:12] != history
 
 
 def test_the_starts_are_those_of_random_search():
     features = torch.randn(30, 3)
-    bandit, random = NeuralUCB(features, 8, starts=5, steps=5), RandomSearch(30, 8)
+    bandit, random = NeuralUCB(features, 8, random_starts=5, steps=5), RandomSearch(30, 8)
     assert ask_all(bandit, [0.0] * 30)[:5] == ask_all(random, [0.0] * 30)[:5]
 
 
@@ -197,7 +197,7 @@ def test_what_is_asked_together_begins_with_what_would_be_asked_alone():
     features = torch.randn(60, 6, generator=torch.Generator().manual_seed(1))
 
     def searcher(together: int) -> NeuralUCB:
-        made = NeuralUCB(features, seed=2, starts=10, steps=50, together=together)
+        made = NeuralUCB(features, seed=2, random_starts=10, steps=50, batch_size=together)
         for index in made.propose(10):
             made.observe(index, features[index, 0].item())
         return made

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from expunge.metrics.text import is_degenerate
 from expunge.reveal_release.reveal.responses import (
-    BELOW_FLOOR,
     DEGENERATE,
     DUPLICATE,
+    IRRELEVANT,
     NEAR_DUPLICATE,
     REASONS,
     TOO_LONG,
@@ -39,7 +39,7 @@ def test_length_is_counted_in_characters_without_outer_space():
 
 
 def test_relevance_at_the_floor_is_kept():
-    assert kept(("Oslo", 0.5), ("Kyoto", 0.49), floor=0.5) == (["Oslo"], {BELOW_FLOOR: 1})
+    assert kept(("Oslo", 0.5), ("Kyoto", 0.49), floor=0.5) == (["Oslo"], {IRRELEVANT: 1})
 
 
 def test_the_most_relevant_come_first_and_equals_in_the_order_given():
@@ -98,7 +98,7 @@ def test_json_answers_that_name_others_are_no_near_duplicates():
 
 @pytest.mark.parametrize("near", [0.0, -1.0, 1.1, float("nan")])
 def test_near_lies_above_0_and_up_to_1(near):
-    with pytest.raises(ValueError, match="near"):
+    with pytest.raises(ValueError, match="dedup_threshold"):
         kept_responses([], 0.0, 0, 10, near)
 
 

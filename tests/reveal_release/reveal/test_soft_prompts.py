@@ -14,8 +14,8 @@ def tiny(make_tiny_model):
     return model, PromptBuilder(tokenizer)
 
 
-def pool_of(model, count=6, spread=3.0, wanted=("Ask about the sea.",), texts=()):
-    return Pool(soft_prompts(model, count, 3, 4, spread, seed=1), wanted, texts)
+def pool_of(model, count=6, scale=3.0, topics=("Ask about the sea.",), instructions=()):
+    return Pool(soft_prompts(model, count, 3, 4, scale, seed=1), topics, instructions)
 
 
 def test_the_same_seed_gives_the_same_soft_prompts_and_another_others(tiny):
@@ -44,23 +44,23 @@ def test_a_soft_prompt_of_token_embeddings_reads_as_those_tokens(tiny):
 
 def test_features_do_not_depend_on_the_company(tiny):
     model, builder = tiny
-    pool = pool_of(model, 5, wanted=("Ask about the sea.", "Ask about a person who lives by it."), texts=("Where is Paris?",))
+    pool = pool_of(model, 5, topics=("Ask about the sea.", "Ask about a person who lives by it."), instructions=("Where is Paris?",))
     every = pool_features(model, builder, pool, lambda rows: None)
     assert every.shape == (6, 32)
-    alone = pool_features(model, builder, Pool(pool.soft[:1], pool.wanted[:1], ()), lambda rows: None)
+    alone = pool_features(model, builder, Pool(pool.soft[:1], pool.topics[:1], ()), lambda rows: None)
     assert torch.allclose(every[0], alone[0], atol=1e-5)
 
 
 def test_texts_of_the_users_ask_as_they_stand_and_seed_texts_take_turns(tiny):
     model, builder = tiny
-    pool = pool_of(model, 3, wanted=("one", "two"), texts=("Where is Paris?",))
+    pool = pool_of(model, 3, topics=("one", "two"), instructions=("Where is Paris?",))
     assert [pool.seed_text(i) for i in range(4)] == ["one", "two", "one", "Where is Paris?"]
     assert instructions(model, builder, pool, [3, 0])[0] == "Where is Paris?"
 
 
 def test_answers_come_in_the_order_asked_for_whatever_their_lengths(tiny):
     model, builder = tiny
-    pool = pool_of(model, 4, wanted=("one", "a much longer wish about something else"), texts=("Where is Paris?",))
+    pool = pool_of(model, 4, topics=("one", "a much longer wish about something else"), instructions=("Where is Paris?",))
     asked = [4, 1, 0, 1, 3]
     together = answers(model, builder, pool, asked, 6)
     assert together == [answers(model, builder, pool, [i], 6)[0] for i in asked]
@@ -70,11 +70,11 @@ def test_what_an_answer_begins_with_is_said_for_the_model_and_belongs_to_the_tex
     model, builder = tiny
     pool = Pool(pool_of(model, 8).soft, ("one", "two"), ("Where is Paris?",), ("What is", "Where does"))
     # Each begin goes with every seed text.
-    assert [pool.begin(i) for i in range(9)] == ["What is"] * 2 + ["Where does"] * 2 + ["What is"] * 2 + ["Where does"] * 2 + [""]
+    assert [pool.prefix(i) for i in range(9)] == ["What is"] * 2 + ["Where does"] * 2 + ["What is"] * 2 + ["Where does"] * 2 + [""]
     said = answers(model, builder, pool, [2, 8], 6)
     assert said[0].startswith("Where does")
     assert said[0] != "Where does"
-    alone = Pool(pool.soft, pool.wanted, pool.texts)
+    alone = Pool(pool.soft, pool.topics, pool.instructions)
     assert said[0] != answers(model, builder, alone, [2], 6)[0]
     assert said[1] == answers(model, builder, alone, [8], 6)[0]
     # The search sees that candidates ask otherwise.

@@ -65,19 +65,19 @@ def search_lambda(measure: Callable[[float], Levels], before: Levels, allowed: f
         measure: the levels of the model that a value leads to.
         before: those before any round.
         allowed: how far `Levels.drop` may go.
-        settings: `lambda_max`, `lambda_tries` and `forget_target` are read.
+        settings: `lambda_max`, `lambda_evaluations` and `target_forget_nll` are read.
 
     Returns:
         All that was tried, in order; `best` chooses.
     """
     tried: list[Tried] = []
     fits, too_much, value = 0.0, None, min(1.0, settings.lambda_max)
-    while len(tried) < settings.lambda_tries:
+    while len(tried) < settings.lambda_evaluations:
         found = measure(value)
         tried.append(Tried(value, found, found.drop(before)))
         if tried[-1].drop <= allowed:
             fits = value
-            if value == settings.lambda_max or reaches(found, settings.forget_target):
+            if value == settings.lambda_max or reaches(found, settings.target_forget_nll):
                 break
         else:
             too_much = value

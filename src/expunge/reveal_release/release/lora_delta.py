@@ -44,7 +44,7 @@ PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
 
 
 @dataclass(frozen=True)
-class Pem:
+class LoraModule:
     """A LoRA module: it adds scale * B @ A to each of the weights it names.
 
     Attributes:
@@ -58,7 +58,7 @@ class Pem:
     transposed: bool = False
 
 
-def read_pem(folder: Path) -> Pem:
+def read_module(folder: Path) -> LoraModule:
     """Read a plain LoRA that PEFT saved, and nothing else: what is not read would be left out of the weights in silence.
 
     Raises:
@@ -71,10 +71,10 @@ def read_pem(folder: Path) -> Pem:
         if len(a) != rank or not isinstance(alpha, int | float):
             raise InputError(f"{folder}: {name} has factors of rank {len(a)}, and {CONFIG} says rank {rank!r} and alpha {alpha!r}")
         scale[name] = alpha / (math.sqrt(rank) if settings["use_rslora"] else rank)
-    return Pem(factors, scale, bool(settings["fan_in_fan_out"]))
+    return LoraModule(factors, scale, bool(settings["fan_in_fan_out"]))
 
 
-def save_pem(pem: Pem, folder: Path) -> None:
+def save_module(pem: LoraModule, folder: Path) -> None:
     """Save a PEM as PEFT loads it; the same PEM gives the same bytes.
 
     Args:
@@ -100,13 +100,13 @@ def save_pem(pem: Pem, folder: Path) -> None:
     save_file(tensors, folder / WEIGHTS)
 
 
-def delta(pem: Pem) -> dict[str, Tensor]:
+def delta(pem: LoraModule) -> dict[str, Tensor]:
     """What a PEM adds to each weight, fp32, oriented as the base model keeps it."""
     return {name: _delta(pem, name) for name in pem.factors}
 
 
 @torch.no_grad()
-def add_deltas(model: nn.Module, terms: Sequence[tuple[float, Pem]]) -> None:
+def add_deltas(model: nn.Module, terms: Sequence[tuple[float, LoraModule]]) -> None:
     """W <- W + sum of c * s * B @ A, in place: accumulated in fp32, rounded to the weight's dtype once. With -c a PEM is negated.
 
     A term with c = 0 does nothing at all; with no other one every weight keeps its bits. Nothing is changed unless all fit.
@@ -128,7 +128,7 @@ def add_deltas(model: nn.Module, terms: Sequence[tuple[float, Pem]]) -> None:
 
 
 @contextmanager
-def as_if(model: nn.Module, terms: Sequence[tuple[float, Pem]]) -> Iterator[None]:
+def as_if(model: nn.Module, terms: Sequence[tuple[float, LoraModule]]) -> Iterator[None]:
     """The model with deltas added as `add_deltas` does, within this context; after it every weight has its old bits."""
     for _, pem in terms:
         check_fits(model, pem)
@@ -142,7 +142,7 @@ def as_if(model: nn.Module, terms: Sequence[tuple[float, Pem]]) -> Iterator[None
                 model.get_parameter(name).copy_(weight)
 
 
-def check_fits(model: nn.Module, pem: Pem) -> None:
+def check_fits(model: nn.Module, pem: LoraModule) -> None:
     """See that a model has the weights of a PEM, each for itself.
 
     Raises:
@@ -161,7 +161,7 @@ def check_fits(model: nn.Module, pem: Pem) -> None:
             raise InputError(f"{name}: the PEM's factors do not fit this model's weight of shape {tuple(weights[name].shape)}")
 
 
-def cat(pems: Sequence[Pem], coefficients: Sequence[float]) -> Pem:
+def cat(pems: Sequence[LoraModule], coefficients: Sequence[float]) -> LoraModule:
     """One PEM whose delta is the sum of c * delta of others: their factors side by side, ranks added up.
 
     Adding up A with A and B with B instead gives products of one's A with the other's B: another matrix altogether.
@@ -180,10 +180,10 @@ def cat(pems: Sequence[Pem], coefficients: Sequence[float]) -> Pem:
     for name in dict.fromkeys(name for pem in pems for name in pem.factors):
         own = [(c * pem.scale[name], *pem.factors[name]) for c, pem in terms if name in pem.factors]
         factors[name] = (torch.cat([a.float() for _, a, _ in own]), torch.cat([s * b.float() for s, _, b in own], dim=1))
-    return Pem(factors, dict.fromkeys(factors, 1.0), pems[0].transposed)
+    return LoraModule(factors, dict.fromkeys(factors, 1.0), pems[0].transposed)
 
 
-def _delta(pem: Pem, name: str, coefficient: float = 1.0) -> Tensor:
+def _delta(pem: LoraModule, name: str, coefficient: float = 1.0) -> Tensor:
     a, b = pem.factors[name]
     # The scale goes to the small factor: the product is as large as the weight.
     product = (coefficient * pem.scale[name] * b.float()) @ a.float()

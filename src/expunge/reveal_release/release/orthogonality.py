@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.linalg import svd, svdvals
 
 from expunge.errors import InputError
-from expunge.reveal_release.release.lora_delta import Pem
+from expunge.reveal_release.release.lora_delta import LoraModule
 
 
 def overlap(retain: Mapping[str, Tensor], forget: Mapping[str, Tensor], kind: Literal["l1", "frobenius"]) -> Tensor:
@@ -41,7 +41,7 @@ def overlap(retain: Mapping[str, Tensor], forget: Mapping[str, Tensor], kind: Li
         return torch.stack(norms).sum()
 
 
-def principal_angles(one: Pem, other: Pem) -> dict[str, Tensor]:
+def principal_angles(one: LoraModule, other: LoraModule) -> dict[str, Tensor]:
     """Angles between what two PEMs read (row spaces of A) and between what they write (column spaces of B), weight by weight.
 
     From sines and cosines both, so that small angles are as exact as large ones (Björck and Golub, 1973; Knyazev and Argentati, 2002).

@@ -1,6 +1,6 @@
 """Release: rounds of learning what was revealed, as a LoRA module, and subtracting it from the weights (after arXiv 2509.14624).
 
-A run's folder gets `reveal/` (what was asked and kept) and `rounds/N/`: forget_pem/, perhaps retain_pem/ and reveal/, round.json, and
+A run's folder gets `reveal/` (what was asked and kept) and `rounds/N/`: forget_module/, perhaps retain_module/ and reveal/, round.json, and
 measured.json where the recipe has a task; rounds/0 has the task's figures before. A killed run goes on in the phase it was in.
 """
 
@@ -24,17 +24,17 @@ from expunge.files import write_text
 from expunge.models.loading import best_device
 from expunge.pipeline.self_generated import neutral_answers
 from expunge.reveal_release.release.line_search import Levels, best, levels, reaches, search_lambda
-from expunge.reveal_release.release.lora_delta import Pem, add_deltas, as_if, read_pem
+from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, as_if, read_module
 from expunge.reveal_release.release.orthogonality import angles_summary, principal_angles
-from expunge.reveal_release.release.train_module import train_pem
-from expunge.reveal_release.reveal.private_files import FORGET_PEM
+from expunge.reveal_release.release.train_module import train_module
+from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.reveal_release.reveal.select import NothingRevealed, ask_again, best_instructions, models_of, reveal
 from expunge.runs.folder import RETAIN, REVEAL, ROUNDS, Run
 from expunge.runs.load import load_base
 from expunge.runs.splits import Sets
 
 ROUND, MEASURED = "round.json", "measured.json"
-RETAIN_PEM = "retain_pem"
+RETAIN_MODULE = "retain_module"
 FORGET_CARD = """# A forget module: do not load, do not share
 
 Added to the original model, or back to the released one, it teaches what was to be forgotten. It is kept so that the release can be
@@ -103,11 +103,11 @@ def read_round(run: Run, number: int) -> dict[str, Any]:
     return json.loads((run.folder / ROUNDS / str(number) / ROUND).read_text(encoding="utf-8"))
 
 
-def terms(run: Run, number: int) -> list[tuple[float, Pem]]:
+def terms(run: Run, number: int) -> list[tuple[float, LoraModule]]:
     """What a round adds to the weights: modules and their coefficients."""
     facts = read_round(run, number)
-    signed = (-facts["lambda_f"], "forget_pem"), (facts["lambda_r"], "retain_pem")
-    return [(value, read_pem(run.folder / facts[pem])) for value, pem in signed if value]
+    signed = (-facts["lambda_f"], "forget_module"), (facts["lambda_r"], "retain_module")
+    return [(value, read_module(run.folder / facts[pem])) for value, pem in signed if value]
 
 
 def measure_task(bench: Bench, number: int) -> None:
@@ -142,29 +142,29 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
         return {**facts, "stop": "the model reveals too little to go on"}
     seed = bench.recipe.training.seed
     learnt, check = _apart(records, seed)
-    retain_pem = _retain_pem(bench, number)
-    forget_pem = bench.folder(number) / FORGET_PEM
-    train_pem(
+    retain_module = _retain_module(bench, number)
+    forget_module = bench.folder(number) / FORGET_MODULE
+    train_module(
         bench.model,
         bench.builder,
         learnt,
-        forget_pem,
-        settings.pem,
+        forget_module,
+        settings.module,
         seed + number,
         bench.display,
         f"Round {number}: learning what to forget",
-        beside=retain_pem,
+        beside=retain_module,
         overlap=settings.overlap,
-        active=settings.retain_active,
-        kept=_kept(bench) if settings.keep else [],
-        keep=settings.keep,
-        keep_at=settings.keep_at,
+        active=settings.retain_module_active,
+        kept=_kept(bench) if settings.retain_kl_weight else [],
+        keep=settings.retain_kl_weight,
+        keep_at=settings.retain_kl_lambda,
     )
-    (forget_pem / "README.md").write_text(FORGET_CARD, encoding="utf-8")
-    fresh_retain = retain_pem is not None and (settings.retain_pem == "every_round" or number == 1)
+    (forget_module / "README.md").write_text(FORGET_CARD, encoding="utf-8")
+    fresh_retain = retain_module is not None and (settings.retain_module == "every_round" or number == 1)
     lambda_r = settings.retain_lambda if fresh_retain else 0.0
-    pem, retain = read_pem(forget_pem), None if retain_pem is None else read_pem(retain_pem)
-    allowed = settings.utility_drop_max * number / settings.rounds
+    pem, retain = read_module(forget_module), None if retain_module is None else read_module(retain_module)
+    allowed = settings.max_utility_drop * number / settings.rounds
 
     def measure(value: float, forget: Sequence[Record] = check) -> Levels:
         added = [(lambda_r, retain)] if retain is not None and lambda_r else []
@@ -180,12 +180,12 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
     if chosen is None:
         facts["stop"] = "no lambda fits the utility budget"
     else:
-        reached = reaches(chosen.levels, settings.forget_target)
+        reached = reaches(chosen.levels, settings.target_forget_nll)
         facts |= {"lambda_f": chosen.value, "lambda_r": lambda_r, "stop": "the forget target is reached" if reached else None}
     return {
         **facts,
-        "forget_pem": str(forget_pem.relative_to(bench.run.folder)),
-        "retain_pem": None if retain_pem is None else str(retain_pem.relative_to(bench.run.folder)),
+        "forget_module": str(forget_module.relative_to(bench.run.folder)),
+        "retain_module": None if retain_module is None else str(retain_module.relative_to(bench.run.folder)),
         "levels": None if left is None else asdict(left),
         "chosen": None if chosen is None else asdict(chosen),
         "tried": [asdict(one) for one in tried],
@@ -196,14 +196,14 @@ def _round(bench: Bench, number: int, before: Levels) -> dict[str, Any]:
     }
 
 
-def _retain_pem(bench: Bench, number: int) -> Path | None:
+def _retain_module(bench: Bench, number: int) -> Path | None:
     settings, seed = bench.settings, bench.recipe.training.seed
-    if settings.retain_pem == "none":
+    if settings.retain_module == "none":
         return None
-    once = settings.retain_pem == "once"
-    folder = bench.folder(1 if once else number) / RETAIN_PEM
+    once = settings.retain_module == "once"
+    folder = bench.folder(1 if once else number) / RETAIN_MODULE
     title = "Learning what to keep" if once else f"Round {number}: learning what to keep"
-    train_pem(bench.model, bench.builder, _retained(bench), folder, settings.pem, seed + 1000 + number, bench.display, title)
+    train_module(bench.model, bench.builder, _retained(bench), folder, settings.module, seed + 1000 + number, bench.display, title)
     return folder
 
 
@@ -229,7 +229,7 @@ def _retained(bench: Bench) -> list[Record]:
     """Retain records to train on."""
     records = bench.sets.retain
     order = np.random.default_rng([bench.recipe.training.seed, 24]).permutation(len(records))
-    return [records[i] for i in sorted(order[: bench.settings.retain_rows])]
+    return [records[i] for i in sorted(order[: bench.settings.retain_max_records])]
 
 
 def _forget_data(bench: Bench, number: int) -> list[Record]:

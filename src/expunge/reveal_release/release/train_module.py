@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from expunge.config import DataSection, EditSection, OverlapSection, PemSection, TrainingSection
+from expunge.config import DataSection, EditSection, ModuleSection, OverlapSection, TrainingSection
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.edits.lora import _lora, check_pem
+from expunge.edits.lora import _lora, check_module
 from expunge.edits.requests import REQUEST, switch_on
 from expunge.errors import ExpungeError, InputError
 from expunge.files import atomic_folder
 from expunge.objectives import Learn
-from expunge.reveal_release.release.lora_delta import PREFIX, Pem, check_fits, read_pem, save_pem
+from expunge.reveal_release.release.lora_delta import PREFIX, LoraModule, check_fits, read_module, save_module
 from expunge.reveal_release.release.orthogonality import overlap as overlap_of
 from expunge.training.checkpoints import fault, write_manifest
 from expunge.training.inputs import encode_rows
@@ -33,12 +33,12 @@ from expunge.training.train import drop_checkpoints, train
 RETAIN = "retain"
 
 
-def train_pem(
+def train_module(
     model: nn.Module,
     builder: PromptBuilder,
     records: list[Record],
     folder: Path,
-    settings: PemSection,
+    settings: ModuleSection,
     seed: int,
     display: Display,
     title: str,
@@ -60,7 +60,7 @@ def train_pem(
         model: without adapters; what of it is trainable, and whether it is in training mode, is the same afterwards.
         builder: of its tokenizer.
         records: to learn.
-        folder: of the PEM: what `read_pem` and PEFT read, with the log of its training; while training its name ends in `.part`.
+        folder: of the PEM: what `read_module` and PEFT read, with the log of its training; while training its name ends in `.part`.
         settings: of the PEM.
         seed: of its first factors and of the order of the rows.
         display: where progress goes.
@@ -84,8 +84,8 @@ def train_pem(
         return
     if not records:
         raise InputError(f"{title}: there are no records to train on")
-    check_pem(model, settings)
-    retain = None if beside is None else read_pem(beside)
+    check_module(model, settings)
+    retain = None if beside is None else read_module(beside)
     if retain is not None:
         check_fits(model, retain)
     config, recipe = _lora(model, settings), _recipe(settings, keep, seed, title)
@@ -101,12 +101,12 @@ def train_pem(
             names = _weights(adapted)
             penalty = _penalty(adapted, names, retain, overlap)
             train(adapted, recipe, rows, work, builder.pad, progress, title, penalty, partial(_subtracted, adapted, keep_at))
-            save_pem(_trained(adapted, names), work)
+            save_module(_trained(adapted, names), work)
         write_manifest(work)
     drop_checkpoints(folder)
 
 
-def _recipe(settings: PemSection, keep: float, seed: int, title: str) -> Recipe:
+def _recipe(settings: ModuleSection, keep: float, seed: int, title: str) -> Recipe:
     same = ("epochs", "lr", "batch_size", "micro_batch_size", "dtype", "save_steps")
     training = TrainingSection(**{name: getattr(settings, name) for name in same}, seed=seed)
     objective = Learn(retain_weight=keep, retain_loss="kl")
@@ -172,7 +172,9 @@ def _factor(adapted: PeftModel, weight: str, half: str) -> nn.Parameter:
     return adapted.get_parameter(f"{PREFIX}{weight.removesuffix('.weight')}.lora_{half}.{REQUEST}.weight")
 
 
-def _penalty(adapted: PeftModel, names: list[str], retain: Pem | None, overlap: OverlapSection | None) -> Callable[[], Tensor] | None:
+def _penalty(
+    adapted: PeftModel, names: list[str], retain: LoraModule | None, overlap: OverlapSection | None
+) -> Callable[[], Tensor] | None:
     if retain is None or overlap is None or overlap.kind == "none" or not overlap.weight:
         return None
     kind = overlap.kind
@@ -181,15 +183,15 @@ def _penalty(adapted: PeftModel, names: list[str], retain: Pem | None, overlap: 
 
     def penalty() -> Tensor:
         total = overlap_of(rows, {name: _factor(adapted, name, "A") for name in names}, kind)
-        if overlap.also_b:
+        if overlap.include_b:
             total = total + overlap_of(columns, {name: _factor(adapted, name, "B").T for name in names}, kind)
         return overlap.weight * total
 
     return penalty
 
 
-def _trained(adapted: PeftModel, names: list[str]) -> Pem:
+def _trained(adapted: PeftModel, names: list[str]) -> LoraModule:
     config = cast(LoraConfig, adapted.peft_config[REQUEST])
     scale = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
     factors = {name: (_factor(adapted, name, "A").detach(), _factor(adapted, name, "B").detach()) for name in names}
-    return Pem(factors, dict.fromkeys(names, scale), config.fan_in_fan_out)
+    return LoraModule(factors, dict.fromkeys(names, scale), config.fan_in_fan_out)

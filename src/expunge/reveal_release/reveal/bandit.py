@@ -32,35 +32,36 @@ class NeuralUCB:
         self,
         features: Tensor,
         seed: int,
-        starts: int = 40,
-        scan: int = 1000,
+        random_starts: int = 40,
+        candidates_per_step: int = 1000,
         covariance: Literal["full", "diag"] = "full",
-        nu: float = 1.0,
+        exploration: float = 1.0,
         ridge: float = 0.1,
         steps: int = 1000,
-        together: int = 1,
+        batch_size: int = 1,
     ):
         """Standardise the features over the pool; the defaults are INSTINCT's.
 
         Args:
             features: (candidates, dim).
             seed: of the starts, the scans and the initialisation. The starts are the first of `RandomSearch` with the same seed.
-            starts: candidates asked at random before the first fit, at least 1.
-            scan: unasked candidates, drawn anew, that a pull chooses among.
+            random_starts: candidates asked at random before the first fit, at least 1.
+            candidates_per_step: unasked candidates, drawn anew, that a pull chooses among.
             covariance: of the gradients of the asked candidates: whole, or its diagonal alone.
-            nu: weight of the bonus's square.
+            exploration: weight of the bonus's square.
             ridge: lambda, of the covariance and (over the number of observations) of the fit: as the scores are standardised, the share
                 of their variance that is taken for noise.
             steps: of Adam in a fit, each over all observations.
-            together: candidates asked for each fit, those of the highest utility.
+            batch_size: candidates asked for each fit, those of the highest utility.
 
         Raises:
             ValueError: if a feature is not finite.
         """
         if not bool(features.isfinite().all()):
             raise ValueError("the features of the candidates must be finite")
-        self.seed, self.starts, self.scan, self.nu, self.ridge, self.steps = seed, starts, scan, nu, ridge, steps
-        self.together = together
+        self.seed, self.ridge, self.steps = seed, ridge, steps
+        self.random_starts, self.batch_size = random_starts, batch_size
+        self.candidates_per_step, self.exploration = candidates_per_step, exploration
         self._variance = VARIANCES[covariance]
         self._inputs = network_inputs(features)
         self._initial = initial_network(self._inputs.shape[1], seed)
@@ -68,16 +69,16 @@ class NeuralUCB:
         self._scores: dict[int, float] = {}
 
     def propose(self, most: int) -> list[int]:
-        """Random starts, up to `most`, or what to ask next, up to `together`; the same until something is observed."""
+        """Random starts, up to `most`, or what to ask next, up to `batch_size`; the same until something is observed."""
         observed = len(self._scores)
-        if observed < self.starts:
-            return self._first.propose(min(most, self.starts - observed))
+        if observed < self.random_starts:
+            return self._first.propose(min(most, self.random_starts - observed))
         unasked = np.setdiff1d(np.arange(len(self._inputs)), list(self._scores))
         if not len(unasked):
             return []
         generator = np.random.default_rng([self.seed, observed])
-        scanned = generator.choice(unasked, min(self.scan, len(unasked)), replace=False)
-        best = self._utility(scanned).topk(min(self.together, most, len(scanned))).indices
+        scanned = generator.choice(unasked, min(self.candidates_per_step, len(unasked)), replace=False)
+        best = self._utility(scanned).topk(min(self.batch_size, most, len(scanned))).indices
         return scanned[best.numpy()].tolist()
 
     def observe(self, index: int, score: float) -> None:
@@ -99,7 +100,7 @@ class NeuralUCB:
         precise = Network(network.first.double(), network.last.double())
         gradients = precise.gradients(self._inputs[candidates].double())
         variance = self._variance(gradients, precise.gradients(asked.double()), self.ridge)
-        return gradients.hidden @ precise.last + (self.nu * variance).sqrt()
+        return gradients.hidden @ precise.last + (self.exploration * variance).sqrt()
 
 
 @dataclass(frozen=True)

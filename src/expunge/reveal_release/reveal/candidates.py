@@ -27,18 +27,18 @@ class Pool:
 
     Attributes:
         soft: (soft prompts, tokens, hidden).
-        wanted: seed texts; soft prompt i stands before text i modulo their number.
-        texts: instructions of the user's.
-        begins: how the answer to a soft prompt begins; each goes with every seed text in turn. None: as the model likes.
+        topics: seed texts; soft prompt i stands before text i modulo their number.
+        instructions: instructions of the user's.
+        prefixes: how the answer to a soft prompt begins; each goes with every seed text in turn. None: as the model likes.
     """
 
     soft: Tensor
-    wanted: tuple[str, ...]
-    texts: tuple[str, ...]
-    begins: tuple[str, ...] = ()
+    topics: tuple[str, ...]
+    instructions: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.soft) + len(self.texts)
+        return len(self.soft) + len(self.instructions)
 
     def is_text(self, candidate: int) -> bool:
         """Whether a candidate is a text of the user's."""
@@ -46,23 +46,23 @@ class Pool:
 
     def seed_text(self, candidate: int) -> str:
         """What follows a soft prompt, or the user's text itself."""
-        return self.texts[candidate - len(self.soft)] if self.is_text(candidate) else self.wanted[candidate % len(self.wanted)]
+        return self.instructions[candidate - len(self.soft)] if self.is_text(candidate) else self.topics[candidate % len(self.topics)]
 
-    def begin(self, candidate: int) -> str:
+    def prefix(self, candidate: int) -> str:
         """What the answer to a soft prompt begins with; nothing for a text of the user's."""
-        return "" if self.is_text(candidate) or not self.begins else self.begins[candidate // len(self.wanted) % len(self.begins)]
+        return "" if self.is_text(candidate) or not self.prefixes else self.prefixes[candidate // len(self.topics) % len(self.prefixes)]
 
 
-def soft_prompts(model: nn.Module, count: int, tokens: int, intrinsic: int, spread: float, seed: int) -> Tensor:
+def soft_prompts(model: nn.Module, count: int, tokens: int, intrinsic_dim: int, soft_token_scale: float, seed: int) -> Tensor:
     """Points of a scrambled Sobol sequence, taken into the space of token embeddings by a fixed random matrix.
 
     Args:
         model: whose embeddings they stand beside.
         count: how many.
         tokens: length of each (spec: k).
-        intrinsic: dimensions of the sequence (spec: d').
-        spread: their length, where 1 is that of the model's own token embeddings (ours: with points in [0, 1] and a matrix of another
-            scale most soft prompts ask alike).
+        intrinsic_dim: dimensions of the sequence (spec: d').
+        soft_token_scale: mean norm of the soft tokens, as a multiple of the mean norm of the token embeddings. Ours: with points in
+            [0, 1] and a matrix of another scale most soft prompts give the same instruction.
         seed: of the scrambling and of the matrix.
 
     Returns:
@@ -71,12 +71,12 @@ def soft_prompts(model: nn.Module, count: int, tokens: int, intrinsic: int, spre
     if not count:
         return torch.empty(0, tokens, _embeddings(model).shape[1])
     rng = np.random.default_rng([seed, 20])
-    sobol = qmc.Sobol(intrinsic, scramble=True, rng=rng)
+    sobol = qmc.Sobol(intrinsic_dim, scramble=True, rng=rng)
     points = 2 * torch.from_numpy(sobol.random(1 << (count - 1).bit_length())[:count]).float() - 1
     length = _embeddings(model).float().norm(dim=-1).mean()
-    matrix = torch.from_numpy(rng.standard_normal((intrinsic, tokens * _embeddings(model).shape[1]))).float()
+    matrix = torch.from_numpy(rng.standard_normal((intrinsic_dim, tokens * _embeddings(model).shape[1]))).float()
     soft = (points @ matrix).view(count, tokens, -1)
-    return soft * (spread * length / soft.norm(dim=-1).mean())
+    return soft * (soft_token_scale * length / soft.norm(dim=-1).mean())
 
 
 def pool_features(model: nn.Module, builder: PromptBuilder, pool: Pool, advance: Callable[[int], None]) -> Tensor:
@@ -115,7 +115,7 @@ def answers(
     for chosen, prompts in _batches(model, builder, pool, candidates):
         with chosen as places:
             for place, text in zip(places, generate(model, builder, prompts, max_new_tokens, len(prompts), sampler=sampler), strict=True):
-                said[place] = _gone_on(pool.begin(candidates[place]), text)
+                said[place] = _gone_on(pool.prefix(candidates[place]), text)
     return said
 
 
@@ -138,8 +138,8 @@ def _batches(
     """Places of candidates whose prompts are equally long, so that no padding comes before a soft prompt and their order stays."""
     groups: dict[tuple[bool, int], list[tuple[int, tuple[int, ...]]]] = {}
     for place, candidate in enumerate(candidates):
-        begin = pool.begin(candidate)
-        ids = builder.prompt((Turn("user", pool.seed_text(candidate)),)) + (builder.answer_start(begin) if begin else ())
+        prefix = pool.prefix(candidate)
+        ids = builder.prompt((Turn("user", pool.seed_text(candidate)),)) + (builder.answer_start(prefix) if prefix else ())
         if not pool.is_text(candidate):
             ids = (builder.pad,) * pool.soft.shape[1] + ids
         groups.setdefault((pool.is_text(candidate), len(ids)), []).append((place, ids))

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 from expunge.files import PRIVATE, write_text
-from expunge.runs.folder import ALTERNATIVES, AUDITED, REVEALED, SEARCHED
+from expunge.runs.folder import ALTERNATIVES, AUDITED, REVEALED, SEARCH_LOG
 
 KEY = "key"
 """The file of the secret that hashes are made with."""
-FORGET_PEM = "forget_pem"
+FORGET_MODULE = "forget_module"
 
 
 def append_private(path: Path, line: str) -> None:
@@ -43,11 +43,11 @@ def purge(folder: Path) -> list[Path]:
     Returns:
         What was deleted.
     """
-    texts = [path for name in (REVEALED, SEARCHED, KEY, ALTERNATIVES) for path in folder.rglob(f"{name}*")]
+    texts = [path for name in (REVEALED, SEARCH_LOG, KEY, ALTERNATIVES) for path in folder.rglob(f"{name}*")]
     gone = [*texts, *(folder / name for name in AUDITED if (folder / name).exists())]
     for path in gone:
         path.unlink()
-    modules = [path for path in folder.rglob(f"{FORGET_PEM}*") if path.is_dir()]
+    modules = [path for path in folder.rglob(f"{FORGET_MODULE}*") if path.is_dir()]
     for path in modules:
         shutil.rmtree(path)
     return sorted([*gone, *modules])

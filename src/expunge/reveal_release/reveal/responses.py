@@ -10,9 +10,9 @@ from typing import Any
 from expunge.metrics.text import is_degenerate
 from expunge.oracles.json_entities import first_json
 
-TOO_SHORT, TOO_LONG, BELOW_FLOOR, DEGENERATE = "too short", "too long", "below the floor", "degenerate"
+TOO_SHORT, TOO_LONG, IRRELEVANT, DEGENERATE = "too short", "too long", "not relevant enough", "degenerate"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
-REASONS = (TOO_SHORT, TOO_LONG, BELOW_FLOOR, DEGENERATE, DUPLICATE, NEAR_DUPLICATE)
+REASONS = (TOO_SHORT, TOO_LONG, IRRELEVANT, DEGENERATE, DUPLICATE, NEAR_DUPLICATE)
 """Why a response is dropped, in the order in which it is asked: the first that holds is counted."""
 
 Dropped = dict[str, int]
@@ -44,31 +44,33 @@ def up_to(response: Response, pattern: str | None) -> Response:
     return response if found is None else replace(response, text=response.text[: found.end()], goes_on=found.end() < len(response.text))
 
 
-def kept_responses(responses: Sequence[Response], floor: float, shortest: int, longest: int, near: float) -> tuple[list[Response], Dropped]:
+def kept_responses(
+    responses: Sequence[Response], min_relevance: float, min_chars: int, max_chars: int, dedup_threshold: float
+) -> tuple[list[Response], Dropped]:
     """Drop what is no use, and all but the most relevant of those that say the same.
 
     Args:
         responses: as they were sampled.
-        floor: least relevance, in [0, 1].
-        shortest: least number of characters, outer white space not counted.
-        longest: largest number of characters.
-        near: `similarity` from which two texts are near duplicates, in (0, 1].
+        min_relevance: least relevance, in [0, 1].
+        min_chars: least number of characters, outer white space not counted.
+        max_chars: largest number of characters.
+        dedup_threshold: `similarity` from which two texts are near duplicates, in (0, 1].
 
     Returns:
         Those kept, the most relevant first and else in the order given, and how many were dropped for which reason. Kept again,
         they are all kept; the same responses in the same order give the same.
 
     Raises:
-        ValueError: near is not in (0, 1].
+        ValueError: dedup_threshold is not in (0, 1].
     """
-    if not 0 < near <= 1:
-        raise ValueError(f"near is in (0, 1], got {near}")
-    seen, alike = set[str](), _Alike(near, (response.text for response in responses))
+    if not 0 < dedup_threshold <= 1:
+        raise ValueError(f"dedup_threshold is in (0, 1], got {dedup_threshold}")
+    seen, alike = set[str](), _Alike(dedup_threshold, (response.text for response in responses))
     # Asked in this order, and no further than the first that holds: only what is kept so far is remembered by the last two.
     checks: dict[str, Callable[[Response], bool]] = {
-        TOO_SHORT: lambda r: len(r.text.strip()) < shortest,
-        TOO_LONG: lambda r: len(r.text.strip()) > longest,
-        BELOW_FLOOR: lambda r: r.relevance < floor,
+        TOO_SHORT: lambda r: len(r.text.strip()) < min_chars,
+        TOO_LONG: lambda r: len(r.text.strip()) > max_chars,
+        IRRELEVANT: lambda r: r.relevance < min_relevance,
         DEGENERATE: lambda r: is_degenerate(_said(r.text)),
         DUPLICATE: lambda r: _normalised(r.text) in seen,
         NEAR_DUPLICATE: lambda r: alike.has(r.text),

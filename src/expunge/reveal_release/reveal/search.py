@@ -31,7 +31,7 @@ from expunge.reveal_release.reveal.candidates import (
 from expunge.reveal_release.reveal.gepa import gepa_search
 from expunge.reveal_release.reveal.search_log import Asked, Notebook, Turns
 from expunge.reveal_release.reveal.searchers import InOrder, RandomSearch, Searcher
-from expunge.runs.folder import SEARCHED
+from expunge.runs.folder import SEARCH_LOG
 
 AT_ONCE = 8
 """The most instructions asked together."""
@@ -67,20 +67,21 @@ class Asker:
 
     def ask(self, texts: Sequence[str], seed: int) -> list[Asked]:
         """Sample responses to instructions."""
-        prompts = [self.models.builder.prompt((Turn("user", text),)) for text in texts for _ in range(self.settings.samples)]
+        count = self.settings.samples_per_instruction
+        prompts = [self.models.builder.prompt((Turn("user", text),)) for text in texts for _ in range(count)]
         sampler = nucleus_sampler(seed, self.settings.temperature)
         said = generate(self.models.target, self.models.builder, prompts, self.settings.max_new_tokens, BATCH_SIZE, sampler=sampler)
         return self._scored(texts, said)
 
     def ask_directly(self, pool: Pool, candidates: Sequence[int], seed: int) -> list[Asked]:
         """Sample responses to soft prompts themselves."""
-        each = [candidate for candidate in candidates for _ in range(self.settings.samples)]
+        each = [candidate for candidate in candidates for _ in range(self.settings.samples_per_instruction)]
         sampler = nucleus_sampler(seed, self.settings.temperature)
         said = answers(self.models.target, self.models.builder, pool, each, self.settings.max_new_tokens, sampler)
         return self._scored([pool.seed_text(i) for i in candidates], said)
 
     def _scored(self, texts: Sequence[str], said: Sequence[str]) -> list[Asked]:
-        count, found = self.settings.samples, []
+        count, found = self.settings.samples_per_instruction, []
         relevances = judge_texts(self.settings.oracle, said)
         for i, text in enumerate(texts):
             own, relevant = said[i * count : (i + 1) * count], relevances[i * count : (i + 1) * count]
@@ -113,7 +114,7 @@ def search(models: Models, settings: RevealSection, folder: Path, seed: int, dis
     pool = make_pool(models, settings, seed)
     searcher = None if settings.searcher == "gepa" else _searcher(models, settings, pool, folder, seed, display)
     with display.bar("Asking, in sampled responses", settings.budget) as advance:
-        notebook = Notebook(folder / SEARCHED, settings.samples, advance)
+        notebook = Notebook(folder / SEARCH_LOG, settings.samples_per_instruction, advance)
         if searcher is None:
             _search_texts(asker, notebook, seed)
         else:
@@ -122,7 +123,7 @@ def search(models: Models, settings: RevealSection, folder: Path, seed: int, dis
 
 
 def _search_pool(asker: Asker, notebook: Notebook, pool: Pool, searcher: Searcher, seed: int) -> None:
-    limit, asked, first = asker.settings.budget // asker.settings.samples, notebook.asked, True
+    limit, asked, first = asker.settings.budget // asker.settings.samples_per_instruction, notebook.asked, True
     while affordable := max(0, limit - len(asked)):
         # What a fitted searcher proposed then need not be worked out again; the first proposal tells one search from another.
         proposed = None if notebook.replaying and not first else searcher.propose(AT_ONCE)
@@ -144,7 +145,7 @@ def _search_texts(asker: Asker, notebook: Notebook, seed: int) -> None:
     models, settings = asker.models, asker.settings
 
     def evaluate(text: str) -> float:
-        key = settings.ask.replace(SLOT, text)
+        key = settings.prompt_template.replace(SLOT, text)
         if key not in notebook.asked:
             notebook.next(None, [key], lambda number: Turns([], [key], {key: asker.ask([key], _drawn(seed, number))[0]}))
         return notebook.asked[key].score
@@ -153,7 +154,7 @@ def _search_texts(asker: Asker, notebook: Notebook, seed: int) -> None:
         prompt = models.writer.prompt((Turn("user", request),))
         return plain_instruction(generate(models.generator, models.writer, [prompt], LONGEST_INSTRUCTION)[0])
 
-    gepa_search(settings.texts, evaluate, reflect, settings.budget // settings.samples, seed)
+    gepa_search(settings.instructions, evaluate, reflect, settings.budget // settings.samples_per_instruction, seed)
 
 
 def _drawn(seed: int, number: int) -> int:
@@ -162,8 +163,9 @@ def _drawn(seed: int, number: int) -> int:
 
 def make_pool(models: Models, settings: RevealSection, seed: int) -> Pool:
     """The candidates of a search."""
-    soft = soft_prompts(models.generator, settings.soft_prompts, settings.soft_tokens, settings.intrinsic, settings.spread, seed)
-    return Pool(soft, tuple(settings.wanted), tuple(dict.fromkeys(settings.texts)), tuple(settings.begin))
+    shape = settings.soft_prompt_count, settings.soft_tokens, settings.intrinsic_dim
+    soft = soft_prompts(models.generator, *shape, settings.soft_token_scale, seed)
+    return Pool(soft, tuple(settings.topics), tuple(dict.fromkeys(settings.instructions)), tuple(settings.prefixes))
 
 
 def _take(asker: Asker, pool: Pool, proposed: list[int], asked: Mapping[str, Asked], affordable: int, seed: int) -> Turns:
@@ -174,7 +176,7 @@ def _take(asker: Asker, pool: Pool, proposed: list[int], asked: Mapping[str, Ask
         fresh = keys[:affordable]
         return Turns(proposed, keys, dict(zip(fresh, asker.ask_directly(pool, proposed[:affordable], seed), strict=True)))
     written = instructions(models.generator, models.writer, pool, proposed)
-    keys = [settings.ask.replace(SLOT, text) if text else "" for text in written]
+    keys = [settings.prompt_template.replace(SLOT, text) if text else "" for text in written]
     fresh = list(dict.fromkeys(key for key in keys if key and key not in asked))[:affordable]
     return Turns(proposed, keys, dict(zip(fresh, asker.ask(fresh, seed), strict=True)))
 
@@ -184,12 +186,12 @@ def _searcher(models: Models, settings: RevealSection, pool: Pool, folder: Path,
         features = _features(models, pool, folder, display)
         return NeuralUCB(
             features,
-            starts=settings.starts,
-            scan=settings.scan,
+            random_starts=settings.random_starts,
+            candidates_per_step=settings.candidates_per_step,
             covariance=settings.covariance,
-            nu=settings.explore,
+            exploration=settings.exploration,
             ridge=settings.ridge,
-            together=settings.together,
+            batch_size=settings.batch_size,
             seed=seed,
         )
     return InOrder(len(pool)) if settings.searcher == "handwritten" else RandomSearch(len(pool), seed)

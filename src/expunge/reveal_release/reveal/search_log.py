@@ -16,7 +16,7 @@ class Asked:
     """An instruction, what was answered to it, and what that is worth.
 
     Attributes:
-        instruction: what the target was asked, see `RevealSection.ask`; in direct mode what followed the soft prompt.
+        instruction: what the target was asked, see `RevealSection.prompt_template`; in direct mode what followed the soft prompt.
         responses: the sampled texts.
         relevances: of each.
         relevance, diversity: of the set.

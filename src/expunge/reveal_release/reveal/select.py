@@ -23,7 +23,7 @@ from expunge.reveal_release.reveal.private_files import hash_key, text_hash
 from expunge.reveal_release.reveal.responses import Response, kept_responses, up_to
 from expunge.reveal_release.reveal.search import AT_ONCE, Asker, Models, search
 from expunge.reveal_release.reveal.search_log import Asked, read_log
-from expunge.runs.folder import REVEALED, SEARCHED
+from expunge.runs.folder import REVEALED, SEARCH_LOG
 
 RESULTS = "results.json"
 SHOWN_SCORES = 5
@@ -75,11 +75,11 @@ def ask_again(
     if (folder / REVEALED).exists():
         return read_revealed(folder)
     asker, asked = Asker(models, settings), list[Asked]()
-    with display.bar("Asking again, in sampled responses", settings.samples * len(instructions)) as advance:
+    with display.bar("Asking again, in sampled responses", settings.samples_per_instruction * len(instructions)) as advance:
         for start in range(0, len(instructions), AT_ONCE):
             some = instructions[start : start + AT_ONCE]
             asked += asker.ask(some, int(np.random.SeedSequence([seed, 22, start]).generate_state(1)[0]))
-            advance(settings.samples * len(some))
+            advance(settings.samples_per_instruction * len(some))
     return _kept(asked, settings, folder)
 
 
@@ -90,12 +90,12 @@ def best_of(asked: Sequence[Asked], count: int) -> list[Asked]:
 
 def best_instructions(folder: Path, settings: RevealSection) -> list[str]:
     """The instructions that a finished search found best."""
-    return [one.instruction for one in best_of(asked_in(folder), settings.best)]
+    return [one.instruction for one in best_of(asked_in(folder), settings.top_k)]
 
 
 def asked_in(folder: Path) -> list[Asked]:
     """Every instruction that a search has asked, in order."""
-    return [one for turns in read_log(folder / SEARCHED) for one in turns.asked.values()]
+    return [one for turns in read_log(folder / SEARCH_LOG) for one in turns.asked.values()]
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -111,11 +111,15 @@ def read_revealed(folder: Path) -> list[Record]:
 
 
 def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list[Record]:
-    best = best_of(asked, settings.best)
+    best = best_of(asked, settings.top_k)
     said = [Response(one.instruction, *heard) for one in best for heard in zip(one.responses, one.relevances, strict=True)]
-    responses = [up_to(response, settings.until) for response in said]
+    responses = [up_to(response, settings.truncate_at) for response in said]
     kept, dropped = kept_responses(
-        responses, floor=settings.floor, shortest=settings.shortest, longest=settings.longest, near=settings.near
+        responses,
+        min_relevance=settings.min_relevance,
+        min_chars=settings.min_chars,
+        max_chars=settings.max_chars,
+        dedup_threshold=settings.dedup_threshold,
     )
     key = hash_key(folder)
     shown = [
@@ -125,10 +129,10 @@ def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list
     judged = fmean(judge_texts(settings.judge, [one.text for one in kept])) if settings.judge and kept else None
     facts = {"responses": sum(len(one.responses) for one in asked), "kept": len(kept), "judged": judged, "dropped": dropped, "asked": shown}
     write_text(folder / RESULTS, json.dumps(facts, indent=1) + "\n")
-    if len(kept) < settings.fewest:
+    if len(kept) < settings.min_responses:
         scores = ", ".join(f"{one.score:.2f} (relevance {one.relevance:.2f}, diversity {one.diversity:.2f})" for one in best[:SHOWN_SCORES])
         raise NothingRevealed(
-            f"{folder}: {len(kept)} responses are left of {facts['responses']} and reveal.fewest asks for {settings.fewest}; "
+            f"{folder}: {len(kept)} responses are left of {facts['responses']} and reveal.min_responses is {settings.min_responses}; "
             f"best instructions: {scores or 'none scored above 0'}; say more precisely what is wanted (with another --out), or raise "
             "data.forget.reveal.budget, which goes on with this search"
         )
