@@ -24,6 +24,7 @@ html_show_sphinx = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+myst_fence_as_directive = ["mermaid"]
 # Docstrings write `name` for code.
 default_role = "code"
 autodoc_typehints = "signature"

@@ -19,7 +19,7 @@ WIDTH, LINE, GAP_X, GAP_Y, PADDING = 8.0, 18, 24, 44, 10
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive that MyST makes of a ```{mermaid} block, and of a plain one."""
+    """Register the directive that MyST makes of a mermaid block (`myst_fence_as_directive`)."""
     app.add_directive("mermaid", Flowchart)
     return {"parallel_read_safe": True}
 

@@ -13,15 +13,13 @@ from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).parents[2] / "src"
+API = Path(__file__).parents[2] / "src" / "expunge" / "api.py"
 
 
 def executed(notebook: Path, cache: Path) -> str:
-    """Return the executed notebook, from the cache where neither it nor the package has changed."""
-    content = hashlib.sha256()
-    for path in (Path(__file__), notebook, *sorted(SOURCE.rglob("*.py"))):
-        content.update(path.read_bytes())
-    saved = cache / f"{content.hexdigest()}.md"
+    """Return the executed notebook. A build that follows another runs it again only where it or the Python API has changed."""
+    content = b"".join(path.read_bytes() for path in (Path(__file__), notebook, API))
+    saved = cache / f"{hashlib.sha256(content).hexdigest()}.md"
     if not saved.exists():
         text = run(notebook)
         cache.mkdir(parents=True, exist_ok=True)
