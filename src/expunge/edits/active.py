@@ -15,6 +15,7 @@ from expunge.edits.grun.layer import GrunLayer
 from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
 from expunge.models.forward_context import GateLogits
+from expunge.models.parameters import restored_requires_grad
 from expunge.models.prefix import PrefixUnsupported
 
 Kind = TypeVar("Kind", bound=nn.Module)
@@ -41,17 +42,16 @@ def edits_off(model: nn.Module, request: str | None = None) -> Iterator[None]:
     if request is not None and request not in active:
         raise ExpungeError(f'adapter "{request}" is not active; active are: {", ".join(active)}')
     others = [] if request is None else [adapter for adapter in active if adapter != request]
-    trainable = {parameter: parameter.requires_grad for parameter in peft_model.parameters()}
-    try:
-        with peft_model.disable_adapter() if not others else nullcontext():
+    with restored_requires_grad(peft_model) as restore:
+        try:
+            with peft_model.disable_adapter() if not others else nullcontext():
+                if others:
+                    tuner.set_adapter(others)
+                restore()
+                yield
+        finally:
             if others:
-                tuner.set_adapter(others)
-            _restore(trainable)
-            yield
-    finally:
-        if others:
-            tuner.set_adapter(active)
-        _restore(trainable)
+                tuner.set_adapter(active)
 
 
 def gate_logits(model: nn.Module, request: str | None = None) -> Tensor | None:
@@ -116,12 +116,6 @@ def pooled_gate(model: nn.Module, request: str) -> dict[int, Parts]:
     return {layer.block: layer.gate(request) for layer in gates[request]}
 
 
-def own_weights(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of the model itself, without those of edits: what it has in common with the same model under another edit."""
-    tuner = _find(model, BaseTuner)
-    return [parameter for name, parameter in model.named_parameters() if tuner is None or tuner.prefix not in name]
-
-
 def _pooled(tuner: ReftModel) -> Iterator[tuple[str, list[GrunLayer]]]:
     """Active adapters whose gate reads the whole prompt, with the blocks that it reads, the lowest first."""
     layers = [layer for layer in tuner.modules() if isinstance(layer, GrunLayer) and not layer.disable_adapters]
@@ -134,8 +128,3 @@ def _pooled(tuner: ReftModel) -> Iterator[tuple[str, list[GrunLayer]]]:
 
 def _find(model: nn.Module, kind: type[Kind]) -> Kind | None:
     return next((module for module in model.modules() if isinstance(module, kind)), None)
-
-
-def _restore(trainable: dict[nn.Parameter, bool]) -> None:
-    for parameter, flag in trainable.items():
-        parameter.requires_grad_(flag)

@@ -1,7 +1,7 @@
 """Membership inference: scores of an answer that was trained on against those of one that never was, and what is left of the gap."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from statistics import fmean
 from typing import Any, cast
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from expunge.data.prompts import Encoded, PromptBuilder, batches_by_length, collate
 from expunge.data.records import Record
-from expunge.edits.active import own_weights
 from expunge.errors import InputError
 from expunge.metrics.gate import auroc
 from expunge.metrics.likelihood import AnswerScore, each_answer, min_k, min_k_plus_plus, zlib_ratio
 from expunge.metrics.statistics import Summary, auroc_ci, percentile_interval, resampled_auroc
+from expunge.models.parameters import base_parameters, frozen_parameters
 from expunge.models.scores import Scores
 from expunge.models.scoring import score
 
@@ -177,7 +177,6 @@ def _gradient_norms(model: nn.Module) -> Iterator[list[float]]:
 
     An edit's weights are left out: models with and without one are compared by the weights that both have.
     """
-    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
     norms: list[float] = []
 
     def note(parameter: Tensor) -> None:
@@ -185,13 +184,7 @@ def _gradient_norms(model: nn.Module) -> Iterator[list[float]]:
         # One weight's gradient is held at a time.
         parameter.grad = None
 
-    model.requires_grad_(False)
-    handles = [parameter.requires_grad_(True).register_post_accumulate_grad_hook(note) for parameter in own_weights(model)]
-    try:
-        with torch.enable_grad():
-            yield norms
-    finally:
-        for handle in handles:
-            handle.remove()
-        for parameter, flag in trainable.items():
-            parameter.requires_grad_(flag)
+    with frozen_parameters(model), torch.enable_grad(), ExitStack() as hooks:
+        for parameter in base_parameters(model):
+            hooks.callback(parameter.requires_grad_(True).register_post_accumulate_grad_hook(note).remove)
+        yield norms

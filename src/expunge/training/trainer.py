@@ -22,6 +22,7 @@ from expunge.data.prompts import Batch, Encoded, collate
 from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
+from expunge.models.parameters import restored_requires_grad
 from expunge.models.prefix import Prefix, PrefixUnsupported
 from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scores import Scores
@@ -222,13 +223,12 @@ class UnlearnTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         own = cast(nn.Module, self.model)
         active = list(own.active_adapters) if isinstance(own, PeftModel) else []
-        trained = {parameter: parameter.requires_grad for parameter in own.parameters()}
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if isinstance(own, PeftModel) and len(active) > 1:
-            # Of several adapters the Trainer leaves the first one on, and that one trainable.
-            cast(BaseTuner, own.base_model).set_adapter(active)
-            for parameter, flag in trained.items():
-                parameter.requires_grad_(flag)
+        # The Trainer leaves only the first of several adapters on, and makes it trainable.
+        several = len(active) > 1
+        with restored_requires_grad(own) if several else nullcontext():
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            if several:
+                cast(BaseTuner, own.base_model).set_adapter(active)
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)

@@ -1,7 +1,7 @@
 """An attacker's own LoRA (Hu et al., 2021, arXiv 2106.09685), hooked onto a model that may carry adapters of any kind already."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from expunge.auditing.attacks.layers import linear_layers
+from expunge.models.parameters import frozen_parameters
 
 SCALE = 2.0
 """alpha / rank, as the project's own LoRA edits have it."""
@@ -26,22 +27,15 @@ def low_rank(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Paramet
         seed: of A; B is zero, so that nothing has changed yet.
     """
     generator = torch.Generator().manual_seed(seed)
-    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    factors, hooks = [], []
-    try:
-        model.requires_grad_(False)
+    factors = []
+    with frozen_parameters(model), ExitStack() as hooks:
         for layer in linear_layers(model):
             into, out = layer.weight.shape[::-1] if isinstance(layer, nn.Linear) else layer.weight.shape
             a = nn.Parameter((torch.randn(rank, into, generator=generator) / into**0.5).to(layer.weight.device))
             b = nn.Parameter(torch.zeros(out, rank, device=layer.weight.device))
             factors += [a, b]
-            hooks.append(layer.register_forward_hook(partial(_changed, a, b)))
+            hooks.callback(layer.register_forward_hook(partial(_changed, a, b)).remove)
         yield factors
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for parameter, flag in trainable.items():
-            parameter.requires_grad_(flag)
 
 
 def _changed(a: Tensor, b: Tensor, _layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from expunge.edits.lora import _lora, check_module
 from expunge.edits.requests import REQUEST, switch_on
 from expunge.errors import ExpungeError, InputError
 from expunge.files import atomic_folder
+from expunge.models.parameters import restored_requires_grad
 from expunge.objectives import Learn
 from expunge.reveal_release.release.lora_delta import PREFIX, LoraModule, check_fits, read_module, save_module
 from expunge.reveal_release.release.orthogonality import overlap as overlap_of
@@ -116,19 +117,17 @@ def _recipe(settings: ModuleSection, keep: float, seed: int, title: str) -> Reci
 @contextmanager
 def _adapted(model: nn.Module, config: LoraConfig, beside: Path | None) -> Iterator[PeftModel]:
     """The model with a fresh adapter, and with the frozen one beside it; afterwards neither it nor its parameters show a trace."""
-    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
     training = model.training
-    adapted = get_peft_model(model, config, adapter_name=REQUEST)
-    try:
-        if beside is not None:
-            adapted.load_adapter(str(beside), RETAIN)
-            switch_on(adapted, [REQUEST, RETAIN], trained=REQUEST)
-        yield adapted
-    finally:
-        adapted.unload()
-        model.train(training)
-        for parameter, flag in trainable.items():
-            parameter.requires_grad_(flag)
+    with restored_requires_grad(model):
+        adapted = get_peft_model(model, config, adapter_name=REQUEST)
+        try:
+            if beside is not None:
+                adapted.load_adapter(str(beside), RETAIN)
+                switch_on(adapted, [REQUEST, RETAIN], trained=REQUEST)
+            yield adapted
+        finally:
+            adapted.unload()
+            model.train(training)
 
 
 @contextmanager
