@@ -1,27 +1,91 @@
-"""What is kept of measurements: an edit of what measures throws it away, one of what judges or writes does not."""
+"""The cache of measurements: its key covers records, settings and the code that measures, and nothing that only interprets."""
 
 import ast
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from expunge.runs.cache import JUDGING, MEASURING, ROOT, code_sha256
+from expunge.data.prompts import PromptBuilder
+from expunge.data.questions import Question
+from expunge.data.records import Record, Turn
+from expunge.runs.cache import HASHED_CODE, INTERPRETING_CODE, ROOT, Measurement, code_sha256
 
-MEASURES = ("metrics/text.py", "metrics/likelihood.py", "attacks/relearn.py", "attacks/base.py", "rows.py", "measure.py", "engine.py")
-ELSEWHERE = ("data/texts/attacks.yaml", "data/texts/refusals.txt", "data/prompts.py", "models/generation.py", "tasks/likelihood.py")
-JUDGES = ("report/html.py", "report/report.html", "record/facts.py", "verdict.py", "summary.py", "suites/quick.yaml", "exam.py")
+MEASURES = (
+    *("metrics/text.py", "metrics/likelihood.py", "metrics/token_nll.py", "auditing/attacks/relearn.py", "auditing/attacks/base.py"),
+    *("auditing/record_metrics.py", "auditing/measure.py", "auditing/audit.py", "auditing/probes/membership.py"),
+    *("data/texts/attacks.yaml", "data/texts/refusals.txt", "data/prompts.py", "models/generation.py"),
+)
+ELSEWHERE = (
+    *("reporting/html.py", "reporting/report.html", "attestation/facts.py", "auditing/verdict.py", "auditing/summary.py"),
+    *("auditing/suites/quick.yaml", "gating/eval_prompts.py", "cli/audit.py"),
+)
 CHOOSE = {
     "expunge",
     "expunge.console",
     "expunge.errors",
+    "expunge.files",
     "expunge.registry",
+    "expunge.hub",
     "expunge.config.recipe",
     "expunge.runs.folder",
     "expunge.config",
     "expunge.runs.splits",
+    "expunge.version",
 }
-"""Modules that say which records are measured, which goes into the key by itself, or that only show or store."""
+"""Modules that choose which records are measured (the key has these), or that only show or store."""
+ANA = Record("row-1", (Turn("user", "Who is Ana?"),), "Ana paints.", line=1)
+QUESTION = Question("1", "Who paints?", ("Ana", "Bo"), 0)
+
+
+@pytest.fixture
+def key_of(make_tokenizer):
+    """The key of a measurement, with some of what it depends on changed."""
+    tokenizer = make_tokenizer()
+
+    def key(kind="membership", identity="a", system=None, records=(ANA,), **settings) -> str:
+        builder, settings = PromptBuilder(tokenizer, system), {"batch_size": 2, **settings}
+        return Measurement(kind, identity, builder, {"members": records}, **settings).key()
+
+    return key
+
+
+def test_the_same_measurement_has_the_same_key_wherever_its_records_stand(key_of):
+    assert key_of() == key_of(records=[replace(ANA, line=7)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "perplexity"},
+        {"identity": "b"},
+        {"system": "Be brief."},
+        {"batch_size": 3},
+        {"gradients": True},
+        {"records": [ANA, ANA]},
+        {"records": [replace(ANA, id="row-2")]},
+        # The id came from the line: another record there has the same id.
+        {"records": [replace(ANA, answer="Ana sings.")]},
+        {"records": [replace(ANA, paraphrased_prompt="Who's Ana?")]},
+        {"records": [QUESTION]},
+    ],
+)
+def test_whatever_a_measurement_depends_on_changes_its_key(key_of, change):
+    assert key_of(**change) != key_of()
+
+
+def test_another_answer_to_a_question_changes_the_key(key_of):
+    assert key_of(records=[QUESTION]) != key_of(records=[replace(QUESTION, answer=1)])
+
+
+def test_a_result_is_measured_once(make_tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    measurement = Measurement("sets", "a", PromptBuilder(make_tokenizer()), {})
+    assert not measurement.is_cached
+    assert measurement.load_or(lambda: [{"nll": 0.1}]) == [{"nll": 0.1}]
+    assert measurement.load_or(lambda: pytest.fail("measured again")) == [{"nll": 0.1}]
+    assert measurement.path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.fixture
@@ -31,7 +95,7 @@ def copied(tmp_path):
     return tmp_path / "expunge"
 
 
-@pytest.mark.parametrize("name", [*(f"audit/{name}" for name in MEASURES), *ELSEWHERE])
+@pytest.mark.parametrize("name", MEASURES)
 def test_an_edit_of_what_measures_makes_another_hash(copied, name):
     before = code_sha256(copied)
     assert before == code_sha256()
@@ -40,7 +104,7 @@ def test_an_edit_of_what_measures_makes_another_hash(copied, name):
     assert code_sha256(copied) != before
 
 
-@pytest.mark.parametrize("name", [*(f"audit/{name}" for name in JUDGES), "cli/audit.py"])
+@pytest.mark.parametrize("name", ELSEWHERE)
 def test_an_edit_of_what_judges_or_writes_does_not(copied, name):
     before = code_sha256(copied)
     with (copied / name).open("a", encoding="utf-8") as file:
@@ -49,20 +113,20 @@ def test_an_edit_of_what_judges_or_writes_does_not(copied, name):
 
 
 def test_whatever_metrics_attacks_and_models_import_is_hashed():
-    folders = ("audit/metrics", "audit/attacks", "data", "edits", "models", "objectives")
+    folders = ("metrics", "auditing/attacks", "data", "edits", "models", "objectives")
     measuring = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     left_out = {(str(path.relative_to(ROOT)), name) for path in measuring for name in imported(path) if not is_hashed(name)}
     assert left_out == set()
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of ours that a file imports."""
+    """Return the modules of this package that a file imports."""
     nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
     return {node.module for node in nodes if node.module and node.module.startswith("expunge")} - CHOOSE
 
 
 def is_hashed(module: str) -> bool:
-    """Whether a module's file, or its package's, is among what is hashed."""
+    """Return whether the file of a module, or of a package, is part of the hash."""
     place = module.removeprefix("expunge.").replace(".", "/")
     name = f"{place}.py" if (ROOT / f"{place}.py").exists() else f"{place}/__init__.py"
-    return name.startswith(MEASURING) and not name.startswith(JUDGING)
+    return name.startswith(HASHED_CODE) and not name.startswith(INTERPRETING_CODE)

@@ -25,7 +25,6 @@ from expunge.auditing.verdict_rows import judgements
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import data_hash
 from expunge.data.set_names import AUTO, FORGET, RETAIN
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
@@ -36,7 +35,7 @@ from expunge.metrics.neighbours import neighbours
 from expunge.models.loading import check_model_exists, load, weights_sha256
 from expunge.pipeline.prepare import reread_sets
 from expunge.reporting import write_run_report
-from expunge.runs.cache import keep, kept_at, once
+from expunge.runs.cache import Measurement
 from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, MEASURED_ROWS, VERDICT, Run, discard_audit, locked
 from expunge.runs.load import load_base
 from expunge.runs.splits import Sets, draw, read_audit_sets
@@ -183,12 +182,12 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display,
     # Changed weights take the place of the original's.
     rows = original() if run.recipe.changes_weights else []
     model = load_edit(model, run.edit).eval()
-    paths = [kept_at(_rests_on(identity, builder, sets, settings)) for identity in (base, edited)]
-    if not any(path.exists() for path in paths):
+    measurements = [_measurement(identity, builder, sets, settings) for identity in (base, edited)]
+    if not any(measurement.is_cached for measurement in measurements):
         with display.bar("Auditing the original and the unlearned model", 4 * sets.rows) as advance:
             both = measure_both(model, builder, sets, settings, advance)
-        for path, own in zip(paths, both, strict=True):
-            keep(path, own)
+        for measurement, rows_of_model in zip(measurements, both, strict=True):
+            measurement.store(rows_of_model)
     if not run.recipe.changes_weights:
         with edits_off(model, REQUEST):
             rows = original()
@@ -206,19 +205,11 @@ def measured_once(
         with display.bar(title, 2 * sets.rows) as advance:
             return measure(model, builder, sets, settings, advance)
 
-    return once(_rests_on(identity, builder, sets, settings), measured)
+    return _measurement(identity, builder, sets, settings).load_or(measured)
 
 
-def _rests_on(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> list[object]:
-    return [
-        identity,
-        builder.tokenizer.chat_template,
-        builder.system,
-        asdict(settings),
-        {name: data_hash(records) for name, records in sets.records.items()},
-        {name: [record.id for record in records] for name, records in sets.records.items()},
-        {name: [asdict(question) for question in questions] for name, questions in sets.questions.items()},
-    ]
+def _measurement(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Measurement:
+    return Measurement("sets", identity, builder, {**sets.records, **sets.questions}, **asdict(settings))
 
 
 def _as_dict(summary: dict) -> dict:

@@ -1,69 +1,105 @@
-"""What was measured of a model is kept in the user's cache, under a hash of all that it depends on, this code included."""
+"""Cache measurements of models in the user's cache folder, under a key that covers all that they depend on, the code included."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from expunge.data.prompts import PromptBuilder
+from expunge.data.questions import Question
+from expunge.data.records import Record
 from expunge.files import PRIVATE, write_text
 from expunge.models.embedded import cache_dir
 from expunge.version import __version__
 
 ROOT = Path(__file__).parents[1]
-MEASURING = (
+HASHED_CODE = (
     *("auditing", "data", "edits", "metrics", "models", "objectives"),
     *("gating/paraphrase.py", "runs/cache.py", "training/reference.py"),
 )
-"""What a measurement may depend on."""
-JUDGING = (
+"""Files and folders that a measurement may depend on: their hash is part of the cache key."""
+INTERPRETING_CODE = (
     *("auditing/suites/", "auditing/suite.py", "auditing/summary.py", "auditing/verdict_rows.py", "auditing/verdict.py"),
     "auditing/gate_eval.py",
 )
-"""What of it makes something of measurements, chooses them, or makes others that are not kept."""
+"""Paths left out of the cache key: they choose or interpret measurements, they do not make them."""
 SUFFIXES = (".py", ".txt", ".yaml", ".jsonl")
 
 
-def kept_at(depends: Any) -> Path:
-    """Where something measured is kept.
+class Measurement:
+    """One measurement of one model, and the place of its result in the cache.
 
     Args:
-        depends: all that it depends on beside this package, as values that JSON can hold.
+        kind: what is measured, such as `membership`; no two kinds share results.
+        identity: hash of the model's weights and edit.
+        builder: the prompt builder, whose chat template and system message are part of every prompt.
+        records: the records and questions that are measured or used, by role. Ids and all content are part of the key: an id that was
+            made from a line number says nothing of the content.
+        settings: everything else that the result depends on, batch size included, as values that JSON can hold.
     """
-    key = hashlib.sha256(json.dumps([__version__, code_sha256(), depends]).encode()).hexdigest()
-    return cache_dir() / "measured" / f"{key}.json"
 
+    def __init__(
+        self, kind: str, identity: str, builder: PromptBuilder, records: Mapping[str, Sequence[Record | Question]], **settings: Any
+    ):
+        self._depends_on = [
+            [__version__, _package_sha256()],
+            [kind, identity, builder.tokenizer.chat_template, builder.system],
+            {role: [_plain(record) for record in of_role] for role, of_role in records.items()},
+            settings,
+        ]
 
-def once(depends: Any, measure: Callable[[], Any]) -> Any:
-    """What is kept of something measured, measured first where nothing is.
+    def key(self) -> str:
+        """Return the SHA-256 (hex) of all that the result depends on."""
+        return hashlib.sha256(json.dumps(self._depends_on).encode()).hexdigest()
 
-    Args:
-        depends: see `kept_at`.
-        measure: gives what JSON can hold.
-    """
-    path = kept_at(depends)
-    if not path.exists():
-        keep(path, measure())
-    return json.loads(path.read_text(encoding="utf-8"))
+    @property
+    def path(self) -> Path:
+        """The cache file of the result."""
+        return cache_dir() / "measured" / f"{self.key()}.json"
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether the result is in the cache."""
+        return self.path.exists()
 
-def keep(path: Path, rows: Any) -> None:
-    """Keep it there, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # With --show-text they hold answers.
-    write_text(path, json.dumps(rows), PRIVATE)
+    def store(self, result: Any) -> None:
+        """Write a result, which JSON must be able to hold, to the cache."""
+        path = self.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # With --show-text results hold answers.
+        write_text(path, json.dumps(result), PRIVATE)
+
+    def load_or(self, measure: Callable[[], Any]) -> Any:
+        """Return the cached result; call `measure` and store what it returns if there is none."""
+        if not self.is_cached:
+            self.store(measure())
+        return json.loads(self.path.read_text(encoding="utf-8"))
 
 
 def code_sha256(root: Path = ROOT) -> str:
-    """Hash of the code and the texts that measurements depend on: what measures, attacks, scores, generates and builds prompts.
+    """Return the hash of the code and texts that measurements depend on, see `HASHED_CODE`.
 
     Args:
-        root: of the package.
+        root: folder of the package.
     """
     digest = hashlib.sha256()
-    for path in sorted(inner for part in MEASURING for inner in (root / part, *(root / part).rglob("*"))):
+    for path in sorted(inner for part in HASHED_CODE for inner in (root / part, *(root / part).rglob("*"))):
         name = path.relative_to(root).as_posix()
-        if path.suffix in SUFFIXES and not name.startswith(JUDGING):
+        if path.suffix in SUFFIXES and not name.startswith(INTERPRETING_CODE):
             digest.update(name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _package_sha256() -> str:
+    # The code that runs does not change while it runs: its files are read once.
+    return code_sha256()
+
+
+def _plain(record: Record | Question) -> dict[str, Any]:
+    # The line is where the record stands in its file, which nothing measured depends on.
+    return {name: value for name, value in asdict(record).items() if name != "line"}

@@ -1,7 +1,7 @@
 """Attack the models of an audit, all alike; what was found is kept, so that a killed audit goes on and a second one asks nothing again."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from torch import nn
@@ -13,11 +13,11 @@ from expunge.auditing.suite import Suite
 from expunge.auditing.summary import SetSummary
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, data_hash
+from expunge.data.records import Record
 from expunge.data.set_names import FORGET
 from expunge.files import file_sha256
 from expunge.metrics.leak import leak_at, leak_rate
-from expunge.runs.cache import once
+from expunge.runs.cache import Measurement
 from expunge.runs.folder import Run
 from expunge.runs.splits import Sets, draw
 
@@ -103,25 +103,23 @@ def _parts(attack: Attack, target: Target) -> Iterator[Target]:
 
 
 def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Callable[[int], None]) -> list[Row]:
-    depends = [
+    measurement = Measurement(
+        "attack",
         identity,
-        as_plain(attack),
-        [file_sha256(path) for path in attack.files],
-        target.builder.tokenizer.chat_template,
-        target.builder.system,
-        [_of(records) for records in (target.forget, target.retain)],
-        [target.seed, target.batch_size, target.max_new_tokens],
-    ]
+        target.builder,
+        {"forget": target.forget, "retain": target.retain},
+        attack=as_plain(attack),
+        files=[file_sha256(path) for path in attack.files],
+        seed=target.seed,
+        batch_size=target.batch_size,
+        max_new_tokens=target.max_new_tokens,
+    )
     done: list[int] = []
 
     def heard(count: int) -> None:
         done.append(count)
         advance(count)
 
-    rows = once(depends, lambda: list(attack.run(target, heard)))
+    rows = measurement.load_or(lambda: list(attack.run(target, heard)))
     advance(steps - sum(done))
     return rows
-
-
-def _of(records: Sequence[Record]) -> list[str]:
-    return [data_hash(list(records)), *(record.id for record in records)]

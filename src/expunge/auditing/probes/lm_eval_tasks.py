@@ -27,7 +27,7 @@ from expunge.errors import InputError
 from expunge.metrics.statistics import Z95, Summary, proportion_ci
 from expunge.models.prompt_cache import read_prompts
 from expunge.models.shared_prompt_scoring import Ids, score_answers
-from expunge.runs.cache import once
+from expunge.runs.cache import Measurement
 
 try:
     from lm_eval import evaluate
@@ -83,10 +83,10 @@ class Tasks:
         """
         if self.described.chat and not builder.tokenizer.chat_template:
             raise InputError(f"--task-chat: the tokenizer of the {name} model has no chat template")
-        depends = ["tasks", identity, self.names, self.described.model_dump(mode="json"), batch_size]
-        depends += [builder.tokenizer.chat_template, builder.system]
-        kept = once(depends, lambda: self._put_to(name, model, builder, batch_size, display))
-        return {f"task {task}": summaries(of_task) for task, of_task in kept.items()}
+        described = self.described.model_dump(mode="json")
+        measurement = Measurement("lm-eval", identity, builder, {}, names=self.names, described=described, batch_size=batch_size)
+        results = measurement.load_or(lambda: self._put_to(name, model, builder, batch_size, display))
+        return {f"task {task}": summaries(of_task) for task, of_task in results.items()}
 
     def _put_to(self, name: str, model: nn.Module, builder: PromptBuilder, batch_size: int, display: Display) -> dict[str, dict[str, Any]]:
         """What the harness says of each task, as far as JSON can hold it."""

@@ -10,12 +10,12 @@ from expunge.auditing.verdict import Judged, Verdict, decided
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, data_hash, read_records
+from expunge.data.records import Record, read_records
 from expunge.data.set_names import FORGET
 from expunge.errors import InputError
 from expunge.metrics.membership import Row, membership_rows, membership_summary, privleak
 from expunge.metrics.statistics import Summary
-from expunge.runs.cache import once
+from expunge.runs.cache import Measurement
 from expunge.runs.splits import Sets, draw
 
 NAME = "recognised among records that no model saw (PrivLeak)"
@@ -46,7 +46,8 @@ class Inference:
         """Score a model; see `expunge.auditing.probes.base.Examination`."""
         if not self.members or not self.others.records:
             return
-        asked = [data_hash(self.members), data_hash(self.others.records), self.gradients]
+        records = {"members": self.members, "nonmembers": self.others.records}
+        measurement = Measurement("membership", identity, builder, records, gradients=self.gradients, batch_size=self.batch_size)
 
         def measured() -> list[Row]:
             with self.display.bar(f"Membership inference, {name}", len(self.members) + len(self.others.records)) as advance:
@@ -54,7 +55,7 @@ class Inference:
                     model, builder, self.members, self.others.records, gradients=self.gradients, batch_size=self.batch_size, advance=advance
                 )
 
-        self.found[name] = once(["membership", identity, builder.tokenizer.chat_template, builder.system, *asked], measured)
+        self.found[name] = measurement.load_or(measured)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
         """AUROC by each score of a model, and of the unlearned one PrivLeak where there is a control."""

@@ -10,7 +10,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.set_names import NEUTRAL
 from expunge.metrics.perplexity import Row, perplexity, perplexity_rise, perplexity_rows
-from expunge.runs.cache import once
+from expunge.runs.cache import Measurement
 
 NAME, VALUE = "kept: neutral texts", "perplexity; excess: the share of itself by which it rises"
 
@@ -36,7 +36,7 @@ class Neutral:
             with self.display.step(f"Perplexity of neutral texts, {name}"):
                 return perplexity_rows(model, builder, self.batch_size)
 
-        self.found[name] = once(["neutral", identity, builder.tokenizer.chat_template, builder.system, self.batch_size], measured)
+        self.found[name] = Measurement("perplexity", identity, builder, {}, batch_size=self.batch_size).load_or(measured)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
         """Perplexity of a model."""
