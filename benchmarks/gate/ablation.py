@@ -51,7 +51,7 @@ class Reader:
         """What is kept of the states of prompts at each block."""
         unread = [ids for ids in dict.fromkeys(prompts) if ids not in self._kept]
         with self.display.bar("Reading prompts", len(unread)) as advance:
-            read = prompt_states(self.model, unread, self.blocks, self.pad, advance=advance, keep=self.keep)
+            read = prompt_states(self.model, unread, self.blocks, self.pad, advance=advance, transform=self.keep)
         for i, ids in enumerate(unread):
             self._kept[ids] = [read[block][i] for block in self.blocks]
         return {block: [self._kept[ids][i] for ids in prompts] for i, block in enumerate(self.blocks)}

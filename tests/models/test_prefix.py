@@ -1,4 +1,4 @@
-"""Starting above the frozen prefix gives what the whole forward gives: scores, gradients, generation afterwards."""
+"""A forward pass from a prefix gives the scores and gradients of the whole forward pass, and does not change later generation."""
 
 import math
 
@@ -59,7 +59,7 @@ ROWS = [
 
 
 def edited(family="llama", edit="linear gate"):
-    """A tiny model, the same at every call; a pooled gate is frozen, as after it was trained first."""
+    """A tiny model, the same at every call; a pooled gate is frozen, as it is after gate training."""
     torch.manual_seed(0)
     model = get_peft_model(FAMILIES[family](), EDITS[edit]).eval()
     for name, parameter in model.named_parameters():
@@ -78,7 +78,7 @@ def batch_of(*rows):
 
 
 def trained(model, batch, prefix):
-    """Loss and gradients of a step that reads answers and hidden states, as NPO, RMU and the gate's term do."""
+    """Return loss, scores and gradients of a step that reads answers, hidden states and gates, as NPO, RMU and the gate loss do."""
     model.zero_grad()
     scores = score(model, batch, logits=True, hidden=[entry_block(model), 3], prefix=prefix)
     gates = gate_logits(model)
@@ -91,18 +91,18 @@ def trained(model, batch, prefix):
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_step_from_the_prefix_is_the_step_of_the_whole_forward(family, edit):
+def test_a_step_from_a_prefix_equals_a_step_of_the_whole_forward_pass(family, edit):
     model, batch = edited(family, edit), batch_of(*ROWS)
     prefix = store_of(model).prefix(batch)
     whole, scores, gradients = trained(model, batch, None)
-    loss, found, found_gradients = trained(model, batch, prefix)
+    loss, from_prefix, prefix_gradients = trained(model, batch, prefix)
     torch.testing.assert_close(loss, whole, rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.nll, scores.nll, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(found.logits, scores.logits, rtol=1e-4, atol=1e-5)
-    assert found.tokens.tolist() == scores.tokens.tolist()
+    torch.testing.assert_close(from_prefix.nll, scores.nll, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(from_prefix.logits, scores.logits, rtol=1e-4, atol=1e-5)
+    assert from_prefix.tokens.tolist() == scores.tokens.tolist()
     assert all(gradient.norm() > 0 for gradient in gradients.values())
     for name, gradient in gradients.items():
-        assert (found_gradients[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
+        assert (prefix_gradients[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -113,7 +113,7 @@ def test_the_reference_starts_from_the_same_prefix(family):
         torch.testing.assert_close(score(model, batch, prefix=prefix).nll, score(model, batch).nll, rtol=1e-6, atol=1e-6)
 
 
-def test_the_edit_changes_what_the_prefix_leads_to():
+def test_the_edit_changes_the_scores_from_a_prefix():
     model, batch = edited(edit="reft"), batch_of(*ROWS)
     prefix = store_of(model).prefix(batch)
     with torch.no_grad(), edits_off(model):
@@ -138,39 +138,39 @@ def test_another_answer_to_a_stored_prompt_runs_no_block_above_the_first_edited_
     model = edited()
     store = store_of(model)
     store.prefix(batch_of(*ROWS))
-    held, above = store.held, []
+    size, above = store.size, []
     handle = model.get_submodule("base_model.model.model.layers.2").register_forward_pre_hook(lambda *_: above.append(1))
     batch = batch_of(Encoded(ROWS[0].prompt, (7, 8, 9)), ROWS[1])
     prefix = store.prefix(batch)
     handle.remove()
     assert above == []
     # Three answer tokens of 32 fp32 states: 3 x 32 x 4 bytes.
-    assert store.held - held == 384
+    assert store.size - size == 384
     torch.testing.assert_close(score(model, batch, prefix=prefix).nll, score(model, batch).nll, rtol=1e-6, atol=1e-6)
 
 
-def test_what_a_row_holds_is_counted():
+def test_the_store_counts_the_bytes_of_a_row():
     # Llama, first edit at block 1 of 4, prompt of 7 and answer of 2 tokens, fp32: state 32, answer 2 x 32,
     # keys and values 2 x (2 blocks x 2 heads x 6 tokens x 8) = 384: 480 numbers, 1920 bytes.
     store = store_of(edited())
     store.prefix(batch_of(ROWS[0]))
-    assert store.held == 1920
+    assert store.size == 1920
 
 
-def test_rows_beyond_the_limit_are_computed_anew_and_said_once(caplog):
+def test_rows_beyond_the_limit_are_computed_every_time_with_one_warning(caplog):
     model, batch = edited(), batch_of(*ROWS)
     store = store_of(model, limit=2000)
     for _ in range(3):
         prefix = store.prefix(batch)
         torch.testing.assert_close(score(model, batch, prefix=prefix).nll, score(model, batch).nll, rtol=1e-6, atol=1e-6)
-        assert store.held <= 2000
+        assert store.size <= 2000
     assert [record.message for record in caplog.records] == [
-        "training.prefix_cache_gib: 1.86e-06 GiB are full; the prefixes of further rows are computed anew each time"
+        "training.prefix_cache_gib: the limit of 1.86e-06 GiB is reached; further prefixes are computed in every epoch"
     ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_generation_afterwards_is_what_it_was(family):
+def test_later_generation_does_not_change(family):
     model, batch = edited(family), batch_of(*ROWS)
     prompts = batch_of(*(Encoded(row.prompt) for row in ROWS))
     inputs = {"input_ids": prompts.input_ids, "attention_mask": prompts.attention_mask, "max_new_tokens": 5, "do_sample": False}
@@ -180,7 +180,7 @@ def test_generation_afterwards_is_what_it_was(family):
     assert torch.equal(model.generate(**inputs, pad_token_id=0), before)
 
 
-def test_the_model_is_whole_again_after_an_error():
+def test_the_model_is_restored_after_an_error():
     model, batch = edited(), batch_of(*ROWS)
     names = [name for name, _ in model.named_modules()]
     prefix = store_of(model).prefix(batch)
@@ -199,31 +199,31 @@ def test_the_model_is_whole_again_after_an_error():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_with_a_way_in_opens(family):
+def test_the_store_opens_for_a_supported_family(family):
     model = edited(family)
     store = open_prefix_store(model, entry_block(model), lambda: pooled_gate_logits(model), 0.0, batch_of(*ROWS))
-    assert store.held == 0
+    assert store.size == 0
 
 
-def test_families_without_a_way_in_are_refused():
+def test_unsupported_families_are_refused():
     bloom = BloomForCausalLM(BloomConfig(vocab_size=60, hidden_size=32, n_layer=4, n_head=4))
     shared = Gemma3nForCausalLM(
         Gemma3nTextConfig(**MODERN, num_kv_shared_layers=2, vocab_size_per_layer_input=60, hidden_size_per_layer_input=8, laurel_rank=4)
     )
-    for base, reason in ((bloom, "more than hidden states"), (shared, "share, or keep more than, keys and values")):
+    for base, reason in ((bloom, "more than hidden states"), (shared, "share their cache, or cache more than keys and values")):
         model = get_peft_model(base, ReftConfig(blocks=[1])).eval()
         with pytest.raises(PrefixUnsupported, match=reason):
             open_prefix_store(model, entry_block(model), lambda: {}, math.inf, batch_of(*ROWS))
 
 
-def test_a_forward_that_comes_out_otherwise_is_refused():
+def test_a_prefix_that_changes_the_logits_is_refused():
     model = edited(edit="pooled gate at the edit")
-    # Without what the gate said of the whole prompt it would judge by the last token alone.
-    with pytest.raises(PrefixUnsupported, match="entered at block 1, this model's logits are off by"):
+    # Without its logit for the whole prompt, the gate would read the last token alone.
+    with pytest.raises(PrefixUnsupported, match="from a prefix at block 1, this model's logits differ by"):
         open_prefix_store(model, 1, lambda: {}, math.inf, batch_of(*ROWS))
 
 
-def test_edits_that_leave_nothing_frozen_are_refused():
+def test_edits_without_a_frozen_prefix_are_refused():
     def refusal(config):
         with pytest.raises(PrefixUnsupported) as refused:
             entry_block(get_peft_model(FAMILIES["llama"](), config))
@@ -258,7 +258,7 @@ def test_a_pooled_gate_above_another_requests_edit_is_refused():
         entry_block(model)
 
 
-def test_it_works_inside_a_distributed_wrapper():
+def test_a_prefix_works_inside_a_distributed_wrapper():
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         model, batch = edited(), batch_of(*ROWS)
@@ -272,7 +272,7 @@ def test_it_works_inside_a_distributed_wrapper():
         loss.backward()
         for name, gradient in gradients.items():
             assert (model.get_parameter(name).grad - gradient).norm() <= 1e-5 * gradient.norm(), name
-        # The wrapper goes before its group: as the last to hold the group it may wait for ever for the group's own thread.
+        # Delete the wrapper before its process group: if it holds the group last, it may wait for the group's thread for ever.
         del wrapped, scores, loss
     finally:
         torch.distributed.destroy_process_group()

@@ -126,7 +126,7 @@ def record_rows(
         for view, asked, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):
             with view():
                 scored = iter(each_answer(score_answers(model, asked, [answers[i] for i in chosen], builder.pad)))
-                gates = [logits for (adapter, _), logits in asked.gates.items() if adapter == REQUEST]
+                gates = [logits for (adapter, _), logits in asked.gate_logits.items() if adapter == REQUEST]
                 for place, i in enumerate(chosen):
                     of_view[i] = _row([next(scored) for _ in answers[i]])
                     if gates:

@@ -68,7 +68,9 @@ def fit_gate(
     longest = context_length(model) or sys.maxsize
     made = reworded_sets(model, builder, sets, edit.gate_augmentations, seed, advance)
     lessons = gate_prompts(builder, sets, edit.gate_augmentations, longest, seed, made)
-    states = prompt_states(model, lessons.all, gate_blocks(model, edit), builder.pad, advance=advance, keep=partial(kept_states, edit=edit))
+    states = prompt_states(
+        model, lessons.all, gate_blocks(model, edit), builder.pad, advance=advance, transform=partial(kept_states, edit=edit)
+    )
     return fit_on(lessons, states, edit, seed)
 
 

@@ -1,4 +1,7 @@
-"""Which rows a forward pass is over: what scores says it, edits that act on the prompt read it."""
+"""Tell edits which tokens of this forward pass belong to the prompt, and pass gate logits from one forward pass to the next.
+
+Edits live inside the model, so they cannot be handed arguments. Scoring and generation set these context variables instead.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,74 +13,74 @@ from torch import Tensor
 from expunge.data.prompts import Batch
 
 GateLogits = Mapping[tuple[str, int], Tensor]
-"""{(adapter, block): (batch,)}, logits of gates."""
+"""{(adapter, block): (batch,)}."""
 
 _NONE: GateLogits = MappingProxyType({})
 _batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
-_decided: ContextVar[GateLogits] = ContextVar("decided", default=_NONE)
-_continued: ContextVar[GateLogits | None] = ContextVar("continued", default=None)
-_heard: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("heard", default=None)
+_known: ContextVar[GateLogits] = ContextVar("known", default=_NONE)
+_continuation: ContextVar[GateLogits | None] = ContextVar("continuation", default=None)
+_collected: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("collected", default=None)
 
 
 @contextmanager
-def batch_context(batch: Batch, decided: GateLogits = _NONE) -> Iterator[None]:
-    """Within this context forwards are over the batch's [prompt | answer] rows, and prompts end at `batch.prompt_length`.
+def batch_context(batch: Batch, known: GateLogits = _NONE) -> Iterator[None]:
+    """Declare that the forward passes in this context run over `batch`, whose prompts end at `batch.prompt_length`.
 
-    Without it an edited model takes all tokens of a forward without a past for prompt, as in generation.
+    Without this context, an edited model takes every token of a forward pass without a KV cache for prompt, as in generation.
 
     Args:
-        batch: the rows.
-        decided: what gates have said of these prompts already; they are not asked again.
+        batch: the rows, each a prompt and its answer.
+        known: logits of gates that have read these prompts before; these gates are not computed again.
     """
-    tokens = _batch.set(batch), _decided.set(decided)
+    tokens = _batch.set(batch), _known.set(known)
     try:
         yield
     finally:
         _batch.reset(tokens[0])
-        _decided.reset(tokens[1])
+        _known.reset(tokens[1])
 
 
 def current_batch() -> Batch | None:
-    """The batch of the context, if there is one."""
+    """Return the batch of the enclosing `batch_context`, if there is one."""
     return _batch.get()
 
 
 def known_gate_logits() -> GateLogits:
-    """What gates have said of the context's batch already."""
-    return _decided.get()
+    """Return the gate logits that the enclosing `batch_context` was given."""
+    return _known.get()
 
 
 @contextmanager
-def continuation_context(gates: GateLogits) -> Iterator[None]:
-    """Within this context a forward with a past goes on with prompts that were read before.
+def continuation_context(gate_logits: GateLogits) -> Iterator[None]:
+    """Declare that the forward passes in this context continue prompts that are in the KV cache already.
 
     Args:
-        gates: what gates said of each row's prompt.
+        gate_logits: of the prompt that each row continues.
     """
-    token = _continued.set(gates)
+    token = _continuation.set(gate_logits)
     try:
         yield
     finally:
-        _continued.reset(token)
+        _continuation.reset(token)
 
 
 def continuation_gate_logits() -> GateLogits | None:
-    """What gates said of the prompts that the rows go on with, within `continuation_context`."""
-    return _continued.get()
+    """Return the gate logits of the enclosing `continuation_context`, if there is one."""
+    return _continuation.get()
 
 
 @contextmanager
 def collect_gate_logits() -> Iterator[dict[tuple[str, int], Tensor]]:
-    """GateLogits that are asked within this context also say it here."""
-    heard: dict[tuple[str, int], Tensor] = {}
-    token = _heard.set(heard)
+    """Collect the logits of all gates that are computed in this context, in the dictionary that it yields."""
+    collected: dict[tuple[str, int], Tensor] = {}
+    token = _collected.set(collected)
     try:
-        yield heard
+        yield collected
     finally:
-        _heard.reset(token)
+        _collected.reset(token)
 
 
 def publish_gate_logits(adapter: str, block: int, logits: Tensor) -> None:
-    """Say what a gate said to whom it may concern."""
-    if (heard := _heard.get()) is not None:
-        heard[adapter, block] = logits
+    """Hand gate logits to an enclosing `collect_gate_logits`."""
+    if (collected := _collected.get()) is not None:
+        collected[adapter, block] = logits

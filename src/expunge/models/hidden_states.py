@@ -1,4 +1,4 @@
-"""What a model says of many prompts at one block, without running the blocks above it."""
+"""Hidden states and gate logits of many prompts at chosen blocks, without running the blocks above."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -13,8 +13,8 @@ from expunge.models.forward_context import collect_gate_logits
 BATCH_SIZE = 16
 
 
-class _Enough(Exception):
-    """Raised at the output of the block that is wanted, to leave the forward pass there."""
+class _StopForward(Exception):
+    """Raised at the output of the highest chosen block, to end the forward pass there."""
 
 
 def prompt_states(
@@ -23,29 +23,28 @@ def prompt_states(
     blocks: Sequence[int],
     pad: int,
     batch_size: int = BATCH_SIZE,
-    advance: Callable[[int], None] = lambda rows: None,
-    keep: Callable[[Tensor], Tensor] = Tensor.float,
+    advance: Callable[[int], None] = lambda prompts: None,
+    transform: Callable[[Tensor], Tensor] = Tensor.float,
 ) -> dict[int, list[Tensor]]:
-    """Outputs of blocks at every token of each prompt.
+    """Return the outputs of blocks at every token of each prompt, as a gate at these blocks reads them.
 
     Args:
-        model: a causal LM; gradients are off. What an edit makes of a block's output is left out, as a gate at that block does not
-            read it either; edits of lower blocks show.
-        prompts: token ids.
+        model: a causal LM; gradients are off. Edits of lower blocks show in the states, the edit of the block itself does not.
+        prompts: token ids of each prompt.
         blocks: 0-based.
         pad: padding token id.
-        batch_size: prompts at once; they are taken in order of length.
+        batch_size: prompts in a batch; batches are formed by length.
         advance: called with the number of prompts done.
-        keep: what is kept of states, (tokens, hidden); fp32 by default.
+        transform: applied to the states of a prompt, (tokens, hidden), before they are stored; the default converts to fp32.
 
     Returns:
-        For each block what is kept of each prompt, in the order given, in main memory.
+        For each block the transformed states of each prompt, in the order given, in main memory.
     """
     states: dict[int, list[Tensor]] = {block: [torch.empty(0)] * len(prompts) for block in blocks}
-    for chosen, batch, outputs in _up_to(model, prompts, blocks, pad, batch_size, edited=False):
+    for chosen, batch, outputs in _forward_up_to(model, prompts, blocks, pad, batch_size, edited=False):
         for block, output in outputs.items():
             for i, row in zip(chosen, output, strict=True):
-                states[block][i] = keep(row[batch.prompt_length - len(prompts[i]) :]).cpu()
+                states[block][i] = transform(row[batch.prompt_length - len(prompts[i]) :]).cpu()
         advance(len(chosen))
     return states
 
@@ -56,38 +55,41 @@ def prompt_gate_logits(
     adapter: str,
     block: int,
     pad: int,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Callable[[int], None] = lambda prompts: None,
 ) -> Tensor:
-    """What an adapter's gates say of each prompt: (prompts,), the largest of their logits.
+    """Return the largest gate logit of an adapter for each prompt, (prompts,).
 
     Args:
         model: a causal LM with a gated edit.
-        prompts: token ids.
+        prompts: token ids of each prompt.
         adapter: whose gates.
-        block: the highest one that carries a gate of the adapter.
+        block: the highest block with a gate of the adapter.
         pad: padding token id.
         advance: called with the number of prompts done.
     """
-    said = torch.empty(len(prompts))
-    with collect_gate_logits() as gates:
-        for chosen, _, _ in _up_to(model, prompts, [block], pad, BATCH_SIZE, edited=True):
-            said[chosen] = torch.stack([logits.cpu() for (name, _), logits in gates.items() if name == adapter]).amax(0)
+    largest = torch.empty(len(prompts))
+    with collect_gate_logits() as gate_logits:
+        for chosen, _, _ in _forward_up_to(model, prompts, [block], pad, BATCH_SIZE, edited=True):
+            largest[chosen] = torch.stack([logits.cpu() for (name, _), logits in gate_logits.items() if name == adapter]).amax(0)
             advance(len(chosen))
-    return said
+    return largest
 
 
 @torch.no_grad()
-def _up_to(
+def _forward_up_to(
     model: nn.Module, prompts: Sequence[tuple[int, ...]], blocks: Sequence[int], pad: int, batch_size: int, edited: bool
 ) -> Iterator[tuple[list[int], Batch, dict[int, Tensor]]]:
-    """Batches of prompts in order of length: which prompts, their batch, and {block: its output, (batch, seq, hidden)}, edited or not."""
-    kept: dict[int, Tensor] = {}
+    """Run prompts in batches by length, up to the highest block; yield their indices, their batch and the outputs of the blocks.
 
-    def keep(block: int) -> Callable[..., None]:
+    Outputs are {block: (batch, seq, hidden)}, after the block's edit if `edited`, else before it.
+    """
+    outputs: dict[int, Tensor] = {}
+
+    def store(block: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
-            kept[block] = output[0] if isinstance(output, tuple) else output
+            outputs[block] = output[0] if isinstance(output, tuple) else output
             if block == max(blocks):
-                raise _Enough
+                raise _StopForward
 
         return hook
 
@@ -98,7 +100,7 @@ def _up_to(
             for block in blocks:
                 module = decoder_blocks(model)[1][block]
                 module = module if edited else getattr(module, "base_layer", module)
-                stack.callback(module.register_forward_hook(keep(block)).remove)
-            stack.enter_context(suppress(_Enough))
+                stack.callback(module.register_forward_hook(store(block)).remove)
+            stack.enter_context(suppress(_StopForward))
             model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids, use_cache=False)
-        yield chosen, batch, kept
+        yield chosen, batch, outputs

@@ -1,4 +1,4 @@
-"""Prefixes of rows, each computed the first time its row is drawn and kept within a bound (spec: performance.md)."""
+"""`PrefixStore`: a cache of prefixes in main memory, up to a size limit (`training.prefix_cache_gib`)."""
 
 import logging
 import math
@@ -22,88 +22,88 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Prompt:
-    """One row's share of a `Prefix` that all its answers have in common.
+class _PromptPrefix:
+    """The part of a row's `Prefix` that depends on its prompt alone.
 
     Attributes:
         state: (hidden,), at the last prompt token.
         keys, values: (blocks above, heads, tokens - 1, head_dim).
-        gates: scalars.
+        gate_logits: scalars.
     """
 
     state: Tensor
     keys: Tensor
     values: Tensor
-    gates: GateLogits
+    gate_logits: GateLogits
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All of it."""
-        return [self.state, self.keys, self.values, *self.gates.values()]
+        return [self.state, self.keys, self.values, *self.gate_logits.values()]
 
 
 class PrefixStore:
-    """Makes the prefix of any batch, from what is kept and forwards over the rows that are not.
+    """Return the prefix of any batch; compute rows that are not cached yet.
 
-    A row is known by its token ids, so nothing else can ever stand for it. It is kept in main memory, in the dtypes that
-    the forward gave.
+    The key of a row is its token ids, so a row can never get another row's prefix. Tensors are cached in the dtype of the model.
 
     Args:
         model: a PEFT model, without a distributed wrapper.
         block: the first edited block.
-        gates: reads what gates said of the last prompts that will not ask again.
-        limit: bytes; what would exceed it is computed anew each time.
+        gate_logits: returns the logits of gates from the last forward pass that a forward from a prefix does not compute.
+        limit: bytes; rows that would exceed it are computed every time.
     """
 
-    def __init__(self, model: nn.Module, block: int, gates: Callable[[], GateLogits], limit: float):
+    def __init__(self, model: nn.Module, block: int, gate_logits: Callable[[], GateLogits], limit: float):
         self.model = model
         self.block = block
-        self.gates = gates
+        self.gate_logits = gate_logits
         self.limit = limit
-        self.held = 0
+        self.size = 0
         self._full = False
-        self._prompts: dict[tuple[int, ...], _Prompt] = {}
+        self._prompts: dict[tuple[int, ...], _PromptPrefix] = {}
         self._answers: dict[Encoded, Tensor] = {}
 
     def prefix(self, batch: Batch) -> Prefix:
-        """The prefix of a batch, on the model's device."""
+        """Return the prefix of a batch, on the model's device."""
         rows = _rows(batch)
         device = next(self.model.parameters()).device
-        prompts: dict[tuple[int, ...], _Prompt] = {}
+        prompts: dict[tuple[int, ...], _PromptPrefix] = {}
         answers: dict[Encoded, Tensor] = {}
-        # Each alone and without padding: beside others it comes out otherwise in its last bits, and a training that goes on after an
-        # interruption meets a row for the first time beside others than the uninterrupted one did.
+        # One row at a time and without padding: in a batch the last bits depend on the other rows, and a resumed training meets a row
+        # for the first time in another batch than the uninterrupted training did.
         for row in rows:
             if row.prompt not in self._prompts and row.prompt not in prompts:
-                prompts[row.prompt] = _prompt_of(compute_prefix(self.model, _alone(row.prompt, device), self.block, self.gates))
+                prompts[row.prompt] = _prompt_prefix(
+                    compute_prefix(self.model, _single_row(row.prompt, device), self.block, self.gate_logits)
+                )
             if row not in self._answers and row not in answers:
-                states = compute_prefix_states(self.model, _alone(row.prompt, device, row.answer), self.block)
-                answers[row] = _own(states[0, 1:])
-        self._keep(prompts, answers)
-        known, said = ChainMap(prompts, self._prompts), ChainMap(answers, self._answers)
-        return self._joined(batch, [known[row.prompt] for row in rows], [said[row] for row in rows], device)
+                states = compute_prefix_states(self.model, _single_row(row.prompt, device, row.answer), self.block)
+                answers[row] = _to_main_memory(states[0, 1:])
+        self._add(prompts, answers)
+        all_prompts, all_answers = ChainMap(prompts, self._prompts), ChainMap(answers, self._answers)
+        return self._join(batch, [all_prompts[row.prompt] for row in rows], [all_answers[row] for row in rows], device)
 
-    def _keep(self, prompts: dict[tuple[int, ...], _Prompt], answers: dict[Encoded, Tensor]) -> None:
+    def _add(self, prompts: dict[tuple[int, ...], _PromptPrefix], answers: dict[Encoded, Tensor]) -> None:
         for ids, prompt in prompts.items():
-            if self._fits(prompt.tensors):
+            if self._reserve(prompt.tensors):
                 self._prompts[ids] = prompt
         for row, answer in answers.items():
-            # Without its prompt an answer's states are of no use.
-            if row.prompt in self._prompts and self._fits([answer]):
+            # The states of an answer are of no use without its prompt.
+            if row.prompt in self._prompts and self._reserve([answer]):
                 self._answers[row] = answer
 
-    def _fits(self, tensors: list[Tensor]) -> bool:
+    def _reserve(self, tensors: list[Tensor]) -> bool:
         size = sum(tensor.nbytes for tensor in tensors)
-        if self.held + size <= self.limit:
-            self.held += size
+        if self.size + size <= self.limit:
+            self.size += size
             return True
         if not self._full:
             self._full = True
             gib = self.limit / 2**30
-            log.warning("training.prefix_cache_gib: %.3g GiB are full; the prefixes of further rows are computed anew each time", gib)
+            log.warning("training.prefix_cache_gib: the limit of %.3g GiB is reached; further prefixes are computed in every epoch", gib)
         return False
 
-    def _joined(self, batch: Batch, prompts: Sequence[_Prompt], answers: Sequence[Tensor], device: torch.device) -> Prefix:
+    def _join(self, batch: Batch, prompts: Sequence[_PromptPrefix], answers: Sequence[Tensor], device: torch.device) -> Prefix:
         first, past = prompts[0], batch.prompt_length - 1
         states = first.state.new_zeros(len(prompts), batch.input_ids.shape[1] - past, len(first.state))
         keys, values = (part.new_zeros(len(part), len(prompts), part.shape[1], past, part.shape[-1]) for part in (first.keys, first.values))
@@ -111,29 +111,29 @@ class PrefixStore:
             start = past - prompt.keys.shape[-2]
             states[i, 0], states[i, 1 : 1 + len(answer)] = prompt.state, answer
             keys[:, i, :, start:], values[:, i, :, start:] = prompt.keys, prompt.values
-        gates = {gate: torch.stack([prompt.gates[gate] for prompt in prompts]).to(device) for gate in first.gates}
-        return Prefix(self.block, states.to(device), keys.to(device), values.to(device), gates)
+        gate_logits = {gate: torch.stack([prompt.gate_logits[gate] for prompt in prompts]).to(device) for gate in first.gate_logits}
+        return Prefix(self.block, states.to(device), keys.to(device), values.to(device), gate_logits)
 
 
-def open_prefix_store(model: nn.Module, block: int, gates: Callable[[], GateLogits], limit: float, sample: Batch) -> PrefixStore:
-    """A store for a model that can be entered at a block, which is tried on a sample: rows of different lengths.
+def open_prefix_store(model: nn.Module, block: int, gate_logits: Callable[[], GateLogits], limit: float, sample: Batch) -> PrefixStore:
+    """Return an empty store, after a check on `sample` (rows of different lengths) that a prefix gives the same logits.
 
     The other arguments are those of `PrefixStore`.
 
     Raises:
-        PrefixUnsupported: the model family has no way in, or the sample's logits come out otherwise.
+        PrefixUnsupported: the model family cannot start from a prefix, or the logits of the sample differ.
     """
     layers = DynamicCache(config=cast(PreTrainedConfig, model.config)).layers
     if len(layers) != len(decoder_blocks(model)[1]) or not {type(layer) for layer in layers} <= {DynamicLayer, DynamicSlidingWindowLayer}:
-        raise PrefixUnsupported("the blocks of this model share, or keep more than, keys and values")
+        raise PrefixUnsupported("the blocks of this model share their cache, or cache more than keys and values")
     parameter = next(model.parameters())
     sample = sample.to(parameter.device)
-    whole = _logits(model, sample, None)
-    found = _logits(model, sample, PrefixStore(model, block, gates, limit=math.inf).prefix(sample))
-    gap = ((found - whole).norm() / whole.norm()).item()
-    if not gap <= max(1e-4, 8 * torch.finfo(parameter.dtype).eps):
-        raise PrefixUnsupported(f"entered at block {block}, this model's logits are off by {gap:.2g} of their size")
-    return PrefixStore(model, block, gates, limit)
+    expected = _logits(model, sample, None)
+    from_prefix = _logits(model, sample, PrefixStore(model, block, gate_logits, limit=math.inf).prefix(sample))
+    difference = ((from_prefix - expected).norm() / expected.norm()).item()
+    if not difference <= max(1e-4, 8 * torch.finfo(parameter.dtype).eps):
+        raise PrefixUnsupported(f"from a prefix at block {block}, this model's logits differ by {difference:.2g} of their norm")
+    return PrefixStore(model, block, gate_logits, limit)
 
 
 @torch.no_grad()
@@ -150,17 +150,20 @@ def _rows(batch: Batch) -> list[Encoded]:
     ]
 
 
-def _alone(prompt: tuple[int, ...], device: torch.device, answer: tuple[int, ...] = ()) -> Batch:
+def _single_row(prompt: tuple[int, ...], device: torch.device, answer: tuple[int, ...] = ()) -> Batch:
     ids = torch.tensor([[*prompt, *answer]], device=device)
     return Batch(ids, torch.ones_like(ids), len(prompt))
 
 
-def _prompt_of(read: Prefix) -> _Prompt:
-    return _Prompt(
-        _own(read.states[0, 0]), _own(read.keys[:, 0]), _own(read.values[:, 0]), {gate: _own(said[0]) for gate, said in read.gates.items()}
+def _prompt_prefix(prefix: Prefix) -> _PromptPrefix:
+    return _PromptPrefix(
+        _to_main_memory(prefix.states[0, 0]),
+        _to_main_memory(prefix.keys[:, 0]),
+        _to_main_memory(prefix.values[:, 0]),
+        {gate: _to_main_memory(logits[0]) for gate, logits in prefix.gate_logits.items()},
     )
 
 
-def _own(part: Tensor) -> Tensor:
-    """A copy in main memory: a view would keep the whole batch alive."""
+def _to_main_memory(part: Tensor) -> Tensor:
+    # A copy: a view would hold the memory of the whole batch.
     return part.to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Prompts that a model has read, once: answers are scored and given from there, as often as wanted."""
+"""KV cache of prompts: read prompts once, then score or decode any number of answers from there."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -20,50 +20,56 @@ from expunge.models.prefix import from_last_prompt_token
 class PromptCache:
     """Prompts after their forward pass.
 
+    An "output" below is the last hidden state, which the head reads, where the head is frozen; otherwise it is the logits.
+
     Attributes:
         batch: the prompts alone, padded on the left.
-        last: (prompts, 1, hidden), what the head would read at the last token; without a head (prompts, 1, vocab), the logits.
-        head: frozen, see `expunge.models.head.frozen_head`.
-        gates: what gates said of the prompts.
+        last: (prompts, 1, hidden or vocab), the output at the last token of each prompt.
+        head: the frozen head, see `expunge.models.head.frozen_head`, or None.
+        gate_logits: of the prompts.
     """
 
     batch: Batch
     last: Tensor
     head: nn.Linear | None
-    gates: GateLogits
-    _cache: Cache
+    gate_logits: GateLogits
+    _kv_cache: Cache
 
-    def cache(self) -> Cache:
-        """Keys and values of the prompts, to be extended: the tensors are shared, what holds them is not."""
-        cache = copy.copy(self._cache)
+    def kv_cache(self) -> Cache:
+        """Return a copy of the KV cache that can be extended; the copy shares the tensors of the prompts."""
+        cache = copy.copy(self._kv_cache)
         cache.layers = [copy.copy(layer) for layer in cache.layers]
         return cache
 
     @property
-    def slides(self) -> bool:
-        """Whether a block looks back over a window of places, not over all of them."""
-        return any(self._cache.is_sliding)
+    def has_sliding_window(self) -> bool:
+        """Whether some block attends to a sliding window only."""
+        return any(self._kv_cache.is_sliding)
 
-    def logits(self, last: Tensor) -> Tensor:
-        """The logits of what `last` and `forward_continuation` give."""
-        return self.head(last) if self.head else last
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return the logits of outputs."""
+        return self.head(outputs) if self.head else outputs
+
+    def gate_logits_of(self, rows: Tensor) -> GateLogits:
+        """Return the gate logits of the prompts with these indices."""
+        return {gate: logits[rows.to(logits.device)] for gate, logits in self.gate_logits.items()}
 
 
 @torch.no_grad()
 def read_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int) -> PromptCache:
-    """Read prompts.
+    """Run prompts through a model.
 
     Args:
         model: a causal LM, with or without edits.
-        prompts: token ids of each.
+        prompts: token ids of each prompt.
         pad: padding token id.
     """
     head = frozen_head(model)
     batch = collate([Encoded(prompt) for prompt in prompts], pad).to(next(model.parameters()).device)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
-    with collect_gate_logits() as gates:
+    with collect_gate_logits() as gate_logits:
         last, cache = _forward(model, head, **inputs, logits_to_keep=1)
-    return PromptCache(batch, last, head, gates, cache)
+    return PromptCache(batch, last, head, gate_logits, cache)
 
 
 @torch.no_grad()
@@ -71,99 +77,98 @@ def read_prompts_off_and_on(
     model: nn.Module,
     prompts: Sequence[tuple[int, ...]],
     pad: int,
-    off: Callable[[], AbstractContextManager],
-    pooled: Callable[[], GateLogits],
+    edit_off: Callable[[], AbstractContextManager],
+    pooled_gate_logits: Callable[[], GateLogits],
 ) -> tuple[PromptCache, PromptCache]:
-    """Read prompts with an edit off and with it on: all but the last token of each is computed once, for both.
+    """Run prompts through a model with an edit off and with it on; compute all tokens but the last of each prompt once.
 
     Args:
-        model: whose active edits act on no prompt token before the last one, and whose pooled gates read what no edit changes.
-        prompts: token ids of each.
+        model: its active edits change no prompt token before the last one, and its pooled gates read nothing that an edit changes.
+        prompts: token ids of each prompt.
         pad: padding token id.
-        off: within this context the edit is off.
-        pooled: what pooled gates of active edits said in the last forward.
+        edit_off: a context manager in which the edit is off.
+        pooled_gate_logits: returns the logits of the pooled gates of active edits from the last forward pass.
 
     Returns:
-        The prompts as the model without the edit reads them, and as the one with it.
+        The prompts as read without the edit, and as read with it.
     """
-    asked = read_prompts(model, prompts, pad)
+    with_edit = read_prompts(model, prompts, pad)
     try:
-        cropped = asked.cache()
-        cropped.crop(-1)
+        shortened = with_edit.kv_cache()
+        shortened.crop(-1)
     except (RuntimeError, ValueError):
-        # A sliding window has let go of what would come back into view.
-        with off():
-            return read_prompts(model, prompts, pad), asked
-    body = replace(asked, _cache=cropped)
-    said = pooled()
-    with off():
-        without = _ask_last(model, body, {gate: said[gate] for gate in pooled()})
-    return without, _ask_last(model, body, said)
+        # A sliding window has dropped the tokens that would come back into view.
+        with edit_off():
+            return read_prompts(model, prompts, pad), with_edit
+    all_but_last = replace(with_edit, _kv_cache=shortened)
+    pooled = pooled_gate_logits()
+    with edit_off():
+        without_edit = _read_last_token(model, all_but_last, {gate: pooled[gate] for gate in pooled_gate_logits()})
+    return without_edit, _read_last_token(model, all_but_last, pooled)
 
 
-def _ask_last(model: nn.Module, body: PromptCache, said: GateLogits) -> PromptCache:
-    """The prompts whose last token the cache does not hold yet."""
-    last_token, cache, mask = from_last_prompt_token(body.batch), body.cache(), body.batch.attention_mask
-    inputs = {"input_ids": last_token.input_ids, "attention_mask": mask, "position_ids": body.batch.position_ids[:, -1:]}
-    with batch_context(last_token, said), collect_gate_logits() as gates:
-        last, cache = _forward(model, body.head, **inputs, past_key_values=cache)
-    return PromptCache(body.batch, last, body.head, {**said, **gates}, cache)
+def _read_last_token(model: nn.Module, all_but_last: PromptCache, known: GateLogits) -> PromptCache:
+    """Complete prompts whose last token is not in their KV cache yet."""
+    batch, head, cache = all_but_last.batch, all_but_last.head, all_but_last.kv_cache()
+    last_token = from_last_prompt_token(batch)
+    inputs = {"input_ids": last_token.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids[:, -1:]}
+    with batch_context(last_token, known), collect_gate_logits() as gate_logits:
+        last, cache = _forward(model, head, **inputs, past_key_values=cache)
+    return PromptCache(batch, last, head, {**known, **gate_logits}, cache)
 
 
-def repeat_prompts(asked: PromptCache, times: int) -> PromptCache:
-    """Every prompt several times, one copy after the other: for several answers to each at once."""
-    rows, cache = torch.arange(len(asked.batch.input_ids), device=asked.last.device).repeat_interleave(times), asked.cache()
+def repeat_prompts(prompts: PromptCache, times: int) -> PromptCache:
+    """Return every prompt `times` times, its copies next to each other, to decode several answers to each at once."""
+    rows, cache = torch.arange(len(prompts.batch.input_ids), device=prompts.last.device).repeat_interleave(times), prompts.kv_cache()
     cache.batch_select_indices(rows)
-    batch = Batch(asked.batch.input_ids[rows], asked.batch.attention_mask[rows], asked.batch.prompt_length)
-    gates = {gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}
-    return PromptCache(batch, asked.last[rows], asked.head, gates, cache)
+    batch = Batch(prompts.batch.input_ids[rows], prompts.batch.attention_mask[rows], prompts.batch.prompt_length)
+    return PromptCache(batch, prompts.last[rows], prompts.head, prompts.gate_logits_of(rows), cache)
 
 
 @torch.no_grad()
-def extend_prompts(model: nn.Module, asked: PromptCache, rows: Tensor, more: Batch) -> tuple[Tensor, PromptCache]:
-    """Go on with prompts by tokens of one's own.
+def extend_prompts(model: nn.Module, prompts: PromptCache, rows: Tensor, continuations: Batch) -> tuple[Tensor, PromptCache]:
+    """Append given tokens to prompts.
 
     Args:
-        model: the one that was asked.
-        asked: the prompts.
-        rows: (batch,), which prompt each row goes on with.
-        more: what follows, padded on the right.
+        model: the one that read the prompts.
+        prompts: to extend.
+        rows: (batch,), index of the prompt that each row continues.
+        continuations: the tokens, padded on the right.
 
     Returns:
-        As `PromptCache.last` at each of the tokens, and the prompts with them.
+        The outputs at these tokens, (batch, tokens, hidden or vocab), and the extended prompts.
     """
-    cache, mask = asked.cache(), torch.cat((asked.batch.attention_mask[rows], more.attention_mask), dim=1)
+    cache, mask = prompts.kv_cache(), torch.cat((prompts.batch.attention_mask[rows], continuations.attention_mask), dim=1)
     cache.batch_select_indices(rows)
-    # Padding stays at its row's last position: a long prompt beside a long answer of another row must not leave the context.
-    positions = (mask.cumsum(-1) - 1)[:, -more.input_ids.shape[1] :]
-    states = forward_continuation(model, asked, rows, cache, more.input_ids, mask, positions)
-    last = states[torch.arange(len(rows)), more.attention_mask.sum(-1) - 1][:, None]
-    ids = torch.cat((asked.batch.input_ids[rows], more.input_ids), dim=1)
-    gates = {gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}
-    return states, PromptCache(Batch(ids, mask, ids.shape[1]), last, asked.head, gates, cache)
+    # Padding repeats its row's last position, so that a long prompt beside another row's long answer stays within the context.
+    positions = (mask.cumsum(-1) - 1)[:, -continuations.input_ids.shape[1] :]
+    outputs = forward_continuation(model, prompts, rows, cache, continuations.input_ids, mask, positions)
+    last = outputs[torch.arange(len(rows)), continuations.attention_mask.sum(-1) - 1][:, None]
+    ids = torch.cat((prompts.batch.input_ids[rows], continuations.input_ids), dim=1)
+    return outputs, PromptCache(Batch(ids, mask, ids.shape[1]), last, prompts.head, prompts.gate_logits_of(rows), cache)
 
 
 @torch.no_grad()
 def forward_continuation(
-    model: nn.Module, asked: PromptCache, rows: Tensor, cache: Cache, ids: Tensor, mask: Tensor, positions: Tensor
+    model: nn.Module, prompts: PromptCache, rows: Tensor, cache: Cache, ids: Tensor, mask: Tensor, positions: Tensor
 ) -> Tensor:
-    """Read more tokens after the prompts: as `PromptCache.last`, at each of them.
+    """Run more tokens after prompts and return the outputs at each of them, (batch, tokens, hidden or vocab).
 
     Args:
-        model: the one that was asked.
-        asked: the prompts.
-        rows: (batch,), which prompt each row goes on with.
-        cache: of these rows, up to the tokens; they are added to it.
+        model: the one that read the prompts.
+        prompts: that the tokens continue.
+        rows: (batch,), index of the prompt that each row continues.
+        cache: KV cache of these rows up to the tokens; the forward pass extends it.
         ids: (batch, tokens).
         mask: (batch, prompt and all tokens after it).
         positions: (batch, tokens).
     """
-    with continuation_context({gate: logits[rows.to(logits.device)] for gate, logits in asked.gates.items()}):
-        return _forward(model, asked.head, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)[0]
+    with continuation_context(prompts.gate_logits_of(rows)):
+        return _forward(model, prompts.head, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)[0]
 
 
 def _forward(model: nn.Module, head: nn.Linear | None, **inputs: Any) -> tuple[Tensor, Cache]:
-    """The last hidden states, or without a head to take them to the logits, and the cache."""
+    """Return the outputs and the KV cache."""
     with head_inputs(model, head) if head else nullcontext([]) as states:
         output = model(**inputs, use_cache=True)
     return states[0] if head else output.logits, output.past_key_values

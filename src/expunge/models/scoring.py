@@ -1,4 +1,4 @@
-"""The one seam between a model and everything that judges it: the summed NLL and token count of each answer."""
+"""Score answers: `score` returns the NLL of each answer in a batch; objectives and metrics see a model only through it."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -12,22 +12,23 @@ from expunge.data.prompts import Batch
 from expunge.models.blocks import decoder_blocks
 from expunge.models.forward_context import batch_context
 from expunge.models.head import frozen_head, head_inputs, token_scores
-from expunge.models.prefix import Prefix, entered, from_last_prompt_token
+from expunge.models.prefix import Prefix, from_last_prompt_token, start_from_prefix
 from expunge.models.scores import NOT_COMPUTED, Scores
 
 
 def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = (), prefix: Prefix | None = None) -> Scores:
     """Score a batch of answers in one forward pass; gradients flow unless the caller turned them off.
 
-    The output head runs over the answer's positions only: prompts end at one index in every row, so these are a slice. Where it is
-    frozen and no logits are wanted, it runs over the labelled ones alone, in chunks that keep no logits.
+    The output head runs over the positions of the answers only, which are a slice because all prompts end at the same index. A frozen
+    head runs over the labelled positions only, in chunks that store no logits, unless the caller needs the logits.
 
     Args:
         model: a causal LM, with or without PEFT edits, also wrapped for distributed training.
-        batch: rows with prompts padded on the left and answers on the right.
+        batch: prompts padded on the left and answers padded on the right.
         logits: also return logits, targets and rows at the labelled positions.
-        hidden: 0-based blocks whose outputs are wanted at the positions that predict the labels; with a prefix not below its block.
-        prefix: of this batch, to run only the blocks above it over the last prompt token and the answers; the scores are the same.
+        hidden: 0-based blocks whose outputs to return at the positions that predict the labels; with a prefix not below its block.
+        prefix: of this batch; the forward pass then runs the blocks above it over the last prompt token and the answers only.
+            The scores are the same.
 
     Returns:
         `Scores`, NLL in nats and in fp32.
@@ -36,29 +37,29 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
     run = batch if prefix is None else from_last_prompt_token(batch)
     start, stop = run.prompt_length - 1, run.input_ids.shape[1] - 1
     labelled = run.labelled
-    kept: dict[int, Tensor] = {}
+    states: dict[int, Tensor] = {}
 
-    def keep(block: int):
+    def store(block: int):
         def hook(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
-            states = output[0] if isinstance(output, tuple) else output
-            kept[block] = states[:, start:stop][labelled]
+            output = output[0] if isinstance(output, tuple) else output
+            states[block] = output[:, start:stop][labelled]
 
         return hook
 
-    # PromptCache before the blocks are entered: the answer may take a forward pass of its own.
+    # This comes before the hooks, because `frozen_head` may run a forward pass to find out.
     head = None if logits else frozen_head(inner)
     with ExitStack() as stack:
         if hidden := tuple(hidden):
             _, blocks = decoder_blocks(inner)
             for block in hidden:
-                handle = blocks[block].register_forward_hook(keep(block))
+                handle = blocks[block].register_forward_hook(store(block))
                 stack.callback(handle.remove)
         past: dict[str, object] = {"use_cache": False}
         if prefix is not None:
-            stack.enter_context(entered(inner, prefix))
-            past = {"use_cache": True, "past_key_values": prefix.cache()}
-        states = stack.enter_context(head_inputs(inner, head)) if head else []
-        stack.enter_context(batch_context(run, {} if prefix is None else prefix.gates))
+            stack.enter_context(start_from_prefix(inner, prefix))
+            past = {"use_cache": True, "past_key_values": prefix.kv_cache()}
+        inputs = stack.enter_context(head_inputs(inner, head)) if head else []
+        stack.enter_context(batch_context(run, {} if prefix is None else prefix.gate_logits))
         output = model(
             input_ids=run.input_ids,
             attention_mask=batch.attention_mask,
@@ -67,35 +68,35 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
             **past,
         )
     targets = run.input_ids[:, run.prompt_length :][labelled]
-    scores = answer_scores(states[0][labelled] if head else output.logits[labelled], head, targets, labelled)
+    scores = answer_scores(inputs[0][labelled] if head else output.logits[labelled], head, targets, labelled)
     if not logits:
         scores = replace(scores, logits=NOT_COMPUTED, targets=NOT_COMPUTED, rows=NOT_COMPUTED)
-    return replace(scores, hidden=kept or NOT_COMPUTED)
+    return replace(scores, hidden=states or NOT_COMPUTED)
 
 
-def answer_scores(last: Tensor, head: nn.Linear | None, targets: Tensor, labelled: Tensor) -> Scores:
-    """Scores of answers from the end of a forward pass.
+def answer_scores(outputs: Tensor, head: nn.Linear | None, targets: Tensor, labelled: Tensor) -> Scores:
+    """Score answers from the end of a forward pass.
 
     Args:
-        last: (labels, hidden), what the head would read at the positions that predict the labelled tokens; without a head
-            (labels, vocab), their logits.
+        outputs: at the positions that predict the labelled tokens: (labels, hidden), the inputs of a frozen head, or without a head
+            (labels, vocab), the logits.
         head: frozen, see `expunge.models.head.frozen_head`.
         targets: (labels,), the labelled token ids.
         labelled: (batch, answer_length) bool, where the labels are.
     """
     rows = labelled.nonzero()[:, 0]
     if head is not None:
-        nll, greedy = token_scores(last, head, targets)
-        return Scores(_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy)
-    nll = cross_entropy(last.to(torch.promote_types(last.dtype, torch.float32)), targets, reduction="none")
-    greedy = last.argmax(-1) == targets
-    return Scores(_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy, logits=last, targets=targets, rows=rows)
+        nll, greedy = token_scores(outputs, head, targets)
+        return Scores(_sum_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy)
+    nll = cross_entropy(outputs.to(torch.promote_types(outputs.dtype, torch.float32)), targets, reduction="none")
+    greedy = outputs.argmax(-1) == targets
+    return Scores(_sum_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy, logits=outputs, targets=targets, rows=rows)
 
 
-def _by_row(nll: Tensor, rows: Tensor, labelled: Tensor) -> Tensor:
+def _sum_by_row(nll: Tensor, rows: Tensor, labelled: Tensor) -> Tensor:
     return nll.new_zeros(len(labelled)).index_add(0, rows, nll)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a distributed wrapper."""
+    """Return the model inside a distributed wrapper, or the model itself."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

@@ -1,4 +1,4 @@
-"""Score several answers to each prompt, with all that they share computed once: the audit's way to likelihoods."""
+"""Score several answers to each prompt; the KV cache of the prompt, and of beginnings that answers share, is computed once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,109 +12,114 @@ from expunge.models.prompt_cache import PromptCache, extend_prompts
 from expunge.models.scores import Scores
 from expunge.models.scoring import answer_scores
 
-# A shorter beginning costs more, in a pass of its own, than it saves.
-SHORTEST_STEM = 4
+# A shorter shared beginning costs more, in a forward pass for itself, than it saves.
+MIN_SHARED_TOKENS = 4
 
 Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Tokens that follow a prompt or another piece.
+class Segment:
+    """Tokens that follow a prompt or another segment.
 
     Attributes:
-        after: index of what they follow.
+        parent: index of the prompt or segment that they follow.
         ids: the tokens.
-        answers: indices of the answers that they are part of.
+        answers: indices of the answers that contain them.
     """
 
-    after: int
+    parent: int
     ids: Ids
     answers: tuple[int, ...]
 
 
 Parts = list[list[tuple[Tensor, Tensor]]]
-"""Of every answer, one piece after the other: NLL of its tokens, and whether each is the most likely one."""
+"""For every answer its segments in order: NLL of the tokens, and whether each is the most likely token."""
 
 
 @torch.no_grad()
-def score_answers(model: nn.Module, asked: PromptCache, answers: Sequence[Sequence[Ids]], pad: int) -> Scores:
-    """Score every answer of every prompt; keys and values of a prompt, and of what its answers begin with, are shared.
+def score_answers(model: nn.Module, prompts: PromptCache, answers: Sequence[Sequence[Ids]], pad: int) -> Scores:
+    """Score every answer to every prompt.
 
-    As many are scored at once as there are prompts, in order of length: answers of one question may be of very different ones.
+    A batch holds as many answers as there are prompts and is formed by length, since answers to one question may differ much in length.
 
     Args:
-        model: the one that was asked.
-        asked: the prompts.
-        answers: token ids (end of turn included) of each prompt's answers, at least one each.
+        model: the one that read the prompts.
+        prompts: cached prompts.
+        answers: for each prompt the token ids (end of turn included) of its answers, at least one.
         pad: padding token id.
 
     Returns:
-        `Scores`, one row an answer, the answers of a prompt one after the other.
+        `Scores`, one row for each answer, the answers to a prompt next to each other.
     """
     pairs = [(prompt, answer) for prompt, of_prompt in enumerate(answers) for answer in of_prompt]
-    whole = [Piece(prompt, answer, (i,)) for i, (prompt, answer) in enumerate(pairs)]
+    whole = [Segment(prompt, answer, (i,)) for i, (prompt, answer) in enumerate(pairs)]
     parts: Parts = [[] for _ in whole]
-    # Between a beginning and what follows it lies padding, which a sliding window would count.
-    stems = [] if asked.slides else list(_stems(whole))
-    begun = {i for stem in stems for i in stem.answers}
-    _score_ends(model, asked, [piece for i, piece in enumerate(whole) if i not in begun], len(answers), parts, pad)
-    for chosen in batches_by_length([stem.ids for stem in stems], len(answers)):
-        some = [stems[i] for i in chosen]
-        given, rows = _batch(asked, some, pad)
-        states, at_stems = extend_prompts(model, asked, rows, given)
-        _note(asked, some, given, torch.cat((asked.last[rows], states[:, :-1]), dim=1), parts)
-        ends = [Piece(row, whole[i].ids[len(stem.ids) :], (i,)) for row, stem in enumerate(some) for i in stem.answers]
-        _score_ends(model, at_stems, ends, len(answers), parts, pad)
+    # Padding separates a shared beginning from what follows it, and a sliding window would count the padding.
+    shared = [] if prompts.has_sliding_window else list(_shared_beginnings(whole))
+    covered = {i for beginning in shared for i in beginning.answers}
+    _score_ends(model, prompts, [segment for i, segment in enumerate(whole) if i not in covered], len(answers), parts, pad)
+    for chosen in batches_by_length([beginning.ids for beginning in shared], len(answers)):
+        beginnings = [shared[i] for i in chosen]
+        tokens, rows = _batch(prompts, beginnings, pad)
+        outputs, extended = extend_prompts(model, prompts, rows, tokens)
+        _add_scores(prompts, beginnings, tokens, torch.cat((prompts.last[rows], outputs[:, :-1]), dim=1), parts)
+        ends = [Segment(row, whole[i].ids[len(b.ids) :], (i,)) for row, b in enumerate(beginnings) for i in b.answers]
+        _score_ends(model, extended, ends, len(answers), parts, pad)
     token_nll = [torch.cat([nll for nll, _ in of_answer]) for of_answer in parts]
-    tokens = torch.tensor([len(piece.ids) for piece in whole], device=asked.last.device)
+    lengths = torch.tensor([len(segment.ids) for segment in whole], device=prompts.last.device)
     greedy = torch.cat([greedy for of_answer in parts for _, greedy in of_answer])
-    return Scores(torch.stack([nll.sum() for nll in token_nll]), tokens, torch.cat(token_nll), greedy)
+    return Scores(torch.stack([nll.sum() for nll in token_nll]), lengths, torch.cat(token_nll), greedy)
 
 
-def _stems(whole: list[Piece]) -> Iterator[Piece]:
-    """Beginnings to read once: each prompt's answers, in the order of their tokens, cut into the runs that save the most."""
-    for prompt in sorted({piece.after for piece in whole}):
-        own = sorted((piece for piece in whole if piece.after == prompt), key=lambda piece: piece.ids)
-        best: list[tuple[int, list[Piece]]] = [(0, [])]
-        for stop in range(1, len(own) + 1):
-            ways = [best[-1]]
+def _shared_beginnings(whole: list[Segment]) -> Iterator[Segment]:
+    """Yield the shared beginnings that save the most tokens.
+
+    Each prompt's answers are sorted and cut into runs by dynamic programming; a run shares what its first and last answer share.
+    """
+    for prompt in sorted({answer.parent for answer in whole}):
+        answers = sorted((answer for answer in whole if answer.parent == prompt), key=lambda answer: answer.ids)
+        # For the first 0, 1, 2, … answers: tokens saved, and the beginnings that save them.
+        best: list[tuple[int, list[Segment]]] = [(0, [])]
+        for stop in range(1, len(answers) + 1):
+            options = [best[-1]]
             for start in range(stop - 1):
-                run = own[start:stop]
-                # What the first and the last in order have in common, all have; one token at least is left to follow.
+                run = answers[start:stop]
+                # At least one token of each answer must be left to follow.
                 pairs = takewhile(lambda pair: pair[0] == pair[1], zip(run[0].ids[:-1], run[-1].ids, strict=False))
                 ids = tuple(token for token, _ in pairs)
-                if len(ids) >= SHORTEST_STEM:
-                    saved, stems = best[start]
-                    ways.append((saved + len(ids) * (len(run) - 1), [*stems, Piece(prompt, ids, tuple(p.answers[0] for p in run))]))
-            best.append(max(ways, key=lambda way: way[0]))
+                if len(ids) >= MIN_SHARED_TOKENS:
+                    saved, beginnings = best[start]
+                    beginning = Segment(prompt, ids, tuple(answer.answers[0] for answer in run))
+                    options.append((saved + len(ids) * (len(run) - 1), [*beginnings, beginning]))
+            best.append(max(options, key=lambda option: option[0]))
         yield from best[-1][1]
 
 
-def _score_ends(model: nn.Module, asked: PromptCache, ends: list[Piece], size: int, parts: Parts, pad: int) -> None:
-    """Score the last pieces of answers, `size` at once."""
-    for chosen in batches_by_length([end.ids for end in ends], size):
-        some = [ends[i] for i in chosen]
-        given, rows = _batch(asked, some, pad)
-        before = asked.last[rows]
-        if (length := given.input_ids.shape[1]) > 1:
-            # All but the last token, which predicts nothing.
-            known = Batch(given.input_ids[:, : length - 1], given.attention_mask[:, : length - 1], 0)
-            before = torch.cat((before, extend_prompts(model, asked, rows, known)[0]), dim=1)
-        _note(asked, some, given, before, parts)
+def _score_ends(model: nn.Module, prompts: PromptCache, ends: list[Segment], batch_size: int, parts: Parts, pad: int) -> None:
+    """Score the last segments of answers."""
+    for chosen in batches_by_length([end.ids for end in ends], batch_size):
+        segments = [ends[i] for i in chosen]
+        tokens, rows = _batch(prompts, segments, pad)
+        predicting = prompts.last[rows]
+        if (length := tokens.input_ids.shape[1]) > 1:
+            # The last token predicts nothing that is scored.
+            read = Batch(tokens.input_ids[:, : length - 1], tokens.attention_mask[:, : length - 1], 0)
+            predicting = torch.cat((predicting, extend_prompts(model, prompts, rows, read)[0]), dim=1)
+        _add_scores(prompts, segments, tokens, predicting, parts)
 
 
-def _batch(asked: PromptCache, pieces: list[Piece], pad: int) -> tuple[Batch, Tensor]:
-    """The pieces as a batch without prompts, and what each of its rows follows."""
-    device = asked.last.device
-    rows = torch.tensor([piece.after for piece in pieces], device=device)
-    return collate([Encoded((), piece.ids) for piece in pieces], pad).to(device), rows
+def _batch(prompts: PromptCache, segments: list[Segment], pad: int) -> tuple[Batch, Tensor]:
+    """Return the segments as a batch without prompts, and the parent of each row."""
+    device = prompts.last.device
+    rows = torch.tensor([segment.parent for segment in segments], device=device)
+    return collate([Encoded((), segment.ids) for segment in segments], pad).to(device), rows
 
 
-def _note(asked: PromptCache, pieces: list[Piece], given: Batch, before: Tensor, parts: Parts) -> None:
-    """Add the scores of pieces to their answers; `before`: what the head reads at the tokens that predict them."""
-    scores = answer_scores(before[given.labelled], asked.head, given.input_ids[given.labelled], given.labelled)
+def _add_scores(prompts: PromptCache, segments: list[Segment], tokens: Batch, predicting: Tensor, parts: Parts) -> None:
+    """Add the scores of segments to their answers; `predicting` holds the outputs from which the head predicts the tokens."""
+    scores = answer_scores(predicting[tokens.labelled], prompts.head, tokens.input_ids[tokens.labelled], tokens.labelled)
     lengths = scores.tokens.tolist()
-    for piece, *said in zip(pieces, scores.token_nll.split(lengths), scores.greedy.split(lengths), strict=True):
-        for i in piece.answers:
-            parts[i].append((said[0], said[1]))
+    for segment, nll, greedy in zip(segments, scores.token_nll.split(lengths), scores.greedy.split(lengths), strict=True):
+        for i in segment.answers:
+            parts[i].append((nll, greedy))

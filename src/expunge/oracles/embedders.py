@@ -113,7 +113,7 @@ class StateEmbedder:
     def _states(self, texts: Sequence[str]) -> list[Tensor]:
         longest = context_length(self._model) or sys.maxsize
         ids = [self._builder.raw(text)[:longest] or (self._builder.end_of_turn,) for text in texts]
-        return prompt_states(self._model, ids, [self._last_block], self._builder.pad, keep=_mean_direction)[self._last_block]
+        return prompt_states(self._model, ids, [self._last_block], self._builder.pad, transform=_mean_direction)[self._last_block]
 
 
 def _mean_direction(states: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ class UnlearnTrainer(Trainer):
         rows = sorted(collator.rows.forget, key=lambda row: len(row.prompt))
         try:
             if self.args.gradient_checkpointing:
-                raise PrefixUnsupported("gradient checkpointing goes without a cache")
+                raise PrefixUnsupported("gradient checkpointing does not work with a KV cache")
             if self.accelerator.distributed_type in SHARDED:
                 raise PrefixUnsupported("the model is sharded")
             block = entry_block(model)
@@ -129,7 +129,7 @@ class UnlearnTrainer(Trainer):
             return open_prefix_store(model, block, partial(pooled_gate_logits, model), gib * 2**30, sample)
         except PrefixUnsupported as reason:
             if self.is_world_process_zero():
-                log.warning("Frozen prefix is off: %s.", reason)
+                log.warning("The prefix cache is off: %s.", reason)
             return None
 
     def _prefix(self, batch: Batch) -> Prefix | None:

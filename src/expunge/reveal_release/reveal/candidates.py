@@ -85,7 +85,7 @@ def pool_features(model: nn.Module, builder: PromptBuilder, pool: Pool, advance:
     features = torch.empty(len(pool), _embeddings(model).shape[1])
     for chosen, prompts in _batches(model, builder, pool, range(len(pool))):
         with chosen as places:
-            states = prompt_states(model, prompts, [last], builder.pad, len(prompts), keep=lambda own: own[-1].float())[last]
+            states = prompt_states(model, prompts, [last], builder.pad, len(prompts), transform=lambda states: states[-1].float())[last]
         features[places] = torch.stack(states)
         advance(len(prompts))
     return features

@@ -1,4 +1,4 @@
-"""Training from frozen prefixes is the training it would be without them, and says where it cannot be."""
+"""Training with the prefix cache gives the same losses and weights as without it; a warning says where it is off."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ POOLED = {"name": "grun", "blocks": [2, 3], "gate_pool": "max", "gate_blocks": [
 
 @pytest.fixture
 def run(tiny_model_dir, tiny_data, tmp_path):
-    """Trains epochs of two steps; gives the logged losses the tokens that went through each block, and the model."""
+    """Train epochs of two steps; return the logged losses, the tokens that went through each block, and the model."""
 
     def run(prefix_cache, objective, edit, epochs=2, **training):
         model, tokenizer = load(tiny_model_dir)
@@ -62,24 +62,24 @@ def run(tiny_model_dir, tiny_data, tmp_path):
         ("npo", {**POOLED, "positions": "onward"}),
     ],
 )
-def test_losses_and_weights_are_those_of_the_whole_forward(run, objective, edit):
+def test_losses_and_weights_equal_those_of_the_whole_forward_pass(run, objective, edit):
     whole, many, trained = run("off", objective, edit, epochs=4)
-    losses, few, found = run("auto", objective, edit, epochs=4)
+    losses, few, cached = run("auto", objective, edit, epochs=4)
     assert len(losses) == 8
     assert losses == pytest.approx(whole, rel=1e-4)
     assert few[0] <= many[0]
     assert few[3] < many[3]
-    for (name, parameter), (_, other) in zip(trained.named_parameters(), found.named_parameters(), strict=True):
+    for (name, parameter), (_, other) in zip(trained.named_parameters(), cached.named_parameters(), strict=True):
         torch.testing.assert_close(other, parameter, rtol=1e-3, atol=1e-3, msg=name)
 
 
-def test_in_bf16_losses_agree_as_far_as_bf16_goes(run):
+def test_losses_in_bf16_agree_within_its_precision(run):
     whole, _, _ = run("off", "npo", EDIT, dtype="bf16")
     losses, _, _ = run("auto", "npo", EDIT, dtype="bf16")
     assert losses == pytest.approx(whole, rel=0.05)
 
 
-def test_epochs_after_the_first_do_not_touch_the_lower_blocks(run):
+def test_later_epochs_do_not_run_the_lower_blocks(run):
     _, four_epochs, _ = run("auto", "npo", EDIT, epochs=4)
     _, eight_epochs, _ = run("auto", "npo", EDIT, epochs=8)
     # The retain rows, ten for six forget rows an epoch, have all been seen after two epochs.
@@ -92,15 +92,15 @@ def test_epochs_after_the_first_do_not_touch_the_lower_blocks(run):
     [
         ({**EDIT, "positions": "all_prompt"}, {}, "an edit acts on prompt tokens before the last one"),
         ({**POOLED, "gate_first": False}, {}, "its pooled gate is trained along with the edit, and reads the whole prompt"),
-        (EDIT, {"gradient_checkpointing": True}, "gradient checkpointing goes without a cache"),
+        (EDIT, {"gradient_checkpointing": True}, "gradient checkpointing does not work with a KV cache"),
     ],
 )
-def test_where_it_cannot_be_one_line_says_why(run, caplog, edit, training, reason):
+def test_a_warning_says_why_the_prefix_cache_is_off(run, caplog, edit, training, reason):
     with caplog.at_level(logging.WARNING, "expunge"):
         run("auto", "grad_diff", edit, **training)
-    assert [record.message for record in caplog.records if record.name.startswith("expunge")] == [f"Frozen prefix is off: {reason}."]
+    assert [record.message for record in caplog.records if record.name.startswith("expunge")] == [f"The prefix cache is off: {reason}."]
 
 
-def test_a_bare_off_in_yaml_is_understood():
+def test_a_bare_off_in_yaml_is_accepted():
     recipe = make_recipe({"data": {"forget": "x.jsonl"}, "training": {"prefix_cache": False}})
     assert recipe.training.prefix_cache == "off"
