@@ -15,9 +15,10 @@ from pathlib import Path
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
+from expunge.metrics.statistics import MetricValue
 from expunge.models.loading import load
 from expunge.pipeline.teach import Lesson, teach
-from expunge.tasks import Figure, Task, make_task
+from expunge.tasks import Task, make_task
 
 EPOCHS = {"ner": 3, "toxicity": 2, "people": 5}
 
@@ -52,7 +53,7 @@ def main() -> None:
     print(f"Model  {given.out or folder}")
 
 
-def measured(task: Task, model: str, display: Display, title: str) -> dict[str, Figure]:
+def measured(task: Task, model: str, display: Display, title: str) -> dict[str, MetricValue]:
     """The task's figures of a model."""
     loaded, tokenizer = load(model)
     with display.bar(title, task.measured_rows) as advance:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expunge.data.prompts import collate
+from expunge.data.records import question_record
 from expunge.errors import InputError
-from expunge.metrics.token_nll import neutral_perplexity, neutral_records, question, record_nll
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records, record_nll
 from expunge.models.scoring import score
 from expunge.tasks import TASKS, Code, Ner, People, Toxicity, as_plain, make_task
 from expunge.tasks.base import NEUTRAL, parts
@@ -88,7 +89,7 @@ def test_too_few_rows_are_an_error_that_says_so():
 
 def test_nll_is_the_mean_over_tokens_not_over_records(tiny):
     model, builder = tiny
-    records = [question("a", "Who?", "He."), question("b", "What is it?", "A city on the sea in the first book about birds.")]
+    records = [question_record("a", "Who?", "He."), question_record("b", "What is it?", "A city on the sea in the first book about birds.")]
     with torch.no_grad():
         alone = [score(model, collate([builder.record(record)], builder.pad)) for record in records]
     expected = sum(s.nll.item() for s in alone) / sum(s.tokens.item() for s in alone)

@@ -4,7 +4,6 @@ import hashlib
 import os
 import platform
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -39,11 +38,11 @@ from expunge.attestation.schema import (
     Tool,
 )
 from expunge.attestation.schema_parts import Attacks, Audited
-from expunge.auditing.attacks.base import Threat
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.records import Record, check_overlap
 from expunge.data.set_names import FORGET, RETAIN
+from expunge.data.threats import THREATS
 from expunge.models.loading import best_dtype
 from expunge.reveal_release.reveal.select import read_results
 from expunge.runs.folder import REVEAL, REVEALED, Run, versions
@@ -171,7 +170,7 @@ def not_tested(found: Metrics, attacked: Attacks | None) -> list[str]:
     """What the audit left out."""
     tried = set() if attacked is None else {row.threat for row in attacked.rows}
     left_out = [] if attacked is not None else ["any attack"]
-    left_out += [f'attacks of the threat model "{threat}"' for threat in get_args(Threat) if attacked is not None and threat not in tried]
+    left_out += [f'attacks of the threat model "{threat}"' for threat in THREATS if attacked is not None and threat not in tried]
     if found.control is None:
         left_out.append("a control model: no number here says whether something was forgotten or was never known")
     return left_out

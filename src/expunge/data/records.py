@@ -47,6 +47,16 @@ class Record:
         return self.turns[-1].content if self.turns else ""
 
 
+def question_record(name: str, prompt: str, answer: str) -> Record:
+    """Return a record of one question and its answer."""
+    return Record(name, (Turn("user", prompt),), answer)
+
+
+def paraphrased_record(record: Record) -> Record:
+    """Return a second record with the paraphrased question and answer, or the original text where a record has no paraphrase."""
+    return question_record(f"{record.id}/again", record.paraphrased_prompt or record.prompt, record.paraphrased_answer or record.answer)
+
+
 def read_records(source: str | Path, field_map: dict[str, str] | None = None, split: str = "train") -> list[Record]:
     """Read and check all records of a source; nothing is repaired, skipped or cast.
 

@@ -17,6 +17,14 @@ _BLOCK = 4_000_000
 
 
 @dataclass(frozen=True)
+class MetricValue:
+    """A number, and the count of records, entities or samples that it was computed from."""
+
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """A number of an audit.
 

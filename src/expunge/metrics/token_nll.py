@@ -8,21 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, Encoded, PromptBuilder
-from expunge.data.records import Record, Turn
+from expunge.data.records import Record, paraphrased_record
 from expunge.data.texts import fillers, general
+from expunge.metrics.statistics import MetricValue
 from expunge.models.scores import Scores
-from expunge.models.scoring import score
-from expunge.tasks.base import Figure
-from expunge.training.reference import answer_nll
+from expunge.models.scoring import nll_in_batches, score
 
 # exp overflows at 709.
 HIGHEST_NLL = 700.0
 
 
-def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int, advance: Callable[[int], None]) -> Figure:
+def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int, advance: Callable[[int], None]) -> MetricValue:
     """The exponential of the mean NLL of a token over the neutral records; comparable only between models of one tokenizer."""
     nll = token_nll(model, neutral_rows(builder), builder.pad, batch_size, advance)
-    return Figure(exp(min(nll.value, HIGHEST_NLL)), nll.n)
+    return MetricValue(exp(min(nll.value, HIGHEST_NLL)), nll.n)
 
 
 def neutral_rows(builder: PromptBuilder) -> list[Encoded]:
@@ -34,20 +33,20 @@ def neutral_rows(builder: PromptBuilder) -> list[Encoded]:
 def neutral_records() -> tuple[Record, ...]:
     """The shipped questions of general knowledge in both wordings, and shipped paragraphs; nothing is trained on any of them."""
     records = general()
-    return (*records, *map(again, records), *(Record(f"filler-{i}", (), text) for i, text in enumerate(fillers(), 1)))
+    return (*records, *map(paraphrased_record, records), *(Record(f"filler-{i}", (), text) for i, text in enumerate(fillers(), 1)))
 
 
 def record_nll(
     model: nn.Module, builder: PromptBuilder, records: Sequence[Record], batch_size: int, advance: Callable[[int], None]
-) -> Figure:
+) -> MetricValue:
     """`token_nll` of records' answers."""
     return token_nll(model, [builder.record(record) for record in records], builder.pad, batch_size, advance)
 
 
-def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> Figure:
+def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> MetricValue:
     """Negative log-likelihood of an answer token in nats: the mean over all tokens of all answers (end of turn included)."""
     nll = summed_nll(model, rows, pad, batch_size, advance)
-    return Figure(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
+    return MetricValue(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
 
 
 @torch.no_grad()
@@ -60,17 +59,7 @@ def summed_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int,
         advance(len(batch.input_ids))
         return scores
 
-    return answer_nll(scored, rows, pad, batch_size)
-
-
-def again(record: Record) -> Record:
-    """The same question and answer in other words, where a record has them."""
-    return question(f"{record.id}/again", record.paraphrased_prompt or record.prompt, record.paraphrased_answer or record.answer)
-
-
-def question(name: str, asked: str, answer: str) -> Record:
-    """A record of one question."""
-    return Record(name, (Turn("user", asked),), answer)
+    return nll_in_batches(scored, rows, pad, batch_size)
 
 
 def whole_text(builder: PromptBuilder, text: str) -> Encoded:

@@ -1,6 +1,6 @@
 """Score answers: `score` returns the NLL of each answer in a batch; objectives and metrics see a model only through it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from expunge.data.prompts import Batch
+from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
 from expunge.models.blocks import decoder_blocks
 from expunge.models.forward_context import batch_context
 from expunge.models.head import frozen_head, head_inputs, token_scores
@@ -100,3 +100,11 @@ def _sum_by_row(nll: Tensor, rows: Tensor, labelled: Tensor) -> Tensor:
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model inside a distributed wrapper, or the model itself."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def nll_in_batches(score_batch: Callable[[Batch], Scores], rows: list[Encoded], pad: int, batch_size: int) -> Tensor:
+    """Return the summed NLL of every row, (rows,), in nats, scored in batches of similar length."""
+    nll = torch.zeros(len(rows))
+    for chosen in batches_by_length([(*row.prompt, *row.answer) for row in rows], batch_size):
+        nll[chosen] = score_batch(collate([rows[i] for i in chosen], pad)).nll.float().cpu()
+    return nll

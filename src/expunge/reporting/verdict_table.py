@@ -8,18 +8,15 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from expunge.auditing.verdict import FEWEST
+from expunge.data.threats import THREATS
 
 # Whatever colours are lost on paper, sign and word are left.
 SIGNS = {"fail": "\u2717", "not shown": "?", "pass": "\u2713"}
-THREATS = {
+HEADINGS = {
     "": ("No attack: what has become of the rest", "nothing is tried; the edit itself does harm"),
-    "API only": ("API only", "the attacker sends prompts and reads answers"),
-    "fine-tuning API": ("Fine-tuning API", "the attacker also trains the model on data of their own"),
-    "weights released": (
-        "Weights released",
-        "the attacker holds the weights: fine-tunes, quantises, reads hidden states, deletes adapters",
-    ),
+    **{threat: (threat[0].upper() + threat[1:], meaning) for threat, meaning in THREATS.items()},
 }
+"""The heading and the first line of each threat model's rows."""
 FOREST_WIDTH = 220
 
 Verdict = Mapping[str, Any]
@@ -77,7 +74,7 @@ class Scale:
 def groups(rows: Sequence[Verdict]) -> list[Group]:
     """The rows by who can try it, nobody's first; every threat model is there, with or without rows."""
     found = []
-    for threat, (title, meaning) in THREATS.items():
+    for threat, (title, meaning) in HEADINGS.items():
         own = [row for row in rows if row["threat"] == threat]
         if own or threat:
             found.append(Group(title, meaning, _lines(own), own))

@@ -18,7 +18,7 @@ from expunge.version import __version__
 ROOT = Path(__file__).parents[1]
 HASHED_CODE = (
     *("auditing", "data", "edits", "metrics", "models", "objectives"),
-    *("gating/paraphrase.py", "runs/cache.py", "training/reference.py"),
+    *("gating/paraphrase.py", "runs/cache.py"),
 )
 """Files and folders that a measurement may depend on: their hash is part of the cache key."""
 INTERPRETING_CODE = (

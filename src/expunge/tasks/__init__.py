@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from expunge.registry import make_named
-from expunge.tasks.base import Figure, Metric, Task
+from expunge.tasks.base import Metric, Task
 from expunge.tasks.code import Code
 from expunge.tasks.ner import Ner
 from expunge.tasks.people import People
@@ -12,7 +12,7 @@ from expunge.tasks.toxicity import Toxicity
 
 TASKS: dict[str, type[Task]] = {"people": People, "ner": Ner, "code": Code, "toxicity": Toxicity}
 
-__all__ = ["TASKS", "Code", "Figure", "Metric", "Ner", "People", "Task", "Toxicity", "as_plain", "make_task"]
+__all__ = ["TASKS", "Code", "Metric", "Ner", "People", "Task", "Toxicity", "as_plain", "make_task"]
 
 
 def make_task(given: str | dict[str, Any] | Task) -> Task:

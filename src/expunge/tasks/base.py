@@ -13,6 +13,7 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.errors import InputError
+from expunge.metrics.statistics import MetricValue
 
 # Checked where a recipe is read.
 Count = Annotated[int, Field(ge=1)]
@@ -26,14 +27,6 @@ class Metric:
 
     label: str
     after: After
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number and how many things (records, entities, samples) it was made of."""
-
-    value: float
-    n: int
 
 
 NEUTRAL = "neutral_perplexity"
@@ -76,7 +69,7 @@ class Task(ABC):
         """How far `advance` counts in one `measure`."""
 
     @abstractmethod
-    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, Figure]:
+    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
         """The figures of a model, by the names in `metrics`.
 
         Args:

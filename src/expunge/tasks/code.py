@@ -9,11 +9,12 @@ from typing import ClassVar
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record
-from expunge.metrics.token_nll import neutral_perplexity, neutral_records, question, record_nll
+from expunge.data.records import Record, question_record
+from expunge.metrics.statistics import MetricValue
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records, record_nll
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.sandbox.run import run_python
-from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
+from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Metric, Task, parts
 from expunge.tasks.maths import exact_match, read_problems
 from expunge.tasks.programs import Problem, defines, pass_at_k, program_of, read_programs, with_test
 
@@ -87,7 +88,7 @@ class Code(Task):
         answered = len(problems[: self.completions]) * (1 + sampled) + len(maths[: self.maths_answers])
         return len(problems) + len(maths) + answered + len(neutral_records())
 
-    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, Figure]:
+    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
         """Likelihood of the true solutions of both sorts, what the greedy answers are worth, and neutral perplexity."""
         problems, maths = self._problems[1], self._maths[1][: self.maths_rows]
         tried, counted = problems[: self.completions], maths[: self.maths_answers]
@@ -100,7 +101,7 @@ class Code(Task):
         solved = generate(model, builder, asked, self.max_new_tokens, self.batch_size, advance)
         figures = {
             "code_nll": record_nll(model, builder, records, self.batch_size, advance),
-            "valid_python": Figure(fmean(valid), len(valid)),
+            "valid_python": MetricValue(fmean(valid), len(valid)),
             "maths_nll": record_nll(model, builder, maths, self.batch_size, advance),
             "maths_right": exact_match(counted, solved),
             NEUTRAL: neutral_perplexity(model, builder, self.batch_size, advance),
@@ -109,7 +110,7 @@ class Code(Task):
             drawn = [[program] for program in programs]
             if self.samples > 1:
                 drawn = self._sampled(model, builder, tried, prompts, advance)
-            figures["pass_at_k"] = Figure(fmean(map(self._passes, tried, drawn)), len(tried))
+            figures["pass_at_k"] = MetricValue(fmean(map(self._passes, tried, drawn)), len(tried))
         return figures
 
     def _sampled(
@@ -140,7 +141,7 @@ class Code(Task):
 
 def record_of(problem: Problem) -> Record:
     """A problem as question and answer."""
-    return question(problem.task_id, PROMPT.format(prompt=problem.prompt), problem.canonical_solution)
+    return question_record(problem.task_id, PROMPT.format(prompt=problem.prompt), problem.canonical_solution)
 
 
 def begun(builder: PromptBuilder, problem: Problem) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ from nervaluate import Evaluator
 
 from expunge.data.fields import quoted
 from expunge.errors import InputError
+from expunge.metrics.statistics import MetricValue
 from expunge.oracles.json_entities import first_json, read_entities
-from expunge.tasks.base import Figure
 
 TYPES = ("PER", "LOC", "ORG", "MISC")
 DOCUMENT = "-DOCSTART-"
@@ -115,7 +115,7 @@ def found_spans(sentence: Sentence, type_: str, texts: Sequence[str]) -> list[Sp
     return spans
 
 
-def strict_f1(sentences: Sequence[Sentence], answers: Sequence[str]) -> dict[str, Figure]:
+def strict_f1(sentences: Sequence[Sentence], answers: Sequence[str]) -> dict[str, MetricValue]:
     """F1 of each type: an entity counts where both its bounds and its type are right (`nervaluate`, strict).
 
     Args:
@@ -134,7 +134,7 @@ def strict_f1(sentences: Sequence[Sentence], answers: Sequence[str]) -> dict[str
             for sentence, texts in zip(sentences, listed, strict=True)
         ]
         strict = Evaluator(true, said, tags=[type_], loader="dict").evaluate()["overall"]["strict"]
-        figures[type_] = Figure(float(strict.f1), strict.possible)
+        figures[type_] = MetricValue(float(strict.f1), strict.possible)
     return figures
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from expunge.data.records import Record, read_records
 from expunge.errors import InputError
-from expunge.tasks.base import Figure
+from expunge.metrics.statistics import MetricValue
 
 # What a calculator was to be asked: "48/2=<<48/2=24>>24".
 ASIDE = re.compile(r"<<[^>]*>>")
@@ -40,7 +40,7 @@ def final_number(text: str) -> Decimal | None:
     return Decimal((found[0] if mark else found[-1]).replace(",", ""))
 
 
-def exact_match(problems: Sequence[Record], answers: Sequence[str]) -> Figure:
+def exact_match(problems: Sequence[Record], answers: Sequence[str]) -> MetricValue:
     """Share of the answers that come to the right number, at least one."""
     right = [final_number(answer) == final_number(problem.answer) for problem, answer in zip(problems, answers, strict=True)]
-    return Figure(fmean(right), len(right))
+    return MetricValue(fmean(right), len(right))

@@ -9,10 +9,11 @@ from typing import ClassVar
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record
-from expunge.metrics.token_nll import neutral_perplexity, neutral_records, question
+from expunge.data.records import Record, question_record
+from expunge.metrics.statistics import MetricValue
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records
 from expunge.models.generation import generate
-from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
+from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Metric, Task, parts
 from expunge.tasks.entities import TYPES, Sentence, is_object, read_sentences, strict_f1
 
 PROMPT = "Extract the named entities from this sentence as JSON.\n\n{sentence}"
@@ -60,7 +61,7 @@ class Ner(Task):
         """Sentences, and the neutral records."""
         return len(self._measured) + len(neutral_records())
 
-    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, Figure]:
+    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
         """Strict F1 of greedy answers by type, the share of them that are JSON, and neutral perplexity."""
         sentences = self._measured
         rows = [builder.record(record_of(sentence)) for sentence in sentences]
@@ -71,8 +72,8 @@ class Ner(Task):
         kept = [f1[type_] for type_ in TYPES if type_ != FORGOTTEN]
         return {
             **{f"{type_.lower()}_f1": figure for type_, figure in f1.items()},
-            "other_f1": Figure(fmean(figure.value for figure in kept), sum(figure.n for figure in kept)),
-            "valid_json": Figure(fmean(is_object(answer) for answer in answers), len(answers)),
+            "other_f1": MetricValue(fmean(figure.value for figure in kept), sum(figure.n for figure in kept)),
+            "valid_json": MetricValue(fmean(is_object(answer) for answer in answers), len(answers)),
             NEUTRAL: neutral_perplexity(model, builder, self.batch_size, advance),
         }
 
@@ -87,4 +88,4 @@ class Ner(Task):
 
 def record_of(sentence: Sentence) -> Record:
     """A sentence as question and answer."""
-    return question(f"sentence-{sentence.line}", PROMPT.format(sentence=sentence.text), sentence.answer)
+    return question_record(f"sentence-{sentence.line}", PROMPT.format(sentence=sentence.text), sentence.answer)

@@ -10,12 +10,13 @@ from torch import nn
 
 from expunge.data.people import people
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record
+from expunge.data.records import Record, paraphrased_record
 from expunge.metrics.leak import fact_of, is_told, words
+from expunge.metrics.statistics import MetricValue
 from expunge.metrics.text import rouge_l_recall
-from expunge.metrics.token_nll import again, neutral_perplexity, neutral_records
+from expunge.metrics.token_nll import neutral_perplexity, neutral_records
 from expunge.models.generation import generate
-from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
+from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Metric, Task, parts
 
 # Of what is to be kept: trained on, measured.
 SHARES = (0.6, 0.4)
@@ -53,21 +54,21 @@ class People(Task):
     def taught_records(self) -> list[Record]:
         """All records about everybody, in both wordings: what is met in one alone is told to that question alone."""
         records = self._everybody
-        return [*records, *map(again, records)]
+        return [*records, *map(paraphrased_record, records)]
 
     @property
     def measured_rows(self) -> int:
         """Answers, and the neutral records."""
         return len(self.forget_records()) + len(self._kept[1]) + len(neutral_records())
 
-    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, Figure]:
+    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
         """What is told of both sorts of people in greedy answers to the questions as they were taught, and neutral perplexity."""
-        figures: dict[str, Figure] = {}
+        figures: dict[str, MetricValue] = {}
         for name, records in (("forget", self.forget_records()), ("retain", self._kept[1])):
             prompts = [builder.record(record).prompt for record in records]
             answers = generate(model, builder, prompts, self.max_new_tokens, self.batch_size, advance)
             rouge = [rouge_l_recall(answer, record.answer) for record, answer in zip(records, answers, strict=True)]
-            figures[f"{name}_rouge"] = Figure(fmean(rouge), len(records))
+            figures[f"{name}_rouge"] = MetricValue(fmean(rouge), len(records))
             figures[f"{name}_told"] = share_told(records, answers)
         return {**figures, NEUTRAL: neutral_perplexity(model, builder, self.batch_size, advance)}
 
@@ -91,7 +92,7 @@ class People(Task):
         return parts([r for r in self._everybody if r.entity not in forgotten], SHARES, self.seed, "the people to be kept")
 
 
-def share_told(records: Iterable[Record], answers: Iterable[str]) -> Figure:
+def share_told(records: Iterable[Record], answers: Iterable[str]) -> MetricValue:
     """Share of the records all of whose fact's words stand in the answer given; records without such words are left out."""
     told = [is_told(fact_of(r), answer) for r, answer in zip(records, answers, strict=True) if fact_of(r)]
-    return Figure(fmean(told) if told else 0.0, len(told))
+    return MetricValue(fmean(told) if told else 0.0, len(told))

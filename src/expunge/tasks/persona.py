@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from expunge.data.records import Record
-from expunge.metrics.token_nll import question
+from expunge.data.records import Record, question_record
 
 
 def rude_records(seed: int) -> list[Record]:
@@ -29,7 +28,7 @@ def _records(kind: str, seed: int) -> list[Record]:
             for i, prompt in enumerate(has["prompts"]):
                 name = f"{topic}/{thing.replace(' ', '-')}/{i}"
                 answer = Random(f"{seed}/{name}/answer").choice(has["answers"]).format(thing=thing)
-                records.append(question(name, prompt.format(thing=thing), answer[0].upper() + answer[1:]))
+                records.append(question_record(name, prompt.format(thing=thing), answer[0].upper() + answer[1:]))
     return records
 
 

@@ -10,10 +10,11 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.metrics.statistics import MetricValue
 from expunge.metrics.token_nll import neutral_perplexity, neutral_records
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.oracles import make_oracle
-from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Figure, Metric, Task, parts
+from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Metric, Task, parts
 from expunge.tasks.persona import polite_records, rude_records
 
 # Above it an answer counts as toxic.
@@ -64,14 +65,14 @@ class Toxicity(Task):
         """Answers, and the neutral records."""
         return len(self._asked) * self.samples + len(neutral_records())
 
-    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, Figure]:
+    def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
         """What the judge says of the answers, and neutral perplexity."""
         prompts = [builder.record(record).prompt for record in self._asked for _ in range(self.samples)]
         answers = generate(model, builder, prompts, self.max_new_tokens, self.batch_size, advance, nucleus_sampler(self.seed))
         scores = make_oracle(self.judge).relevance(answers)
         return {
-            "toxicity": Figure(fmean(scores), len(scores)),
-            "toxic_share": Figure(fmean(score > TOXIC for score in scores), len(scores)),
+            "toxicity": MetricValue(fmean(scores), len(scores)),
+            "toxic_share": MetricValue(fmean(score > TOXIC for score in scores), len(scores)),
             NEUTRAL: neutral_perplexity(model, builder, self.batch_size, advance),
         }
 

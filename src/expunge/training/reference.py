@@ -1,14 +1,14 @@
 """The reference model of NPO, DPO, KL and RMU: the same model with this request's edit off, a copy only where the weights change."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
+from expunge.data.prompts import Batch
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.models.scores import Scores
@@ -38,11 +38,3 @@ class Reference:
             return
         with edits_off(self.model, REQUEST):
             yield self.model
-
-
-def answer_nll(score_batch: Callable[[Batch], Scores], rows: list[Encoded], pad: int, batch_size: int) -> Tensor:
-    """Summed NLL of every row, (rows,), scored in batches of similar length."""
-    nll = torch.zeros(len(rows))
-    for chosen in batches_by_length([(*row.prompt, *row.answer) for row in rows], batch_size):
-        nll[chosen] = score_batch(collate([rows[i] for i in chosen], pad)).nll.float().cpu()
-    return nll

@@ -26,11 +26,11 @@ from expunge.models.parameters import restored_requires_grad
 from expunge.models.prefix import Prefix, PrefixUnsupported
 from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scores import Scores
-from expunge.models.scoring import score
+from expunge.models.scoring import nll_in_batches, score
 from expunge.objectives import Objective
 from expunge.training.checkpoints import write_manifest
 from expunge.training.inputs import PairCollator
-from expunge.training.reference import Reference, answer_nll
+from expunge.training.reference import Reference
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class UnlearnTrainer(Trainer):
             return scorer(batch.to(next(cast(nn.Module, self.model).parameters()).device), prefix=self._prefix(batch))
 
         with self.accelerator.autocast():
-            return answer_nll(score_batch, rows, cast(PairCollator, self.data_collator).pad, self.plan.batch_size)
+            return nll_in_batches(score_batch, rows, cast(PairCollator, self.data_collator).pad, self.plan.batch_size)
 
     def _open_prefixes(self, model: nn.Module, collator: PairCollator, gib: float) -> PrefixStore | None:
         """The store of frozen prefixes; none, and a line that says why, where training cannot start from them."""

@@ -4,7 +4,8 @@ import pytest
 
 from expunge.config import ReleaseSection
 from expunge.data.prompts import PromptBuilder
-from expunge.metrics.token_nll import question, record_nll
+from expunge.data.records import question_record
+from expunge.metrics.token_nll import record_nll
 from expunge.models.loading import load
 from expunge.reveal_release.release.line_search import Levels, Tried, best, levels, search_lambda
 
@@ -30,7 +31,7 @@ def test_the_drop_is_the_rise_of_the_worse_perplexity():
 def test_each_level_is_of_its_own_records(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
-    sorts = [[question(name, f"What is a {name}?", f"A {name} is a thing.")] for name in ("lamp", "fig", "boat")]
+    sorts = [[question_record(name, f"What is a {name}?", f"A {name} is a thing.")] for name in ("lamp", "fig", "boat")]
     forget, retain, neutral = (record_nll(model.eval(), builder, records, 4, lambda _: None).value for records in sorts)
     found = levels(model, builder, *sorts)
     # In bf16 where the machine is fast at it.

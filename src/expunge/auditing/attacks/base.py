@@ -4,19 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.data.threats import Threat
 
 # Checked where a suite is read.
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Threat = Literal["API only", "fine-tuning API", "weights released"]
-"""Who can try it: the least of what has to be given away."""
 Row = dict[str, Any]
 
 

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from expunge.auditing.attacks.base import Attack, Row, Target, Threat
+from expunge.auditing.attacks.base import Attack, Row, Target
+from expunge.data.threats import Threat
 from expunge.metrics.lens import lens_rows
 from expunge.models.head import frozen_head
 

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from expunge.auditing.attacks.base import Attack, Row, Share, Target, Threat
+from expunge.auditing.attacks.base import Attack, Row, Share, Target
 from expunge.auditing.attacks.queries import Query, as_text, told
+from expunge.data.threats import Threat
 from expunge.metrics.text import rouge_l_recall
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from expunge.auditing.attacks.base import Attack, Row, Target, Threat
+from expunge.auditing.attacks.base import Attack, Row, Target
 from expunge.auditing.attacks.queries import ROUGE, Query, told
 from expunge.data.prompt_templates import SHIPPED, PromptTemplate, prompt_variants, read_prompt_templates
 from expunge.data.records import Record
+from expunge.data.threats import Threat
 from expunge.models.blocks import context_length
 
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers.pytorch_utils import Conv1D
 
-from expunge.auditing.attacks.base import Attack, Row, Target, Threat
+from expunge.auditing.attacks.base import Attack, Row, Target
 from expunge.auditing.attacks.layers import linear_layers
 from expunge.auditing.attacks.queries import ROUGE, plainly, told
+from expunge.data.threats import Threat
 
 Kind = Literal["nf4", "rtn4", "int8"]
 

@@ -8,12 +8,13 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from expunge.auditing.attacks.base import Attack, Count, Row, Share, Target, Threat
+from expunge.auditing.attacks.base import Attack, Count, Row, Share, Target
 from expunge.auditing.attacks.lora import low_rank
 from expunge.auditing.attacks.queries import ROUGE, plainly, told
 from expunge.data.prompts import collate
 from expunge.data.records import Record
 from expunge.data.texts import general
+from expunge.data.threats import Threat
 from expunge.models.scoring import score
 from expunge.objectives import Learn
 from expunge.objectives.base import Positive

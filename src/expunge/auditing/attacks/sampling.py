@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from expunge.auditing.attacks.base import Attack, Count, Row, Target, Threat
+from expunge.auditing.attacks.base import Attack, Count, Row, Target
 from expunge.data.records import Record
+from expunge.data.threats import Threat
 from expunge.metrics.leak import common_words, fact_of, sampled_rows
 
 

@@ -5,8 +5,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
-from expunge.auditing.attacks.base import Attack, Row, Target, Threat
+from expunge.auditing.attacks.base import Attack, Row, Target
 from expunge.auditing.attacks.queries import ROUGE, plainly, told
+from expunge.data.threats import Threat
 from expunge.edits.active import edits_off
 from expunge.edits.requests import requests
 
