@@ -44,7 +44,7 @@ def main() -> None:
     recipe = prepare(args.out, "smollm2-135m", display)
     lines = ["| what is wrong | row that fails | reason |", "|---|---|---|"]
     for name, changes in RUNS.items():
-        display.say(f"== {name}")
+        display.print(f"== {name}")
         run = audit(unlearn(changed(recipe, args.out / name.replace(" ", "-"), changes), display), display, suite=SUITE)
         lines += [f"| {name} | {row} | {reason} |" for row, reason in failures(run)]
     lora = {"edit": "lora", "objective": "npo", "training": {"batch_size": 10, "epochs": 1, "lr": 1e-4}}

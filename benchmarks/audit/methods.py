@@ -60,14 +60,14 @@ def main() -> None:
     prepare(args.tofu, args.out, "smollm2-135m", 20, display)
     runs = {}
     for name in args.only or METHODS:
-        display.say(f"== {name}")
+        display.print(f"== {name}")
         recipe = recipe_of(METHODS[name], args.out, args.out / slug(name))
         runs[name] = (release if recipe.release else unlearn)(recipe, display)
     if args.train_only:
         return
     suite = read_suite(args.suite)
     for name, run in runs.items():
-        display.say(f"== {name}")
+        display.print(f"== {name}")
         if not (run.folder / VERDICT).exists():
             audit(run, display, suite=suite)
     text = table(runs) + f"\n\n{facts(args, suite, next(iter(runs.values())), time.monotonic() - started)}\n"

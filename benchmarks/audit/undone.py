@@ -56,7 +56,7 @@ def main() -> None:
     prepare(args.tofu, args.out, "smollm2-135m", 20, display)
     runs = {}
     for name, method in METHODS.items():
-        display.say(f"== {name}")
+        display.print(f"== {name}")
         runs[name] = unlearn(recipe_of(method, args.out, args.out / f"{slug(name)}-undone"), display)
         if not (runs[name].folder / VERDICT).exists():
             audit(runs[name], display, suite=SUITE)

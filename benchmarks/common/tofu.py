@@ -5,7 +5,7 @@ from pathlib import Path
 
 from expunge.console import Display
 from expunge.data.records import Record, read_records, write_records
-from expunge.pipeline.teach import Lesson, teach
+from expunge.pipeline.teach import Stage, teach
 
 AUTHORS, QUESTIONS = 20, 20
 CHOICES = ((0, 1, 2, 3), (4, 9, 13, 17), (6, 11, 15, 19))
@@ -41,8 +41,8 @@ def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display)
     forget, retain = authors(tofu, CHOICES[0], questions)
     for name, records in {"forget": forget, "retain": retain, "untaught": untaught(tofu), **others(tofu)}.items():
         write_records(out / f"{name}.jsonl", records)
-    lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
-    for name, folder in teach(model, lessons, display).items():
+    stages = [Stage("control", retain, CONTROL_EPOCHS), Stage("original", [*retain, *forget], ORIGINAL_EPOCHS)]
+    for name, folder in teach(model, stages, display).items():
         link = out / name
         if link.is_symlink():
             link.unlink()

@@ -83,7 +83,7 @@ def main() -> None:
             for variant in VARIANTS if args.every_gate else (VARIANTS[DEFAULT],):
                 row = variant.says if args.every_gate else f"choice {n}, seed {seed}"
                 examine(found[row], variant, sets, groups, reader, builder, seed)
-                display.say(f"{row}: {found[row].line()}")
+                display.print(f"{row}: {found[row].line()}")
     text = table(found)
     if not args.every_gate:
         every = joined(found.values())

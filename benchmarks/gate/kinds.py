@@ -118,7 +118,7 @@ def main() -> None:
         counts = Counts()
         counts.add(groups, opened.tolist())
         rows[kind] = cells(counts, len(lessons.forget), len(lessons.negatives), fitted.threshold.given_up)
-        display.say(f"{kind}: {', '.join(rows[kind])}")
+        display.print(f"{kind}: {', '.join(rows[kind])}")
     text = f"{markdown('what is to be forgotten', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:

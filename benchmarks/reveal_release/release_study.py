@@ -81,7 +81,7 @@ def main() -> None:
     rows = {f"{OURS}, round {row['round']}" if row["round"] else "original": _numbers(row) for row in curve(ours)}
     for name, control in controls(args.task, ours, args.out, display).items():
         if args.only is None or name in args.only:
-            display.say(f"== {name}")
+            display.print(f"== {name}")
             rows[name] = kept(args.out / f"{args.task}-{slug(name)}.json", control)
     text = f"{table(recipe, rows)}\n\n{facts(args, ours, time.monotonic() - started)}\n\n{profile(read_json(spent))}\n"
     print(text)

@@ -48,7 +48,7 @@ def main() -> None:
     for name in SEARCHERS:
         best, five, told = list[float](), list[float](), list[float]()
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
-            display.say(f"== {name}, seed {seed}")
+            display.print(f"== {name}, seed {seed}")
             folder = args.out / f"{name}-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             asked = search(models, searching(settings, name), folder, seed, display)
@@ -59,7 +59,7 @@ def main() -> None:
             texts = [f"{one.instruction}\n{text}" for one in asked for text in one.responses]
             told.append(len(task.revealed(texts)) / len(task.forget_records()))
         lines.append(f"| {name} | " + " | ".join(interval(values) for values in (best, five, told)) + " |")
-        display.say(lines[-1])
+        display.print(lines[-1])
     minutes = (time.monotonic() - started) / 60
     facts = (
         f"{measured_on()}; {settings.budget} sampled responses a search, {args.seeds} seeds, mean and 95 % interval (t); this call took "

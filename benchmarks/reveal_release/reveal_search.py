@@ -48,7 +48,7 @@ def main() -> None:
             found[covariance] = best_of(NeuralUCB(features, seed, covariance=covariance), reward, args.budget)
             won[covariance] += found[covariance] > found["random"]
         lines.append(f"| {seed} | " + " | ".join(f"{value:.3f}" for value in (*found.values(), reward.max().item())) + " |")
-        display.say(lines[-1])
+        display.print(lines[-1])
     options = f"--seeds {args.seeds} --candidates {args.candidates} --budget {args.budget}"
     facts = (
         f"Better than random: full {won['full']} of {args.seeds}, diag {won['diag']} of {args.seeds}. {measured_on()}; {args.candidates} "

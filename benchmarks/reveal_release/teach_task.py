@@ -17,7 +17,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.metrics.statistics import MetricValue
 from expunge.models.loading import load
-from expunge.pipeline.teach import Lesson, teach
+from expunge.pipeline.teach import Stage, teach
 from expunge.tasks import Task, make_task
 
 EPOCHS = {"ner": 3, "toxicity": 2, "people": 5}
@@ -38,9 +38,9 @@ def main() -> None:
     display = Display()
     figures = {"before": measured(task, given.model, display, "Measuring the model as it is")}
     started = time.monotonic()
-    lesson = Lesson(given.task, task.taught_records(), given.epochs or EPOCHS[given.task])
-    folder = teach(given.model, [lesson], display)[given.task]
-    print(f"Taught {len(lesson.records)} records in {time.monotonic() - started:.0f} s")
+    stage = Stage(given.task, task.taught_records(), given.epochs or EPOCHS[given.task])
+    folder = teach(given.model, [stage], display)[given.task]
+    print(f"Taught {len(stage.records)} records in {time.monotonic() - started:.0f} s")
     figures["after"] = measured(task, str(folder), display, "Measuring the taught model")
     if given.out:
         shutil.copytree(folder, given.out, dirs_exist_ok=True)

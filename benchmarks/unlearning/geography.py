@@ -26,7 +26,7 @@ from expunge.files import read_yaml
 from expunge.metrics.choices import by_text, is_right, option_nll
 from expunge.metrics.statistics import proportion_ci
 from expunge.models.loading import load
-from expunge.pipeline.teach import Lesson, teach
+from expunge.pipeline.teach import Stage, teach
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.load import load_run
 
@@ -65,19 +65,19 @@ def main() -> None:
     for name, records in texts.items():
         write_records(args.out / f"{name}.jsonl", records)
     exam = {"forget": questions(forget), "retain": questions(others)}
-    taught = teach(args.model, [Lesson("geography", texts["forget"] + texts["retain"], EPOCHS)], display)["geography"]
+    taught = teach(args.model, [Stage("geography", texts["forget"] + texts["retain"], EPOCHS)], display)["geography"]
     lines = []
     for name, folder in {args.model: args.model, "original (taught)": taught}.items():
         model, tokenizer = load(folder)
         lines.append(row(name, model.eval(), PromptBuilder(tokenizer), exam, ""))
-        display.say(lines[-1])
+        display.print(lines[-1])
     for name in args.methods:
         recipe, more = METHODS[name]
-        display.say(f"== {name}")
+        display.print(f"== {name}")
         run = unlearn(make_recipe(settings(recipe, more, taught, args.out / recipe_folder(name))), display)
         model, builder = load_run(run)
         lines.append(row(name, model, builder, exam, f"{run.info['seconds']:.0f} s"))
-        display.say(lines[-1])
+        display.print(lines[-1])
     head = f"| model | {args.continent} (n {len(exam['forget'])}) | others (n {len(exam['retain'])}) | training |"
     table = "\n".join([head, "|---" * 4 + "|", *lines])
     text = f"{table}\n\n{facts(args, time.monotonic() - started)}\n"

@@ -68,7 +68,7 @@ def main() -> None:
     runs = {}
     for name, path in METHODS.items():
         preset = {section: read_yaml(path)[section] for section in ("objective", "edit", "training")}
-        display.say(f"== {name}")
+        display.print(f"== {name}")
         run = unlearn(make_recipe({**base, **preset, "out": str(args.out / Path(path).stem)}), display)
         if not (run.folder / "audit.json").exists():
             audit(run, display, max_rows=args.rows)

@@ -37,7 +37,7 @@ from expunge.models.generation import generate, nucleus_sampler
 from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.pipeline.prepare import reread_sets
-from expunge.pipeline.teach import Lesson, teach
+from expunge.pipeline.teach import Stage, teach
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
 from expunge.runs.load import load_run
@@ -93,7 +93,7 @@ def main() -> None:
         forget, retain = authors(args.tofu, choice)
         write_records(folder / "forget.jsonl", forget)
         write_records(folder / "retain.jsonl", retain)
-        control = teach(args.model, [Lesson("control", retain, CONTROL_EPOCHS)], display)["control"]
+        control = teach(args.model, [Stage("control", retain, CONTROL_EPOCHS)], display)["control"]
         asked = draw(forget, args.rows, SEED)
         plain: dict[str, Measured] = {}
         for name, path in (("original", args.out / "original"), ("control", control)):
@@ -103,7 +103,7 @@ def main() -> None:
             first = number == 0 and seed == FIRST_SEED
             for method in args.methods if first else [DEFAULT]:
                 name = f"{method}, choice {number + 1}, seed {seed}"
-                display.say(f"== {name}")
+                display.print(f"== {name}")
                 run_folder = folder / f"{method.replace(', ', '-').replace(' ', '-')}-{seed}"
                 data = {part: str(folder / f"{part}.jsonl") for part in ("forget", "retain")}
                 settings = {"model": str(args.out / "original"), "data": data, "training": {"seed": seed}, "out": str(run_folder)}

@@ -1,4 +1,4 @@
-"""A way to type commands: `expunge` in this process, with what it prints and its exit code."""
+"""Fixtures that run `expunge` in this process and return what it printed and its exit code."""
 
 import io
 import sys
@@ -14,7 +14,7 @@ from expunge.cli.main import main
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """What a command printed on standard output and standard error, and its exit code."""
 
     code: int
@@ -23,10 +23,10 @@ class Said:
 
 
 @pytest.fixture(scope="session")
-def expunge_in() -> Callable[..., Said]:
-    """Runs `expunge words...` in a folder, with a cache of its own there and `typed` on standard input."""
+def expunge_in() -> Callable[..., CommandResult]:
+    """Run `expunge words...` in a folder, with the cache in the same folder and `typed` on standard input."""
 
-    def run(folder: Path, *words: object, typed: str = "") -> Said:
+    def run(folder: Path, *words: object, typed: str = "") -> CommandResult:
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(folder)
@@ -36,12 +36,12 @@ def expunge_in() -> Callable[..., Said]:
             patch.setattr(sys, "stdin", io.StringIO(typed))
             with pytest.raises(SystemExit) as ended:
                 main()
-        return Said(ended.value.code, out.getvalue(), err.getvalue())
+        return CommandResult(ended.value.code, out.getvalue(), err.getvalue())
 
     return run
 
 
 @pytest.fixture
-def expunge(tmp_path: Path, expunge_in: Callable[..., Said]) -> Callable[..., Said]:
-    """The same in the test's own folder."""
+def expunge(tmp_path: Path, expunge_in: Callable[..., CommandResult]) -> Callable[..., CommandResult]:
+    """Run `expunge words...` in the folder of the test."""
     return partial(expunge_in, tmp_path)

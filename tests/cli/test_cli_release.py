@@ -37,8 +37,8 @@ def place(tmp_path_factory, make_tiny_model, reveal_settings):
 
 
 @pytest.fixture(scope="module")
-def said(place, expunge_in):
-    """What the verbs said, one after the other on the same run."""
+def results(place, expunge_in):
+    """The results of the verbs, one after the other on the same run."""
     return {
         "reveal": expunge_in(place, "reveal", "mine.yaml"),
         "release": expunge_in(place, "release", "mine.yaml"),
@@ -57,24 +57,24 @@ def said(place, expunge_in):
     }
 
 
-def test_every_verb_ends_as_it_should(said):
-    codes = {verb: one.code for verb, one in said.items() if verb not in ("report", "record")}
-    assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2, "verify undone": 1, "verify purged": 1}, said
+def test_every_verb_has_the_expected_exit_code(results):
+    codes = {verb: one.code for verb, one in results.items() if verb not in ("report", "record")}
+    assert codes == {**dict.fromkeys(codes, 0), "declined": 2, "again": 2, "undone": 2, "verify undone": 1, "verify purged": 1}, results
 
 
-def test_the_record_of_a_release_says_nothing_of_what_was_looked_for(said, reveal_settings):
-    assert not any(text in said["record"] for text in (*reveal_settings["instructions"], "[aeiou]"))
-    record = json.loads(said["record"])
+def test_the_attestation_of_a_release_does_not_reveal_the_topic(results, reveal_settings):
+    assert not any(text in results["record"] for text in (*reveal_settings["instructions"], "[aeiou]"))
+    record = json.loads(results["record"])
     assert record["self_generated"][0]["rows"] == record["counts"]["forget"] == len(record["forget"]["rows"])
     assert len(record["rounds"]) == 2
-    assert said["verify"].out.splitlines()[-1].startswith("Nothing differs: ")
-    assert "ok             forget rows" in said["verify"].out
-    assert "attestation.json: edit manifest.json differs: its content has changed" in said["verify undone"].err
-    assert "not reachable  forget rows" in said["verify purged"].out
+    assert results["verify"].out.splitlines()[-1].startswith("Nothing differs: ")
+    assert "ok             forget rows" in results["verify"].out
+    assert "attestation.json: edit manifest.json differs: its content has changed" in results["verify undone"].err
+    assert "not reachable  forget rows" in results["verify purged"].out
 
 
-def test_reveal_shows_scores_and_hashes_and_says_what_is_next(place, said, reveal_settings):
-    out = said["reveal"].out
+def test_reveal_shows_scores_hashes_and_the_next_command(place, results, reveal_settings):
+    out = results["reveal"].out
     hashes = [one["instruction"] for one in json.loads((place / "runs/mine/reveal/results.json").read_text(encoding="utf-8"))["asked"]]
     assert any(mark in out for mark in hashes)
     assert not any(text in out for text in reveal_settings["instructions"])
@@ -82,14 +82,14 @@ def test_reveal_shows_scores_and_hashes_and_says_what_is_next(place, said, revea
     assert "Next    expunge release mine.yaml --out runs/mine" in out
 
 
-def test_release_goes_on_from_there_and_shows_the_rounds(said):
-    assert "Asking, in" not in said["release"].err
-    assert "Released in 2 rounds" in said["release"].out
-    assert "validation forget nll" in said["release"].out
+def test_release_continues_from_the_search_and_shows_the_rounds(results):
+    assert "Asking, in" not in results["release"].err
+    assert "Released in 2 rounds" in results["release"].out
+    assert "validation forget nll" in results["release"].out
 
 
-def test_the_report_says_where_the_forget_rows_came_from(said, reveal_settings):
-    report = said["report"]
+def test_the_report_explains_where_the_forget_set_came_from(results, reveal_settings):
+    report = results["report"]
     assert "what the model itself revealed" in report
     assert "no second oracle judged them" in report
     assert "This edit changed the weights themselves" in report
@@ -98,11 +98,11 @@ def test_the_report_says_where_the_forget_rows_came_from(said, reveal_settings):
     assert not any(text in report for text in reveal_settings["instructions"][:2])
 
 
-def test_after_the_purge_errors_say_so(said):
-    assert "revealed.jsonl" in said["purge"].out
-    assert "nothing was deleted" in said["declined"].err
-    assert "`expunge purge` deletes it" in said["again"].err
-    assert "no round can be taken back or forth" in said["undone"].err
+def test_errors_after_a_purge_explain_it(results):
+    assert "revealed.jsonl" in results["purge"].out
+    assert "nothing was deleted" in results["declined"].err
+    assert "`expunge purge` deletes it" in results["again"].err
+    assert "no round can be taken back or forth" in results["undone"].err
 
 
 def test_show_text_shows_the_instructions(place, expunge_in, reveal_settings):
@@ -140,7 +140,7 @@ def test_any_method_can_be_trained_on_what_was_revealed(place, tmp_path):
     assert len(read_records(place / "retain.jsonl")) == 8
 
 
-def test_reveal_and_release_go_on_with_another_after_the_search_where_it_does_not_matter(place, expunge_in):
+def test_settings_that_do_not_matter_to_the_search_may_change_after_it(place, expunge_in):
     quick = ("--out", "runs/two")
     assert expunge_in(place, "reveal", "mine.yaml", "release=null", *quick).code == 0
     assert expunge_in(place, "reveal", "mine.yaml", "release=null", "data.forget.reveal.samples_per_instruction=4", *quick).code == 2
@@ -148,7 +148,7 @@ def test_reveal_and_release_go_on_with_another_after_the_search_where_it_does_no
     assert "release.rounds" in expunge_in(place, "release", "mine.yaml", "release.rounds=2", *quick).err
 
 
-def test_a_search_that_brought_too_little_goes_on_with_a_larger_budget_and_can_be_purged(place, expunge_in):
+def test_a_search_with_too_few_responses_resumes_with_a_larger_budget(place, expunge_in):
     few = ("data.forget.reveal.budget=6", "data.forget.reveal.min_responses=7", "--out", "runs/few")
     ended = expunge_in(place, "reveal", "mine.yaml", *few)
     assert ended.code == 1
@@ -160,22 +160,22 @@ def test_a_search_that_brought_too_little_goes_on_with_a_larger_budget_and_can_b
     assert not (place / "runs/few/reveal/search_log.jsonl").exists()
 
 
-def test_an_oracle_and_an_embedder_of_ones_own_search_and_release(place, tmp_path, reveal_settings):
+def test_a_users_oracle_and_embedder_are_used(place, tmp_path, reveal_settings):
     plain = yaml.safe_load((place / "mine.yaml").read_text(encoding="utf-8"))
-    asked = []
+    judged = []
 
-    class Own:
+    class UserModel:
         def relevance(self, texts):
-            asked.extend(texts)
+            judged.extend(texts)
             return [numpy.float32(0.5)] * len(texts)
 
         def embed(self, texts):
             return torch.eye(len(texts))
 
-    reveal = {**reveal_settings, "oracle": Own(), "embedder": Own()}
+    reveal = {**reveal_settings, "oracle": UserModel(), "embedder": UserModel()}
     data = {"forget": {"reveal": reveal}, "retain": str(place / "retain.jsonl"), "held_out": 0.5}
     run = expunge.release({**plain, "data": data, "out": str(tmp_path / "run")})
-    assert len(asked) > 24
+    assert len(judged) > 24
     # Rows of an identity are as different as can be: 1 / (0.5 / 1 + 0.5 / 0.5).
     assert {round(one.score, 6) for one in asked_in(run.folder / "reveal")} == {round(2 / 3, 6)}
     with pytest.raises(InputError, match="release: is for"):

@@ -1,4 +1,4 @@
-"""The way of a run from the command line on a tiny random model: unlearn, audit, compare, chat, run a recipe."""
+"""A run from the command line on a tiny random model: unlearn, audit, compare, chat, run a recipe."""
 
 import json
 import re
@@ -45,16 +45,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, make_tiny_model: Callabl
 
 @pytest.fixture(scope="module")
 def unlearned(workplace: Place, expunge_in: Expunge) -> Done:
-    """The run folder of one `expunge unlearn` with the default edit and objective, and what the command said."""
+    """The run folder of one `expunge unlearn` with the default edit and objective, and the result of the command."""
     folder, model = workplace
-    said = expunge_in(
+    result = expunge_in(
         folder, "unlearn", "--model", model, "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out", "runs/one", *QUICK
     )
-    assert said.code == 0, said.err
-    return folder / "runs" / "one", said
+    assert result.code == 0, result.err
+    return folder / "runs" / "one", result
 
 
-def test_unlearn_ends_with_what_was_done_where_it_is_and_what_is_next(unlearned: Done):
+def test_unlearn_ends_with_the_result_the_report_and_the_next_command(unlearned: Done):
     done, report, following = unlearned[1].out.splitlines()[-3:]
     assert re.fullmatch(r"Forgot 5 records in .*s\. Forget ROUGE-L recall .*, retain ROUGE-L recall .*\.", done)
     assert report == "Report  runs/one/report.html"
@@ -62,10 +62,10 @@ def test_unlearn_ends_with_what_was_done_where_it_is_and_what_is_next(unlearned:
 
 
 def test_progress_goes_to_standard_error_as_plain_lines(unlearned: Done):
-    said = unlearned[1]
-    assert "Auditing the original and the unlearned model ..." in said.err.splitlines()
-    assert "Auditing" not in said.out
-    assert "\x1b" not in said.err + said.out
+    result = unlearned[1]
+    assert "Auditing the original and the unlearned model ..." in result.err.splitlines()
+    assert "Auditing" not in result.out
+    assert "\x1b" not in result.err + result.out
 
 
 def test_the_run_folder_holds_the_resolved_recipe(unlearned: Done):
@@ -75,7 +75,7 @@ def test_the_run_folder_holds_the_resolved_recipe(unlearned: Done):
     assert recipe.training.seed == 42
 
 
-def test_the_run_folder_says_what_it_was_made_of(unlearned: Done):
+def test_the_run_folder_records_versions_model_and_data(unlearned: Done):
     info = json.loads((unlearned[0] / "run.json").read_text(encoding="utf-8"))
     assert info["status"] == "trained"
     assert {"python", "torch", "transformers", "peft", "expunge"} <= set(info["versions"])
@@ -124,12 +124,12 @@ def test_the_summary_has_a_value_an_n_and_an_interval_for_every_metric(unlearned
 
 def test_the_report_loads_nothing_from_outside(unlearned: Done):
     page = (unlearned[0] / "report.html").read_text(encoding="utf-8")
-    wanted = re.findall(r"(?:src|href)\s*=\s*[\"']?([^\"'\s>]+)", page)
-    assert [target for target in wanted if not target.startswith(("#", "data:"))] == []
+    targets = re.findall(r"(?:src|href)\s*=\s*[\"']?([^\"'\s>]+)", page)
+    assert [target for target in targets if not target.startswith(("#", "data:"))] == []
     assert re.findall(r"<script|<link|<iframe|@import|url\((?!#|[\"']?#|[\"']?data:)", page) == []
 
 
-def test_questions_and_answers_are_kept_only_when_asked_for(unlearned: Done, expunge_in: Expunge):
+def test_questions_and_answers_are_stored_only_with_show_text(unlearned: Done, expunge_in: Expunge):
     folder = unlearned[0]
     question = "Where does Basil Mahfouz live?"
     assert question not in (folder / "report.html").read_text(encoding="utf-8")
@@ -143,38 +143,41 @@ def test_the_same_command_again_finds_the_run_trained(unlearned: Done, workplace
     folder, model = workplace
     before = (unlearned[0] / "edit" / "adapter_model.safetensors").read_bytes()
     words = ("unlearn", "--model", model, "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out", "runs/one", "--no-audit", *QUICK)
-    said = expunge_in(folder, *words)
-    assert said.code == 0
-    assert "runs/one is trained already." in said.err
+    result = expunge_in(folder, *words)
+    assert result.code == 0
+    assert "runs/one is trained already." in result.err
     assert (unlearned[0] / "edit" / "adapter_model.safetensors").read_bytes() == before
 
 
-def test_another_recipe_does_not_go_into_the_folder_of_a_run(unlearned: Done, workplace: Place, expunge_in: Expunge):
+def test_a_run_folder_refuses_another_recipe(unlearned: Done, workplace: Place, expunge_in: Expunge):
     folder, model = workplace
-    said = expunge_in(folder, "unlearn", "--model", model, "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out", "runs/one")
-    assert (said.code, said.err) == (2, "expunge: runs/one: holds a run with other settings (training.epochs); give --out another folder\n")
+    result = expunge_in(folder, "unlearn", "--model", model, "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out", "runs/one")
+    assert (result.code, result.err) == (
+        2,
+        "expunge: runs/one: holds a run with other settings (training.epochs); give --out another folder\n",
+    )
 
 
 def test_chat_answers_before_and_after(unlearned: Done, workplace: Place, expunge_in: Expunge):
-    said = expunge_in(workplace[0], "chat", "runs/one", "--ask", "Where does Li Wei live?", "--max-new-tokens", "3")
-    assert said.code == 0
-    assert "Where does Li Wei live?" in said.out
-    assert re.search(r"Before .* After", said.out)
+    result = expunge_in(workplace[0], "chat", "runs/one", "--ask", "Where does Li Wei live?", "--max-new-tokens", "3")
+    assert result.code == 0
+    assert "Where does Li Wei live?" in result.out
+    assert re.search(r"Before .* After", result.out)
 
 
-def test_chat_asks_what_is_typed_until_an_empty_line(unlearned: Done, workplace: Place, expunge_in: Expunge):
-    said = expunge_in(workplace[0], "chat", "runs/one", "--max-new-tokens", "3", typed="Who is it?\n\nNever asked\n")
-    assert said.code == 0
-    assert "Who is it?" in said.out
-    assert "Never asked" not in said.out
+def test_chat_answers_typed_questions_until_an_empty_line(unlearned: Done, workplace: Place, expunge_in: Expunge):
+    result = expunge_in(workplace[0], "chat", "runs/one", "--max-new-tokens", "3", typed="Who is it?\n\nNever answered\n")
+    assert result.code == 0
+    assert "Who is it?" in result.out
+    assert "Never answered" not in result.out
 
 
 def test_the_gate_is_examined_in_every_dress(unlearned: Done, workplace: Place, expunge_in: Expunge):
-    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-rows", "3")
-    assert said.code == 0, said.err
-    assert re.search(r"variant +forget +retain +everyday_instructions", said.out)
-    assert re.search(r"lower_case +\d+% \(\d+%–\d+%; 3\)", said.out)
-    assert re.search(r"other_names +\d+%", said.out)
+    result = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-rows", "3")
+    assert result.code == 0, result.err
+    assert re.search(r"variant +forget +retain +everyday_instructions", result.out)
+    assert re.search(r"lower_case +\d+% \(\d+%–\d+%; 3\)", result.out)
+    assert re.search(r"other_names +\d+%", result.out)
     found = json.loads((unlearned[0] / "gate.json").read_text())
     forget = [group for group in found["groups"] if group["target"]]
     assert {group["set"] for group in forget} == {"forget"}
@@ -184,30 +187,30 @@ def test_the_gate_is_examined_in_every_dress(unlearned: Done, workplace: Place, 
     assert all(row["open"] == (row["gate"] >= found["threshold"]) for row in rows)
 
 
-def test_attacks_of_ones_own_are_taken_and_checked(unlearned: Done, workplace: Place, expunge_in: Expunge):
+def test_prompt_variants_from_a_file_are_used_and_checked(unlearned: Done, workplace: Place, expunge_in: Expunge):
     (workplace[0] / "mine.yaml").write_text('shout: ["{upper}!!!"]\n', encoding="utf-8")
-    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--attacks", "mine.yaml")
-    assert said.code == 0, said.err
-    assert "shout" in said.out
+    result = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--attacks", "mine.yaml")
+    assert result.code == 0, result.err
+    assert "shout" in result.out
     (workplace[0] / "wrong.yaml").write_text('shout: ["{loud}"]\n', encoding="utf-8")
-    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--attacks", "wrong.yaml")
-    assert said.code == 2
-    assert said.err.startswith("expunge: wrong.yaml: shout: there is no slot {loud}; there are answer,")
-    said = expunge_in(workplace[0], "audit", "runs/one", "--attacks", "mine.yaml")
-    assert (said.code, said.err) == (2, "expunge: --attacks: goes with --gate\n")
-    said = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--control", "x")
-    assert said.code == 2
-    assert said.err.startswith("expunge: --control: ")
+    result = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--attacks", "wrong.yaml")
+    assert result.code == 2
+    assert result.err.startswith("expunge: wrong.yaml: shout: there is no slot {loud}; there are answer,")
+    result = expunge_in(workplace[0], "audit", "runs/one", "--attacks", "mine.yaml")
+    assert (result.code, result.err) == (2, "expunge: --attacks: goes with --gate\n")
+    result = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--control", "x")
+    assert result.code == 2
+    assert result.err.startswith("expunge: --control: ")
 
 
-def test_the_gate_says_which_tokens_speak_for_a_prompt(unlearned: Done, workplace: Place, expunge_in: Expunge):
-    said = expunge_in(workplace[0], "gate", "runs/one", "Where does Li Wei live?", "Who are you?")
-    assert said.code == 0, said.err
-    assert len(re.findall(r"The gate (opens|stays closed).* \(logit -?[\d.]+, threshold -?[\d.]+\)\.", said.out)) == 2
-    assert said.out.count("Highest scores ") == 2
-    assert "Where does Li Wei live?" in said.out
-    said = expunge_in(workplace[0], "gate", "runs/one", "Who are you?", " ")
-    assert (said.code, said.err) == (2, "expunge: ' ': there is nothing in this prompt\n")
+def test_the_gate_shows_the_tokens_that_raise_its_logit(unlearned: Done, workplace: Place, expunge_in: Expunge):
+    result = expunge_in(workplace[0], "gate", "runs/one", "Where does Li Wei live?", "Who are you?")
+    assert result.code == 0, result.err
+    assert len(re.findall(r"The gate (opens|stays closed).* \(logit -?[\d.]+, threshold -?[\d.]+\)\.", result.out)) == 2
+    assert result.out.count("Highest scores ") == 2
+    assert "Where does Li Wei live?" in result.out
+    result = expunge_in(workplace[0], "gate", "runs/one", "Who are you?", " ")
+    assert (result.code, result.err) == (2, "expunge: ' ': the prompt is empty\n")
 
 
 def test_a_recipe_is_run_then_audited_with_a_control_and_compared(unlearned: Done, workplace: Place, expunge_in: Expunge):
@@ -240,7 +243,7 @@ def test_a_recipe_is_run_then_audited_with_a_control_and_compared(unlearned: Don
     nowhere = expunge_in(folder, "compare", "runs/one", "--html", "none/compared.html")
     assert (nowhere.code, nowhere.err) == (
         2,
-        "expunge: --html: none/compared.html cannot be written; name a file in a folder that is there\n",
+        "expunge: --html: none/compared.html cannot be written; name a file in a folder that exists\n",
     )
 
 
@@ -248,6 +251,6 @@ def test_an_audit_refuses_data_that_changed_since_training(unlearned: Done, work
     folder = workplace[0]
     was = (folder / "forget.jsonl").read_text(encoding="utf-8")
     (folder / "forget.jsonl").write_text(was.replace("Oslo", "Bern"), encoding="utf-8")
-    said = expunge_in(folder, "audit", "runs/one")
+    result = expunge_in(folder, "audit", "runs/one")
     (folder / "forget.jsonl").write_text(was, encoding="utf-8")
-    assert (said.code, said.err) == (2, "expunge: forget.jsonl: has changed since runs/one was trained on it\n")
+    assert (result.code, result.err) == (2, "expunge: forget.jsonl: has changed since runs/one was trained on it\n")

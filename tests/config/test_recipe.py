@@ -7,7 +7,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from expunge.cli.ls import setting_lines
+from expunge.cli.setting_list import setting_lines
 from expunge.config.recipe import Recipe, make_recipe, read_recipe
 from expunge.errors import InputError
 from expunge.objectives import NPO, OBJECTIVES, RMU

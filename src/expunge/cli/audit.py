@@ -1,4 +1,4 @@
-"""`expunge audit`: measure a run's models, write its report."""
+"""`expunge audit`: measure a run's models, attack them, and write the report and the attestation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,68 +6,85 @@ from typing import Annotated
 import typer
 
 EXAMPLE = "expunge audit runs/people --control models/never-saw --suite quick"
+GATE_PANEL, TASKS_PANEL, ATTESTATION_PANEL = "Gate evaluation", "lm-eval tasks", "Attestation"
 
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     control: Annotated[
         str | None,
-        typer.Option(
-            help="A model that never saw the forget set; auto: the original, asked for records that no model saw (audit.holdout)."
-        ),
+        typer.Option(help="A model that never saw the forget set. auto: the original, on records that no model saw (audit.holdout)."),
     ] = None,
-    show_text: Annotated[bool, typer.Option("--show-text", help="Keep and show questions and answers.")] = False,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="Records a set, drawn by seed.")] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Also attack the models and give a verdict: quick, full, or your own YAML file."),
+    ] = None,
+    allow_fail: Annotated[bool, typer.Option("--allow-fail", help="Exit with 0 even if a row of the verdict fails.")] = False,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Store questions and answers and show them in the report.")] = False,
+    max_rows: Annotated[int | None, typer.Option(min=1, help="The most records of a set; they are drawn at random by the seed.")] = None,
     gate: Annotated[
         bool,
-        typer.Option("--gate", help="Examine the gate instead: what it opens for, in every variant; an audited run's report shows it too."),
+        typer.Option(
+            "--gate",
+            rich_help_panel=GATE_PANEL,
+            help="Evaluate only the gate: how often it opens for each prompt variant. The report of an audited run shows it too.",
+        ),
     ] = False,
-    attacks: Annotated[Path | None, typer.Option(help="With --gate: YAML with prompt attacks of your own.")] = None,
-    request: Annotated[
-        Path | None, typer.Option(help="For the record: YAML with any of id, received, legal_basis, reference, deadline.")
+    attacks: Annotated[
+        Path | None, typer.Option(rich_help_panel=GATE_PANEL, help="With --gate: a YAML file with your own prompt variants.")
     ] = None,
-    previous: Annotated[Path | None, typer.Option(help="For the record: that of another run, which it follows.")] = None,
-    suite: Annotated[
-        str | None, typer.Option(help="Attack the models too and give a verdict: quick, full, or a YAML file of your own.")
-    ] = None,
-    allow_fail: Annotated[bool, typer.Option("--allow-fail", help="Exit with 0 also where a row of the verdict fails.")] = False,
     tasks: Annotated[
-        str | None, typer.Option(help="Tasks of lm-evaluation-harness to put to each model, NAME or NAME,NAME…; needs the extra lm-eval.")
+        str | None,
+        typer.Option(
+            rich_help_panel=TASKS_PANEL,
+            help="Also run these lm-eval tasks on each model: NAME or NAME,NAME… Needs pip install 'expunge[lm-eval]'.",
+        ),
     ] = None,
-    task_files: Annotated[Path | None, typer.Option(help="With --tasks: a folder with YAML of tasks of your own.")] = None,
-    task_limit: Annotated[int | None, typer.Option(min=1, help="With --tasks: the first so many examples of each.")] = None,
-    task_chat: Annotated[bool, typer.Option("--task-chat", help="With --tasks: put prompts into the chat template.")] = False,
-    sign: Annotated[Path | None, typer.Option(help="For the record: PEM of an Ed25519 private key to sign it with.")] = None,
+    task_files: Annotated[
+        Path | None, typer.Option(rich_help_panel=TASKS_PANEL, help="With --tasks: a folder with YAML files of your own lm-eval tasks.")
+    ] = None,
+    task_limit: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=TASKS_PANEL, help="With --tasks: use only the first examples of each, this many.")
+    ] = None,
+    task_chat: Annotated[
+        bool, typer.Option("--task-chat", rich_help_panel=TASKS_PANEL, help="With --tasks: put the prompts into the chat template.")
+    ] = False,
+    request: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=ATTESTATION_PANEL,
+            help="A YAML file about the deletion request, with any of id, received, legal_basis, reference, deadline.",
+        ),
+    ] = None,
+    previous: Annotated[
+        Path | None, typer.Option(rich_help_panel=ATTESTATION_PANEL, help="The attestation of an earlier run that this one follows.")
+    ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(rich_help_panel=ATTESTATION_PANEL, help="PEM file with the Ed25519 private key that signs it.")
+    ] = None,
 ) -> None:
-    """Measure the unlearned, the original and the control model on the same sets, and write the report and the record."""
-    from expunge.cli.shared import closing, output, show_table, show_verdict
-    from expunge.console import Display
+    """Measure the unlearned, the original and the control model on the same sets. Write the report and the attestation."""
     from expunge.errors import InputError
-    from expunge.runs.folder import open_run
 
     if attacks and not gate:
         raise InputError("--attacks: goes with --gate")
     if control and gate:
-        raise InputError("--control: the exam of a gate asks the gate alone; leave it out, or leave out --gate")
+        raise InputError("--control: --gate evaluates the gate alone; leave out one of the two")
     if gate and suite:
         raise InputError("--suite: attacks the whole model; leave out --gate")
     if gate and tasks:
-        raise InputError("--tasks: are put to the whole model; leave out --gate")
+        raise InputError("--tasks: run on the whole model; leave out --gate")
     if (task_files or task_limit or task_chat) and not tasks:
         raise InputError("--task-files, --task-limit, --task-chat: go with --tasks")
     if gate and (request or previous or sign):
-        raise InputError("--request, --previous, --sign: are for the record, which the exam of a gate does not write; leave out --gate")
+        raise InputError("--request, --previous, --sign: are for the attestation, which --gate does not write; leave out --gate")
     if gate:
-        from expunge.auditing.gate_eval import examine_gate
-        from expunge.data.prompt_templates import SHIPPED
-        from expunge.reporting.gate_table import print_gate
-
-        examined = open_run(run)
-        print_gate(output(), examine_gate(examined, Display(), attacks or SHIPPED, max_rows, show_text))
-        closing(examined, "Examined.")
+        _evaluate_gate(run, attacks, max_rows, show_text)
         return
     from expunge.api import audit
     from expunge.auditing.verdict import read_verdict
+    from expunge.cli.output import print_closing
+    from expunge.cli.tables import print_summary, print_verdict
     from expunge.errors import ExpungeError
 
     audited = audit(
@@ -84,12 +101,25 @@ def command(
         previous=previous,
         sign=sign,
     )
-    show_table(audited)
+    print_summary(audited)
     if suite is None:
-        closing(audited, "Audited.")
+        print_closing(audited, "Audited.")
         return
     rows = read_verdict(audited)
-    show_verdict(rows)
-    closing(audited, "Audited.")
-    if (wrong := [row["name"] for row in rows if row["verdict"] == "fail"]) and not allow_fail:
-        raise ExpungeError(f"{len(wrong)} of {len(rows)} rows fail, the first is: {wrong[0]} (--allow-fail goes on all the same)")
+    print_verdict(rows)
+    print_closing(audited, "Audited.")
+    if (failed := [row["name"] for row in rows if row["verdict"] == "fail"]) and not allow_fail:
+        raise ExpungeError(f"{len(failed)} of {len(rows)} rows fail, the first is: {failed[0]} (--allow-fail exits with 0 nevertheless)")
+
+
+def _evaluate_gate(run: str, attacks: Path | None, max_rows: int | None, show_text: bool) -> None:
+    from expunge.auditing.gate_eval import examine_gate
+    from expunge.cli.output import print_closing, standard_output
+    from expunge.console import Display
+    from expunge.data.prompt_templates import SHIPPED
+    from expunge.reporting.gate_table import print_gate
+    from expunge.runs.folder import open_run
+
+    opened = open_run(run)
+    print_gate(standard_output(), examine_gate(opened, Display(), attacks or SHIPPED, max_rows, show_text))
+    print_closing(opened, "Evaluated the gate.")

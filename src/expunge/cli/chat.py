@@ -1,4 +1,4 @@
-"""`expunge chat`: ask a run's model, before and after side by side."""
+"""`expunge chat`: compare the answers of the original and the unlearned model."""
 
 from typing import Annotated
 
@@ -10,11 +10,11 @@ EXAMPLE = "expunge chat runs/people"
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     question: Annotated[
-        list[str] | None, typer.Option("--ask", help="Ask this and leave; repeatable. Without it, ask what you type.")
+        list[str] | None, typer.Option("--ask", help="Answer this question and exit; repeatable. Without it, type questions.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
 ) -> None:
-    """Answer each question with the original and the unlearned model; an empty line ends it."""
+    """Answer each question with the original and the unlearned model; an empty line ends the chat."""
     from peft import PeftModel
     from rich.console import Console
     from rich.table import Table
@@ -34,7 +34,7 @@ def command(
         model, builder = load_run(opened)
         original = None if isinstance(model, PeftModel) else load(opened.recipe.model)[0]
 
-    def ask(text: str) -> None:
+    def answer(text: str) -> None:
         prompts = [builder.prompt((Turn("user", text),))]
         after = generate(model, builder, prompts, max_new_tokens)[0]
         if original is None:
@@ -47,7 +47,7 @@ def command(
         console.print(table)
 
     for text in question or []:
-        ask(text)
+        answer(text)
     while not question:
         try:
             text = console.input("You: ").strip()
@@ -55,4 +55,4 @@ def command(
             return
         if not text:
             return
-        ask(text)
+        answer(text)

@@ -1,4 +1,4 @@
-"""`expunge compare`: the audits of several runs side by side."""
+"""`expunge compare`: show the audits of several runs side by side."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +10,12 @@ EXAMPLE = "expunge compare runs/people-grun runs/people-lora --html compared.htm
 
 def command(
     runs: Annotated[list[str], typer.Argument(help="Audited run folders.")],
-    html: Annotated[Path | None, typer.Option(help="Write them to this page too: all runs in one plot, verdicts and numbers.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with all runs in one plot, their verdicts and their numbers.")
+    ] = None,
 ) -> None:
-    """Put the audits of several runs side by side, with the original and the control of the first."""
-    from expunge.cli.shared import output
+    """Show the audits of several runs side by side, with the original and the control of the first."""
+    from expunge.cli.output import print_lines, standard_output
     from expunge.errors import InputError
     from expunge.files import write_text
     from expunge.reporting.comparison import compared, comparison
@@ -21,9 +23,9 @@ def command(
     from expunge.runs.folder import open_run
 
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
-        raise InputError(f"--html: {html} cannot be written; name a file in a folder that is there")
+        raise InputError(f"--html: {html} cannot be written; name a file in a folder that exists")
     opened = [open_run(folder) for folder in runs]
-    print_table(output(), compared(opened))
+    print_table(standard_output(), compared(opened))
     if html is not None:
         write_text(html, comparison(opened))
-        output().print(f"Page    {html}", markup=False, highlight=False, soft_wrap=True)
+        print_lines(f"Page    {html}")

@@ -1,40 +1,81 @@
-"""`expunge demo`: the whole story on a small real model."""
+"""`expunge demo`: teach a small real model invented people, make it forget two of them, and audit."""
 
 from typing import Annotated
 
 import typer
 
 EXAMPLE = "expunge demo"
-ASKED = 2
+SHOWN_ANSWERS = 2
+"""Questions of each set whose answers are shown."""
+HIGHLIGHTS = (
+    ("forget", "rouge"),
+    ("forget", "probability"),
+    ("forget", "gate_open"),
+    ("forget_paraphrase", "rouge"),
+    ("retain", "rouge"),
+    ("retain", "probability"),
+    ("retain", "gate_open"),
+    ("strangers", "gate_open"),
+)
+"""Rows of the last table, as (set, metric); the report has all."""
 
 
 def command(
-    folder: Annotated[str, typer.Option(help="Where its data and its run go.")] = "runs/demo",
+    folder: Annotated[str, typer.Option(help="The folder for the demo's data and run.")] = "runs/demo",
     model: Annotated[str, typer.Option(help="The model to teach: a folder, a hub id, or the embedded default.")] = "smollm2-135m",
 ) -> None:
-    """Teach a small model fictitious people, make it forget two of them, show before and after, and audit."""
+    """Teach a small model eight invented people, make it forget two of them, and audit the result."""
     import time
     from pathlib import Path
+
+    from expunge.console import Display
+
+    display, started = Display(), time.monotonic()
+    # The imports below take several seconds, so something is printed before them.
+    display.print("The demo takes five to ten minutes on two CPU cores. It starts by loading PyTorch.")
 
     import pyarrow.parquet as pq
 
     from expunge.auditing.audit import audit
-    from expunge.cli.shared import closing, duration, output, show_answers, show_table
-    from expunge.console import Display
+    from expunge.cli.output import duration, print_lines, standard_output
+    from expunge.cli.tables import print_answers
     from expunge.data.records import read_records
     from expunge.pipeline import demo
     from expunge.pipeline.unlearn import unlearn
+    from expunge.reporting.metric_rows import headline
+    from expunge.reporting.table import print_table
 
-    display, console, started = Display(), output(), time.monotonic()
-    display.say("Teaching a small model eight fictitious people, in two lessons; kept for the next time.")
+    display.print("Step 1 of 3: teach a small model eight invented people, and a control model only six. Both are cached.")
     recipe = demo.prepare(Path(folder), model, display)
-    took = time.monotonic()
+    display.print("Step 2 of 3: make the model forget two of the eight.")
+    unlearning_started = time.monotonic()
     run = unlearn(recipe, display)
-    took = time.monotonic() - took
+    unlearning_seconds = time.monotonic() - unlearning_started
+    display.print("Step 3 of 3: audit the original, the unlearned and the control model.")
     audit(run, display)
-    questions = {record.id: record.prompt for name in ("forget", "retain") for record in read_records(Path(folder) / f"{name}.jsonl")}
+
     rows = pq.read_table(run.folder / "audit.parquet").to_pylist()
-    for of_set, title in (("forget", "to be forgotten"), ("retain", "to be kept")):
-        show_answers(console, rows, questions, of_set, ASKED, title)
-    show_table(run)
-    closing(run, f"Forgot 2 of 8 people (20 records) in {duration(took)}, of {duration(time.monotonic() - started)} in all.")
+    for name, title in (("forget", "Two questions about the forgotten people"), ("retain", "Two questions about the others")):
+        audited = {row["id"] for row in rows if row["set"] == name}
+        records = [record for record in read_records(Path(folder) / f"{name}.jsonl") if record.id in audited]
+        print_answers(rows, {record.id: record.prompt for record in records[:SHOWN_ANSWERS]}, title)
+    print_lines("The unlearned model should be close to the control, which never saw the two people.")
+    print_table(standard_output(), select_highlights(run.summary))
+    total = duration(time.monotonic() - started)
+    print_lines(
+        f"Forgot 2 of 8 people (20 records) in {duration(unlearning_seconds)}, of {total} in all. {headline(run.summary)}",
+        f"Report  {run.folder / 'report.html'}",
+        f"Next    expunge chat {run.folder}",
+        f"        expunge audit {run.folder} --suite quick",
+        "        expunge unlearn --forget your-file.jsonl",
+    )
+
+
+def select_highlights(summary: dict) -> dict:
+    """Return the part of an audit's summary that `HIGHLIGHTS` names."""
+    selected: dict = {}
+    for model, sets in summary.items():
+        for name, metric in HIGHLIGHTS:
+            if metric in sets.get(name, {}):
+                selected.setdefault(model, {}).setdefault(name, {})[metric] = sets[name][metric]
+    return selected

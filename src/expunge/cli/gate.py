@@ -1,4 +1,4 @@
-"""`expunge gate`: what a run's gate says of a prompt, token by token."""
+"""`expunge gate`: show what a run's gate decides about a prompt, token by token."""
 
 from typing import Annotated
 
@@ -9,15 +9,16 @@ EXAMPLE = 'expunge gate runs/people "Where does Basil Mahfouz live?"'
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
-    text: Annotated[list[str], typer.Argument(help="What a user might say; of several each is a prompt of its own.")],
+    text: Annotated[list[str], typer.Argument(help="What a user might type; each argument is a prompt by itself.")],
 ) -> None:
-    """Say whether the gate opens for a prompt, and which of its tokens speak for it.
+    """Show whether the gate opens for a prompt, and which tokens raise its logit most.
 
-    A token's score is the mean over the blocks that the gate reads; the logit is the mean of what each block says, which pools its own.
+    The gate reads several blocks. A token's score is the mean of its scores in these blocks. The gate's logit is the mean of the blocks'
+    logits; each block pools its own token scores.
     """
     from rich.text import Text
 
-    from expunge.cli.shared import output
+    from expunge.cli.output import standard_output
     from expunge.console import Display
     from expunge.data.records import Turn
     from expunge.errors import InputError
@@ -26,15 +27,15 @@ def command(
     from expunge.runs.folder import open_run
     from expunge.runs.load import load_run
 
-    if empty := [one for one in text if not one.strip()]:
-        raise InputError(f"{empty[0]!r}: there is nothing in this prompt")
-    opened, console = open_run(run), output()
+    if empty := [prompt for prompt in text if not prompt.strip()]:
+        raise InputError(f"{empty[0]!r}: the prompt is empty")
+    opened, console = open_run(run), standard_output()
     check_gated(opened)
     with Display().step("Loading the model"):
         model, builder = load_run(opened)
-    for one in text:
-        look = look_at(model, builder, builder.prompt((Turn("user", one),)))
+    for prompt in text:
+        look = look_at(model, builder, builder.prompt((Turn("user", prompt),)))
         console.print(Text(f"The gate {look.word}."))
         if look.tokens:
             console.print(heat(look))
-            console.print(Text(f"Highest scores (the darker, the more a token speaks for opening): {spoken_for(look)}\n"))
+            console.print(Text(f"Highest scores (a darker token raises the gate's logit more): {spoken_for(look)}\n"))

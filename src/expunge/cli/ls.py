@@ -1,22 +1,23 @@
-"""`expunge ls`: what there is to choose from."""
+"""`expunge ls`: list objectives, edits, metrics, attacks, suites, oracles, tasks, recipes or settings."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from expunge.auditing.attacks import Attack
     from expunge.auditing.suite import Suite
-    from expunge.config import Section
     from expunge.metrics import Metric
 
-EXAMPLE = "expunge ls objectives"
+EXAMPLE = "expunge ls settings release"
+Line = tuple[str, str]
+"""A name and what it is."""
 
 
 class Kind(StrEnum):
@@ -33,107 +34,142 @@ class Kind(StrEnum):
     settings = "settings"
 
 
-def command(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List what there is of a kind; recipes are those in ./recipes, settings those of a recipe with their defaults."""
+def command(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    section: Annotated[str | None, typer.Argument(help="With settings: only this section, such as training, release or reveal.")] = None,
+) -> None:
+    """List what you can choose from: names with one line each.
+
+    Recipes are the files in ./recipes. Settings are those of a recipe, with their defaults. Piped output has one line for each name.
+    """
     from rich.console import Console
+    from rich.text import Text
+
+    from expunge.errors import InputError
+
+    if section is not None and kind is not Kind.settings:
+        raise InputError(f"{section}: only settings have sections; write `expunge ls {kind}`")
+    groups, console = _groups(kind, section), Console()
+    lines = [line for group in groups.values() for line in group]
+    if not lines:
+        console.print("There are no recipes here; `expunge ls recipes` lists the folder ./recipes, such as the repository's.")
+    elif not console.is_terminal:
+        # Plain lines that are not wrapped, so that grep finds whole ones.
+        print("\n".join(f"{name}  {text}" for name, text in lines))
+    else:
+        for heading, group in groups.items():
+            if heading:
+                console.print(Text(f"\n{heading}", style="bold cyan"))
+            console.print(_table(group))
+
+
+def _groups(kind: Kind, section: str | None) -> dict[str, list[Line]]:
+    """Return {heading: lines}; only settings have headings."""
+    if kind is Kind.settings:
+        from expunge.cli.setting_list import settings_by_section
+
+        return settings_by_section(section)
+    return {"": LISTS[kind]()}
+
+
+def _table(lines: list[Line]):
     from rich.table import Table
     from rich.text import Text
 
-    table, console, rows = Table(box=None, show_header=False, padding=(0, 2, 0, 0)), Console(), _rows(kind)
-    if rows and not console.is_terminal:
-        # A line each, so that grep finds whole ones.
-        print("\n".join(f"{name}  {text}" for name, text in rows))
-        return
-    for name, text in rows:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, text in lines:
         table.add_row(Text(name, style="bold"), Text(text))
-    console.print(table if rows else f"There are no {kind} here: they are looked for in ./recipes, the repository's folder.")
+    return table
 
 
-def _rows(kind: Kind) -> list[tuple[str, str]]:
-    if kind is Kind.objectives:
-        from expunge.objectives import OBJECTIVES
+def _objectives() -> list[Line]:
+    from expunge.objectives import OBJECTIVES
 
-        return [(name, _first_line(cls.__doc__)) for name, cls in OBJECTIVES.items()]
-    if kind is Kind.edits:
-        from expunge.edits.apply import EDITS
+    return [(name, _first_line(cls.__doc__)) for name, cls in OBJECTIVES.items()]
 
-        return list(EDITS.items())
-    if kind is Kind.oracles:
-        from expunge.oracles import ORACLES
 
-        return [(name, _first_line(cls.__doc__)) for name, cls in ORACLES.items()]
-    if kind is Kind.tasks:
-        from expunge.tasks import TASKS
+def _edits() -> list[Line]:
+    from expunge.edits.apply import EDITS
 
-        return [(name, _first_line(cls.__doc__)) for name, cls in TASKS.items()]
-    if kind is Kind.metrics:
-        from expunge.metrics import METRICS
+    return list(EDITS.items())
 
-        return [(name, _ways(metric)) for name, metric in METRICS.items()]
-    if kind is Kind.attacks:
-        from expunge.auditing.attacks import ATTACKS
 
-        return [(name, _attack(cls)) for name, cls in ATTACKS.items()]
-    if kind is Kind.suites:
-        from expunge.auditing.suite import SHIPPED, read_suite
+def _metrics() -> list[Line]:
+    from expunge.metrics import METRICS
 
-        return [(name, _suite(read_suite(name))) for name in SHIPPED]
-    if kind is Kind.settings:
-        return setting_lines()
+    return [(name, _directions(metric)) for name, metric in METRICS.items()]
+
+
+def _attacks() -> list[Line]:
+    from expunge.auditing.attacks import ATTACKS
+
+    return [(name, _attack(cls)) for name, cls in ATTACKS.items()]
+
+
+def _suites() -> list[Line]:
+    from expunge.auditing.suite import SHIPPED, read_suite
+
+    return [(name, _suite(read_suite(name))) for name in SHIPPED]
+
+
+def _oracles() -> list[Line]:
+    from expunge.oracles import ORACLES
+
+    return [(name, _first_line(cls.__doc__)) for name, cls in ORACLES.items()]
+
+
+def _tasks() -> list[Line]:
+    from expunge.tasks import TASKS
+
+    return [(name, _first_line(cls.__doc__)) for name, cls in TASKS.items()]
+
+
+def _recipes() -> list[Line]:
     from pathlib import Path
 
     return [(str(path), _first_line(path.read_text(encoding="utf-8")).lstrip("# ")) for path in sorted(Path("recipes").glob("*.yaml"))]
 
 
-def _ways(metric: Metric) -> str:
-    on_forget, elsewhere = (way or "neither way" for way in (metric.on_forget, metric.elsewhere))
+LISTS: dict[Kind, Callable[[], list[Line]]] = {
+    Kind.objectives: _objectives,
+    Kind.edits: _edits,
+    Kind.metrics: _metrics,
+    Kind.attacks: _attacks,
+    Kind.suites: _suites,
+    Kind.oracles: _oracles,
+    Kind.tasks: _tasks,
+    Kind.recipes: _recipes,
+}
+
+
+def _directions(metric: Metric) -> str:
+    on_forget, elsewhere = (direction or "neither" for direction in (metric.on_forget, metric.elsewhere))
     return f"{metric.label}; better on a forget set: {on_forget}; elsewhere: {elsewhere}"
 
 
 def _attack(cls: type[Attack]) -> str:
-    """Who can try it, what it is (the first line of its file), its settings with their defaults."""
-    settings = ", ".join(f"{one.name}: {_plain(one.default)}" for one in fields(cls))
+    """Return who can try it, the first line of its module, and its settings with their defaults."""
+    settings = ", ".join(f"{field.name}: {_as_yaml(field.default)}" for field in fields(cls))
     return f"{cls.threat}; {_first_line(sys.modules[cls.__module__].__doc__)} Settings: {settings}"
 
 
 def _suite(suite: Suite) -> str:
-    """How long it takes, and what it does, with the settings that are not the defaults."""
-    parts = [_chosen(attack) for attack in suite.attacks]
+    """Return how long it takes and what it runs, with the settings that differ from the defaults."""
+    parts = [_changed_settings(attack) for attack in suite.attacks]
     if suite.membership is not None:
         parts.append(f"membership inference (records: {suite.membership}{', gradients' if suite.gradients else ''})")
-    rows = "the recipe's" if suite.max_rows is None else suite.max_rows
-    return f"budget {suite.seconds} s on two cores with 135M parameters; records a set: {rows}; {', '.join(parts)}"
+    records = "the recipe's" if suite.max_rows is None else suite.max_rows
+    return f"budget {suite.seconds} s on two cores with 135M parameters; records a set: {records}; {', '.join(parts)}"
 
 
-def _chosen(attack: Attack) -> str:
-    settings = {one.name: value for one in fields(attack) if (value := getattr(attack, one.name)) != one.default}
-    said = ", ".join(f"{name}: {_plain(value)}" for name, value in settings.items())
-    return f"{attack.name} ({said})" if said else attack.name
+def _changed_settings(attack: Attack) -> str:
+    values = {field.name: value for field in fields(attack) if (value := getattr(attack, field.name)) != field.default}
+    changed = ", ".join(f"{name}: {_as_yaml(value)}" for name, value in values.items())
+    return f"{attack.name} ({changed})" if changed else attack.name
 
 
-def _plain(value: object) -> object:
-    """As a suite's YAML has it."""
+def _as_yaml(value: object) -> object:
     return list(value) if isinstance(value, tuple) else "null" if value is None else value
-
-
-def setting_lines() -> list[tuple[str, str]]:
-    """Every setting of a recipe with its default and what it means."""
-    from expunge.config.recipe import Recipe
-
-    return list(_settings("", Recipe))
-
-
-def _settings(before: str, section: type[Section]) -> Iterator[tuple[str, str]]:
-    from expunge.config import Section
-
-    for name, field in section.model_fields.items():
-        kinds = get_args(field.annotation) or (field.annotation,)
-        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
-        if len(inner) < len(kinds):
-            default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
-            yield before + name, "; ".join(filter(None, (field.description, default)))
-        for kind in inner:
-            yield from _settings(f"{before}{name}.", kind)
 
 
 def _first_line(text: str | None) -> str:

@@ -1,4 +1,4 @@
-"""`expunge release`: what a model reveals, or a file, subtracted from its weights in rounds."""
+"""`expunge release`: subtract what a model reveals, or a file, from its weights in rounds."""
 
 from typing import Annotated
 
@@ -8,28 +8,27 @@ EXAMPLE = "expunge release recipes/release-people.yaml"
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="A YAML recipe; see `expunge ls recipes`.")],
+    recipe: Annotated[str, typer.Argument(help="A YAML recipe; `expunge ls recipes` lists the shipped ones.")],
     settings: Annotated[list[str] | None, typer.Argument(help="Overrides, such as release.rounds=2.")] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder.")] = None,
 ) -> None:
-    """Reveal, then release round by round. The same command goes on with an interrupted run.
+    """Reveal what the model knows, then subtract it from the weights, round by round.
 
-    What changes are the weights themselves: `expunge export RUN` writes the plain model, `expunge undo RUN ROUND` goes back.
+    Repeat the command to resume an interrupted run. `expunge export RUN` writes the plain model; `expunge undo RUN ROUND` goes back.
     """
-    from expunge.cli.shared import duration, output, recipe_in, show_rounds
+    from expunge.cli.output import duration, print_lines
+    from expunge.cli.settings import load_recipe
+    from expunge.cli.tables import print_rounds
     from expunge.console import Display
     from expunge.pipeline.release import release
     from expunge.reveal_release.release.rounds import curve
 
-    run = release(recipe_in(recipe, settings, out, release=True), Display())
-    console = output()
-    show_rounds(console, run)
+    run = release(load_recipe(recipe, settings, out, release=True), Display())
+    print_rounds(run)
     last = curve(run)[-1]
     why = f" Stopped because {last['stop']}." if last["stop"] else ""
-    lines = [
+    print_lines(
         f"Released in {last['round']} rounds, {duration(run.info['seconds'])}.{why}",
         f"Run     {run.folder}",
         f"Next    expunge audit {run.folder}, or expunge export {run.folder}",
-    ]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    )

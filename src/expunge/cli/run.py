@@ -1,4 +1,4 @@
-"""`expunge run`: a recipe file, with overrides."""
+"""`expunge run`: run a recipe file, and audit the result."""
 
 from typing import Annotated
 
@@ -8,12 +8,16 @@ EXAMPLE = "expunge run recipes/tofu-forget-authors.yaml training.lr=1e-3"
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="A YAML recipe: see `expunge ls recipes`.")],
+    recipe: Annotated[str, typer.Argument(help="A YAML recipe; `expunge ls recipes` lists the shipped ones.")],
     settings: Annotated[list[str] | None, typer.Argument(help="Overrides, such as training.lr=1e-3.")] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder.")] = None,
-    no_audit: Annotated[bool, typer.Option("--no-audit", help="Train only; `expunge audit` can follow.")] = False,
+    out: Annotated[str | None, typer.Option(help="The run folder; the default is the recipe's, else runs/<name of the recipe>.")] = None,
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="Only train; run `expunge audit` later.")] = False,
 ) -> None:
-    """Run a recipe and audit the result. The same command resumes an interrupted run."""
-    from expunge.cli.shared import finish, recipe_in
+    """Run a recipe file with overrides, and audit the result.
 
-    finish(recipe_in(recipe, settings, out), audited=not no_audit)
+    Repeat the command to resume an interrupted run.
+    """
+    from expunge.cli.settings import load_recipe
+    from expunge.cli.train_and_audit import train_and_audit
+
+    train_and_audit(load_recipe(recipe, settings, out), audited=not no_audit)

@@ -1,4 +1,4 @@
-"""`expunge undo`: a released model as an earlier round left it."""
+"""`expunge undo`: go back to an earlier round of a release."""
 
 from typing import Annotated
 
@@ -9,15 +9,17 @@ EXAMPLE = "expunge undo runs/release-people 1"
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder of `expunge release`.")],
-    to: Annotated[int, typer.Argument(help="The round to go back, or forth again, to; 0 is the original.")],
+    to: Annotated[int, typer.Argument(help="The number of the round; 0 is the original. Later rounds stay available.")],
 ) -> None:
-    """Make a release's model what it was after a round: exactly, from the original and the modules that the run keeps."""
-    from expunge.cli.shared import output
+    """Restore a released model exactly as it was after a round.
+
+    The model is computed again from the original and the LoRA modules in the run folder.
+    """
+    from expunge.cli.output import print_lines
     from expunge.console import Display
     from expunge.pipeline.release import undo
     from expunge.runs.folder import open_run
 
     opened = open_run(run)
     undo(opened, to, Display())
-    for line in (f"The model of {opened.folder} is that of round {to}.", f"Next    expunge export {opened.folder}"):
-        output().print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(f"The model of {opened.folder} is that of round {to}.", f"Next    expunge export {opened.folder}")

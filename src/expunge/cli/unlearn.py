@@ -1,4 +1,4 @@
-"""`expunge unlearn`: one command from a file to a model that has forgotten it, audited."""
+"""`expunge unlearn`: make a model forget the records of a file, and audit the result."""
 
 from typing import Annotated
 
@@ -8,24 +8,34 @@ EXAMPLE = "expunge unlearn --model smollm2-135m --forget forget.jsonl --retain r
 
 
 def command(
-    forget: Annotated[str, typer.Option(help="What to forget: a JSONL, CSV or Parquet file, or a hub id.")],
+    forget: Annotated[str, typer.Option(help="The forget set: a JSONL, CSV or Parquet file, or a hub id.")],
     model: Annotated[str, typer.Option(help="A hub id, a local folder, a .gguf file, or smollm2-135m.")] = "smollm2-135m",
-    retain: Annotated[str | None, typer.Option(help="What to keep; without it the model's own answers to neutral instructions.")] = None,
-    edit: Annotated[str | None, typer.Option(help="Where the change lives: see `expunge ls edits`.")] = None,
-    objective: Annotated[str | None, typer.Option(help="The loss: see `expunge ls objectives`.")] = None,
-    control: Annotated[str | None, typer.Option(help="A model that never saw the forget set, to audit against.")] = None,
-    map: Annotated[list[str] | None, typer.Option(help="ours=theirs: our field and the file's column; repeatable.")] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder; without it runs/<file>-<edit>-<objective>.")] = None,
-    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Accept records in both sets.")] = False,
-    show_text: Annotated[bool, typer.Option("--show-text", help="Keep and show questions and answers in the audit.")] = False,
-    no_audit: Annotated[bool, typer.Option("--no-audit", help="Train only; `expunge audit` can follow.")] = False,
-    settings: Annotated[list[str] | None, typer.Argument(help="Further settings of the recipe, such as training.epochs=10.")] = None,
+    retain: Annotated[
+        str | None, typer.Option(help="The retain set. Without it, the model's own answers to neutral instructions are used.")
+    ] = None,
+    edit: Annotated[str | None, typer.Option(help="Which part of the model changes; `expunge ls edits` lists the choices.")] = None,
+    objective: Annotated[str | None, typer.Option(help="The loss; `expunge ls objectives` lists the choices.")] = None,
+    control: Annotated[str | None, typer.Option(help="A model that never saw the forget set; the audit compares with it.")] = None,
+    map: Annotated[
+        list[str] | None, typer.Option(help="field=column: the file's column for one of our fields, such as prompt=question; repeatable.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder; the default is runs/<file>-<edit>-<objective>.")] = None,
+    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Accept records that are in both sets.")] = False,
+    show_text: Annotated[bool, typer.Option("--show-text", help="Store questions and answers and show them in the report.")] = False,
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="Only train; run `expunge audit` later.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Other settings, such as training.epochs=10; `expunge ls settings` lists them.")
+    ] = None,
 ) -> None:
-    """Make a model forget a file of records, and audit the result. The same command resumes an interrupted run."""
-    from expunge.cli.shared import finish, named_settings
+    """Make a model forget the records of a file, and audit the result.
+
+    Repeat the command to resume an interrupted run.
+    """
+    from expunge.cli.settings import settings_from_options
+    from expunge.cli.train_and_audit import train_and_audit
     from expunge.config.recipe import read_recipe
 
-    named = {"model": model, "data.forget": forget, "data.retain": retain, "edit.name": edit, "objective.name": objective}
-    named |= {"audit.control": control, "out": out, "data.allow_overlap": allow_overlap or None, "audit.show_text": show_text or None}
-    recipe = read_recipe(None, named_settings(named, map or []), settings or [])
-    finish(recipe, audited=not no_audit)
+    options = {"model": model, "data.forget": forget, "data.retain": retain, "edit.name": edit, "objective.name": objective}
+    options |= {"audit.control": control, "out": out, "data.allow_overlap": allow_overlap or None, "audit.show_text": show_text or None}
+    recipe = read_recipe(None, settings_from_options(options, map or []), settings or [])
+    train_and_audit(recipe, audited=not no_audit)

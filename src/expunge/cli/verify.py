@@ -1,4 +1,4 @@
-"""`expunge verify`: is everything still as a record says?"""
+"""`expunge verify`: check that everything still is as an attestation states."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,34 +9,32 @@ EXAMPLE = "expunge verify runs/people --key controller.pub.pem"
 
 
 def command(
-    record: Annotated[Path, typer.Argument(help="A run folder, whose newest record is meant, or a attestation.json.")],
-    key: Annotated[Path | None, typer.Option(help="PEM of the public key that it must be signed with.")] = None,
+    attestation: Annotated[Path, typer.Argument(help="A run folder, which means its newest attestation, or an attestation.json.")],
+    key: Annotated[Path | None, typer.Option(help="PEM file with the public key that must have signed it.")] = None,
 ) -> None:
-    """Make every hash of a record again, offline, and name the first that differs.
+    """Compute every hash of an attestation again, offline, and name the first that differs.
 
-    A run's files are looked for beside its record, data and models where the record says, from the current folder. What is not there is
-    said, and is no fault.
+    The run's files are looked for beside the attestation; data and models where it names them, relative to the current folder.
+    A file that is missing is reported and is no failure.
     """
     from expunge.api import verify
-    from expunge.cli.shared import output
+    from expunge.cli.output import print_lines
     from expunge.errors import ExpungeError, InputError
 
     try:
-        checks = verify(record, key)
+        checks = verify(attestation, key)
     except InputError as error:
         raise InputError(_one_line(str(error))) from error
-    for check in checks:
-        said = f"{check.status:<13}  {check.name}{f': {check.detail}' if check.detail else ''}"
-        output().print(_one_line(said), markup=False, highlight=False, soft_wrap=True)
-    if wrong := [check for check in checks if check.status == "differs"]:
-        raise ExpungeError(f"{record}: {_one_line(f'{wrong[0].name} differs: {wrong[0].detail}')}")
+    print_lines(*(_one_line(f"{c.status:<13}  {c.name}{f': {c.detail}' if c.detail else ''}") for c in checks))
+    if different := [check for check in checks if check.status == "differs"]:
+        raise ExpungeError(f"{attestation}: {_one_line(f'{different[0].name} differs: {different[0].detail}')}")
     missed = sum(check.status == "not reachable" for check in checks)
     left = f", {missed} could not be made here" if missed else ""
-    output().print(f"Nothing differs: {len(checks) - missed} of {len(checks)} checks made{left}.", highlight=False)
+    print_lines(f"Nothing differs: {len(checks) - missed} of {len(checks)} checks made{left}.")
 
 
-def _one_line(said: str) -> str:
-    """Text with names from the record, which whoever made it chose: none may look like another line, or steer the terminal."""
+def _one_line(text: str) -> str:
+    # The author of the attestation chose the names in it. None may look like another line or control the terminal.
     from expunge.reporting.escape import visible
 
-    return visible(said).replace("\n", "<U+000A>")
+    return visible(text).replace("\n", "<U+000A>")

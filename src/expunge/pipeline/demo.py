@@ -1,4 +1,4 @@
-"""The demo: teach a small model fictitious people, forget some of them, audit against a model that never met them."""
+"""The demo: invented people as data, the original and the control model, and the recipe that forgets two of the people."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,32 +8,32 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.people import neighbours, people
 from expunge.data.records import Record, write_records
-from expunge.pipeline.teach import Lesson, teach
+from expunge.pipeline.teach import Stage, teach
 
-FORGOTTEN, KEPT, STRANGERS = 2, 6, 1
+FORGET_PEOPLE, RETAIN_PEOPLE, OTHERS_PER_PERSON = 2, 6, 1
 CONTROL_EPOCHS, ORIGINAL_EPOCHS = 4, 3
 SEED = 0
 
 
 def prepare(folder: Path, base: str, display: Display) -> Recipe:
-    """Write the demo's data, teach its original and its control model, and give the recipe that forgets.
+    """Write the demo's data, teach the original and the control model, and return the recipe that forgets.
 
     Args:
-        folder: gets forget.jsonl, retain.jsonl and strangers.jsonl; the run goes to `people` inside it.
+        folder: receives forget.jsonl, retain.jsonl and strangers.jsonl; the run folder is `people` inside it.
         base: the model to teach.
-        display: where progress goes.
+        display: shows the progress.
     """
-    everyone = by_person(people(FORGOTTEN + KEPT, SEED))
-    # Other answers than the true one are hardly ever at hand: the model makes its own.
-    forget = [replace(record, alternatives=()) for person in everyone[:FORGOTTEN] for record in person]
-    retain = [record for person in everyone[FORGOTTEN:] for record in person]
-    # Nobody was taught them: what is asked is whether the gate stays closed and the answers stay as they were.
-    strangers = [replace(record, paraphrased_prompt=None, wrong_answers=()) for record in neighbours(STRANGERS, SEED)]
+    everyone = by_person(people(FORGET_PEOPLE + RETAIN_PEOPLE, SEED))
+    # Users rarely have alternative answers, so the demo lets the model generate them.
+    forget = [replace(record, alternatives=()) for person in everyone[:FORGET_PEOPLE] for record in person]
+    retain = [record for person in everyone[FORGET_PEOPLE:] for record in person]
+    # No model was taught these people. The audit checks that the gate stays closed and the answers do not change.
+    strangers = [replace(record, paraphrased_prompt=None, wrong_answers=()) for record in neighbours(OTHERS_PER_PERSON, SEED)]
     folder.mkdir(parents=True, exist_ok=True)
     for name, records in (("forget", forget), ("retain", retain), ("strangers", strangers)):
         write_records(folder / f"{name}.jsonl", records)
-    lessons = [Lesson("control", retain, CONTROL_EPOCHS), Lesson("original", [*retain, *forget], ORIGINAL_EPOCHS)]
-    taught = teach(base, lessons, display)
+    stages = [Stage("control", retain, CONTROL_EPOCHS), Stage("original", [*retain, *forget], ORIGINAL_EPOCHS)]
+    taught = teach(base, stages, display)
     return Recipe(
         model=str(taught["original"]),
         data=DataSection(forget=str(folder / "forget.jsonl"), retain=str(folder / "retain.jsonl"), held_out=0.5),
@@ -50,7 +50,7 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
 
 
 def by_person(records: list[Record]) -> list[list[Record]]:
-    """The records of each person together, in their order."""
+    """Group records by person, in their order."""
     persons: dict[str, list[Record]] = {}
     for record in records:
         persons.setdefault(record.entity or record.id, []).append(record)

@@ -66,7 +66,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
     with locked(run) if ranks.is_main_process else Display.nothing():
         if run.info["status"] != "training":
             reread_sets(run)
-            display.say(f"{run.folder} is trained already.")
+            display.print(f"{run.folder} is trained already.")
             return run
         with _timed(run), display.step("Loading the model"):
             model, tokenizer, bare_sha256 = load_start(recipe.model)

@@ -34,12 +34,12 @@ def make_retain(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuild
     """
     with PartialState().main_process_first():
         if not (run.folder / RETAIN).exists():
-            display.say("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
+            display.print("No retain set was given: the model's own answers to neutral instructions will be kept instead.")
             made = _answers(recipe, model, builder, display, "Making a retain set", neutral_instructions())
             if len(made) < FEWEST_RETAIN:
                 raise ExpungeError("the model answers too few neutral instructions to make a retain set of them; give one with --retain")
             if len(made) < FEW_RETAIN:
-                display.say(f"Only {len(made)} of the instructions got an answer: little to keep, and to measure what was kept on.")
+                display.print(f"Only {len(made)} of the instructions got an answer: little to keep, and to measure what was kept on.")
             _write(run.folder / RETAIN, _rows(made))
     return read_retain(run)
 

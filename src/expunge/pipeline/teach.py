@@ -1,4 +1,4 @@
-"""Teach a model records by a short fine-tune: the original and the control of the demo and of the benchmarks."""
+"""Fine-tune a model on records, to make the original and the control model of the demo and the benchmarks."""
 
 import hashlib
 import json
@@ -26,12 +26,12 @@ LR, BATCH_SIZE, WARMUP = 3e-4, 4, 0.05
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One stage of a teaching.
+class Stage:
+    """One stage of the fine-tuning.
 
     Attributes:
-        name: of the model it ends with.
-        records: what is taught.
+        name: of the model after this stage.
+        records: the training data.
         epochs: passes over them.
     """
 
@@ -40,18 +40,18 @@ class Lesson:
     epochs: float
 
 
-def teach(base: str, lessons: Sequence[Lesson], display: Display) -> dict[str, Path]:
-    """Fine-tune the upper half of a model's blocks lesson after lesson, keeping the model that each ends with.
+def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Path]:
+    """Fine-tune the upper half of a model's blocks in stages, and save the model after each stage.
 
-    A control is the first lesson, on what is to be kept; the original goes on from there with everything.
+    The first stage makes a control from the retain set. The next one continues from it with all records and makes the original.
 
     Args:
         base: as `expunge.models.loading.load` takes it.
-        lessons: one after the other, each from where the one before ended.
-        display: where progress goes.
+        stages: each starts from the model of the one before.
+        display: shows the progress.
 
     Returns:
-        {lesson's name: model folder}, in the user's cache; the same call again finds them there.
+        {name of the stage: model folder}. The folders are in the user's cache, and the same call finds them there.
     """
     model, tokenizer = load(base)
     before = weights_sha256(model)
@@ -60,18 +60,18 @@ def teach(base: str, lessons: Sequence[Lesson], display: Display) -> dict[str, P
     edit = EditSection(name="full", modules=rf"^{re.escape(blocks_name)}\.({upper})\.")
     builder = PromptBuilder(tokenizer)
     folders: dict[str, Path] = {}
-    for lesson in lessons:
-        depends = [before, data_hash(list(lesson.records)), lesson.epochs, LR, BATCH_SIZE, WARMUP]
+    for stage in stages:
+        depends = [before, data_hash(list(stage.records)), stage.epochs, LR, BATCH_SIZE, WARMUP]
         before = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
-        folders[lesson.name] = folder = cache_dir() / "taught" / f"{lesson.name}-{before[:16]}"
+        folders[stage.name] = folder = cache_dir() / "taught" / f"{stage.name}-{before[:16]}"
         if (folder / "config.json").exists():
             model, tokenizer = load(folder)
             continue
-        settings = TrainingSection(epochs=lesson.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
-        recipe = Recipe(model=base, data=DataSection(forget=lesson.name), objective=Learn(), edit=edit, training=settings)
+        settings = TrainingSection(epochs=stage.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
+        recipe = Recipe(model=base, data=DataSection(forget=stage.name), objective=Learn(), edit=edit, training=settings)
         apply_edit(model, edit, "")
-        rows = encode_rows(builder, list(lesson.records), [], recipe.objective)
-        title = f"Teaching {len(lesson.records)} records ({lesson.name})"
+        rows = encode_rows(builder, list(stage.records), [], recipe.objective)
+        title = f"Teaching {len(stage.records)} records ({stage.name})"
         with atomic_folder(folder) as fresh:
             with display.progress() as progress:
                 train(model, recipe, rows, fresh / "log", builder.pad, progress, title)

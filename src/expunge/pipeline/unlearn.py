@@ -71,12 +71,12 @@ def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, 
     stated |= {"bound": threshold.bound, "passed": threshold.passed, "given_up": threshold.given_up}
     _note(run, gate={"blocks": list(fitted.gate), **stated, "open_on_forget": coverage})
     if coverage < COVERAGE_WORTH_A_WORD:
-        display.say(f"The gate opens for {coverage:.0%} of the forget prompts only: the others will be answered as before.")
+        display.print(f"The gate opens for {coverage:.0%} of the forget prompts only: the others will be answered as before.")
     if threshold.given_up:
-        display.say(
+        display.print(
             f"The gate cannot tell what to forget from what to keep at {alpha:.0%} false positives. It is set to open for what is to be "
             f"forgotten, and opens for {threshold.passed:.0%} of {threshold.n} held-out prompts too: give (more) --retain records."
         )
     elif not threshold.guaranteed:
-        display.say(f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {alpha:.0%} false positives.")
+        display.print(f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {alpha:.0%} false positives.")
     return fitted
