@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from expunge.auditing.attacks import ATTACKS
-from expunge.edits.apply import EDITS
+from expunge.edits import descriptions
 from expunge.metrics import METRICS
 from expunge.objectives import OBJECTIVES
 
@@ -157,7 +157,7 @@ def test_a_folder_locked_by_another_process_is_an_error(expunge: Expunge, forget
     ("kind", "names"),
     [
         ("objectives", OBJECTIVES),
-        ("edits", EDITS),
+        ("edits", descriptions()),
         ("metrics", METRICS),
         ("attacks", ATTACKS),
         ("suites", ["quick", "full"]),

@@ -32,11 +32,8 @@ def recipe_file(tmp_path) -> Path:
 def test_what_is_not_given_has_its_default():
     recipe = make_recipe(FORGET)
     assert recipe.model == "smollm2-135m"
-    assert (recipe.edit.name, recipe.edit.chosen_rank, recipe.edit.chosen_positions) == ("grun", 8, "onward")
+    assert (recipe.edit.name, recipe.edit.gate_pool) == ("grun", "top2")
     assert (recipe.training.batch_size, recipe.training.seed) == (16, 42)
-    for edit in ("lora", "reft"):
-        chosen = make_recipe({**FORGET, "edit": edit}).edit
-        assert (chosen.chosen_rank, chosen.chosen_positions) == (4, "last_prompt")
 
 
 def test_a_file_is_read(recipe_file):
@@ -56,7 +53,7 @@ def test_overrides_come_last_and_keep_the_rest(recipe_file):
 
 def test_an_edit_may_be_named_by_its_preset():
     paper = make_recipe({**FORGET, "edit": "grun-paper"}).edit
-    assert (paper.name, paper.gate_pool, paper.positions, paper.trains_gate_first) == ("grun", "last", "last_prompt", False)
+    assert (paper.name, paper.gate_pool, paper.positions) == ("grun", "last", "last_prompt")
     assert make_recipe({**FORGET, "edit": {"name": "grun-paper", "rank": 2, "gate": "mlp"}}).edit == paper.model_copy(
         update={"rank": 2, "gate": "mlp"}
     )
@@ -79,11 +76,8 @@ def test_a_setting_of_an_objective_given_by_name_alone_is_overridden():
         ({"training": {"seed": -1}}, "training.seed"),
         ({"training": {"dtype": "fp8"}}, "training.dtype: .*'fp32'"),
         ({"training": []}, "training"),
-        ({"edit": {"name": "prune"}}, "edit.name: .*'lora'"),
         ({"edit": {"blocks": "all"}}, "edit.blocks"),
         ({"edit": {"name": "lora", "modules": "("}}, "edit.modules: not a regular expression"),
-        ({"edit": {"name": "lora", "gate_first": True}}, "edit: gate_first needs name grun and a pooled gate"),
-        ({"edit": {"gate_pool": "last", "gate_first": True}}, "edit: gate_first needs"),
         ({"edit": {"positions": "prompt_suffix:0"}}, r"edit.positions: must be one of last_prompt, .*, got 'prompt_suffix:0'"),
         ({"objective": "amnesia"}, "objective: no objective 'amnesia'; there are grad_ascent"),
         ({"objective": {"name": "npo", "betta": 1}}, "objective: npo has no setting betta; it has .*, beta"),

@@ -13,6 +13,7 @@ from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.data.prompts import collate
 from expunge.data.records import Record, Turn, read_records
+from expunge.edits import edit_of
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST, requests
 from expunge.errors import InputError
@@ -67,7 +68,7 @@ def test_a_second_request_goes_on_top_of_the_first(tiny_model_dir, tiny_data, tm
     assert [c.name for c in verify(second.folder / "attestation.json") if c.status == "differs"] == [
         f"carried edit {first.folder} README.md"
     ]
-    with pytest.raises(InputError, match="lora cannot go on top of earlier requests"):
+    with pytest.raises(InputError, match="lora cannot be added to earlier requests"):
         expunge.unlearn(first.folder, **more, out=tmp_path / "third", edit="lora")
 
 
@@ -140,7 +141,7 @@ def test_no_record_is_both_trained_on_and_held_out(edit, count):
     parts = [sets.retain, sets.calibration, sets.exam]
     assert sorted(record.id for part in parts for record in part) == sorted(record.id for record in retain)
     assert len(sets.calibration) + len(sets.exam) == max(2, round(count / 4))
-    assert bool(sets.calibration) == recipe.edit.trains_gate_first
+    assert bool(sets.calibration) == edit_of(recipe).trains_gate_first(recipe.edit)
     assert sets.exam
     assert split([], retain, recipe) == sets
 

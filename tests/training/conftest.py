@@ -14,6 +14,7 @@ from torch import nn
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import read_records
+from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.gating.fit import apply_with_gate, fit_gate
 from expunge.models.loading import load, weights_sha256
@@ -55,7 +56,7 @@ def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Trainin
         builder = PromptBuilder(tokenizer)
         sets = read_records(forget), read_records(retain)
         gate = None
-        if recipe.edit.trains_gate_first:
+        if edit_of(recipe).trains_gate_first(recipe.edit):
             split = Sets(sets[0], sets[1][:6], sets[1][6:], [])
             gate = fit_gate(model, builder, split, recipe.edit, 42, lambda rows: None)
         torch.manual_seed(0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, collate
+from expunge.edits import edit_of
 from expunge.edits.save import load_edit, save_edit
 from expunge.models.loading import load, weights_sha256
 from expunge.models.scoring import score
@@ -46,8 +47,8 @@ def check(training, make_tiny_model) -> None:
     lines = [json.loads(line) for line in (training.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
     assert all(math.isfinite(value) for line in lines for value in line.values())
-    edit = training.recipe.edit
-    gated = edit.name == "grun" and not edit.trains_gate_first
+    edit = edit_of(training.recipe)
+    gated = edit.gated and not edit.trains_gate_first(training.recipe.edit)
     parts = {"forget"} | ({"retain"} if objective.retain_weight else set()) | ({"gate"} if gated else set())
     assert set(lines[0]) == {"step", "epoch", "loss", "lr", *parts}
 

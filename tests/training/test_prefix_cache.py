@@ -10,6 +10,7 @@ from rich.progress import Progress
 from expunge.config.recipe import make_recipe
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import read_records
+from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import load
@@ -31,7 +32,7 @@ def run(tiny_model_dir, tiny_data, tmp_path):
         torch.manual_seed(0)
         model = apply_edit(model, recipe.edit, "")
         for name, parameter in model.named_parameters():
-            if recipe.edit.trains_gate_first and "grun_gate" in name:
+            if edit_of(recipe).trains_gate_first(recipe.edit) and "grun_gate" in name:
                 parameter.requires_grad_(False)
         builder, tokens = PromptBuilder(tokenizer), [0] * 4
         rows = encode_rows(builder, read_records(tiny_data[0]), read_records(tiny_data[1]), recipe.objective)

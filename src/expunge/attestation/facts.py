@@ -43,6 +43,7 @@ from expunge.config.recipe import Recipe
 from expunge.data.records import Record, check_overlap
 from expunge.data.set_names import FORGET, RETAIN
 from expunge.data.threats import THREATS
+from expunge.edits import edit_of
 from expunge.models.loading import best_dtype
 from expunge.reveal_release.reveal.select import read_results
 from expunge.runs.folder import REVEAL, REVEALED, Run, versions
@@ -152,7 +153,7 @@ def edit(run: Run) -> Edit:
     """The edit's files and settings."""
     recipe = run.recipe
     settings = {"name": "release"} if recipe.release else recipe.edit.model_dump(mode="json")
-    return Edit(files=hashed(edit_files(run.edit), run.edit), settings=settings, removable=not recipe.changes_weights)
+    return Edit(files=hashed(edit_files(run.edit), run.edit), settings=settings, removable=edit_of(recipe).removable)
 
 
 def metrics(path: Path) -> Metrics:
@@ -180,7 +181,7 @@ def limitations(run: Run) -> list[str]:
     """What the record does not show."""
     recipe = run.recipe
     known = list(LIMITATIONS)
-    if not recipe.changes_weights:
+    if edit_of(recipe).removable:
         known.append(f'The edit can be switched off by whoever holds its files: nothing here is evidence for "{RELEASED}".')
     if recipe.data.retain is None:
         known.append(f"No retain set was given: the retain numbers are of {recipe.retain_source}.")

@@ -26,6 +26,7 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.set_names import AUTO, FORGET, RETAIN
+from expunge.edits import edit_of
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.edits.save import load_edit
@@ -136,7 +137,7 @@ def audit(
             write_rows(run.folder / ATTACKED, attacker.rows)
             if inference.found:
                 write_rows(run.folder / INFERRED, inference.found)
-            judged = judgements(by_model, attacker.hits, suite.allowed, removable=not recipe.changes_weights, near=near)
+            judged = judgements(by_model, attacker.hits, suite.allowed, removable=edit_of(recipe).removable, near=near)
             write_verdict(run, suite, [*judged, neutral.judged(suite.allowed.lost), *inference.judged(suite.allowed.privleak)])
         run.note(audited=utc_now(), control=control)
         write_run_report(run, summary, by_model, sets.records)
@@ -180,7 +181,7 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display,
         return rows
 
     # Changed weights take the place of the original's.
-    rows = original() if run.recipe.changes_weights else []
+    rows = original() if not edit_of(run.recipe).removable else []
     model = load_edit(model, run.edit).eval()
     measurements = [_measurement(identity, builder, sets, settings) for identity in (base, edited)]
     if not any(measurement.is_cached for measurement in measurements):
@@ -188,7 +189,7 @@ def _off_and_on(run: Run, sets: AuditSets, settings: Settings, display: Display,
             both = measure_both(model, builder, sets, settings, advance)
         for measurement, rows_of_model in zip(measurements, both, strict=True):
             measurement.store(rows_of_model)
-    if not run.recipe.changes_weights:
+    if edit_of(run.recipe).removable:
         with edits_off(model, REQUEST):
             rows = original()
     unlearned = measured_once(model, edited, builder, sets, settings, display, "Auditing the unlearned model")

@@ -89,9 +89,9 @@ def _objectives() -> list[Line]:
 
 
 def _edits() -> list[Line]:
-    from expunge.edits.apply import EDITS
+    from expunge.edits import descriptions
 
-    return list(EDITS.items())
+    return list(descriptions().items())
 
 
 def _metrics() -> list[Line]:

@@ -1,7 +1,7 @@
 """The sections of a recipe: the one home of every setting and its default."""
 
 from expunge.config.data import DataSection
-from expunge.config.edit import DEFAULT_AUGMENTATIONS, POSITIONS, POSITIONS_PATTERN, Augmentation, EditSection, Gate, GatePool
+from expunge.config.edit import DEFAULT_AUGMENTATIONS, EDIT_PRESETS, POSITIONS, POSITIONS_PATTERN, Augmentation, EditSection, Gate, GatePool
 from expunge.config.release import ModuleSection, OverlapSection, ReleaseSection
 from expunge.config.reveal import Revealed, RevealSection
 from expunge.config.section import Section
@@ -9,6 +9,7 @@ from expunge.config.training import AuditSection, TrainingSection
 
 __all__ = [
     "DEFAULT_AUGMENTATIONS",
+    "EDIT_PRESETS",
     "POSITIONS",
     "POSITIONS_PATTERN",
     "AuditSection",

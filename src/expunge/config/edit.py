@@ -1,7 +1,7 @@
-"""The edit section: where the change lives."""
+"""The `edit` section of a recipe: where the change of the model is stored, and the settings of the gate."""
 
 import re
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -30,14 +30,26 @@ DEFAULT_AUGMENTATIONS: tuple[Augmentation, ...] = tuple(
 )
 
 
-EDIT_PRESETS = {"grun-paper": {"name": "grun", "rank": 4, "gate": "linear", "gate_pool": "last", "positions": "last_prompt"}}
-"""Names of edits that stand for an edit with settings; settings given beside the name win."""
+class EditPreset(NamedTuple):
+    """A name for an edit with some settings."""
+
+    description: str
+    settings: dict[str, Any]
+
+
+EDIT_PRESETS = {
+    "grun-paper": EditPreset(
+        "grun as published: rank 4, a gate at the last prompt token of every edited block, trained along with the edit",
+        {"name": "grun", "rank": 4, "gate": "linear", "gate_pool": "last", "positions": "last_prompt"},
+    )
+}
+"""Values of `edit.name` that stand for an edit with settings; settings that are given beside the name win."""
 
 
 class EditSection(Section):
-    """Where the change lives. Each edit reads only its own settings."""
+    """Where the change of the model is stored. Each edit reads only its own settings."""
 
-    name: Literal["full", "lora", "reft", "grun"] = "grun"
+    name: str = Field("grun", description="an edit or preset of `expunge ls edits`")
     modules: str | None = Field(None, description="full, lora: regular expression of the module names to change; none: all linear ones")
     rank: int | None = Field(None, ge=1, description="lora, reft, grun; none: 8 for grun with a pooled gate, else 4")
     alpha: int | None = Field(None, ge=1, description="lora; none: 2 x rank")
@@ -73,7 +85,7 @@ class EditSection(Section):
     @classmethod
     def _preset(cls, given: Any) -> Any:
         preset = EDIT_PRESETS.get(str(given.get("name"))) if isinstance(given, dict) else None
-        return given if preset is None else {**given, "name": preset["name"], **{k: v for k, v in preset.items() if k not in given}}
+        return given if preset is None else {**preset.settings, **given, "name": preset.settings["name"]}
 
     @field_validator("modules")
     @classmethod
@@ -86,29 +98,3 @@ class EditSection(Section):
         if given is not None and not re.fullmatch(POSITIONS_PATTERN, given):
             raise ValueError(f"must be one of {', '.join(POSITIONS)}, got {given!r}")
         return given
-
-    @model_validator(mode="after")
-    def _gate_first_needs_a_pooled_gate(self) -> "EditSection":
-        if self.gate_first and (self.name != "grun" or self.gate_pool == "last"):
-            raise ValueError("gate_first needs name grun and a pooled gate: only such a gate reads frozen states")
-        return self
-
-    @property
-    def pooled(self) -> bool:
-        """Whether it has one gate that reads the whole prompt."""
-        return self.name == "grun" and self.gate_pool != "last"
-
-    @property
-    def chosen_rank(self) -> int:
-        """The rank, or its default."""
-        return self.rank or (8 if self.pooled else 4)
-
-    @property
-    def chosen_positions(self) -> str:
-        """The positions, or their default."""
-        return self.positions or ("onward" if self.pooled else "last_prompt")
-
-    @property
-    def trains_gate_first(self) -> bool:
-        """Whether the gate is trained before suppression, on frozen states, which only a pooled gate reads."""
-        return self.pooled if self.gate_first is None else self.pooled and self.gate_first

@@ -53,16 +53,6 @@ class Recipe(Section):
         return self
 
     @property
-    def changes_weights(self) -> bool:
-        """Whether the weights themselves are changed, so that nothing can be switched off."""
-        return self.release is not None or self.edit.name == "full"
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether part of what is held out chooses something: a gate's threshold, or a release's lambda."""
-        return self.release is not None or self.edit.trains_gate_first
-
-    @property
     def forget_source(self) -> str:
         """Where the forget set comes from, for errors and reports."""
         return "what the model reveals" if isinstance(self.data.forget, Revealed) else self.data.forget

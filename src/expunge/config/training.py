@@ -11,8 +11,8 @@ from expunge.data.set_names import is_reserved
 class TrainingSection(Section):
     """How the edit is trained."""
 
-    epochs: float | None = Field(None, gt=0, description="none: 5 for full, 10 for lora, 20 for reft and grun")
-    lr: float | None = Field(None, gt=0, description="none: 1e-5 for full, 2e-4 for lora, 4e-3 for reft and grun")
+    epochs: float | None = Field(None, gt=0, description="none: the edit's default, see `expunge ls edits`")
+    lr: float | None = Field(None, gt=0, description="none: the edit's default, see `expunge ls edits`")
     batch_size: int = Field(16, ge=1, description="rows of each set an optimiser step sees, over all ranks")
     micro_batch_size: int | None = Field(None, ge=1, description="rows a rank holds at once; none: no accumulation")
     lr_scheduler: Literal["linear", "constant", "cosine"] = "linear"

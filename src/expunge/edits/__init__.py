@@ -1,1 +1,56 @@
-"""Where the change lives: full weights, LoRA, ReFT or a gated GRUN edit; apply, save, load, switch off."""
+"""Edits: where a change of the model is stored (`full`, `lora`, `reft`, `grun`), and how it is applied, saved, loaded and switched off.
+
+Each edit is described by one file; this table lists them. `expunge.edits.apply` puts an edit on a model, `expunge.edits.save` saves and
+loads it, `expunge.edits.requests` adds and removes requests, `expunge.edits.active` switches edits off and reads their gates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from expunge.config import EDIT_PRESETS, EditSection
+from expunge.edits.base import Edit
+from expunge.edits.full import Full
+from expunge.edits.grun.edit import Grun
+from expunge.edits.lora import Lora
+from expunge.edits.reft import Reft
+from expunge.errors import InputError
+
+if TYPE_CHECKING:
+    from expunge.config.recipe import Recipe
+
+EDITS: dict[str, Edit] = {edit.name: edit for edit in (Full(), Lora(), Reft(), Grun())}
+
+
+def edit_named(name: str) -> Edit:
+    """Return the edit of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in EDITS:
+        raise InputError(f"edit.name: no edit {name!r}; there are {', '.join([*EDITS, *EDIT_PRESETS])}")
+    return EDITS[name]
+
+
+def edit_of(recipe: Recipe) -> Edit:
+    """Return the edit that a recipe trains; a release leaves changed weights, as `full` does."""
+    return EDITS["full"] if recipe.release is not None else edit_named(recipe.edit.name)
+
+
+def check_settings(settings: EditSection) -> None:
+    """Raise `InputError` if there is no such edit, or if it has no gate that can be trained first although the settings request it."""
+    edit = edit_named(settings.name)
+    if settings.gate_first and not edit.trains_gate_first(settings):
+        raise InputError("edit.gate_first: needs name grun and a pooled gate, because only such a gate reads frozen states")
+
+
+def calibrates(recipe: Recipe) -> bool:
+    """Return whether held-out records are needed to choose a gate's threshold, or a release's lambda."""
+    return recipe.release is not None or edit_of(recipe).trains_gate_first(recipe.edit)
+
+
+def descriptions() -> dict[str, str]:
+    """Return one line on each edit and each preset, by name."""
+    edits = {name: f"{edit.description}; default epochs {edit.epochs:g}, lr {edit.lr:g}" for name, edit in EDITS.items()}
+    return {**edits, **{name: preset.description for name, preset in EDIT_PRESETS.items()}}

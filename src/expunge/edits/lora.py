@@ -1,6 +1,7 @@
-"""LoRA edits: low-rank adapters on the linear layers (PEFT)."""
+"""The `lora` edit: low-rank adapters on the linear layers (PEFT); and the LoRA modules that a release trains and subtracts."""
 
 import re
+from collections.abc import Sequence
 from typing import cast
 
 from peft import LoraConfig, PeftModel
@@ -8,33 +9,79 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from expunge.config import ModuleSection
+from expunge.config import EditSection, ModuleSection
+from expunge.edits.base import PeftEdit
 from expunge.errors import InputError
+
+RANK = 4
+
+
+class Lora(PeftEdit):
+    """Train low-rank adapters on all linear layers, or on those whose names match `edit.modules`."""
+
+    name = "lora"
+    description = "low-rank adapters on the linear layers (PEFT)"
+    epochs = 10
+    lr = 2e-4
+    mergeable = True
+
+    def config(self, model: nn.Module, settings: EditSection, base_sha256: str = "") -> LoraConfig:
+        """Return the adapter's configuration; raise `InputError` if `modules` matches no linear layer."""
+        targets: str | list[str] = "all-linear"
+        if settings.modules:
+            targets = list(linear_layers(model, settings.modules))
+            if not targets:
+                raise InputError(f"edit.modules: {settings.modules!r} matches no linear layer of this model")
+        return lora_config(settings.rank or RANK, settings.alpha, targets)
+
+
+def lora_config(
+    rank: int, alpha: int | None, targets: str | Sequence[str], rslora: bool = False, fan_in_fan_out: bool = False
+) -> LoraConfig:
+    """Return a LoRA configuration.
+
+    Args:
+        rank: of every adapter.
+        alpha: scaling is alpha/rank, or alpha/sqrt(rank) with `rslora`; None means 2 x rank.
+        targets: names of the layers, or `all-linear`.
+        rslora: rank-stabilised scaling.
+        fan_in_fan_out: whether the layers are `Conv1D`, which store their weights transposed.
+    """
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha or 2 * rank,
+        use_rslora=rslora,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        fan_in_fan_out=fan_in_fan_out,
+        task_type="CAUSAL_LM",
+    )
+
+
+def linear_layers(model: nn.Module, modules: str) -> dict[str, nn.Module]:
+    """Return the linear layers whose names match a regular expression, by name."""
+    pattern = re.compile(modules)
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and pattern.search(name)}
 
 
 def check_module(model: nn.Module, settings: ModuleSection) -> None:
-    """Raise `InputError` for a PEM that does not fit the model, before anything is made for it."""
+    """Raise `InputError` if a release's LoRA module does not fit the model."""
     if isinstance(model, PeftModel):
-        raise InputError("model: carries requests, and a module is trained on and subtracted from weights alone; give the base model")
-    _lora(model, settings)
+        raise InputError("model: carries requests, but a release changes the weights of a base model; give the base model")
+    module_config(model, settings)
 
 
-def _lora(model: nn.Module, settings: ModuleSection) -> LoraConfig:
-    pattern = re.compile(settings.modules or "")
-    # Many models tie the head to the embeddings: a PEM of the one would change the other.
+def module_config(model: nn.Module, settings: ModuleSection) -> LoraConfig:
+    """Return the configuration of a release's LoRA module.
+
+    Raises:
+        InputError: `modules` matches no linear layer below the head, or layers of both kinds, `Linear` and `Conv1D`.
+    """
+    # Many models tie the head to the embeddings: a module on one would change the other.
     head = cast(PreTrainedModel, model).get_output_embeddings()
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head}
-    targets = [name for name in linear if pattern.search(name)]
-    if not targets:
+    layers = {name: layer for name, layer in linear_layers(model, settings.modules or "").items() if layer is not head}
+    if not layers:
         raise InputError(f"release.module.modules: {settings.modules!r} matches no linear layer of this model below its head")
-    transposed = {isinstance(linear[name], Conv1D) for name in targets}
+    transposed = {isinstance(layer, Conv1D) for layer in layers.values()}
     if len(transposed) > 1:
-        raise InputError(f"release.module.modules: {settings.modules!r} matches layers of two kinds, Linear and Conv1D; take those of one")
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha or 2 * settings.rank,
-        use_rslora=settings.rslora,
-        target_modules=targets,
-        fan_in_fan_out=transposed.pop(),
-        task_type="CAUSAL_LM",
-    )
+        raise InputError(f"release.module.modules: {settings.modules!r} matches layers of two kinds, Linear and Conv1D; choose one kind")
+    return lora_config(settings.rank, settings.alpha, list(layers), settings.rslora, transposed.pop())

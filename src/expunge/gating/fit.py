@@ -14,8 +14,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from expunge.config import Augmentation, EditSection, GatePool
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.edits import edit_named
 from expunge.edits.active import pooled_gate
-from expunge.edits.apply import apply_edit, resolved_config
+from expunge.edits.apply import apply_edit
+from expunge.edits.base import PeftEdit
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import Parts, as_read, new_gate
 from expunge.edits.requests import REQUEST
@@ -121,7 +123,9 @@ def gate_blocks(model: nn.Module, edit: EditSection) -> list[int]:
     """The blocks that a gate reads: the edit's own, or some below the first edited one."""
     if edit.gate_blocks:
         return sorted(set(edit.gate_blocks))
-    depth, first = len(decoder_blocks(model)[1]), (cast(GrunConfig, resolved_config(model, edit)).blocks or [0])[0]
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    config = cast(GrunConfig, cast(PeftEdit, edit_named(edit.name)).config(base, edit))
+    depth, first = len(decoder_blocks(model)[1]), (config.blocks or [0])[0]
     return sorted({min(round(depth * height), first) for height in HEIGHTS})
 
 

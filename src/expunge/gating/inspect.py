@@ -9,6 +9,7 @@ from peft import PeftModel
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
+from expunge.edits import edit_of
 from expunge.edits.active import pooled_gate
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import as_read, gate_scores
@@ -44,7 +45,7 @@ class Look:
 def check_gated(run: Run) -> None:
     """Raise `InputError` for a run whose edit has no gate."""
     recipe = run.recipe
-    if recipe.release is not None or recipe.edit.name != "grun":
+    if not edit_of(recipe).gated:
         raise InputError(f"{run.folder}: its edit ({'a release' if recipe.release else recipe.edit.name}) has no gate")
 
 

@@ -7,6 +7,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from expunge.console import Display
+from expunge.edits import edit_of
 from expunge.errors import InputError
 from expunge.files import atomic_folder
 from expunge.runs.folder import Run
@@ -24,7 +25,7 @@ def export_plain(run: Run, folder: Path, display: Display) -> Path:
     Raises:
         InputError: the edit depends on its input, so that no plain weights are equal to it, or the folder is there.
     """
-    if not run.recipe.changes_weights and run.recipe.edit.name != "lora":
+    if not edit_of(run.recipe).mergeable:
         edit = run.recipe.edit.name
         raise InputError(f"{run.folder}: a {edit} edit depends on the prompt and cannot be merged into weights; load it as a PEFT adapter")
     if folder.exists():

@@ -15,7 +15,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.data.set_names import AUTO
-from expunge.edits.apply import check_edit
+from expunge.edits import check_settings, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
 from expunge.models.loading import check_model_exists, weights_sha256
@@ -55,6 +55,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
         display: likewise.
         finish: the work; where it ends with `mark_trained`, the same recipe returns at once from then on.
     """
+    check_settings(recipe.edit)
     forget, retain = read_sets(recipe)
     others, _ = read_audit_sets(recipe)
     if recipe.audit.control is not None and recipe.audit.control != AUTO:
@@ -77,7 +78,7 @@ def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], No
         for name, records in others.items():
             check_fits(model, builder, recipe.audit.sets[name], records)
         if recipe.release is None:
-            check_edit(model, recipe.edit)
+            edit_of(recipe).check(model, recipe.edit)
         else:
             check_module(model, recipe.release.module)
         if (run.begun or run.asking) and "model" in run.info:

@@ -7,6 +7,7 @@ from torch import nn
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
+from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.edits.save import save_edit
 from expunge.errors import InputError
@@ -43,17 +44,18 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
 def _train(begun: Begun, display: Display) -> None:
     run, model, builder, sets = begun.run, begun.model, begun.builder, begun.sets
     recipe, edit, forget = begun.recipe, begun.recipe.edit, begun.sets.forget
-    gate = _train_gate(run, model, builder, sets, recipe, display) if edit.trains_gate_first else None
+    gate_first = edit_of(recipe).trains_gate_first(edit)
+    gate = _train_gate(run, model, builder, sets, recipe, display) if gate_first else None
     if recipe.objective.invents:
         forget = with_alternatives(run, model, builder, forget, recipe.training.seed, display)
     # The edit starts from the same numbers in every process that this recipe is given to.
     torch.manual_seed(recipe.training.seed)
     model = apply_edit(model, edit, begun.bare_sha256) if gate is None else apply_with_gate(model, edit, begun.bare_sha256, gate)
     # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
-    retained = [] if edit.trains_gate_first else sets.retain
+    retained = [] if gate_first else sets.retain
     rows = encode_rows(builder, forget, retained, recipe.objective, others=sets.retain)
     with display.progress() as progress:
-        train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if edit.trains_gate_first else "Training")
+        train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if gate_first else "Training")
     writes = PartialState().is_main_process
     save_edit(model, run.edit, run.info["model"]["sha256"], writes=writes)
     if writes:

@@ -14,6 +14,7 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.records import Record
 from expunge.data.set_names import AUTO, FORGET, PARAPHRASE
+from expunge.edits import edit_of
 from expunge.metrics.membership import split
 from expunge.reporting.attack_tables import Found
 from expunge.reporting.html import ReportData, Sample, write_report
@@ -100,7 +101,7 @@ def _facts(run: Run, found: Found | None) -> dict[str, str]:
     """What was asked and done, for who reads no further."""
     info, recipe = run.info, run.recipe
     kept = sum(info["data"]["retain"]["rows"].values())
-    lies = "the weights themselves are changed" if recipe.changes_weights else "the edit lies beside the weights"
+    lies = "the weights themselves are changed" if not edit_of(recipe).removable else "the edit lies beside the weights"
     attacked = "nothing: there was no suite of attacks"
     if found is not None:
         names = ", ".join(

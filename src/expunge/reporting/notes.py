@@ -3,6 +3,7 @@
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.set_names import FORGET
+from expunge.edits import edit_of
 from expunge.reporting.attack_tables import Found
 from expunge.reporting.html import Sample
 from expunge.reveal_release.reveal.select import read_results
@@ -48,7 +49,7 @@ def notes(run: Run, samples: list[Sample], found: Found | None) -> list[str]:
 
 def threats(recipe: Recipe) -> list[str]:
     """What the kind of edit means for who holds the weights."""
-    if recipe.changes_weights:
+    if not edit_of(recipe).removable:
         return ["This edit changed the weights themselves: there is nothing beside them that could be left out."]
     return [
         f"This edit ({recipe.edit.name}) can be switched off by whoever holds the files: it is not evidence where weights are released."
@@ -58,7 +59,7 @@ def threats(recipe: Recipe) -> list[str]:
 def _not_tested(run: Run, found: Found | None) -> list[str]:
     tried = set() if found is None else found.names
     # Nobody can leave out what is not there.
-    tries = {name: said for name, said in TRIES.items() if name != "switch_off" or not run.recipe.changes_weights}
+    tries = {name: said for name, said in TRIES.items() if name != "switch_off" or edit_of(run.recipe).removable}
     left_out = [said for name, said in tries.items() if name not in tried]
     if found is None or all(hit.get("variant") != CROSS_LINGUAL for hit in found.hits):
         left_out.append(LANGUAGES)

@@ -12,6 +12,7 @@ from expunge.data.fields import quoted
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question, read_questions
 from expunge.data.records import Record, check_overlap, read_records
+from expunge.edits import calibrates
 from expunge.errors import InputError
 from expunge.models.blocks import context_length
 
@@ -83,9 +84,9 @@ def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
     order = np.random.default_rng([recipe.training.seed, 5]).permutation(len(retain))
     # Of the 120 instructions that the model answers itself, more are held out: a threshold for 3 % needs 33 to calibrate on.
     self_made = recipe.data.retain is None and recipe.task is None
-    share = SELF_MADE_HELD_OUT if self_made and recipe.calibrates else recipe.data.held_out
+    share = SELF_MADE_HELD_OUT if self_made and calibrates(recipe) else recipe.data.held_out
     held = max(2, round(len(retain) * share))
-    calibrating = held // 2 if recipe.calibrates else 0
+    calibrating = held // 2 if calibrates(recipe) else 0
     chosen = [[retain[i] for i in sorted(part)] for part in (order[:calibrating], order[calibrating:held], order[held:])]
     return Sets(forget, retain=chosen[2], calibration=chosen[0], exam=chosen[1])
 

@@ -13,7 +13,8 @@ from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
 from expunge.config.recipe import Recipe
 from expunge.data.batches import Plan
-from expunge.edits.apply import edited_blocks, freeze_above
+from expunge.edits import Edit, edit_of
+from expunge.edits.apply import freeze_above
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import best_dtype
@@ -22,9 +23,6 @@ from expunge.training.callbacks import Bar, Retract, StepLog
 from expunge.training.checkpoints import newest_whole
 from expunge.training.inputs import PairCollator, Rows
 from expunge.training.trainer import Loss, UnlearnTrainer
-
-EPOCHS = {"full": 5, "lora": 10, "reft": 20, "grun": 20}
-LEARNING_RATES = {"full": 1e-5, "lora": 2e-4, "reft": 4e-3, "grun": 4e-3}
 
 
 def train(
@@ -55,11 +53,11 @@ def train(
         ExpungeError: the loss or a gradient is not finite, or a parameter gets no gradient.
         InputError: the batch size does not divide by ranks and micro-batches.
     """
-    settings, edit = recipe.training, recipe.edit
-    gates = edit.name == "grun" and not edit.trains_gate_first
-    loss = loss_of(recipe.objective, settings.gate_loss_weight if gates else 0.0, settings.gate_warmup, model)
+    settings, edit = recipe.training, edit_of(recipe)
+    gates = edit.gated and not edit.trains_gate_first(recipe.edit)
+    loss = loss_of(recipe.objective, settings.gate_loss_weight if gates else 0.0, settings.gate_warmup, model, edit)
     loss = replace(loss, penalty=penalty, around_retain=around_retain)
-    if loss.blocks and edit.name in ("full", "lora"):
+    if loss.blocks and not edit.edits_block_outputs:
         freeze_above(model, max(loss.blocks))
     args = _arguments(recipe, folder)
     micro = settings.micro_batch_size or settings.batch_size // args.world_size or 1
@@ -78,9 +76,9 @@ def train(
     collator = PairCollator(rows, pad, resample=recipe.objective.answer == "alternative", seed=settings.seed)
     log = StepLog(folder / "metrics.jsonl")
     callbacks = [log, Retract(), Bar(progress, title)]
-    # The other edits change what every token goes through: there is nothing frozen to start from.
-    prefix_gib = settings.prefix_cache_gib if settings.prefix_cache == "auto" and edit.name in ("reft", "grun") else None
-    full = edit.name == "full"
+    full = not edit.removable
+    # The other edits change every token's states in every block: no prefix of the computation is frozen.
+    prefix_gib = settings.prefix_cache_gib if settings.prefix_cache == "auto" and edit.edits_block_outputs else None
     trainer = UnlearnTrainer(model, args, loss, plan, collator, weights_change=full, prefix_cache_gib=prefix_gib, callbacks=callbacks)
     log.trainer = trainer
     trainer.remove_callback(PrinterCallback)
@@ -95,7 +93,7 @@ def drop_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def loss_of(objective: Objective, gate_loss_weight: float, gate_warmup: float, model: nn.Module) -> Loss:
+def loss_of(objective: Objective, gate_loss_weight: float, gate_warmup: float, model: nn.Module, edit: Edit) -> Loss:
     """The loss of an objective on a model, with the blocks whose states it reads, if it reads any.
 
     Raises:
@@ -104,7 +102,7 @@ def loss_of(objective: Objective, gate_loss_weight: float, gate_warmup: float, m
     blocks: tuple[int, ...] = ()
     if "hidden" in (*objective.parts, *objective.retain_parts):
         chosen = objective.block if isinstance(objective, RMU) else None
-        blocks = edited_blocks(model) if chosen is None else (chosen,)
+        blocks = edit.blocks(model) if chosen is None else (chosen,)
         depth = len(decoder_blocks(model)[1])
         if not all(0 <= block < depth for block in blocks):
             raise InputError(f"objective.block: this model has blocks 0 to {depth - 1}, not {blocks[0]}")
@@ -116,8 +114,8 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
     dtype = {"auto": best_dtype(), "fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
-        num_train_epochs=settings.epochs or EPOCHS[recipe.edit.name],
-        learning_rate=settings.lr or LEARNING_RATES[recipe.edit.name],
+        num_train_epochs=settings.epochs or edit_of(recipe).epochs,
+        learning_rate=settings.lr or edit_of(recipe).lr,
         lr_scheduler_type=settings.lr_scheduler,
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,

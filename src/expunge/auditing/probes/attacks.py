@@ -15,6 +15,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.set_names import FORGET
+from expunge.edits import edit_of
 from expunge.files import file_sha256
 from expunge.metrics.leak import leak_at, leak_rate
 from expunge.runs.cache import Measurement
@@ -46,7 +47,7 @@ class Attacker:
     def attacks(self) -> list[Attack]:
         """Those that have a hold: weights that were changed themselves have nothing to switch off."""
         chosen = [] if self.suite is None else self.suite.attacks
-        return [attack for attack in chosen if not (self.run.recipe.changes_weights and isinstance(attack, SwitchOff))]
+        return [attack for attack in chosen if not (not edit_of(self.run.recipe).removable and isinstance(attack, SwitchOff))]
 
     @property
     def hits(self) -> list[tuple[Attack, dict[str, list[Row]]]]:

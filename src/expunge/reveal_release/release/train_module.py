@@ -19,7 +19,7 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.edits.lora import _lora, check_module
+from expunge.edits.lora import check_module, module_config
 from expunge.edits.requests import REQUEST, switch_on
 from expunge.errors import ExpungeError, InputError
 from expunge.files import atomic_folder
@@ -89,7 +89,7 @@ def train_module(
     retain = None if beside is None else read_module(beside)
     if retain is not None:
         check_fits(model, retain)
-    config, recipe = _lora(model, settings), _recipe(settings, keep, seed, title)
+    config, recipe = module_config(model, settings), _recipe(settings, keep, seed, title)
     rows = encode_rows(builder, records, list(kept), recipe.objective)
     # It starts from the same numbers in every process that is asked for it.
     torch.manual_seed(seed)

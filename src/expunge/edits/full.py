@@ -1,0 +1,64 @@
+"""The `full` edit: change the weights themselves."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from expunge.config import EditSection
+from expunge.edits.base import Edit
+from expunge.errors import InputError
+
+FULL_WEIGHTS = "weights.safetensors"
+
+
+class Full(Edit):
+    """Train all weights, or those whose names match `edit.modules`."""
+
+    name = "full"
+    description = "the weights themselves, all or those whose names match `modules`"
+    epochs = 5
+    lr = 1e-5
+    removable = False
+    mergeable = True
+
+    def check(self, model: nn.Module, settings: EditSection) -> None:
+        """Raise `InputError` if `modules` matches no weight, or the model carries earlier requests."""
+        self.check_stacking(model)
+        _matching(model, settings)
+
+    def apply(self, model: nn.Module, settings: EditSection, base_sha256: str) -> nn.Module:
+        """Make the matching weights trainable and freeze the others."""
+        self.check_stacking(model)
+        trained = _matching(model, settings)
+        model.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        return model
+
+
+def write_weights(weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Write changed weights into the folder of an edit."""
+    save_file(dict(weights), folder / FULL_WEIGHTS)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load changed weights into the base model.
+
+    Raises:
+        InputError: the model has no weight of such a name.
+    """
+    weights = load_file(folder / FULL_WEIGHTS)
+    if unknown := set(weights) - {name for name, _ in model.named_parameters()}:
+        raise InputError(f"{folder}: this model has no weight {sorted(unknown)[0]}")
+    model.load_state_dict(weights, strict=False)
+
+
+def _matching(model: nn.Module, settings: EditSection) -> list[nn.Parameter]:
+    pattern = re.compile(settings.modules or "")
+    matching = [parameter for name, parameter in model.named_parameters() if pattern.search(name)]
+    if not matching:
+        raise InputError(f"edit.modules: {settings.modules!r} matches no parameter of this model")
+    return matching
