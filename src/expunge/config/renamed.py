@@ -82,9 +82,9 @@ RENAMED_IN_SUITES = {
 RENAMED_VALUES = {
     "edit.gate_augmentations": {
         "mistyped": "typos",
-        "notes": "prefix_notes",
+        "notes": "retain_notes",
         "examples": "few_shot",
-        "asides": "unrelated_sentences",
+        "asides": "unrelated_text",
         "neutral": "neutral_prompts",
         "strangers": "other_names",
         "near_strangers": "similar_names",
