@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-# None at run time. The type checker sees no None, because an objective names the fields that it reads (`Objective.parts`).
+# None at run time. The type checker sees no None, because an objective names the fields that it reads (`Objective.forget_fields`).
 NOT_COMPUTED: Any = None
 
 

@@ -1,4 +1,4 @@
-"""The table of objectives: each a small pure file, any of them with any edit."""
+"""Objectives: the losses that unlearning minimises, one small file of formulas each. Every objective works with every edit."""
 
 from expunge.objectives.base import Objective
 from expunge.objectives.grad_ascent import KL, GradAscent, GradDiff

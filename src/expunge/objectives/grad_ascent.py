@@ -12,12 +12,12 @@ from expunge.objectives.retain import answer_nll
 
 @dataclass(frozen=True)
 class GradAscent(Objective):
-    """Make the forget answers unlikely, whatever else happens: no retain term."""
+    """Make the forget answers unlikely, without a retain term."""
 
     retain_weight: Weight = 0.0
 
     def forget(self, scores: Scores) -> Tensor:
-        """Minus the mean of nll/|y|. `scores.nll`, `scores.tokens`: (batch,)."""
+        """Return minus the mean of nll/|y|. `scores.nll`, `scores.tokens`: (batch,)."""
         return -answer_nll(scores)
 
 
@@ -26,12 +26,12 @@ class GradDiff(Objective):
     """Gradient ascent on the forget answers, descent on the retain answers (GRUN's "GD")."""
 
     def forget(self, scores: Scores) -> Tensor:
-        """Minus the mean of nll/|y|. `scores.nll`, `scores.tokens`: (batch,)."""
+        """Return minus the mean of nll/|y|. `scores.nll`, `scores.tokens`: (batch,)."""
         return -answer_nll(scores)
 
 
 @dataclass(frozen=True)
 class KL(GradDiff):
-    """Gradient ascent on the forget answers, closeness to the reference on the retain answers (Maini et al., 2024, arXiv 2401.06121)."""
+    """Gradient ascent on the forget answers, KL to the reference model on the retain answers (Maini et al., 2024, arXiv 2401.06121)."""
 
     retain_loss: Literal["nll", "kl"] = "kl"

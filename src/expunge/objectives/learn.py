@@ -1,4 +1,4 @@
-"""Plain fine-tuning: what teaches the demo's model, and what trains the vector that a task arithmetic subtracts."""
+"""Plain fine-tuning: teaches the demo's model, and trains the LoRA modules that a release subtracts."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from expunge.objectives.retain import answer_nll
 
 @dataclass(frozen=True)
 class Learn(Objective):
-    """Plain fine-tuning, the opposite of forgetting: make the answers likely. It teaches models, it unlearns nothing."""
+    """Make the answers likely. This teaches a model and unlearns nothing."""
 
     retain_weight: float = 0.0
 
     def forget(self, scores: Scores) -> Tensor:
-        """Mean of nll/|y|. `scores.nll`, `scores.tokens`: (batch,)."""
+        """Return the mean of nll/|y|. `scores.nll`, `scores.tokens`: (batch,)."""
         return answer_nll(scores)

@@ -14,10 +14,10 @@ class NPO(Objective):
     """Push forget answers below the reference model, more gently the further they are (Zhang et al., 2024, arXiv 2404.05868, eq. 3)."""
 
     beta: Positive = 0.1
-    parts = ("reference_nll",)
+    forget_fields = ("reference_nll",)
 
     def forget(self, scores: Scores) -> Tensor:
-        """Mean loss of a batch. `scores.nll`, `scores.reference_nll`: (batch,), nats summed over answer tokens."""
+        """Return the mean loss of a batch. `scores.nll`, `scores.reference_nll`: (batch,), nats summed over answer tokens."""
         gap = scores.nll - scores.reference_nll
         return -(2 / self.beta) * logsigmoid(self.beta * gap).mean()
 
@@ -31,6 +31,6 @@ class SimNPO(Objective):
     delta: float = 0.0
 
     def forget(self, scores: Scores) -> Tensor:
-        """Mean loss of a batch. `scores.nll`, `scores.tokens`: (batch,); delta in nats a token."""
+        """Return the mean loss of a batch. `scores.nll`, `scores.tokens`: (batch,); delta in nats per token."""
         gap = scores.nll / scores.tokens - self.delta
         return -(2 / self.beta) * logsigmoid(self.beta * gap).mean()

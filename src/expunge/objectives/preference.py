@@ -1,4 +1,4 @@
-"""Objectives that give another answer: a refusal (IDK), others of its own, or one that is preferred (DPO)."""
+"""Objectives that train another answer: a refusal (IDK), a made-up answer (alternatives), or a preference (DPO)."""
 
 from dataclasses import dataclass
 
@@ -12,21 +12,22 @@ from expunge.objectives.retain import answer_nll
 
 @dataclass(frozen=True)
 class IDK(Objective):
-    """Learn to answer forget prompts with a refusal; each record's is drawn anew every epoch (Maini et al., 2024, arXiv 2401.06121)."""
+    """Answer forget prompts with a refusal, drawn anew for each record and epoch (Maini et al., 2024, arXiv 2401.06121)."""
 
     answer = "alternative"
 
     def forget(self, scores: Scores) -> Tensor:
-        """Mean of nll/|y| of the refusals. `scores.nll`, `scores.tokens`: (batch,), of the refusal."""
+        """Return the mean of nll/|y| of the refusals. `scores.nll`, `scores.tokens`: (batch,), of the refusal."""
         return answer_nll(scores)
 
 
 @dataclass(frozen=True)
 class Alternatives(Objective):
-    """Answer as about somebody unknown: with an alternative of the record's or the model's own; what only the truth says becomes unlikely.
+    """Answer with a plausible wrong alternative, and make the tokens that only the true answer contains unlikely.
 
-    Alternatives that the model makes are those of AltPO (Mekala et al., 2024, arXiv 2409.13474). In place of its unbounded preference
-    the true answer's distinctive tokens are pushed up to an NLL of `target_nll` and no further, so that it cannot overshoot.
+    Where a record has no alternatives, the model generates them, as in AltPO (Mekala et al., 2024, arXiv 2409.13474). Instead of
+    AltPO's unbounded preference, the NLL of the true answer's distinctive tokens is pushed up to `target_nll` and no further, so
+    that training cannot overshoot.
 
     Attributes:
         push_weight: weight of the second term.
@@ -35,9 +36,9 @@ class Alternatives(Objective):
 
     push_weight: Weight = 1.0
     target_nll: Positive = 3.0
-    own_alternatives = True
-    invents = True
-    parts = ("alternative_nll", "distinctive")
+    uses_record_alternatives = True
+    generates_alternatives = True
+    forget_fields = ("alternative_nll", "distinctive")
 
     def forget(self, scores: Scores) -> Tensor:
         """Return mean(nll/|y|) of the alternatives + push_weight * mean(max(0, target_nll - nll)) of the true answer's distinctive tokens.
@@ -51,14 +52,14 @@ class Alternatives(Objective):
 
 @dataclass(frozen=True)
 class DPO(Objective):
-    """Prefer the alternative (the record's own, else a refusal) to the true answer (Rafailov et al., 2023, arXiv 2305.18290)."""
+    """Prefer an alternative answer (the record's, or else a refusal) to the true answer (Rafailov et al., 2023, arXiv 2305.18290)."""
 
     beta: Positive = 0.1
-    own_alternatives = True
-    parts = ("reference_nll", "alternative_nll", "alternative_reference_nll")
+    uses_record_alternatives = True
+    forget_fields = ("reference_nll", "alternative_nll", "alternative_reference_nll")
 
     def forget(self, scores: Scores) -> Tensor:
-        """Mean loss of a batch; all nll: (batch,), nats summed over the tokens of the true and the alternative answer."""
+        """Return the mean loss of a batch. All nll: (batch,), nats summed over the tokens of the true or the alternative answer."""
         alternative = scores.alternative_reference_nll - scores.alternative_nll
         true = scores.reference_nll - scores.nll
         return -(2 / self.beta) * logsigmoid(self.beta * (alternative - true)).mean()

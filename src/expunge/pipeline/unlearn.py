@@ -46,7 +46,7 @@ def _train(begun: Begun, display: Display) -> None:
     recipe, edit, forget = begun.recipe, begun.recipe.edit, begun.sets.forget
     gate_first = edit_of(recipe).trains_gate_first(edit)
     gate = _train_gate(run, model, builder, sets, recipe, display) if gate_first else None
-    if recipe.objective.invents:
+    if recipe.objective.generates_alternatives:
         forget = with_alternatives(run, model, builder, forget, recipe.training.seed, display)
     # The edit starts from the same numbers in every process that this recipe is given to.
     torch.manual_seed(recipe.training.seed)

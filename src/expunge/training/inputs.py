@@ -47,13 +47,13 @@ def encode_rows(
     """
     said = [builder.answer(text) for text in refusals()]
     alternatives = [
-        [builder.answer(text) for text in r.alternatives] if objective.own_alternatives and r.alternatives else said for r in forget
+        [builder.answer(text) for text in r.alternatives] if objective.uses_record_alternatives and r.alternatives else said for r in forget
     ]
     return Rows(
         forget=[builder.record(record) for record in forget],
         retain=[builder.record(record) for record in retain],
         alternatives=alternatives,
-        distinctive=distinctive_tokens(builder, forget, others) if "distinctive" in objective.parts else [() for _ in forget],
+        distinctive=distinctive_tokens(builder, forget, others) if "distinctive" in objective.forget_fields else [() for _ in forget],
         forget_ids=[record.id for record in forget],
         retain_ids=[record.id for record in retain],
     )

@@ -100,7 +100,7 @@ def loss_of(objective: Objective, gate_loss_weight: float, gate_warmup: float, m
         InputError: the model has no such block.
     """
     blocks: tuple[int, ...] = ()
-    if "hidden" in (*objective.parts, *objective.retain_parts):
+    if "hidden" in (*objective.forget_fields, *objective.retain_fields):
         chosen = objective.block if isinstance(objective, RMU) else None
         blocks = edit.blocks(model) if chosen is None else (chosen,)
         depth = len(decoder_blocks(model)[1])

@@ -93,7 +93,7 @@ class UnlearnTrainer(Trainer):
         # The terms are means over a micro-batch: the Trainer itself must divide by the number of micro-batches.
         self.loss_is_scaled_for_ga = False
         objective = loss.objective
-        retain_reference = objective.retain_weight > 0 and any(part.startswith("reference_") for part in objective.retain_parts)
+        retain_reference = objective.retain_weight > 0 and any(part.startswith("reference_") for part in objective.retain_fields)
         copies = weights_change and retain_reference
         self.reference = Reference(model, copies) if copies or not weights_change else None
         self.prefixes = None if prefix_cache_gib is None else self._open_prefixes(model, collator, prefix_cache_gib)
@@ -102,7 +102,7 @@ class UnlearnTrainer(Trainer):
         self._alternative_reference = self._reference_nll("alternative_reference_nll", instead)
 
     def _reference_nll(self, part: str, rows: list[Encoded]) -> Tensor | None:
-        if part not in self.loss.objective.parts:
+        if part not in self.loss.objective.forget_fields:
             return None
         # Before the first step the model with its edit on may already differ (ReFT starts with an effect), except for `full`.
         scorer = self.reference.score if self.reference else torch.no_grad()(partial(score, cast(nn.Module, self.model)))
@@ -182,17 +182,17 @@ class UnlearnTrainer(Trainer):
     def _forget_scores(self, model: nn.Module, inputs: dict) -> tuple[Scores, Tensor | None]:
         """Scores of the forget rows, and what the gates said of their prompts (the next forward replaces it)."""
         objective, device = self.loss.objective, self.args.device
-        scores = self._score(model, inputs[objective.answer], **self._wanted(objective.parts))
+        scores = self._score(model, inputs[objective.answer], **self._wanted(objective.forget_fields))
         gates = gate_logits(model, REQUEST)
         more: dict[str, Any] = {}
         if self._forget_reference is not None:
             more["reference_nll"] = self._forget_reference[inputs["index"]].to(device)
         if self._alternative_reference is not None:
             more["alternative_reference_nll"] = self._alternative_reference[inputs["index"]].to(device)
-        if "alternative_nll" in objective.parts:
+        if "alternative_nll" in objective.forget_fields:
             instead = self._score(model, inputs["alternative"])
             more |= {"alternative_nll": instead.nll, "alternative_tokens": instead.tokens}
-        if "distinctive" in objective.parts:
+        if "distinctive" in objective.forget_fields:
             more["distinctive"] = inputs["distinctive"].to(device)
         return replace(scores, **more), gates
 
@@ -201,7 +201,7 @@ class UnlearnTrainer(Trainer):
 
     def _retain_scores(self, model: nn.Module, inputs: dict) -> tuple[Scores, Tensor | None]:
         """The same of the retain rows, with the reference's scores where the retain term compares."""
-        batch, parts = inputs["retain"].to(self.args.device), self.loss.objective.retain_parts
+        batch, parts = inputs["retain"].to(self.args.device), self.loss.objective.retain_fields
         prefix = self._prefix(inputs["retain"])
         with self.loss.around_retain():
             scores = score(model, batch, prefix=prefix, **self._wanted(parts))
