@@ -152,12 +152,12 @@ def audit(
         task_files: a folder with YAML of tasks of one's own.
         task_limit: the first so many examples of each task.
         task_chat: put the tasks' prompts into the chat template.
-        request: for the record: YAML with any of `id`, `received`, `legal_basis`, `reference`, `deadline`.
-        previous: for the record: that of another run, which it follows.
-        sign: for the record: PEM of an Ed25519 private key to sign it with; needs the extra `sign`.
+        request: for the attestation: YAML with any of `id`, `received`, `legal_basis`, `reference`, `deadline`.
+        previous: for the attestation: the attestation of another run that this one continues.
+        sign: for the attestation: PEM file of the Ed25519 private key that signs it; needs the extra `sign`.
 
     Raises:
-        InputError: the run is not trained, its files have changed, the suite, a task or what is for the record is faulty.
+        InputError: the run is not trained, its files have changed, the suite, an lm-eval task, or a file for the attestation is faulty.
     """
     from expunge.attestation import read_details
     from expunge.auditing.audit import audit as measure_run
@@ -173,24 +173,24 @@ def audit(
     return measure_run(opened, Display(), None if control is None else str(control), max_rows, show_text, filing, chosen, put)
 
 
-def verify(record: Run | str | Path, key: str | Path | None = None) -> list[Check]:
-    """Make every hash of a record again, offline; nothing of it has changed where no check has the status `differs`.
+def verify(attestation: Run | str | Path, key: str | Path | None = None) -> list[Check]:
+    """Recompute every hash of an attestation, offline. Nothing has changed if no check has the status `differs`.
 
     Args:
-        record: its file, or a run or its folder, whose newest record is meant. The run's files are looked for beside it, data and models
-            where the record says, from the current folder.
-        key: PEM of the public key that it must be signed with.
+        attestation: its file, or a run or run folder (its newest attestation). The run's files are searched beside it, data and models
+            at the recorded paths, from the current folder.
+        key: PEM file of the public key that must have signed it.
 
     Returns:
         The checks in order, each with `name`, `status` (`ok`, `differs`, `not reachable`) and `detail`.
 
     Raises:
-        InputError: it is no record, a file as it was recorded is not of the form that it should have, or the key is none.
+        InputError: if it is not an attestation, an unchanged file has not the form that a run writes, or the key is not a key.
     """
     from expunge.attestation import ATTESTATION
     from expunge.attestation import verify as verify_attestation
 
-    path = Path(record) if isinstance(record, str | Path) else record.folder
+    path = Path(attestation) if isinstance(attestation, str | Path) else attestation.folder
     return verify_attestation(path / ATTESTATION if path.is_dir() else path, _path(key))
 
 

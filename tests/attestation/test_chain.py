@@ -56,7 +56,7 @@ def test_a_record_may_follow_one_of_another_run_also_when_that_run_is_audited_ag
     assert statuses(recorded)[f"previous attestation {other}"] == "ok"
     (other.parent / "attestations" / "0001.json").unlink()
     assert first_wrong(recorded) == f"previous attestation {other}"
-    with pytest.raises(InputError, match="is no attestation"):
+    with pytest.raises(InputError, match="is not an attestation"):
         read_details(previous=other)
 
 
@@ -74,7 +74,7 @@ def test_a_request_is_recorded_and_stays_when_the_run_is_audited_again(changeabl
 @pytest.mark.parametrize(
     ("said", "wrong"),
     [
-        ("who: me", "who: there is no such field; there are id, received, legal_basis, reference, deadline"),
+        ("who: me", "who: unknown field; known fields: id, received, legal_basis, reference, deadline"),
         ("id: [1]", "id: give a text, a date or a number"),
         ("id: ''", "id: give a text, a date or a number"),
         ("- id", "must be a mapping"),

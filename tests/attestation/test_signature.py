@@ -59,7 +59,7 @@ def test_a_changed_byte_of_a_signature_is_found(changeable, recorded, keys, firs
         assert first_wrong(recorded) == "signature"
     # Hex in capitals is the same number and another file.
     path.write_bytes(raw.replace(said, said.upper()))
-    with pytest.raises(InputError, match=f"is no attestation of this version: signature.{field}"):
+    with pytest.raises(InputError, match=f"is not an attestation of this version: signature.{field}"):
         verify(path)
 
 
@@ -69,14 +69,14 @@ def test_a_file_that_is_no_key_is_bad_input(tmp_path, keys, recorded):
     locked, _ = pem(tmp_path / "locked.pem", Ed25519PrivateKey.generate(), BestAvailableEncryption(b"secret"))
     for path, said in (
         (tmp_path / "none.pem", "cannot be read"),
-        (tmp_path / "text.pem", "no unencrypted private key"),
-        (locked, "no unencrypted private key"),
-        (keys[0][1], "no unencrypted private key"),
-        (curve, "is not an Ed25519 key"),
+        (tmp_path / "text.pem", "not an unencrypted private key"),
+        (locked, "not an unencrypted private key"),
+        (keys[0][1], "not an unencrypted private key"),
+        (curve, "not an Ed25519 key"),
     ):
         with pytest.raises(InputError, match=f"{path.name}: {said}"):
             read_details(sign=path)
-    for path, said in ((keys[0][0], "no public key in PEM"), (curve_public, "is not an Ed25519 key")):
+    for path, said in ((keys[0][0], "not a public key in PEM format"), (curve_public, "not an Ed25519 key")):
         with pytest.raises(InputError, match=f"{path.name}: {said}"):
             verify(recorded.folder / "attestation.json", path)
 

@@ -8,7 +8,7 @@ import pytest
 
 import expunge
 from expunge.attestation import verify, write_attestation
-from expunge.attestation.hmac_hashes import row_hmac
+from expunge.attestation.hashes import record_hmac
 from expunge.data.records import read_records
 from expunge.errors import InputError
 from expunge.runs.folder import Run
@@ -25,7 +25,7 @@ def test_a_fresh_record_verifies_and_all_of_it_can_be_reached(recorded):
     checks = verify(recorded.folder / "attestation.json")
     left = {check.name: check.detail for check in checks if check.status != "ok"}
     assert left == {"signature": "it has none"}
-    assert {"Merkle root", "forget rows", "retain rows", "base chat template", "metrics", "attacks", "recipe.yaml"} <= {
+    assert {"Merkle root", "forget records", "retain records", "base chat template", "metrics", "attacks", "recipe.yaml"} <= {
         c.name for c in checks
     }
 
@@ -45,7 +45,7 @@ def test_a_record_says_what_was_done(recorded, record):
 
 def test_no_text_to_forget_and_no_key_is_in_a_record(recorded, record):
     raw = (recorded.folder / "attestation.json").read_text(encoding="utf-8")
-    for one in read_records(record["forget"]["rows"][0]["file"]):
+    for one in read_records(record["forget"]["records"][0]["file"]):
         assert not any(text in raw for text in (one.prompt, one.answer))
     assert SECRET not in raw
     assert (recorded.folder / "key").read_text(encoding="utf-8") not in raw
@@ -54,10 +54,10 @@ def test_no_text_to_forget_and_no_key_is_in_a_record(recorded, record):
 
 def test_an_auditor_with_the_key_and_a_row_finds_its_hmac(recorded, record):
     key = bytes.fromhex((recorded.folder / "key").read_text(encoding="utf-8"))
-    row = record["forget"]["rows"][2]
+    row = record["forget"]["records"][2]
     (asked,) = [one for one in read_records(row["file"]) if one.line == row["line"]]
-    assert row["hmac"] == row_hmac(asked, key)
-    assert row["hmac"] != row_hmac(asked, bytes(32))
+    assert row["hmac"] == record_hmac(asked, key)
+    assert row["hmac"] != record_hmac(asked, bytes(32))
 
 
 def flip(path, at, bit=0x01):
@@ -108,7 +108,7 @@ def test_every_changed_byte_of_a_record_is_found(changeable, recorded):
         try:
             wrong = [check.name for check in verify(path) if check.status == "differs"]
         except InputError as error:
-            wrong = [re.sub(".*: is no attestation.*", "no record", str(error))]
+            wrong = [re.sub(".*: is not an attestation.*", "no record", str(error))]
         assert wrong, (at, bytes(changed[at - 20 : at + 20]))
         named.add(wrong[0])
     assert named == {"canonical form", "attestation id", "no record"}
@@ -123,7 +123,7 @@ def test_white_space_and_another_order_are_no_canonical_form(changeable, recorde
 
 
 def test_a_row_left_out_is_found_even_under_a_fresh_id(changeable, recorded, record, rewritten, first_wrong):
-    record["forget"]["rows"].pop()
+    record["forget"]["records"].pop()
     rewritten(record)
     assert first_wrong(recorded) == "Merkle root"
 
@@ -158,7 +158,7 @@ def test_an_edit_without_one_of_its_files_is_found(changeable, recorded, first_w
 def test_without_the_key_no_row_can_be_checked_and_nothing_is_said_to_differ(changeable, recorded, first_wrong):
     (recorded.folder / "key").unlink()
     statuses = {check.name: check.status for check in verify(recorded.folder / "attestation.json")}
-    assert statuses["forget rows"] == statuses["key"] == statuses[str(changeable / "forget.jsonl")] == "not reachable"
+    assert statuses["forget records"] == statuses["key"] == statuses[str(changeable / "forget.jsonl")] == "not reachable"
     assert statuses["Merkle root"] == statuses["metrics"] == "ok"
     assert first_wrong(recorded) is None
 
@@ -174,14 +174,14 @@ def test_a_record_by_itself_is_checked_as_far_as_it_goes(recorded, tmp_path, fir
 @pytest.mark.parametrize("said", ["", "[]", "{}", '{"attestation_id":"x","signature":null', "\xff"])
 def test_what_is_no_record_is_bad_input(tmp_path, said):
     (tmp_path / "attestation.json").write_bytes(said.encode("latin-1"))
-    with pytest.raises(InputError, match=r"attestation\.json: is no attestation"):
+    with pytest.raises(InputError, match=r"attestation\.json: is not an attestation"):
         verify(tmp_path / "attestation.json")
 
 
 def test_a_field_that_no_record_has_is_named(changeable, recorded, record, rewritten):
     del record["edit"]["removable"]
     rewritten(record)
-    with pytest.raises(InputError, match=r"is no attestation of this version: edit\.removable"):
+    with pytest.raises(InputError, match=r"is not an attestation of this version: edit\.removable"):
         verify(recorded.folder / "attestation.json")
 
 

@@ -65,12 +65,12 @@ def test_every_verb_has_the_expected_exit_code(results):
 def test_the_attestation_of_a_release_does_not_reveal_the_topic(results, reveal_settings):
     assert not any(text in results["record"] for text in (*reveal_settings["instructions"], "[aeiou]"))
     record = json.loads(results["record"])
-    assert record["self_generated"][0]["rows"] == record["counts"]["forget"] == len(record["forget"]["rows"])
+    assert record["revealed"][0]["records"] == record["counts"]["forget"] == len(record["forget"]["records"])
     assert len(record["rounds"]) == 2
     assert results["verify"].out.splitlines()[-1].startswith("Nothing differs: ")
-    assert "ok             forget rows" in results["verify"].out
+    assert "ok             forget records" in results["verify"].out
     assert "attestation.json: edit manifest.json differs: its content has changed" in results["verify undone"].err
-    assert "not reachable  forget rows" in results["verify purged"].out
+    assert "not reachable  forget records" in results["verify purged"].out
 
 
 def test_reveal_shows_scores_hashes_and_the_next_command(place, results, reveal_settings):

@@ -32,7 +32,7 @@ def test_verify_checks_every_part_of_an_attestation(place: Path, expunge_in: Exp
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
     assert "not reachable  signature: it has none" in lines
-    assert "ok             forget rows: 5 rows" in lines
+    assert "ok             forget records: 5 records" in lines
     assert lines[-1] == f"Nothing differs: {len(lines) - 2} of {len(lines) - 1} checks made, 1 could not be made here."
 
 
@@ -73,14 +73,14 @@ def test_a_forged_verdict_with_its_hash_is_an_error(place: Path, expunge_in: Exp
 def test_verify_refuses_a_file_that_is_no_attestation(place: Path, expunge_in: Expunge):
     result = expunge_in(place, "verify", "runs/one/audit.json")
     assert (result.code, result.out) == (2, "")
-    assert result.err == "expunge: runs/one/audit.json: is no attestation: it has no attestation_id or no signature\n"
+    assert result.err == "expunge: runs/one/audit.json: is not an attestation: it has no attestation_id or no signature\n"
 
 
 def test_the_request_is_read_before_anything_is_measured(place: Path, expunge_in: Expunge):
     (place / "request.yaml").write_text("who: me\n", encoding="utf-8")
     result = expunge_in(place, "audit", "runs/one", "--request", "request.yaml")
     assert result.code == 2
-    assert result.err.startswith("expunge: request.yaml: who: there is no such field")
+    assert result.err.startswith("expunge: request.yaml: who: unknown field")
     result = expunge_in(place, "audit", "runs/one", "--gate", "--request", "request.yaml")
     assert "leave out --gate" in result.err
 
@@ -98,4 +98,4 @@ def test_verify_checks_the_signature_with_the_given_key(place: Path, expunge_in:
     assert expunge_in(place, "verify", "runs/one/attestation.json", "--key", "signer.pub").code == 0
     result = expunge_in(place, "verify", "runs/one/attestation.json", "--key", "other.pub")
     assert result.code == 1
-    assert result.err == "expunge: runs/one/attestation.json: signature differs: it is by another key than the one given\n"
+    assert result.err == "expunge: runs/one/attestation.json: signature differs: it is by another key than the given one\n"

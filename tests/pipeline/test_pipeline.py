@@ -66,7 +66,7 @@ def test_a_second_request_goes_on_top_of_the_first(tiny_model_dir, tiny_data, tm
     assert all(check.status != "differs" for check in verify(second.folder / "attestation.json"))
     (first.edit / "README.md").write_text("another", encoding="utf-8")
     assert [c.name for c in verify(second.folder / "attestation.json") if c.status == "differs"] == [
-        f"carried edit {first.folder} README.md"
+        f"earlier edit {first.folder} README.md"
     ]
     with pytest.raises(InputError, match="lora cannot be added to earlier requests"):
         expunge.unlearn(first.folder, **more, out=tmp_path / "third", edit="lora")

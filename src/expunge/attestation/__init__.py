@@ -1,9 +1,15 @@
-"""The record of a run: what was asked, done and measured, in a file that can be checked offline.
+"""The attestation: a signed document of what an audit's run did and measured, which anybody can check offline.
 
-Not a proof, as absence cannot be proved from weights: evidence that a stated procedure ran, and of what was measured.
+It is evidence that a stated procedure ran, not a proof: absence cannot be proved from weights.
+
+- write.py writes it; details.py reads what the user adds; facts*.py collect its fields; schema*.py define them.
+- verify.py checks it; check_data.py and check_files.py recompute its hashes.
+- canonical.py, hashes.py, merkle.py and signature.py define what is hashed and signed, and how.
 """
 
-from expunge.attestation.verify import Check, verify
-from expunge.attestation.write import ATTESTATION, EARLIER, NO_DETAILS, AttestationDetails, read_details, write_attestation
+from expunge.attestation.checks import Check
+from expunge.attestation.details import NO_DETAILS, AttestationDetails, read_details
+from expunge.attestation.verify import verify
+from expunge.attestation.write import ATTESTATION, EARLIER, write_attestation
 
 __all__ = ["ATTESTATION", "EARLIER", "NO_DETAILS", "AttestationDetails", "Check", "read_details", "verify", "write_attestation"]

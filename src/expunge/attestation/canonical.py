@@ -1,4 +1,4 @@
-"""The one form in which a record is written, hashed and signed (after RFC 8785, the JSON canonicalization scheme)."""
+"""Canonical JSON (after RFC 8785): the bytes of an attestation that are written, hashed and signed."""
 
 import hashlib
 import json
@@ -8,25 +8,25 @@ ATTESTATION_ID, SIGNATURE = "attestation_id", "signature"
 
 
 def canonical(value: Any) -> bytes:
-    """JSON in UTF-8: names in the order of their code points, nothing between tokens, only the escapes that JSON demands.
+    """Return a value as JSON in UTF-8 with sorted names, no white space between tokens, and only the escapes that JSON requires.
 
-    It differs from RFC 8785 in numbers, which are as Python writes them (1.0 and 1e-05, where the RFC has 1 and 1e-5), and in names with
-    characters above U+FFFF, which the RFC sorts by UTF-16 units.
+    There are two differences from RFC 8785. Numbers are written as Python writes them: 1.0 and 1e-05, where the RFC has 1 and 1e-5.
+    Names are sorted by code point, where the RFC sorts by UTF-16 unit; the order differs only for characters above U+FFFF.
 
     Args:
         value: of dicts, lists, texts, numbers, booleans and None.
 
     Raises:
-        ValueError: a number is NaN or infinite, or a text holds half a surrogate pair.
+        ValueError: if a number is NaN or infinite, or a text holds an unpaired surrogate.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def parse(raw: bytes) -> Any:
-    """The value of JSON in UTF-8.
+    """Return the value of JSON in UTF-8.
 
     Raises:
-        ValueError: it is none, or nested too deeply to be read.
+        ValueError: if it is not JSON, or nested too deeply to be read.
     """
     try:
         return json.loads(raw.decode(), parse_constant=_refuse)
@@ -34,14 +34,15 @@ def parse(raw: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def attestation_id(record: dict[str, Any]) -> str:
-    """SHA-256 (hex) of a record's canonical form without its id and its signature."""
-    return hashlib.sha256(canonical({name: value for name, value in record.items() if name not in (ATTESTATION_ID, SIGNATURE)})).hexdigest()
+def attestation_id(document: dict[str, Any]) -> str:
+    """Return the SHA-256 (hex) of the canonical form without id and signature."""
+    content = {name: value for name, value in document.items() if name not in (ATTESTATION_ID, SIGNATURE)}
+    return hashlib.sha256(canonical(content)).hexdigest()
 
 
-def signed_bytes(record: dict[str, Any]) -> bytes:
-    """What a signature is of: a record's canonical form, id and all, without the signature."""
-    return canonical({name: value for name, value in record.items() if name != SIGNATURE})
+def signed_bytes(document: dict[str, Any]) -> bytes:
+    """Return the bytes that a signature covers: the canonical form with the id, without the signature."""
+    return canonical({name: value for name, value in document.items() if name != SIGNATURE})
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -1,13 +1,12 @@
-"""One check of a record, and what comes of it."""
+"""The result of one check of an attestation, and the checks of single files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from expunge.attestation.hmac_hashes import file_hmac
-from expunge.attestation.schema import KeyedFile
-from expunge.attestation.schema_parts import File
+from expunge.attestation.hashes import file_hmac
+from expunge.attestation.schema_parts import File, KeyedFile
 from expunge.files import file_sha256
 
 Status = Literal["ok", "differs", "not reachable"]
@@ -15,12 +14,12 @@ Status = Literal["ok", "differs", "not reachable"]
 
 @dataclass(frozen=True)
 class Check:
-    """What was checked and what came of it.
+    """A check and its result.
 
     Attributes:
-        name: of the file or the part of the record.
-        status: whether it is as recorded; what lies elsewhere, or cannot be checked without the run's key, is not reachable.
-        detail: what differs, or why it cannot be reached.
+        name: the file or the part of the attestation that was checked.
+        status: ok: as recorded; differs: not as recorded; not reachable: the file or the run's key is not on this machine.
+        detail: what differs, or why it could not be checked.
     """
 
     name: str
@@ -29,43 +28,43 @@ class Check:
 
 
 def ok(name: str, detail: str = "") -> Check:
-    """It is as recorded."""
+    """Return a check that passed."""
     return Check(name, "ok", detail)
 
 
 def differs(name: str, detail: str) -> Check:
-    """It is not as recorded."""
+    """Return a check that failed."""
     return Check(name, "differs", detail)
 
 
 def unreachable(name: str, detail: str) -> Check:
-    """It cannot be said whether it is."""
+    """Return a check that could not be made."""
     return Check(name, "not reachable", detail)
 
 
-def same(name: str, found: object, recorded: object, detail: str) -> Check:
-    """Whether something found is what is recorded; `detail` says what it means if it is not."""
-    return ok(name) if found == recorded else differs(name, detail)
+def same(name: str, actual: object, recorded: object, detail: str) -> Check:
+    """Return whether a value is the recorded one; `detail` explains a difference."""
+    return ok(name) if actual == recorded else differs(name, detail)
 
 
 def file_check(name: str, file: File, path: Path) -> Check:
-    """Whether a file has its SHA-256."""
-    return _of_file(name, file.sha256, path, file_sha256)
+    """Return whether a file has the recorded SHA-256."""
+    return _digest_check(name, file.sha256, path, file_sha256)
 
 
-def keyed_check(name: str, file: KeyedFile, path: Path, key: bytes | None) -> Check:
-    """Whether a file has its HMAC; none can be made without the key."""
+def hmac_check(name: str, file: KeyedFile, path: Path, key: bytes | None) -> Check:
+    """Return whether a file has the recorded HMAC. It cannot be computed without the run's key."""
     if key is None:
         return unreachable(name, "the run's key is not there")
-    return _of_file(name, file.hmac, path, lambda there: file_hmac(there, key))
+    return _digest_check(name, file.hmac, path, lambda existing: file_hmac(existing, key))
 
 
-def _of_file(name: str, recorded: str, path: Path, digest: Callable[[Path], str]) -> Check:
-    # What is no regular file, a pipe say, might never end.
+def _digest_check(name: str, recorded: str, path: Path, digest: Callable[[Path], str]) -> Check:
+    # Reading something else than a regular file, such as a pipe, might never end.
     if not path.is_file():
         return unreachable(name, "not there")
     try:
-        found = digest(path)
+        actual = digest(path)
     except OSError as error:
         return unreachable(name, f"cannot be read ({error.strerror})")
-    return same(name, found, recorded, "its content has changed")
+    return same(name, actual, recorded, "its content has changed")

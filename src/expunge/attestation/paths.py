@@ -1,4 +1,4 @@
-"""Which files a record names, and where they lie: data, base model, edit."""
+"""Find the files that an attestation names: of data, base model and edit."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,6 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from expunge.attestation.schema_parts import File
-from expunge.files import file_sha256
 from expunge.models import embedded
 
 MODEL_FILES = (".json", ".safetensors", ".txt", ".jinja", ".model")
@@ -16,7 +14,7 @@ TEMPLATE = "chat_template.jinja"
 
 
 def data_files(source: str) -> list[Path]:
-    """The files of a source of records: itself, all that its folder holds, or none for a hub data set."""
+    """Return the files of a source of records: the file itself, all files of a folder, or none for a hub data set."""
     path = Path(source)
     if path.is_dir():
         return sorted(inner for inner in path.rglob("*") if inner.is_file())
@@ -24,11 +22,11 @@ def data_files(source: str) -> list[Path]:
 
 
 def base_folder(name: str, revision: str | None = None) -> Path | None:
-    """Where a base model's files lie on this machine, if they do; nothing is fetched.
+    """Return the local folder of a base model, or None if it is not on this machine. Nothing is downloaded.
 
     Args:
         name: as `expunge.models.loading.load` takes it.
-        revision: of a hub model; none: the one that its main branch is known to be at.
+        revision: the commit of a hub model; None: the cached commit of its main branch.
     """
     path = embedded.cache_dir() / embedded.NAME if name == embedded.NAME else Path(name)
     if path.suffix == ".gguf":
@@ -36,27 +34,30 @@ def base_folder(name: str, revision: str | None = None) -> Path | None:
     if path.is_dir():
         return path
     try:
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
     except HFValidationError:
-        # A folder's name that is no hub id either.
+        # The name is neither a folder nor a valid hub id.
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def base_files(name: str, folder: Path) -> list[Path]:
-    """Of a base model's folder what loading it may read."""
+    """Return the files of a base model's folder that loading may read."""
     if name.endswith(".gguf"):
         return [folder / Path(name).name]
     return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in MODEL_FILES)
 
 
 def revision_of(folder: Path) -> str | None:
-    """The commit of a model in the hub's cache."""
+    """Return the commit of a model folder in the hub's cache, None for other folders."""
     return folder.name if folder.parent.name == "snapshots" else None
 
 
 def chat_template(folder: Path) -> str | None:
-    """The template that a model folder comes with, if it is one text; that of a GGUF file is in the file itself."""
+    """Return the chat template of a model folder, or None if there is none or it is not a single text.
+
+    A GGUF file holds its template itself.
+    """
     if (folder / TEMPLATE).is_file():
         return (folder / TEMPLATE).read_text(encoding="utf-8")
     config = folder / "tokenizer_config.json"
@@ -65,20 +66,10 @@ def chat_template(folder: Path) -> str | None:
 
 
 def edit_files(folder: Path) -> list[Path]:
-    """All that an edit's folder holds: a file more could be loaded in place of those that were audited."""
+    """Return all files of an edit's folder: an additional file could be loaded in place of the audited ones."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def hashed(paths: list[Path], root: Path | None = None) -> list[File]:
-    """Files with their SHA-256.
-
-    Args:
-        paths: of the files.
-        root: the folder that they are named relative to; none: as they are.
-    """
-    return [File(path=name_in(path, root), sha256=file_sha256(path)) for path in paths]
-
-
 def name_in(path: Path, root: Path | None) -> str:
-    """How a record names a file."""
+    """Return the name of a file in an attestation: relative to the folder `root`, or as given."""
     return (path if root is None else path.relative_to(root)).as_posix()

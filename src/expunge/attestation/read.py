@@ -1,4 +1,4 @@
-"""Read a record, its bytes, what they say and its fields, and the files of a run that it names: whoever made them chose what they say."""
+"""Read an attestation, and the files of the run that it names. Their content is not trusted: anybody may have written it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,55 +11,55 @@ from expunge.attestation.schema import Attestation
 from expunge.attestation.schema_parts import Part
 from expunge.errors import InputError
 
-Form = TypeVar("Form", bound=Part)
-Kind = TypeVar("Kind")
+Schema = TypeVar("Schema", bound=Part)
+Value = TypeVar("Value")
 
 
 def read_raw(path: Path) -> tuple[bytes, dict[str, Any]]:
-    """A record's bytes and what they say, unchecked but for being a record at all.
+    """Return the bytes of an attestation and its parsed JSON, without checking the fields.
 
     Raises:
-        InputError: the file is none.
+        InputError: if the file cannot be read or is not an attestation.
     """
     try:
         raw = path.read_bytes()
-        said = parse(raw)
+        document = parse(raw)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"{path}: is no attestation: not JSON in UTF-8") from error
-    if not isinstance(said, dict) or ATTESTATION_ID not in said or SIGNATURE not in said:
-        raise InputError(f"{path}: is no attestation: it has no {ATTESTATION_ID} or no {SIGNATURE}")
-    return raw, said
+        raise InputError(f"{path}: is not an attestation: not JSON in UTF-8") from error
+    if not isinstance(document, dict) or ATTESTATION_ID not in document or SIGNATURE not in document:
+        raise InputError(f"{path}: is not an attestation: it has no {ATTESTATION_ID} or no {SIGNATURE}")
+    return raw, document
 
 
-def fields_of(said: dict[str, Any], path: Path) -> Attestation:
-    """A record's fields.
-
-    Raises:
-        InputError: one is missing, unknown or of the wrong kind.
-    """
-    return _of_form(said, Attestation, f"{path}: is no attestation of this version")
-
-
-def measured(path: Path, form: type[Form]) -> Form:
-    """What a file of an audit says.
+def parse_attestation(document: dict[str, Any], path: Path) -> Attestation:
+    """Return the checked fields of an attestation.
 
     Raises:
-        InputError: a field is missing, unknown or of the wrong kind.
+        InputError: if a field is missing, unknown or of the wrong type.
     """
-    return _of_form(as_written(path, lambda: parse(path.read_bytes())), form, f"{path}: is not what an audit writes")
+    return _parse(document, Attestation, f"{path}: is not an attestation of this version")
 
 
-def as_written(path: Path, read: Callable[[], Kind]) -> Kind:
-    """What reading one of a run's own files gives.
+def read_audit_file(path: Path, schema: type[Schema]) -> Schema:
+    """Return the checked fields of a JSON file that an audit wrote.
+
+    Raises:
+        InputError: if a field is missing, unknown or of the wrong type.
+    """
+    return _parse(read_untrusted(path, lambda: parse(path.read_bytes())), schema, f"{path}: is not what an audit writes")
+
+
+def read_untrusted(path: Path, read: Callable[[], Value]) -> Value:
+    """Call a function that reads a file of the run, and report content of the wrong form as faulty input.
 
     Args:
-        path: of the file, for the error.
-        read: reads it as the run itself would, which does not expect that anybody else wrote it.
+        path: the file, for the error.
+        read: reads it, and relies on the form that expunge itself writes.
 
     Raises:
-        InputError: it has another form than the run gives it.
+        InputError: if the file has another form.
     """
     try:
         return read()
@@ -69,10 +69,10 @@ def as_written(path: Path, read: Callable[[], Kind]) -> Kind:
         raise InputError(f"{path}: is not what a run writes: {error}") from error
 
 
-def _of_form(said: object, form: type[Form], wrong: str) -> Form:
+def _parse(value: object, schema: type[Schema], problem: str) -> Schema:
     try:
-        return form.model_validate(said)
+        return schema.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "all of it"
-        raise InputError(f"{wrong}: {name}: {first['msg']}") from error
+        raise InputError(f"{problem}: {name}: {first['msg']}") from error

@@ -1,31 +1,28 @@
-"""What a record says, field by field. Paths of data and models are as the recipe has them, others relative to the run's folder."""
+"""Schema of the attestation, field by field.
+
+Paths of data and models are those of the recipe. Other paths are relative to the run folder.
+"""
 
 from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from expunge.attestation.schema_parts import Attacks, Figures, File, Hex, Part, Tasks
+from expunge.attestation.schema_audit import Attacks, LmEval
+from expunge.attestation.schema_parts import Figures, File, Hex, KeyedFile, Part
 
-SCHEMA_VERSION = 1
-
-
-class KeyedFile(Part):
-    """A file that holds, or may hold, what is to be forgotten, and its HMAC, see `expunge.attestation.hmac_hashes`."""
-
-    path: str
-    hmac: Hex
+SCHEMA_VERSION = 2
 
 
 class Tool(Part):
-    """What wrote the record."""
+    """The program that wrote the attestation."""
 
     name: str
     version: str
 
 
 class Environment(Part):
-    """The machine and the packages of the audit, and the packages that the run was begun with."""
+    """Machine and packages of the audit, and the packages that the training started with."""
 
     python: str
     packages: dict[str, str]
@@ -37,28 +34,28 @@ class Environment(Part):
     deterministic: bool
 
 
-def _as_text(given: object) -> object:
+def _as_text(value: object) -> object:
     # YAML reads a bare 2026-03-01 as a date and a bare 17 as a number.
-    if isinstance(given, date):
-        return given.isoformat()
-    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Told = Annotated[str | None, Field(default=None, min_length=1), BeforeValidator(_as_text)]
+OptionalText = Annotated[str | None, Field(default=None, min_length=1), BeforeValidator(_as_text)]
 
 
 class Request(Part):
-    """The demand to forget, as its keeper says it; what is not said is null."""
+    """The request to forget, in the words of the user. Fields that were not given are null."""
 
-    id: Told
-    received: Told
-    legal_basis: Told
-    reference: Told
-    deadline: Told
+    id: OptionalText
+    received: OptionalText
+    legal_basis: OptionalText
+    reference: OptionalText
+    deadline: OptionalText
 
 
-class ForgetRow(Part):
-    """One row to forget, without what it says."""
+class ForgetRecord(Part):
+    """A record to forget, without its text."""
 
     id: str
     hmac: Hex
@@ -67,15 +64,15 @@ class ForgetRow(Part):
 
 
 class Forget(Part):
-    """What was to be forgotten; the root is over the rows' HMACs, in their order."""
+    """The forget set. The Merkle root is computed from the HMACs of the records, in their order."""
 
-    rows: Annotated[list[ForgetRow], Field(min_length=1)]
+    records: Annotated[list[ForgetRecord], Field(min_length=1)]
     merkle_root: Hex
     files: list[KeyedFile]
 
 
 class Retain(Part):
-    """What was to stay: the hash is of its records, whatever file they stand in."""
+    """The retain set. The hash covers its records, not the files that hold them."""
 
     source: str
     sha256: Hex
@@ -84,7 +81,7 @@ class Retain(Part):
 
 
 class Reading(Part):
-    """How the files were read, and which of their rows were trained on."""
+    """The settings that data files were read and split with."""
 
     map: dict[str, str]
     split: str
@@ -93,7 +90,7 @@ class Reading(Part):
 
 
 class Counts(Part):
-    """Records by use; overlap counts retain records that are to be forgotten too."""
+    """Number of records by use. `overlap` counts retain records that are also in the forget set."""
 
     forget: int
     trained: int
@@ -103,40 +100,40 @@ class Counts(Part):
 
 
 class Excluded(Part):
-    """Rows that were left out, and why."""
+    """How many records were not used, and why."""
 
     set: str
     reason: str
-    rows: int
+    records: int
 
 
-class SelfGenerated(Part):
-    """What the model revealed: prompts and answers by their HMACs, and what had to be so for an answer to be kept."""
+class RevealedSet(Part):
+    """Forget records that the model itself revealed: HMACs of file and prompts, and the filters that selected them."""
 
     file: KeyedFile
     prompts_hmac: Hex
-    rows: int
+    records: int
     seed: int
     filters: dict[str, float | int | bool | str | None]
 
 
-class Source(Part):
-    """A further set of the audit."""
+class AuditSet(Part):
+    """A further set that the audit measured."""
 
     name: str
     source: str
     files: list[KeyedFile]
 
 
-class Carried(Part):
-    """An earlier request that the base carries: its run and the files of its edit."""
+class EarlierEdit(Part):
+    """The edit of an earlier run that is part of the base model: its run and the files of its edit."""
 
     run: str
     files: list[File]
 
 
 class Base(Part):
-    """The model before this run; `weights_sha256` is over its tensors, which every verb that loads the run compares."""
+    """The model before this run. `weights_sha256` covers its tensors; every command that loads the run compares it."""
 
     name: str
     revision: str | None
@@ -144,11 +141,11 @@ class Base(Part):
     files: list[File]
     tokenizer: list[str]
     chat_template: Hex | None
-    carries: list[Carried]
+    earlier_edits: list[EarlierEdit]
 
 
 class Edit(Part):
-    """The change; one that is removable can be switched off by whoever holds its files."""
+    """The trained edit. Whoever holds the files can switch a removable edit off."""
 
     files: list[File]
     settings: dict[str, Any]
@@ -164,7 +161,7 @@ class Round(Part):
 
 
 class Metrics(Part):
-    """What the audit measured before, after, and of the control."""
+    """The audit's metrics of the original (before), the unlearned (after) and the control model."""
 
     before: Figures
     after: Figures
@@ -172,14 +169,14 @@ class Metrics(Part):
 
 
 class Previous(Part):
-    """An earlier record: where it lay, and the SHA-256 of its file."""
+    """An earlier attestation: its path at that time, and the SHA-256 of its file."""
 
     path: str
     sha256: Hex
 
 
 class Signature(Part):
-    """An Ed25519 signature (RFC 8032) and the public key that it is to be checked with, both in hex."""
+    """An Ed25519 signature (RFC 8032) and the public key that checks it, both in hex."""
 
     algorithm: Literal["Ed25519"]
     public_key: Hex
@@ -187,9 +184,12 @@ class Signature(Part):
 
 
 class Facts(Part):
-    """All of a record but what is computed from it; metrics and attacks are those of the files `audit` and `verdict`."""
+    """All fields of an attestation except its id and its signature.
 
-    schema_version: Literal[1]
+    `metrics` and `attacks` repeat the content of the files `audit` and `verdict`.
+    """
+
+    schema_version: Literal[2]
     created_utc: str
     tool: Tool
     environment: Environment
@@ -202,9 +202,9 @@ class Facts(Part):
     counts: Counts
     excluded: list[Excluded]
     retain: Retain
-    self_generated: list[SelfGenerated]
-    self_made: list[File]
-    audit_sets: list[Source]
+    revealed: list[RevealedSet]
+    self_generated: list[File]
+    audit_sets: list[AuditSet]
     base: Base
     edit: Edit
     method: str
@@ -218,7 +218,7 @@ class Facts(Part):
     verdict: File | None
     metrics: Metrics
     attacks: Attacks | None
-    tasks: Tasks | None = None
+    lm_eval: LmEval | None = None
     not_tested: list[str]
     limitations: list[str]
     previous: Previous | None
@@ -226,7 +226,7 @@ class Facts(Part):
 
 
 class Attestation(Facts):
-    """A record: the facts, the hash of their canonical form, and perhaps a signature."""
+    """An attestation: the facts, the hash of their canonical form, and a signature if it was signed."""
 
     attestation_id: Hex
     signature: Signature | None

@@ -1,4 +1,4 @@
-"""Who stands for a record: an Ed25519 signature (RFC 8032), made and checked with the optional package `cryptography`."""
+"""Sign an attestation and check its signature: Ed25519 (RFC 8032), with the optional package `cryptography`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ALGORITHM = "Ed25519"
+MAKE_KEY = "make one with: openssl genpkey -algorithm ed25519"
+MAKE_PUBLIC_KEY = "make it from the private key with: openssl pkey -in KEY.pem -pubout"
 MISSING = 'signatures need the package cryptography; pip install "expunge[sign]"'
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
-    """The key that a user signs with.
+    """Read the private key to sign with.
 
     Raises:
-        InputError: the file is no unencrypted Ed25519 key in PEM, or `cryptography` is not installed.
+        InputError: if the file is not an unencrypted Ed25519 key in PEM format, or `cryptography` is not installed.
     """
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -29,19 +31,19 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         raise InputError(MISSING) from error
     try:
         key = load_pem_private_key(_read(path), password=None)
-    # TypeError: it is encrypted.
+    # load_pem_private_key raises a TypeError for an encrypted key.
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path}: no unencrypted private key in PEM; make one with: openssl genpkey -algorithm ed25519") from error
+        raise InputError(f"{path}: not an unencrypted private key in PEM format; {MAKE_KEY}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path}: is not an Ed25519 key; make one with: openssl genpkey -algorithm ed25519")
+        raise InputError(f"{path}: not an Ed25519 key; {MAKE_KEY}")
     return key
 
 
 def read_public_key(path: Path) -> str:
-    """The key (hex) that a signature is expected to be by.
+    """Read the public key (hex) that must have signed.
 
     Raises:
-        InputError: the file is no Ed25519 public key in PEM, or `cryptography` is not installed.
+        InputError: if the file is not an Ed25519 public key in PEM format, or `cryptography` is not installed.
     """
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -52,33 +54,33 @@ def read_public_key(path: Path) -> str:
     try:
         key = load_pem_public_key(_read(path))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path}: no public key in PEM; of a private one it is made with: openssl pkey -in KEY.pem -pubout") from error
+        raise InputError(f"{path}: not a public key in PEM format; {MAKE_PUBLIC_KEY}") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path}: is not an Ed25519 key")
+        raise InputError(f"{path}: not an Ed25519 key")
     return key.public_bytes_raw().hex()
 
 
-def signature(record: dict[str, Any], key: Ed25519PrivateKey) -> dict[str, str]:
-    """A record's field `signature`; the record has its id already."""
+def signature(document: dict[str, Any], key: Ed25519PrivateKey) -> dict[str, str]:
+    """Return the field `signature` of an attestation that already has its id."""
     public = key.public_key().public_bytes_raw().hex()
-    return {"algorithm": ALGORITHM, "public_key": public, "value": key.sign(signed_bytes(record)).hex()}
+    return {"algorithm": ALGORITHM, "public_key": public, "value": key.sign(signed_bytes(document)).hex()}
 
 
-def is_signed(record: dict[str, Any]) -> bool:
-    """Whether a record's signature is by the key that it names.
+def is_signed(document: dict[str, Any]) -> bool:
+    """Return whether an attestation is signed by the key that it names.
 
     Raises:
-        InputError: `cryptography` is not installed.
+        InputError: if `cryptography` is not installed.
     """
     try:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError as error:
         raise InputError(MISSING) from error
-    said = record[SIGNATURE]
+    field = document[SIGNATURE]
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(said["public_key"])).verify(bytes.fromhex(said["value"]), signed_bytes(record))
-    # ValueError: 32 bytes that are no key.
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(field["public_key"])).verify(bytes.fromhex(field["value"]), signed_bytes(document))
+    # from_public_bytes raises a ValueError if the 32 bytes are not a key.
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""Check a record offline: every hash in it that can be made again from what lies on this machine."""
+"""Check an attestation offline: recompute every hash whose files are on this machine."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Any
 
 from expunge.attestation.canonical import ATTESTATION_ID, SIGNATURE, attestation_id, canonical
 from expunge.attestation.check_data import data_checks
-from expunge.attestation.check_files import base_checks, edit_checks, measured_checks, round_checks, task_checks
+from expunge.attestation.check_files import audit_checks, base_checks, edit_checks, round_checks, task_file_checks
 from expunge.attestation.checks import Check, differs, ok, unreachable
 from expunge.attestation.merkle import merkle_root
-from expunge.attestation.read import fields_of, read_raw
+from expunge.attestation.read import parse_attestation, read_raw
 from expunge.attestation.schema import Attestation, Forget, Previous
 from expunge.attestation.signature import is_signed, read_public_key
 from expunge.attestation.write import EARLIER
@@ -19,93 +19,107 @@ from expunge.runs.folder import Run
 
 
 def verify(path: Path, public_key: Path | None = None) -> list[Check]:
-    """Make every hash of a record again.
+    """Recompute every hash of an attestation.
 
-    A record that is not what its own id says is checked no further: what it names cannot be relied on.
+    An attestation that does not match its own id is not checked further, because no field of it can be relied on.
 
     Args:
-        path: of the record; the run's files are looked for beside it, data and models where the record says, from the current folder.
-        public_key: PEM of the key that the record must be signed with; none: of a signature only that it is by the key that it names.
+        path: the attestation. The run's files are searched beside it, data and models at the recorded paths, from the current folder.
+        public_key: the public key (PEM file) that must have signed it; None: the key that the attestation names.
 
     Returns:
         The checks, in the order in which a reader would make them.
 
     Raises:
-        InputError: the file is no attestation, the key is none, or a file as it was recorded is not what a run writes.
+        InputError: if the file is not an attestation, the key is not a key, or an unchanged file has not the form that a run writes.
     """
-    expected = None if public_key is None else read_public_key(public_key)
-    raw, said = read_raw(path)
-    own = list(_itself(raw, said))
-    if any(check.status == "differs" for check in own):
-        return own
-    record = fields_of(said, path)
-    folder = path.parent.parent if path.parent.name == EARLIER else path.parent
+    expected_key = None if public_key is None else read_public_key(public_key)
+    raw, document = read_raw(path)
+    own_checks = list(_form_and_id(raw, document))
+    if any(check.status == "differs" for check in own_checks):
+        return own_checks
+    attestation = parse_attestation(document, path)
+    folder = _run_folder(path)
     run = Run(folder)
     return [
-        *own,
-        _signature(said, record, expected),
-        *_chain(record, folder),
-        _merkle(record.forget),
-        *data_checks(record, run),
-        *base_checks(record.base),
-        *edit_checks(record.edit, run),
-        *round_checks(record, run),
-        *measured_checks(record, run),
-        *task_checks(record.tasks),
+        *own_checks,
+        _signature(document, attestation, expected_key),
+        *_chain(attestation, folder),
+        _merkle(attestation.forget),
+        *data_checks(attestation, run),
+        *base_checks(attestation.base),
+        *edit_checks(attestation.edit, run),
+        *round_checks(attestation, run),
+        *audit_checks(attestation, run),
+        *task_file_checks(attestation.lm_eval),
     ]
 
 
-def _itself(raw: bytes, said: dict[str, Any]) -> Iterator[Check]:
+def _run_folder(path: Path) -> Path:
+    """Return the run folder of an attestation, which may be one of the earlier ones."""
+    return path.parent.parent if path.parent.name == EARLIER else path.parent
+
+
+def _form_and_id(raw: bytes, document: dict[str, Any]) -> Iterator[Check]:
     try:
-        form, found = canonical(said), attestation_id(said)
+        form, computed_id = canonical(document), attestation_id(document)
     except ValueError:
-        # A number or a text that no record can hold.
-        form, found = b"", None
+        # The document holds a number or a text that has no canonical form.
+        form, computed_id = b"", None
     yield ok("canonical form") if form == raw else differs("canonical form", "its bytes are not the canonical form of its content")
-    yield (ok("attestation id") if found == said[ATTESTATION_ID] else differs("attestation id", "the id is not the hash of its content"))
+    if computed_id == document[ATTESTATION_ID]:
+        yield ok("attestation id")
+    else:
+        yield differs("attestation id", "the id is not the hash of its content")
 
 
-def _signature(said: dict[str, Any], record: Attestation, expected: str | None) -> Check:
-    if record.signature is None:
-        return unreachable(SIGNATURE, "it has none") if expected is None else differs(SIGNATURE, "it has none")
+def _signature(document: dict[str, Any], attestation: Attestation, expected_key: str | None) -> Check:
+    if attestation.signature is None:
+        return unreachable(SIGNATURE, "it has none") if expected_key is None else differs(SIGNATURE, "it has none")
     try:
-        signed = is_signed(said)
+        signed = is_signed(document)
     except InputError as error:
         return unreachable(SIGNATURE, str(error))
     if not signed:
-        return differs(SIGNATURE, "it is not of this record")
-    if expected is None:
-        return ok(SIGNATURE, f"by the key that the record names, {record.signature.public_key[:12]}…: --key says whether that is theirs")
-    return ok(SIGNATURE) if record.signature.public_key == expected else differs(SIGNATURE, "it is by another key than the one given")
+        return differs(SIGNATURE, "it is not a signature of this attestation")
+    public_key = attestation.signature.public_key
+    if expected_key is None:
+        return ok(SIGNATURE, f"by the key {public_key[:12]}… that the attestation names; check whose key it is with --key")
+    return ok(SIGNATURE) if public_key == expected_key else differs(SIGNATURE, "it is by another key than the given one")
 
 
-def _chain(record: Attestation, folder: Path) -> Iterator[Check]:
-    """The records before this one, each by the hash that the one after it names."""
-    left = [(previous, root) for previous, root in ((record.previous, folder), (record.follows, Path())) if previous is not None]
-    while left:
-        previous, root = left.pop()
+def _chain(attestation: Attestation, folder: Path) -> Iterator[Check]:
+    """Check each earlier attestation against the hash that its successor names."""
+    pending = _predecessors(attestation, folder)
+    while pending:
+        previous, root = pending.pop()
         name = f"previous attestation {previous.path}"
-        found = _found(previous, root)
-        if found is None:
-            there = (root / previous.path).exists()
-            yield differs(name, "it is another one than was followed") if there else unreachable(name, "not there")
+        path = _find_previous(previous, root)
+        if path is None:
+            exists = (root / previous.path).exists()
+            yield differs(name, "its content has changed") if exists else unreachable(name, "not there")
             continue
-        raw, said = read_raw(found)
-        if any(check.status == "differs" for check in _itself(raw, said)):
-            yield differs(name, "it is not what its own id says")
+        raw, document = read_raw(path)
+        if any(check.status == "differs" for check in _form_and_id(raw, document)):
+            yield differs(name, "it does not match its own id")
             continue
         yield ok(name)
-        earlier, home = fields_of(said, found), found.parent.parent if found.parent.name == EARLIER else found.parent
-        left += [(one, at) for one, at in ((earlier.previous, home), (earlier.follows, Path())) if one is not None]
+        pending += _predecessors(parse_attestation(document, path), _run_folder(path))
 
 
-def _found(previous: Previous, root: Path) -> Path | None:
-    """Where a record lies now: a run that was audited again since keeps its earlier ones in a folder."""
+def _predecessors(attestation: Attestation, folder: Path) -> list[tuple[Previous, Path]]:
+    """Return the attestations that an attestation names, each with the folder that its path is relative to."""
+    named = ((attestation.previous, folder), (attestation.follows, Path()))
+    return [(previous, root) for previous, root in named if previous is not None]
+
+
+def _find_previous(previous: Previous, root: Path) -> Path | None:
+    """Return the current path of an earlier attestation: a later audit of its run moves it to the folder of earlier ones."""
     path = root / previous.path
     candidates = [path, *sorted((path.parent / EARLIER).glob("*.json"))]
     return next((one for one in candidates if one.is_file() and hashlib.sha256(one.read_bytes()).hexdigest() == previous.sha256), None)
 
 
 def _merkle(forget: Forget) -> Check:
-    root = merkle_root([bytes.fromhex(row.hmac) for row in forget.rows]).hex()
-    return ok("Merkle root") if root == forget.merkle_root else differs("Merkle root", "it is not that of the rows' HMACs")
+    root = merkle_root([bytes.fromhex(record.hmac) for record in forget.records]).hex()
+    return ok("Merkle root") if root == forget.merkle_root else differs("Merkle root", "it is not the root of the records' HMACs")

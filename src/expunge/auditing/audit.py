@@ -94,7 +94,7 @@ def audit(
         if suite is not None:
             exams.append(neutral)
         if tasks is not None:
-            filing = replace(filing, tasks=tasks.described)
+            filing = replace(filing, lm_eval=tasks.described)
             exams.append(TaskExam(tasks, settings.batch_size, display))
         unseen = stand_ins(recipe, mine) if control == AUTO else None
         near = [record.id for record in neighbours(mine.forget, sets.records[RETAIN], max(1, len(sets.records[RETAIN]) // NEAREST))]

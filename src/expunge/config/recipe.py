@@ -53,6 +53,11 @@ class Recipe(Section):
         return self
 
     @property
+    def method(self) -> str:
+        """The method's name: `release`, or edit and objective such as `grun x npo`."""
+        return "release" if self.release else f"{self.edit.name} x {self.as_dict()['objective']['name']}"
+
+    @property
     def forget_source(self) -> str:
         """Where the forget set comes from, for errors and reports."""
         return "what the model reveals" if isinstance(self.data.forget, Revealed) else self.data.forget

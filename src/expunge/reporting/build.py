@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from expunge.attestation.facts_generated import method
 from expunge.auditing.record_metrics import Row
 from expunge.auditing.suite import Suite
 from expunge.config import Revealed
@@ -111,7 +110,7 @@ def _facts(run: Run, found: Found | None) -> dict[str, str]:
     return {
         "Asked": f"forget {info['data']['forget']['rows']} records, keep {kept}",
         "Model": info["model"]["name"],
-        "Done": f"{method(recipe)}; {lies}" + (f"; round {info['round']}" if recipe.release else ""),
+        "Done": f"{recipe.method}; {lies}" + (f"; round {info['round']}" if recipe.release else ""),
         "Control": {None: "none", AUTO: "the original, asked for records that no model saw"}.get(info["control"], info["control"]),
         "Tried": attacked,
     }

@@ -5,9 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from expunge.attestation.facts_generated import method
-from expunge.attestation.read import measured
-from expunge.attestation.schema_parts import Attacks, Audited
+from expunge.attestation.read import read_audit_file
+from expunge.attestation.schema_audit import Attacks, Audited
 from expunge.reporting.figures import tradeoff_figure
 from expunge.reporting.metric_rows import Summaries, number, rows
 from expunge.reporting.svg import looks
@@ -34,7 +33,7 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
 
 def comparison(runs: Sequence[Run]) -> str:
     """The page as text; errors as for `compared`."""
-    methods = {str(run.folder): method(run.recipe) for run in runs}
+    methods = {str(run.folder): run.recipe.method for run in runs}
     same = len({run.info["data"]["forget"]["sha256"] for run in runs}) == 1
     return render(compared(runs), methods, {str(run.folder): judged_rows(run) for run in runs}, same)
 
@@ -73,7 +72,7 @@ def render(summary: Summaries, methods: Mapping[str, str], judged: Mapping[str, 
 
 def _summary(run: Run) -> dict[str, Any]:
     # Whoever sent the run may have written its numbers by hand.
-    return {name: own for name, own in measured(run.numbers, Audited).model_dump().items() if own is not None}
+    return {name: own for name, own in read_audit_file(run.numbers, Audited).model_dump().items() if own is not None}
 
 
 def judged_rows(run: Run) -> list[dict[str, Any]]:
@@ -83,4 +82,4 @@ def judged_rows(run: Run) -> list[dict[str, Any]]:
         InputError: they are not in the form that an audit gives them.
     """
     path = run.folder / VERDICT
-    return measured(path, Attacks).model_dump()["rows"] if path.exists() else []
+    return read_audit_file(path, Attacks).model_dump()["rows"] if path.exists() else []

@@ -140,9 +140,9 @@ def test_an_audit_has_the_tasks_of_all_three_models_with_intervals(edited, task_
 def test_the_record_says_which_tasks_were_asked_and_a_changed_file_of_theirs_is_found(edited, task_files):
     run, *_ = edited
     audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files, 5))
-    said = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["tasks"]
-    assert (said["lm_eval"], said["limit"], said["chat"]) == (lm_eval.__version__, 5, False)
-    assert [(task["name"], task["examples"]) for task in said["asked"]] == [("choices", 6)]
+    said = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["lm_eval"]
+    assert (said["version"], said["limit"], said["chat"]) == (lm_eval.__version__, 5, False)
+    assert [(task["name"], task["examples"]) for task in said["tasks"]] == [("choices", 6)]
     assert len(said["files"]) == 3
     assert not [check for check in expunge.verify(run) if check.status == "differs"]
     path = task_files / "choices.yaml"

@@ -17,9 +17,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from expunge.attestation.paths import data_files, hashed
-from expunge.attestation.schema_parts import Task
-from expunge.attestation.schema_parts import Tasks as Described
+from expunge.attestation.hashes import hash_files
+from expunge.attestation.paths import data_files
+from expunge.attestation.schema_audit import LmEval, LmEvalTask
 from expunge.auditing.summary import SetSummary
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, batches_by_length
@@ -60,7 +60,7 @@ class Tasks:
 
     names: list[str]
     manager: TaskManager
-    described: Described
+    described: LmEval
 
     def put_to(
         self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, batch_size: int, display: Display
@@ -129,7 +129,7 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
         # There are some ten thousand, which takes seconds.
         manager = TaskManager(include_path=folder)
     found: dict[str, str] = {}
-    asked: list[Task] = []
+    asked: list[LmEvalTask] = []
     for name in names:
         if name not in manager.all_tasks:
             near = ", ".join(get_close_matches(name, manager.all_tasks, 3))
@@ -148,14 +148,14 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
                 raise InputError(f"--tasks: {task} is asked twice, by {found[task]} and by {name}")
             found[task] = name
             asked.append(_described(task, its))
-    files = [] if folder is None else hashed(data_files(str(folder)))
-    return Tasks(list(names), manager, Described(lm_eval=version("lm_eval"), limit=limit, chat=chat, asked=asked, files=files))
+    files = [] if folder is None else hash_files(data_files(str(folder)))
+    return Tasks(list(names), manager, LmEval(version=version("lm_eval"), limit=limit, chat=chat, tasks=asked, files=files))
 
 
-def _described(name: str, task: Any) -> Task:
+def _described(name: str, task: Any) -> LmEvalTask:
     config, documents = task.dump_config(), list(task.eval_docs)
     said = str(config.get("metadata", {}).get("version", task.VERSION))
-    return Task(name=name, version=said, examples=len(documents), config_sha256=_sha256(config), examples_sha256=_sha256(documents))
+    return LmEvalTask(name=name, version=said, examples=len(documents), config_sha256=_sha256(config), examples_sha256=_sha256(documents))
 
 
 def _sha256(said: object) -> str:

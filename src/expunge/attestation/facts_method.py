@@ -1,0 +1,80 @@
+"""Facts of an attestation about the training: base model, edit, method, settings, and the rounds of a release."""
+
+import hashlib
+from typing import Any
+
+from expunge.attestation.hashes import hash_files
+from expunge.attestation.paths import TOKENIZER_FILES, base_files, base_folder, chat_template, edit_files, revision_of
+from expunge.attestation.schema import Base, EarlierEdit, Edit, Round
+from expunge.config import Revealed
+from expunge.config.recipe import Recipe
+from expunge.edits import edit_of
+from expunge.reveal_release.release.rounds import ROUND, read_round, rounds_taken
+from expunge.runs.folder import ROUNDS, Run
+from expunge.runs.load import below
+
+SEARCH = (
+    *("mode", "searcher", "pool_size", "soft_tokens", "intrinsic_dim", "soft_token_scale", "budget"),
+    *("samples_per_instruction", "temperature", "max_new_tokens", "random_starts", "candidates_per_step", "batch_size"),
+    *("covariance", "exploration", "ridge", "diversity_weight", "min_responses"),
+)
+"""Settings of the reveal search that do not contain its topic."""
+
+
+def base(run: Run) -> Base:
+    """Return the model that training started from: the files of the base model, and the earlier edits on top of it."""
+    info = run.info["model"]
+    name, earlier = below(info["name"])
+    folder = base_folder(name)
+    paths = [] if folder is None else base_files(name, folder)
+    template = None if folder is None or name.endswith(".gguf") else chat_template(folder)
+    return Base(
+        name=name,
+        revision=None if folder is None else revision_of(folder),
+        weights_sha256=info["sha256"],
+        files=hash_files(paths, folder),
+        tokenizer=[path.name for path in paths if path.name.startswith(TOKENIZER_FILES)],
+        chat_template=None if template is None else hashlib.sha256(template.encode()).hexdigest(),
+        earlier_edits=[EarlierEdit(run=str(one.folder), files=hash_files(edit_files(one.edit), one.edit)) for one in earlier],
+    )
+
+
+def edit(run: Run) -> Edit:
+    """Return the edit's files and settings."""
+    recipe = run.recipe
+    settings = {"name": "release"} if recipe.release else recipe.edit.model_dump(mode="json")
+    return Edit(files=hash_files(edit_files(run.edit), run.edit), settings=settings, removable=edit_of(recipe).removable)
+
+
+def hyperparameters(recipe: Recipe) -> dict[str, Any]:
+    """Return all settings of the method that do not contain text to forget. The recipe's HMAC covers the others."""
+    section = recipe.data.forget
+    settings: dict[str, Any] = {"training": recipe.training.model_dump(mode="json"), "release": None, "reveal": None}
+    if recipe.release:
+        settings["release"] = recipe.release.model_dump(mode="json")
+    else:
+        settings["objective"] = recipe.as_dict()["objective"]
+    if isinstance(section, Revealed):
+        settings["reveal"] = {name: getattr(section.reveal, name) for name in SEARCH}
+    return settings
+
+
+def rounds(run: Run) -> list[Round]:
+    """Return the release rounds that are part of the model; none for other methods."""
+    if run.recipe.release is None:
+        return []
+    taken = []
+    for number in range(1, run.info["round"] + 1):
+        (file,) = hash_files([run.folder / ROUNDS / str(number) / ROUND], run.folder)
+        taken.append(Round(number=number, lambda_f=read_round(run, number)["lambda_f"], file=file))
+    return taken
+
+
+def stop_reason(run: Run) -> str:
+    """Return why the method stopped, as a phrase."""
+    if run.recipe.release is None:
+        return "trained for all its epochs"
+    now, taken = run.info["round"], rounds_taken(run)
+    if now < taken:
+        return f"reverted from round {taken} to round {now}"
+    return read_round(run, now)["stop"] or "all rounds were taken"
