@@ -153,7 +153,7 @@ def audit(
         task_limit: the first so many examples of each task.
         task_chat: put the tasks' prompts into the chat template.
         request: for the attestation: YAML with any of `id`, `received`, `legal_basis`, `reference`, `deadline`.
-        previous: for the attestation: the attestation of another run that this one continues.
+        previous: for the attestation: that of another run, which this one continues.
         sign: for the attestation: PEM file of the Ed25519 private key that signs it; needs the extra `sign`.
 
     Raises:
