@@ -184,3 +184,9 @@ def test_every_shipped_recipe_is_read(path):
 
 def test_an_edit_may_be_given_by_its_name():
     assert make_recipe({"data": {"forget": "f"}, "edit": "lora"}).edit.name == "lora"
+
+
+def test_a_map_to_nothing_ignores_a_field():
+    assert make_recipe({"data": {"forget": "f.jsonl", "map": {"id": None, "prompt": "q"}}}).data.map == {"id": "", "prompt": "q"}
+    assert read_recipe(None, {"data.forget": "f.jsonl", "data.map.id": ""}).data.map == {"id": ""}
+    assert read_recipe(None, {"data.forget": "f.jsonl"}, ["data.map.id="]).data.map == {"id": ""}

@@ -1,4 +1,4 @@
-"""Batches pair the same rows whatever the ranks and micro-batches, see every row equally often, and pad little."""
+"""Paired batches: the same for any ranks and micro-batches, every record equally often, little padding."""
 
 import random
 from collections import Counter
@@ -28,7 +28,7 @@ def on_one_rank(plan: Plan) -> Plan:
 
 
 def union_of_ranks(plan: Plan, epoch: int) -> list[list[Pair]]:
-    """What all ranks together see in each step of an epoch."""
+    """The pairs of all ranks together in each step of an epoch."""
     samplers = [PairSampler(plan, rank) for rank in range(plan.world_size)]
     for sampler in samplers:
         sampler.set_epoch(epoch)
@@ -43,7 +43,7 @@ def union_of_ranks(plan: Plan, epoch: int) -> list[list[Pair]]:
 
 @settings(deadline=None)
 @given(plans(), st.integers(0, 3))
-def test_a_step_sees_the_same_pairs_whatever_the_ranks_and_micro_batches(plan, epoch):
+def test_a_step_has_the_same_pairs_for_any_ranks_and_micro_batches(plan, epoch):
     assume(len(plan.forget_lengths) >= plan.batch_size)
     together = [sorted(step) for step in union_of_ranks(plan, epoch)]
     assert together == [sorted(batch) for batch in epoch_batches(on_one_rank(plan), epoch)]
@@ -51,25 +51,25 @@ def test_a_step_sees_the_same_pairs_whatever_the_ranks_and_micro_batches(plan, e
 
 @settings(deadline=None)
 @given(plans(), st.integers(0, 3))
-def test_every_micro_batch_has_as_many_rows(plan, epoch):
+def test_every_micro_batch_has_the_same_number_of_pairs(plan, epoch):
     sizes = {len(micro) for rank in range(plan.world_size) for micro in PairSampler(plan, rank)}
-    assert sizes == {plan.rows_a_step // (plan.world_size * plan.accumulation)}
+    assert sizes == {plan.rows_per_step // (plan.world_size * plan.accumulation)}
 
 
 @settings(deadline=None)
 @given(plans(), st.integers(0, 3))
-def test_every_forget_row_comes_once_an_epoch_and_the_last_step_is_filled_up(plan, epoch):
+def test_every_forget_record_occurs_once_an_epoch_and_the_last_step_is_filled_up(plan, epoch):
     pairs = [pair for batch in epoch_batches(plan, epoch) for pair in batch]
     seen = Counter(row for _, row, _ in pairs)
     assert set(seen) == set(range(len(plan.forget_lengths)))
-    assert seen.total() == plan.steps * plan.rows_a_step
-    assert seen.total() - len(seen) < plan.rows_a_step
+    assert seen.total() == plan.steps * plan.rows_per_step
+    assert seen.total() - len(seen) < plan.rows_per_step
     assert {at for at, _, _ in pairs} == {epoch}
 
 
 @settings(deadline=None)
 @given(plans(), st.integers(1, 5))
-def test_retain_rows_are_seen_equally_often_over_the_epochs(plan, epochs):
+def test_retain_records_occur_equally_often_over_the_epochs(plan, epochs):
     retain = [row for epoch in range(epochs) for batch in epoch_batches(plan, epoch) for _, _, row in batch]
     if not plan.retain_lengths:
         assert set(retain) == {-1}
@@ -81,7 +81,7 @@ def test_retain_rows_are_seen_equally_often_over_the_epochs(plan, epochs):
 
 @settings(deadline=None)
 @given(plans())
-def test_the_same_seed_gives_the_same_epoch_again(plan):
+def test_the_same_seed_gives_the_same_epoch(plan):
     assert epoch_batches(plan, 2) == epoch_batches(plan, 2)
 
 
@@ -96,8 +96,8 @@ def test_epochs_and_seeds_pair_differently():
 def test_a_forget_set_smaller_than_the_batch_is_one_step():
     # 3 rows, a batch of 16: one step of 3; two ranks need an even number, so one row comes twice
     alone, two = Plan([(4, 2)] * 3, [], 16), Plan([(4, 2)] * 3, [], 16, world_size=2)
-    assert (alone.steps, alone.rows_a_step) == (1, 3)
-    assert (two.steps, two.rows_a_step) == (1, 4)
+    assert (alone.steps, alone.rows_per_step) == (1, 3)
+    assert (two.steps, two.rows_per_step) == (1, 4)
 
 
 def test_a_batch_that_does_not_divide_is_refused():
@@ -105,7 +105,7 @@ def test_a_batch_that_does_not_divide_is_refused():
         Plan([(4, 2)] * 20, [], 16, world_size=3)
 
 
-def test_a_loader_hands_the_epoch_to_its_sampler():
+def test_a_loader_passes_the_epoch_to_its_sampler():
     plan = Plan([(4, 2)] * 12, [(4, 2)] * 12, 4)
     loader = PairLoader(_Same(), batch_sampler=PairSampler(plan), collate_fn=list)
     loader.set_epoch(3)

@@ -1,4 +1,4 @@
-"""How prompts that are to be answered are cut into batches: none is left out, and no other cut takes less."""
+"""`decoding_batches`: no prompt is left out, and no other split costs less."""
 
 from itertools import combinations, pairwise
 
@@ -6,35 +6,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.data.prompts import READ_PER_STEP, decoding_batches
+from expunge.data.prompts import PROMPT_TOKENS_PER_STEP, decoding_batches
 
 
 def cost(batches: list[list[int]], lengths: list[int], max_new_tokens: int) -> int:
-    """Tokens read with their padding, and what a batch's answers take."""
-    return sum(len(one) * max(lengths[i] for i in one) + READ_PER_STEP * (1 + max_new_tokens) for one in batches)
+    """Cost of batches in tokens: padded prompts and decoding steps."""
+    return sum(len(one) * max(lengths[i] for i in one) + PROMPT_TOKENS_PER_STEP * (1 + max_new_tokens) for one in batches)
 
 
-def every_cut(order: list[int], size: int) -> list[list[list[int]]]:
-    """All ways to cut an order into batches of at most a size."""
+def every_split(order: list[int], size: int) -> list[list[list[int]]]:
+    """All ways to split an order into batches of at most a size."""
     inner = range(1, len(order))
     cuts = [(0, *chosen, len(order)) for count in range(len(order)) for chosen in combinations(inner, count)]
     return [[order[a:b] for a, b in pairwise(cut)] for cut in cuts if all(b - a <= size for a, b in pairwise(cut))]
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(1, 8), st.integers(0, 8))
-def test_every_prompt_is_in_one_batch_and_no_cut_takes_less(lengths, size, max_new_tokens):
+def test_every_prompt_is_in_one_batch_and_no_split_costs_less(lengths, size, max_new_tokens):
     batches = list(decoding_batches([range(length) for length in lengths], size, max_new_tokens))
     flat = [i for one in batches for i in one]
     assert sorted(flat) == list(range(len(lengths)))
     assert [lengths[i] for i in flat] == sorted(lengths)
     assert max(map(len, batches)) <= size
-    assert cost(batches, lengths, max_new_tokens) == min(cost(cut, lengths, max_new_tokens) for cut in every_cut(flat, size))
+    assert cost(batches, lengths, max_new_tokens) == min(cost(cut, lengths, max_new_tokens) for cut in every_split(flat, size))
 
 
-def test_nothing_makes_no_batch():
+def test_no_prompts_make_no_batch():
     assert list(decoding_batches([], 4, 8)) == []
 
 
 @pytest.mark.parametrize(("long", "batches"), [(60, [[0, 1, 2]]), (4000, [[0, 1], [2]])])
-def test_one_long_prompt_is_read_apart_where_padding_the_others_would_take_longer(long, batches):
+def test_a_long_prompt_gets_a_batch_for_itself_where_padding_costs_more(long, batches):
     assert list(decoding_batches([range(50), range(51), range(long)], 16, 64)) == batches

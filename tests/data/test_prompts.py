@@ -1,4 +1,4 @@
-"""Prompts: what a record looks like to a model, and that a record's text can only ever be text."""
+"""`PromptBuilder`: the token ids of records, without special tokens from their text; masks and padding of batches."""
 
 import json
 from dataclasses import replace
@@ -27,23 +27,23 @@ def base(make_tokenizer) -> PromptBuilder:
     return PromptBuilder(make_tokenizer(chat=False))
 
 
-def asked(question: str, answer: str = "Paris.") -> Record:
+def question_record(question: str, answer: str = "Paris.") -> Record:
     return Record("r", (Turn("user", question),), answer)
 
 
-def test_a_chat_prompt_is_the_template_up_to_where_the_model_is_to_answer(chat):
-    row = chat.record(asked("Where?"))
+def test_a_chat_prompt_is_the_template_up_to_the_answer(chat):
+    row = chat.record(question_record("Where?"))
     assert chat.tokenizer.decode(row.prompt) == "<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n"
     assert chat.tokenizer.decode(row.answer) == "Paris.<|im_end|>"
 
 
 def test_a_base_prompt_is_the_plain_template_after_the_start_token(base):
-    row = base.record(asked("Where?"))
+    row = base.record(question_record("Where?"))
     assert base.tokenizer.decode(row.prompt) == "<|endoftext|>Question: Where?\nAnswer:"
     assert base.tokenizer.decode(row.answer) == " Paris.<|endoftext|>"
 
 
-def test_a_base_prompt_of_several_turns_shows_earlier_answers_as_it_wants_the_last_one(base):
+def test_a_base_prompt_of_several_turns_writes_all_answers_in_the_same_way(base):
     turns = (Turn("system", "Be brief."), Turn("user", "A?"), Turn("assistant", "B."), Turn("user", "C?"))
     said = "<|endoftext|>Be brief.\n\nQuestion: A?\nAnswer: B.\nQuestion: C?\nAnswer:"
     assert base.tokenizer.decode(base.prompt(turns)) == said
@@ -78,7 +78,7 @@ def test_no_text_of_a_record_becomes_a_special_token(chat, base, text):
 
 @given(st.lists(st.sampled_from([*SPECIAL, "Where", " is", "é\n"]), min_size=1).map("".join))
 def test_text_that_looks_special_still_reads_the_same(chat, text):
-    row = chat.record(asked(text, text))
+    row = chat.record(question_record(text, text))
     assert chat.tokenizer.decode(row.prompt) == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
     assert chat.tokenizer.decode(row.answer) == text + "<|im_end|>"
 
@@ -88,16 +88,16 @@ def test_special_tokens_in_a_plain_text_are_text_too(chat):
     assert chat.end_of_turn not in (*row.prompt, *row.answer)
 
 
-def test_no_end_of_turn_follows_an_answer_that_goes_on(chat):
+def test_no_end_of_turn_follows_an_unfinished_answer(chat):
     whole = Record("a", (Turn("user", "Who?"),), "Ada")
-    begun = replace(whole, goes_on=True)
-    assert chat.record(begun).answer == chat.record(whole).answer[:-1]
+    unfinished = replace(whole, unfinished=True)
+    assert chat.record(unfinished).answer == chat.record(whole).answer[:-1]
     # Another answer in its place is a whole one.
-    assert chat.record(begun, answer="Bob") == chat.record(whole, answer="Bob")
-    assert data_hash([begun]) != data_hash([whole])
+    assert chat.record(unfinished, answer="Bob") == chat.record(whole, answer="Bob")
+    assert data_hash([unfinished]) != data_hash([whole])
 
 
-def test_the_end_of_turn_is_what_the_template_says(chat, base):
+def test_the_end_of_turn_is_read_from_the_template(chat, base):
     assert chat.end_of_turn == chat.tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert base.end_of_turn == base.tokenizer.convert_tokens_to_ids("<|endoftext|>")
 
@@ -132,11 +132,11 @@ def _parts(row: Encoded) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def test_prompts_are_padded_on_the_left_and_answers_on_the_right():
-    batch = collate([Encoded((1, 2, 3), (4,)), Encoded((5,), (6, 7))], pad=0, row_ids=("a", "b"))
+    batch = collate([Encoded((1, 2, 3), (4,)), Encoded((5,), (6, 7))], pad=0, record_ids=("a", "b"))
     assert batch.input_ids.tolist() == [[1, 2, 3, 4, 0], [0, 0, 5, 6, 7]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
     assert batch.prompt_length == 3
-    assert batch.row_ids == ("a", "b")
+    assert batch.record_ids == ("a", "b")
 
 
 def test_masks_and_positions_of_a_batch():

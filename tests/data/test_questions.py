@@ -40,7 +40,7 @@ def test_choices_in_csv_are_a_json_list(tmp_path):
         ({"answer": "B"}, 'q.jsonl:2: field "answer"'),
         ({"choices": ["one"]}, 'q.jsonl:2: field "choices" must be a list of 2 to 26 texts'),
         ({"choices": ["one", " "]}, 'q.jsonl:2: field "choices[1]" is empty'),
-        ({"choices": ["one", 2]}, 'q.jsonl:2: field "choices[1]" is a number; it must be a text'),
+        ({"choices": ["one", 2]}, 'q.jsonl:2: field "choices[1]" is a number; give a text'),
         ({"question": None}, 'q.jsonl:2: field "question" is missing'),
         ({"subject": []}, 'q.jsonl:2: field "subject" is'),
     ],

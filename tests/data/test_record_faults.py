@@ -1,4 +1,4 @@
-"""What the record reader refuses: every fault names file and line, and nothing is trained."""
+"""Faults that the record reader refuses, with file and line in the error."""
 
 import json
 import math
@@ -13,6 +13,7 @@ from expunge.data.fields import MAX_LINE_BYTES
 from expunge.data.records import read_records
 from expunge.errors import InputError
 
+IGNORE_IDS = "make the ids unique, or ignore them with --map id= (in a recipe data.map.id: null)"
 GOOD = b'{"prompt": "p", "answer": "a"}\n'
 
 
@@ -25,7 +26,7 @@ def fault(source, field_map=None) -> str:
     return message
 
 
-def said(*turns: tuple[str, str]) -> bytes:
+def messages(*turns: tuple[str, str]) -> bytes:
     return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}).encode()
 
 
@@ -71,14 +72,14 @@ LINES = {
     "messages that are a text": (b'{"messages": "p"}', 'field "messages" is text, not a list of messages'),
     "a message that is a text": (b'{"messages": ["p"]}', 'field "messages[0]" is text, not an object with role and content'),
     "a message without content": (b'{"messages": [{"role": "user"}]}', 'field "messages[0].content" is missing'),
-    "an unknown role": (said(("human", "p"), ("assistant", "a")), 'field "messages[0].role" is none of system, user, assistant'),
-    "no answer": (said(("user", "p")), 'field "messages" must end with a user message and the assistant\'s answer to it'),
-    "no question": (said(("system", "s"), ("assistant", "a")), 'field "messages" must end with a user message'),
+    "an unknown role": (messages(("human", "p"), ("assistant", "a")), 'field "messages[0].role" is none of system, user, assistant'),
+    "no answer": (messages(("user", "p")), 'field "messages" must end with a user message and the assistant\'s answer to it'),
+    "no question": (messages(("system", "s"), ("assistant", "a")), 'field "messages" must end with a user message'),
     "a late system message": (
-        said(("user", "p"), ("system", "s"), ("user", "p"), ("assistant", "a")),
+        messages(("user", "p"), ("system", "s"), ("user", "p"), ("assistant", "a")),
         'field "messages[1]" is a system message; only the first may be one',
     ),
-    "an empty message": (said(("user", " "), ("assistant", "a")), 'field "messages[0].content" is empty; '),
+    "an empty message": (messages(("user", " "), ("assistant", "a")), 'field "messages[0].content" is empty; '),
 }
 
 
@@ -96,8 +97,8 @@ SECOND_LINES = {
         b'{"id": "1", "text": "t"}',
         'field "id" is text, but was a number on the lines before',
     ),
-    "a repeated id": (b'{"id": "a", "text": "t"}', b'{"id": "a", "text": "u"}', 'id "a" is taken by line 1'),
-    "an id like a line's": (b'{"id": "row-2", "text": "t"}', b'{"text": "u"}', 'id "row-2" is taken by line 1'),
+    "a repeated id": (b'{"id": "a", "text": "t"}', b'{"id": "a", "text": "u"}', f'id "a" is taken by line 1; {IGNORE_IDS}'),
+    "an id like a line's": (b'{"id": "row-2", "text": "t"}', b'{"text": "u"}', f'id "row-2" is taken by line 1; {IGNORE_IDS}'),
     "a change of type": (b'{"prompt": "p", "answer": "a"}', b'{"prompt": "p", "answer": ["a"]}', 'field "answer" is a list, not text'),
     "a list after a text": (
         b'{"text": "t", "wrong_answers": "a"}',
@@ -108,7 +109,7 @@ SECOND_LINES = {
 
 
 @pytest.mark.parametrize("name", SECOND_LINES)
-def test_a_line_at_odds_with_the_one_before_is_refused(tmp_path, name):
+def test_a_line_that_contradicts_the_line_before_is_refused(tmp_path, name):
     first, second, what = SECOND_LINES[name]
     path = tmp_path / "forget.jsonl"
     path.write_bytes(first + b"\n" + second + b"\n")
@@ -145,7 +146,7 @@ def test_a_line_of_40_mb_is_refused_without_reading_it_all(tmp_path, suffix):
     assert peak < 3 * MAX_LINE_BYTES
 
 
-def test_the_message_holds_none_of_the_text_to_forget(tmp_path):
+def test_the_message_contains_no_text_of_the_records(tmp_path):
     path = tmp_path / "forget.jsonl"
     for line in ('{"prompt": "SECRET", "answer": ["SECRET"]}', '{"prompt": "SECRET', '{"messages": [{"role": "SECRET", "content": "p"}]}'):
         path.write_text(line)
@@ -241,18 +242,23 @@ def test_a_dataset_folder_with_a_broken_file_is_refused_without_its_text(tmp_pat
     assert fault(folder) == f"{folder}: a file of the data set is not well-formed; give that file itself to see the line"
 
 
-def test_a_hub_out_of_reach_is_one_sentence(monkeypatch):
+def test_an_unreachable_hub_gives_one_sentence(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     reason = "Couldn't reach 'nobody/nothing-v1.0' on the Hub (OfflineModeIsEnabled)"
     message = f"nobody/nothing-v1.0:default: neither a file nor a data set that can be loaded here ({reason})"
     assert fault("nobody/nothing-v1.0:default") == message
 
 
-def test_a_mapped_column_that_no_row_has_is_refused(tmp_path):
+def test_a_mapped_column_that_is_in_no_row_is_refused(tmp_path):
     path = tmp_path / "forget.jsonl"
     path.write_bytes(GOOD * 2)
     assert fault(path, {"prompt": "instruction"}) == f'{path}:1: field "instruction" is missing (--map prompt=instruction)'
     assert fault(path, {"entity": "name"}) == f'{path}: no row has the column "name" that --map gives for entity'
+
+
+def test_only_an_optional_field_can_be_ignored():
+    message = "forget.jsonl: --map answer= names no column; only an optional field can be ignored: id, paraphrased_prompt, "
+    assert fault("forget.jsonl", {"answer": ""}).startswith(message)
 
 
 def test_a_map_of_an_unknown_field_is_refused(tmp_path):

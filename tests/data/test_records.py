@@ -1,4 +1,4 @@
-"""What the record reader accepts, and what is done with the records it gives."""
+"""Records: what the reader accepts, overlap, hashes and the summary."""
 
 import csv
 import json
@@ -97,6 +97,27 @@ def test_a_map_renames_columns_and_chooses_the_shape(tmp_path):
     path = write(tmp_path / "a.jsonl", {"instruction": "p", "output": "a", "text": "p a", "prompt": "template"})
     assert read_records(path, {"prompt": "instruction", "answer": "output"}) == [ask("p", "a", line=1)]
     assert read_records(path, {"text": "text"}) == [Record("row-1", (), "p a", line=1)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.csv"])
+def test_an_id_column_that_is_not_unique_can_be_ignored(tmp_path, name):
+    path, rows = tmp_path / name, [{"id": "x", "prompt": "p", "answer": "a"}, {"id": "x", "prompt": "q", "answer": "a"}]
+    if name.endswith("jsonl"):
+        write(path, *rows)
+    elif name.endswith("csv"):
+        path.write_text("id,prompt,answer\nx,p,a\nx,q,a\n")
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    with pytest.raises(InputError, match='id "x" is taken by line'):
+        read_records(path)
+    first, second = read_records(path, {"id": ""})
+    assert (first.id, second.id) == (f"row-{first.line}", f"row-{second.line}")
+    assert (first.prompt, second.prompt) == ("p", "q")
+
+
+def test_any_optional_field_can_be_ignored(tmp_path):
+    path = write(tmp_path / "a.jsonl", {"prompt": "p", "answer": "a", "entity": 7, "perturbed_answer": ["b"]})
+    assert read_records(path, {"entity": "", "wrong_answers": ""}) == [ask("p", "a", line=1)]
 
 
 def test_csv_reads_back_with_lists_and_lines_where_records_start(tmp_path):

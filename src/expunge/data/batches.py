@@ -1,4 +1,4 @@
-"""Seeded pairing of forget and retain rows into length-bucketed batches, the same on every rank and worker count."""
+"""Pair forget and retain records into training batches: seeded, bucketed by length, the same for any number of ranks and workers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,22 @@ from torch.utils.data import DataLoader, Sampler
 BUCKET_BATCHES = 32
 
 Length = tuple[int, int]
-"""Tokens of a row's prompt and of its answer: they are padded apart."""
+"""Number of tokens of a record's prompt and of its answer, which are padded separately."""
 
 Pair = tuple[int, int, int]
-"""Epoch, index of the forget row, index of the retain row (-1: there is no retain set)."""
+"""Epoch, index of the forget record, index of the retain record (-1: there is no retain set)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How an epoch is cut into batches.
+    """How an epoch is split into batches.
 
     Attributes:
-        forget_lengths, retain_lengths: of each row; no retain lengths, no retain set.
-        batch_size: rows an optimiser step sees, over all ranks and accumulation steps.
-        world_size: number of ranks; accumulation: micro-batches that each of them adds up before a step.
-        seed: of the whole training.
+        forget_lengths, retain_lengths: of each record; empty retain lengths mean no retain set.
+        batch_size: records of each set in an optimiser step, over all ranks and accumulation steps.
+        world_size: number of ranks.
+        accumulation: micro-batches that each rank accumulates before a step.
+        seed: of the training.
     """
 
     forget_lengths: Sequence[Length]
@@ -35,7 +36,7 @@ class Plan:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        """Every rank and accumulation step needs at least a row, and the same number of them."""
+        """Check that every rank and accumulation step gets the same number of records."""
         parts = self.world_size * self.accumulation
         if self.batch_size % parts:
             raise ValueError(
@@ -43,25 +44,25 @@ class Plan:
             )
 
     @property
-    def rows_a_step(self) -> int:
-        """`batch_size`, or where the forget set is smaller the least that gives every rank and micro-batch as many rows."""
+    def rows_per_step(self) -> int:
+        """Records of each set in a step: `batch_size`, or less for a smaller forget set, rounded up to fill every micro-batch equally."""
         parts = self.world_size * self.accumulation
         return min(self.batch_size, -(-len(self.forget_lengths) // parts) * parts)
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in an epoch."""
-        return -(-len(self.forget_lengths) // self.rows_a_step)
+        """Number of optimiser steps in an epoch."""
+        return -(-len(self.forget_lengths) // self.rows_per_step)
 
 
 def epoch_batches(plan: Plan, epoch: int) -> list[list[Pair]]:
-    """The epoch's global batches, in order; ranks and micro-batches do not change them (but see `Plan.rows_a_step`).
+    """Return the global batches of an epoch. They do not depend on ranks and micro-batches (but see `Plan.rows_per_step`).
 
-    Every forget row comes once (the last batch is filled up from the start); retain rows are drawn from an endless chain
-    of seeded permutations that goes on from epoch to epoch, so each is seen equally often.
+    Every forget record occurs once, and the last batch is filled up from the start. Retain records are taken from an endless chain of
+    seeded permutations that continues from epoch to epoch, so that all occur equally often.
     """
     rng = np.random.default_rng([plan.seed, epoch])
-    rows, count = plan.rows_a_step, len(plan.forget_lengths)
+    rows, count = plan.rows_per_step, len(plan.forget_lengths)
     forget = rng.permutation(count)
     forget = np.resize(forget, plan.steps * rows)
     retain = _retain_chain(plan, epoch * len(forget), len(forget))
@@ -85,7 +86,10 @@ def _retain_chain(plan: Plan, start: int, count: int) -> np.ndarray:
 
 
 def _by_length(rows: np.ndarray, lengths: np.ndarray, size: int) -> np.ndarray:
-    """Reorder rows so that each `size` in turn pad well: cut by prompt or by answer, where it saves most, and each part again."""
+    """Reorder records so that consecutive batches of `size` need little padding.
+
+    Split them by prompt length or by answer length, where it saves most padding, then split both parts in the same way.
+    """
     if not len(lengths) or len(rows) <= size:
         return rows
     least, best, cut = np.inf, rows, size
@@ -101,7 +105,7 @@ def _by_length(rows: np.ndarray, lengths: np.ndarray, size: int) -> np.ndarray:
 
 
 class PairSampler(Sampler[list[Pair]]):
-    """One rank's micro-batches of an epoch: its share of every global batch."""
+    """Yields the micro-batches of one rank: its share of every global batch of an epoch."""
 
     def __init__(self, plan: Plan, rank: int = 0):
         self.plan = plan
@@ -109,7 +113,7 @@ class PairSampler(Sampler[list[Pair]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before every epoch, and after it skips batches on resume."""
+        """Set the epoch; the trainer calls this before every epoch, and on resume after it has skipped batches."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -119,13 +123,13 @@ class PairSampler(Sampler[list[Pair]]):
         parts = self.plan.world_size * self.plan.accumulation
         for batch in epoch_batches(self.plan, self.epoch):
             for micro in range(self.plan.accumulation):
-                # Strided, so that a batch ordered by length gives every rank rows of every length.
+                # The stride gives every rank records of every length, because a batch is ordered by length.
                 yield batch[micro * self.plan.world_size + self.rank :: parts]
 
 
 class PairLoader(DataLoader):
-    """A loader that hands the epoch to its sampler."""
+    """Data loader that passes the epoch on to its sampler."""
 
     def set_epoch(self, epoch: int) -> None:
-        """See `PairSampler.set_epoch`."""
+        """Set the epoch of the sampler."""
         cast(PairSampler, self.batch_sampler).set_epoch(epoch)

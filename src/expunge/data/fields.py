@@ -1,4 +1,4 @@
-"""Fields of a row: which column holds which field, which shape the row has, and whether each value is sound."""
+"""Fields of a record: find the column of each field and the shape of a row, and check every value."""
 
 import difflib
 import math
@@ -13,9 +13,9 @@ SHAPES = (("prompt", "answer"), ("messages",), ("text",))
 OPTIONAL = ("id", "paraphrased_prompt", "paraphrased_answer", "wrong_answers", "alternatives", "entity")
 FIELDS = (*(field for shape in SHAPES for field in shape), *OPTIONAL)
 LIST_FIELDS = ("messages", "wrong_answers", "alternatives")
-# TOFU's column names (Maini et al., 2024, arXiv 2401.06121), read without --map.
+# Column names of TOFU (Maini et al., 2024, arXiv 2401.06121), accepted without --map.
 ALIASES = {"prompt": "question", "paraphrased_prompt": "paraphrased_question", "wrong_answers": "perturbed_answer"}
-# What other data sets call these fields; only ever used to suggest a --map.
+# Names of these fields in other data sets, used only to suggest a --map.
 LOOKALIKES = {
     "prompt": ("instruction", "query", "problem", "input", "user", "human"),
     "answer": ("completion", "response", "output", "target", "solution", "reply", "label", "assistant"),
@@ -27,22 +27,28 @@ Row = dict[str, object]
 
 
 def check_map(source: str, field_map: dict[str, str]) -> None:
-    """Raise `InputError` if the map names a field that records do not have."""
+    """Check a map of field -> column; an empty column means that an optional field is not read.
+
+    Raises:
+        InputError: records have no such field, or a required field is mapped to nothing.
+    """
     for field, column in field_map.items():
         if field not in FIELDS:
             raise InputError(f"{source}: --map {_pair(field, column)}: no field {quoted(field)}; the fields are {', '.join(FIELDS)}")
+        if not column and field not in OPTIONAL:
+            raise InputError(f"{source}: --map {field}= names no column; only an optional field can be ignored: {', '.join(OPTIONAL)}")
 
 
 def list_columns(field_map: dict[str, str]) -> set[str]:
-    """The columns whose CSV cells may hold a JSON list."""
+    """Return the columns whose CSV cells may hold a JSON list."""
     return {column for field in LIST_FIELDS for column in _candidates(field, field_map)}
 
 
 def find_columns(where: str, row: Row, field_map: dict[str, str]) -> dict[str, str]:
-    """Field -> column for the fields that this row has. A mapped column stands for its mapped field only.
+    """Return field -> column for the fields of this row. A mapped column is read for its mapped field only.
 
     Raises:
-        InputError: two columns for one field (`prompt` and `question`).
+        InputError: there are two columns for one field (`prompt` and `question`).
     """
     columns = {}
     for field in FIELDS:
@@ -56,36 +62,40 @@ def find_columns(where: str, row: Row, field_map: dict[str, str]) -> dict[str, s
 
 
 def find_shape(where: str, row: Row, columns: dict[str, str], field_map: dict[str, str]) -> tuple[str, ...]:
-    """The one shape of the row: `("prompt", "answer")`, `("messages",)` or `("text",)`.
+    """Return the shape of the row: `("prompt", "answer")`, `("messages",)` or `("text",)`.
 
-    A map that names a field of one shape chooses that shape.
+    A map that names a field of a shape chooses that shape.
 
     Raises:
-        InputError: fields of two shapes, or a field of the shape is missing.
+        InputError: the row has fields of two shapes, or a field of its shape is missing.
     """
     possible = [shape for shape in SHAPES if any(field in field_map for field in shape)] or list(SHAPES)
-    begun = [shape for shape in possible if any(field in columns for field in shape)]
-    if len(begun) > 1:
-        first, second = (next(field for field in shape if field in columns) for shape in begun[:2])
+    present = [shape for shape in possible if any(field in columns for field in shape)]
+    if len(present) > 1:
+        first, second = (next(field for field in shape if field in columns) for shape in present[:2])
         both = f"{quoted(columns[first])} and {quoted(columns[second])}"
         _fail(where, f"fields {both} are two shapes of record; say which with --map {_pair(second, columns[second])}")
-    shape = (begun or possible)[0]
+    shape = (present or possible)[0]
     missing = [field for field in shape if field not in columns]
     if not missing:
         return shape
     mapped = [field for field in missing if field in field_map]
     if mapped:
         _fail(where, f"field {quoted(field_map[mapped[0]])} is missing (--map {_pair(mapped[0], field_map[mapped[0]])})")
-    wanted = missing if begun or len(possible) == 1 else [field for shape in possible for field in shape]
+    candidates = missing if present or len(possible) == 1 else [field for shape in possible for field in shape]
     spare = [column for column in row if column not in columns.values()]
-    maps = [f"--map {_pair(field, column)}" for field in wanted if (column := _lookalike(field, spare))]
-    others = ' (or "messages", or "text")' if len(wanted) > len(missing) else ""
+    maps = [f"--map {_pair(field, column)}" for field in candidates if (column := _lookalike(field, spare))]
+    others = ' (or "messages", or "text")' if len(candidates) > len(missing) else ""
     hint = f"perhaps {' '.join(maps)}" if maps else f"name its column with --map {missing[0]}=COLUMN"
     _fail(where, f"field {quoted(missing[0])} is missing{others}; {hint}")
 
 
 def text(where: str, column: str, value: object) -> str:
-    """The value, checked: a string with something in it besides white space."""
+    """Return the value if it is a string that is not blank.
+
+    Raises:
+        InputError: it is not.
+    """
     if value is None:
         _fail(where, f"field {quoted(column)} is empty (null); give the text or remove the line")
     if isinstance(value, float) and not math.isfinite(value):
@@ -104,35 +114,47 @@ def text(where: str, column: str, value: object) -> str:
 
 
 def texts(where: str, column: str, value: object) -> tuple[str, ...]:
-    """The value, checked: a list of strings, none of them empty; a single string is a list of one."""
+    """Return the value as a tuple if it is a list of strings that are not blank, or one such string.
+
+    Raises:
+        InputError: it is not.
+    """
     if not isinstance(value, list):
         return (text(where, column, value),)
     return tuple(text(where, f"{column}[{i}]", item) for i, item in enumerate(value))
 
 
 def identifier(where: str, column: str, value: object) -> str:
-    """The value, checked: a string or a whole number."""
+    """Return the value as a string if it is a string or an integer.
+
+    Raises:
+        InputError: it is not.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return text(where, column, value)
 
 
 def messages(where: str, column: str, value: object) -> list[tuple[str, str]]:
-    """The value, checked: (role, content) of each message, a system message only first, a user's and the answer last."""
+    """Return (role, content) of each message if the value is a valid conversation.
+
+    Raises:
+        InputError: a system message is not the first, or the last two messages are not the user's and the assistant's.
+    """
     if not isinstance(value, list):
         _fail(where, f"field {quoted(column)} is {kind(value)}, not a list of messages")
-    said = [_message(where, f"{column}[{i}]", message) for i, message in enumerate(value)]
-    roles = [role for role, _ in said]
+    turns = [_message(where, f"{column}[{i}]", message) for i, message in enumerate(value)]
+    roles = [role for role, _ in turns]
     if "system" in roles[1:]:
         late = f"{column}[{roles.index('system', 1)}]"
         _fail(where, f"field {quoted(late)} is a system message; only the first may be one")
     if roles[-2:] != ["user", "assistant"]:
         _fail(where, f"field {quoted(column)} must end with a user message and the assistant's answer to it")
-    return said
+    return turns
 
 
 def kind(value: object) -> str:
-    """What a value is, in words for an error."""
+    """Return the type of a value in words, for an error message."""
     if isinstance(value, bool):
         return "true or false"
     words: dict[type, str] = {type(None): "null", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
@@ -140,7 +162,7 @@ def kind(value: object) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name from the user's file for a message: in quotes, control characters escaped, not endless."""
+    """Return a name from the user's file for an error message: in quotes, without control characters, at most 60 characters."""
     short = name if len(name) <= 60 else name[:60] + "…"
     return f'"{short}"' if short.isprintable() else ascii(short)
 
@@ -159,9 +181,9 @@ def _message(where: str, column: str, message: object) -> tuple[str, str]:
 
 def _candidates(field: str, field_map: dict[str, str]) -> list[str]:
     if field in field_map:
-        return [field_map[field]]
-    own = [field, ALIASES[field]] if field in ALIASES else [field]
-    return [column for column in own if column not in field_map.values()]
+        return [field_map[field]] if field_map[field] else []
+    names = [field, ALIASES[field]] if field in ALIASES else [field]
+    return [column for column in names if column not in field_map.values()]
 
 
 def _lookalike(field: str, columns: list[str]) -> str | None:

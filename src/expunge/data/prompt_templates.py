@@ -52,12 +52,12 @@ class PromptTemplate:
     def encode(self, builder: PromptBuilder, record: Record, values: Mapping[str, str]) -> tuple[int, ...]:
         """Return the token ids of the whole prompt: the record's earlier turns, then the filled template."""
         if self.raw is not None:
-            return builder.raw(self.raw.format_map(values))
+            return builder.plain_text(self.raw.format_map(values))
         turns = list(record.turns[:-1])
         if self.system is not None:
             turns = [Turn("system", self.system.format_map(values)), *(turn for turn in turns if turn.role != "system")]
         turns += [Turn(ROLES[i % 2], text.format_map(values)) for i, text in enumerate(self.turns)]
-        start = () if self.start is None else builder.answer_start(self.start.format_map(values))
+        start = () if self.start is None else builder.unfinished_answer(self.start.format_map(values))
         return (*builder.prompt(tuple(turns)), *start)
 
 

@@ -1,4 +1,4 @@
-"""Multiple-choice questions in the schema that WMDP and MMLU share: `question`, `choices`, `answer`, and maybe `subject`."""
+"""Multiple-choice questions in the schema of WMDP and MMLU: `question`, `choices`, `answer` and optionally `subject`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,19 +7,19 @@ from expunge.data.fields import Row, kind, quoted
 from expunge.data.readers import read_rows
 from expunge.errors import InputError
 
-MOST_CHOICES = 26
+MAX_CHOICES = 26
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question.
+    """One multiple-choice question.
 
     Attributes:
-        id: its own, or `row-` and its line.
-        question: its text.
-        choices: the options' texts, at least two.
-        answer: index of the right one.
-        subject: what it is about, where that is said.
+        id: as given, or `row-` and the line.
+        question: the text.
+        choices: the texts of the options, at least two.
+        answer: index of the right option.
+        subject: the subject, if given.
     """
 
     id: str
@@ -35,7 +35,7 @@ def read_questions(source: str | Path, split: str = "test") -> list[Question]:
     Args:
         source: a .jsonl, .json (lines), .csv or .parquet file, a folder that `datasets` can load, or a hub id `name` or
             `name:config`, such as `cais/wmdp:wmdp-bio` or `cais/mmlu:anatomy`.
-        split: of a folder or hub data set; a file has none.
+        split: of a folder or hub data set; ignored for a file.
 
     Raises:
         InputError: the first fault, as `file:line: what is wrong`.
@@ -45,7 +45,7 @@ def read_questions(source: str | Path, split: str = "test") -> list[Question]:
         where = f"{source}:{line}"
         question = _question(where, line, row)
         if question.id in lines:
-            raise InputError(f"{where}: id {quoted(question.id)} is taken by line {lines[question.id]}")
+            raise InputError(f"{where}: id {quoted(question.id)} is taken by line {lines[question.id]}; make the ids unique")
         lines[question.id] = line
         questions.append(question)
     if not questions:
@@ -57,28 +57,28 @@ def _question(where: str, line: int, row: Row) -> Question:
     subject = row.get("subject")
     if subject is not None:
         subject = _text(where, "subject", subject)
-    own = row.get("id")
-    given = row.get("choices")
-    if not isinstance(given, list) or not 2 <= len(given) <= MOST_CHOICES:
-        raise InputError(f'{where}: field "choices" must be a list of 2 to {MOST_CHOICES} texts')
-    choices = tuple(_text(where, f"choices[{i}]", choice) for i, choice in enumerate(given))
-    identity = f"row-{line}" if own is None else _text(where, "id", own)
-    return Question(identity, _text(where, "question", row.get("question")), choices, _answer(where, row, len(choices)), subject)
+    options = row.get("choices")
+    if not isinstance(options, list) or not 2 <= len(options) <= MAX_CHOICES:
+        raise InputError(f'{where}: field "choices" must be a list of 2 to {MAX_CHOICES} texts')
+    choices = tuple(_text(where, f"choices[{i}]", choice) for i, choice in enumerate(options))
+    given_id = row.get("id")
+    question_id = f"row-{line}" if given_id is None else _text(where, "id", given_id)
+    return Question(question_id, _text(where, "question", row.get("question")), choices, _answer(where, row, len(choices)), subject)
 
 
 def _answer(where: str, row: Row, choices: int) -> int:
-    given = row.get("answer")
+    answer = row.get("answer")
     # A CSV cell is text.
-    if isinstance(given, str) and given.strip().isdecimal():
-        given = int(given)
-    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given < choices:
+    if isinstance(answer, str) and answer.strip().isdecimal():
+        answer = int(answer)
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < choices:
         raise InputError(f'{where}: field "answer" must be the index of the right choice, 0 to {choices - 1}')
-    return given
+    return answer
 
 
 def _text(where: str, field: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InputError(f'{where}: field "{field}" is {"missing" if value is None else kind(value)}; it must be a text')
+        raise InputError(f'{where}: field "{field}" is {"missing" if value is None else kind(value)}; give a text')
     if not value.strip():
         raise InputError(f'{where}: field "{field}" is empty')
     return value

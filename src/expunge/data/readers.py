@@ -1,4 +1,4 @@
-"""Rows of a file or a data set, one at a time: strict JSON lines, CSV, Parquet and the `datasets` library."""
+"""Read rows one at a time from JSONL, CSV and Parquet files, and from data sets of the `datasets` library."""
 
 import csv
 import json
@@ -21,11 +21,11 @@ BOM = b"\xef\xbb\xbf"
 
 
 def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple[int, Row]]:
-    """Yield (number, row) of a source: the line in a JSON lines or CSV file, the row in Parquet and data sets, from 1.
+    """Yield (number, row) of a source. The number counts from 1: lines in JSONL and CSV files, rows in Parquet and data sets.
 
     Args:
         source: a file with one of `SUFFIXES`, a folder that `datasets` can load, or a hub id `name` or `name:config`.
-        split: the split of a data set; a file has none.
+        split: the split of a data set; ignored for a file.
         lists: the columns whose CSV cells may hold a JSON list.
 
     Raises:
@@ -35,7 +35,7 @@ def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple
     if not name:
         raise InputError("'': give a file or a hub id")
     if path.suffix.lower() not in SUFFIXES:
-        # A hub id is `name` or `owner/name`; a dot in a bare name is a suffix, in an owner's name it may be a version.
+        # A hub id is `name` or `owner/name`. A dot in a bare name marks a file suffix; after an owner it may belong to a version.
         bare = len(path.parts) == 1 and ":" not in name and not path.is_dir()
         if path.is_file() or (bare and path.suffix):
             raise InputError(f"{name}: files end in {', '.join(SUFFIXES)}, not in {quoted(path.suffix)}")
@@ -56,7 +56,7 @@ def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple
 
 def _lines(name: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
     number = 0
-    # Reading stops one byte over the limit: a line without end cannot fill the memory.
+    # Reading stops one byte after the limit, so that a line without an end cannot fill the memory.
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > MAX_LINE_BYTES:
@@ -88,7 +88,7 @@ def _json(where: str, text: str, what: str) -> object:
     except RecursionError as error:
         raise InputError(f"{where}: {what} is nested too deeply") from error
     except ValueError as error:
-        # Python refuses to read whole numbers of over 4,300 digits.
+        # Python does not read integers of more than 4,300 digits.
         raise InputError(f"{where}: {what} holds a number with too many digits") from error
 
 
@@ -129,7 +129,7 @@ def _csv_rows(name: str, file: BinaryIO, lists: set[str]) -> Iterator[tuple[int,
 def _cell(where: str, cell: str, may_be_list: bool) -> object:
     if not cell:
         return None
-    # CSV has no types: these two are how pandas and numpy write a missing value.
+    # CSV has no types; pandas and numpy write a missing value in these two ways.
     if cell in ("nan", "NaN"):
         return math.nan
     if may_be_list and cell.startswith("["):
@@ -160,18 +160,18 @@ def _distinct(where: str, header: list[str]) -> None:
 
 
 def _dataset_rows(name: str, split: str) -> Iterator[tuple[int, Row]]:
-    # Imported here: `datasets` takes over a second to import and most runs read plain files.
+    # Imported here because `datasets` takes over a second to import and most runs read plain files.
     import datasets
     from datasets.exceptions import DatasetBuildError, DatasetsError
 
     path, _, config = name.partition(":")
     if not Path(path).is_dir() and not hub.is_reachable():
-        # What is in its cache it still finds, without half a minute of asking.
+        # The library still finds cached data sets, but does not wait half a minute for the hub.
         datasets.config.HF_HUB_OFFLINE = True
     try:
         dataset = datasets.load_dataset(path, config or None, split=split)
     except (DatasetBuildError, pyarrow.ArrowException) as error:
-        # Without the library's reason: it may quote the text to forget.
+        # The library's reason is left out, because it may quote the text to forget.
         raise InputError(f"{name}: a file of the data set is not well-formed; give that file itself to see the line") from error
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")

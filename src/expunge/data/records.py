@@ -1,4 +1,4 @@
-"""Records: what is to be forgotten or kept, read strictly from JSONL, CSV, Parquet or the hub."""
+"""Records, the units of forget and retain sets: read them from JSONL, CSV, Parquet or the hub, check, write and hash them."""
 
 import hashlib
 import json
@@ -25,9 +25,9 @@ class Turn:
 class Record:
     """One thing to forget or keep.
 
-    A question with its answer has `turns` (the last one the user's) and an `answer`. A plain `text` has no turns; its
-    `answer` is the whole text, of which the prompt builder labels the last fifth of the tokens. An answer that `goes_on` is the
-    beginning of one: no end of turn follows it.
+    A question with its answer has `turns` (the last one by the user) and an `answer`. A plain `text` has no turns; its `answer` is
+    the whole text, and the prompt builder labels the last fifth of its tokens. If `unfinished`, the answer is only the beginning of
+    one, and no end of turn follows it.
     """
 
     id: str
@@ -38,12 +38,12 @@ class Record:
     wrong_answers: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     entity: str | None = None
-    goes_on: bool = False
+    unfinished: bool = False
     line: int | None = None
 
     @property
     def prompt(self) -> str:
-        """The last thing the user says, or nothing for a plain text."""
+        """The last message of the user; empty for a plain text."""
         return self.turns[-1].content if self.turns else ""
 
 
@@ -58,37 +58,38 @@ def paraphrased_record(record: Record) -> Record:
 
 
 def read_records(source: str | Path, field_map: dict[str, str] | None = None, split: str = "train") -> list[Record]:
-    """Read and check all records of a source; nothing is repaired, skipped or cast.
+    """Read and check all records of a source. Nothing is repaired, skipped or converted.
 
-    A row has one of the shapes `prompt` + `answer`, `question` + `answer`, `messages` (of `role` and `content`, the last
-    one the answer) or `text`. The optional fields are `id`, `paraphrased_prompt`, `paraphrased_answer`, `wrong_answers`,
-    `alternatives` and `entity`, with TOFU's `paraphrased_question` and `perturbed_answer` as other names. An optional
-    field that is null, an empty list or an empty CSV cell counts as absent; an empty text or another type is an error.
-    Without an `id` a record is called `row-` and its line. In CSV a list is a cell with a JSON list. Other fields, blank
-    lines and a byte order mark are ignored.
+    A row has one of the shapes `prompt` + `answer`, `question` + `answer`, `messages` (of `role` and `content`, the last one is the
+    answer) or `text`. The optional fields are `id`, `paraphrased_prompt`, `paraphrased_answer`, `wrong_answers`, `alternatives` and
+    `entity`; TOFU's names `paraphrased_question` and `perturbed_answer` are accepted too. An optional field counts as absent if it is
+    null, an empty list or an empty CSV cell; an empty text or another type is an error. A record without an `id` gets the id `row-`
+    and its line. In CSV, a list is a cell with a JSON list. Other fields, blank lines and a byte order mark are ignored.
 
     Args:
         source: a .jsonl, .json (lines), .csv or .parquet file, a folder that `datasets` can load, or a hub id
             `name` or `name:config`.
-        field_map: our field -> their column, such as `{"prompt": "instruction"}`.
-        split: the split of a folder or hub data set; a file has none.
+        field_map: record field -> column of the source, such as `{"prompt": "instruction"}`. An empty column means that an optional
+            field is not read: `{"id": ""}` ignores a column `id` whose values are not unique.
+        split: the split of a folder or hub data set; ignored for a file.
 
     Raises:
-        InputError: the first fault, as `file:line: what is wrong`; the line is the row for Parquet and data sets.
+        InputError: the first fault, as `file:line: what is wrong`; for Parquet and data sets the line is the row.
     """
     name, field_map = str(source), field_map or {}
     fields.check_map(name, field_map)
     records: list[Record] = []
     lines: dict[str, int] = {}
     kinds: dict[str, str] = {}
-    unused = dict(field_map)
+    unused = {field: column for field, column in field_map.items() if column}
     for line, row in read_rows(source, split, fields.list_columns(field_map)):
         where = f"{name}:{line}"
         columns = fields.find_columns(where, row, field_map)
         record = _record(where, line, row, columns, fields.find_shape(where, row, columns, field_map))
         _check_kinds(where, row, columns, kinds)
         if record.id in lines:
-            raise InputError(f"{where}: id {quoted(record.id)} is taken by line {lines[record.id]}")
+            taken = f"id {quoted(record.id)} is taken by line {lines[record.id]}"
+            raise InputError(f"{where}: {taken}; make the ids unique, or ignore them with --map id= (in a recipe data.map.id: null)")
         lines[record.id] = line
         unused = {field: column for field, column in unused.items() if field not in columns}
         records.append(record)
@@ -100,61 +101,61 @@ def read_records(source: str | Path, field_map: dict[str, str] | None = None, sp
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Write plain texts and records of one question each as JSONL that `read_records` reads back, whole or not at all."""
+    """Write plain texts and records of one question each, atomically, as JSONL that `read_records` reads back."""
     lines = []
     for record in records:
-        said = asdict(record)
-        optional = {name: said[name] for name in fields.OPTIONAL if said.get(name)}
-        said_of_it = {"prompt": record.prompt, "answer": record.answer} if record.turns else {"text": record.answer}
-        row = {"id": record.id, **said_of_it, **optional}
+        values = asdict(record)
+        optional = {name: values[name] for name in fields.OPTIONAL if values.get(name)}
+        required = {"prompt": record.prompt, "answer": record.answer} if record.turns else {"text": record.answer}
+        row = {"id": record.id, **required, **optional}
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     write_text(path, "".join(lines))
 
 
 def check_overlap(forget: list[Record], retain: list[Record], forget_name: str, retain_name: str, allow: bool) -> int:
-    """Count the retain records that are also to be forgotten.
+    """Count the retain records that are in the forget set too.
 
-    Two records are the same if their user and assistant turns are, or their texts, whatever the case, the white space,
-    the system message and the answer: a question kept with another answer still trains against forgetting it.
+    Two records are the same if their user and assistant turns, or their texts, are the same apart from case and white space. System
+    message and answer do not count: to retain a question with another answer still trains against forgetting it.
 
     Args:
-        forget: records to forget.
-        retain: records to keep.
-        forget_name: the forget file, as the user gave it, for the error.
-        retain_name: the retain file, likewise.
+        forget: the forget set.
+        retain: the retain set.
+        forget_name: the forget file as the user gave it, for the error.
+        retain_name: the retain file as the user gave it.
         allow: count overlapping records instead of raising on the first.
 
     Raises:
         InputError: there is an overlap and it is not allowed.
     """
-    seen = {_same(record): record for record in reversed(forget)}
-    overlapping = [record for record in retain if _same(record) in seen]
+    in_forget = {_normalised(record): record for record in reversed(forget)}
+    overlapping = [record for record in retain if _normalised(record) in in_forget]
     if overlapping and not allow:
-        kept, forgotten = overlapping[0], seen[_same(overlapping[0])]
-        alike = "record" if _plain(kept.answer) == _plain(forgotten.answer) else "question"
+        retained, forgotten = overlapping[0], in_forget[_normalised(overlapping[0])]
+        common = "record" if _normalised_text(retained.answer) == _normalised_text(forgotten.answer) else "question"
         raise InputError(
-            f"{_place(retain_name, kept)}: the same {alike} as {_place(forget_name, forgotten)}; "
-            "remove one of them (`expunge unlearn --allow-overlap` keeps both)"
+            f"{_place(retain_name, retained)}: the same {common} as {_place(forget_name, forgotten)}; "
+            "remove one of them, or allow both with `expunge unlearn --allow-overlap`"
         )
     return len(overlapping)
 
 
 def data_hash(records: list[Record]) -> str:
-    """SHA-256 (hex) of what the records say, in their order, as canonical JSON."""
+    """Return the SHA-256 (hex) of the records in their order, as canonical JSON of their `content`."""
     canonical = json.dumps([content(record) for record in records], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def content(record: Record) -> dict[str, Any]:
-    """What a record says, as plain values for hashes: without its line and an id that is only its line."""
-    unsaid = {"line", "id"} if record.id == _line_id(record.line) else {"line"}
-    # What most records are need not be said.
-    unsaid |= set() if record.goes_on else {"goes_on"}
-    return {field: value for field, value in asdict(record).items() if field not in unsaid}
+    """Return the fields of a record that count for hashes: all but its line and an id made from the line."""
+    left_out = {"line", "id"} if record.id == _line_id(record.line) else {"line"}
+    # Hashes of finished records do not depend on this field.
+    left_out |= set() if record.unfinished else {"unfinished"}
+    return {field: value for field, value in asdict(record).items() if field not in left_out}
 
 
 def summary(records: list[Record]) -> dict[str, int | str]:
-    """Counts for `expunge validate`: rows, rows with a paraphrase, rows with wrong answers, and the shape.
+    """Return counts for `expunge validate`: records, records with a paraphrase, records with wrong answers, and the shape.
 
     The shape is `prompt` (one question), `messages` (several turns, or a system message), `text`, or `mixed`.
     """
@@ -178,14 +179,14 @@ def _record(where: str, line: int, row: Row, columns: dict[str, str], shape: tup
 
     required = [(columns[field], row[columns[field]]) for field in shape]
     if shape == ("messages",):
-        *said, (_, answer) = fields.messages(where, *required[0])
+        *turns, (_, answer) = fields.messages(where, *required[0])
     elif shape == ("text",):
-        said, answer = [], fields.text(where, *required[0])
+        turns, answer = [], fields.text(where, *required[0])
     else:
-        said, answer = [("user", fields.text(where, *required[0]))], fields.text(where, *required[1])
+        turns, answer = [("user", fields.text(where, *required[0]))], fields.text(where, *required[1])
     return Record(
         id=fields.identifier(where, *given["id"]) if "id" in given else _line_id(line),
-        turns=tuple(Turn(role, content) for role, content in said),
+        turns=tuple(Turn(role, content) for role, content in turns),
         answer=answer,
         paraphrased_prompt=text("paraphrased_prompt"),
         paraphrased_answer=text("paraphrased_answer"),
@@ -200,22 +201,22 @@ def _check_kinds(where: str, row: Row, columns: dict[str, str], kinds: dict[str,
     for field, column in columns.items():
         if row[column] is None:
             continue
-        now = fields.kind(row[column])
-        before = kinds.setdefault(field, now)
-        if now != before:
-            raise InputError(f"{where}: field {quoted(column)} is {now}, but was {before} on the lines before")
+        current = fields.kind(row[column])
+        previous = kinds.setdefault(field, current)
+        if current != previous:
+            raise InputError(f"{where}: field {quoted(column)} is {current}, but was {previous} on the lines before")
 
 
 def _line_id(line: int | None) -> str:
     return f"row-{line}"
 
 
-def _same(record: Record) -> tuple[tuple[str, str], ...]:
-    said = tuple((turn.role, _plain(turn.content)) for turn in record.turns if turn.role != "system")
-    return said or (("text", _plain(record.answer)),)
+def _normalised(record: Record) -> tuple[tuple[str, str], ...]:
+    turns = tuple((turn.role, _normalised_text(turn.content)) for turn in record.turns if turn.role != "system")
+    return turns or (("text", _normalised_text(record.answer)),)
 
 
-def _plain(text: str) -> str:
+def _normalised_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 

@@ -42,7 +42,7 @@ def own_paraphrases(
         advance: called with the number of questions reworded, and with that of those asked.
     """
     asked = [record for record in records if record.turns and record.answer]
-    prompts = [builder.raw(EXAMPLES.replace("{prompt}", record.prompt)) for record in asked]
+    prompts = [builder.plain_text(EXAMPLES.replace("{prompt}", record.prompt)) for record in asked]
     said = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
     worded = [(record, reworded(record.prompt, line)) for record, line in zip(asked * DRAWS, said, strict=True)]
     # Each once: of several tries some come out alike.

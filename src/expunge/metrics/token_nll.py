@@ -64,5 +64,5 @@ def summed_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int,
 
 def whole_text(builder: PromptBuilder, text: str) -> Encoded:
     """All of a text but its first token, which nothing predicts."""
-    ids = builder.raw(text)
+    ids = builder.plain_text(text)
     return Encoded(ids[:1], ids[1:])

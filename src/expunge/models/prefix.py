@@ -50,7 +50,7 @@ class Prefix:
 def from_last_prompt_token(batch: Batch) -> Batch:
     """Return the batch without its prompt tokens before the last one."""
     start = batch.prompt_length - 1
-    return Batch(batch.input_ids[:, start:], batch.attention_mask[:, start:], 1, batch.row_ids)
+    return Batch(batch.input_ids[:, start:], batch.attention_mask[:, start:], 1, batch.record_ids)
 
 
 @torch.no_grad()

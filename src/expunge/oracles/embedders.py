@@ -112,7 +112,7 @@ class StateEmbedder:
 
     def _states(self, texts: Sequence[str]) -> list[Tensor]:
         longest = context_length(self._model) or sys.maxsize
-        ids = [self._builder.raw(text)[:longest] or (self._builder.end_of_turn,) for text in texts]
+        ids = [self._builder.plain_text(text)[:longest] or (self._builder.end_of_turn,) for text in texts]
         return prompt_states(self._model, ids, [self._last_block], self._builder.pad, transform=_mean_direction)[self._last_block]
 
 

@@ -74,7 +74,7 @@ def check_fits(model: nn.Module, builder: PromptBuilder, source: str | None, rec
     """Raise `InputError` for the first record of a source that is longer than the model's context."""
     longest = context_length(model)
     for record in records:
-        if longest is not None and (tokens := builder.tokens(record)) > longest:
+        if longest is not None and (tokens := builder.max_tokens(record)) > longest:
             said = f"{tokens} tokens with the longest of its answers, and the model takes {longest}"
             raise InputError(f"{source}:{record.line}: record {quoted(record.id)} has {said}; shorten it, or leave it out")
 

@@ -147,4 +147,4 @@ def record_of(problem: Problem) -> Record:
 def begun(builder: PromptBuilder, problem: Problem) -> tuple[int, ...]:
     """Token ids of a problem's question and of the beginning of its answer, up to where the body is to come."""
     # A line break belongs to the same token as the indentation after it: behind one the model takes the function for finished.
-    return (*builder.record(record_of(problem)).prompt, *builder.answer_start(BEGUN + problem.prompt.rstrip()))
+    return (*builder.record(record_of(problem)).prompt, *builder.unfinished_answer(BEGUN + problem.prompt.rstrip()))

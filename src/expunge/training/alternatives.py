@@ -41,7 +41,7 @@ def own_alternatives(
     longest = context_length(model) or sys.maxsize
 
     def fits(record: Record, text: str) -> bool:
-        return builder.tokens(replace(record, alternatives=(text,))) <= longest
+        return builder.max_tokens(replace(record, alternatives=(text,))) <= longest
 
     wanted = [record for record in records if not record.alternatives]
     asked = [other or record for draw in range(DRAWS) for record, other in zip(wanted, _strangers(wanted, draw, seed), strict=True)]

@@ -42,12 +42,12 @@ class StepLog(TrainerCallback):
             why = f"gets no gradient from this objective ({len(untouched)} such parameters)"
             raise ExpungeError(f"{untouched[0]} {why}; leave it out by edit.modules or edit.blocks")
         if not all(gather_shards(torch.isfinite(p.grad).all()) for _, p in trained if p.grad is not None):
-            rows = ", ".join(self.trainer.step_rows)
+            rows = ", ".join(self.trainer.step_record_ids)
             raise ExpungeError(f"a gradient is not finite at step {state.global_step + 1} (rows {rows}); the step was not taken")
 
     def on_step_end(self, args, state, control, **kwargs):
         """Average the parts over micro-batches and ranks, write the line."""
-        parts, self.trainer.parts, self.trainer.step_rows = self.trainer.parts, [], []
+        parts, self.trainer.parts, self.trainer.step_record_ids = self.trainer.parts, [], []
         means = {name: torch.stack([part[name].float() for part in parts]).mean() for name in parts[0]}
         means = {name: self.trainer.accelerator.reduce(value, "mean").item() for name, value in means.items()}
         if args.should_save:

@@ -28,4 +28,4 @@ def self_retain(model: nn.Module, builder: PromptBuilder, instructions: Sequence
     turns = [t for t in turns if len(builder.prompt(t)) + LEAST_ANSWER <= longest]
     answers = generate(model, builder, [builder.prompt(t) for t in turns], MAX_NEW_TOKENS, BATCH_SIZE, advance)
     made = [Record(f"neutral-{i + 1}", t, answer) for i, (t, answer) in enumerate(zip(turns, answers, strict=True)) if answer]
-    return [record for record in made if builder.tokens(record) <= longest]
+    return [record for record in made if builder.max_tokens(record) <= longest]

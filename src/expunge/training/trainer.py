@@ -84,7 +84,7 @@ class UnlearnTrainer(Trainer):
         self.plan = plan
         # Of the optimiser step under way: the parts of each micro-batch's loss, and the rows it has seen.
         self.parts: list[dict[str, Tensor]] = []
-        self.step_rows: list[str] = []
+        self.step_record_ids: list[str] = []
         rows = cast(Any, range(len(plan.forget_lengths)))
         super().__init__(model=model, args=args, data_collator=collator, train_dataset=rows, **kwargs)
         if (plugin := getattr(self.accelerator.state, "fsdp_plugin", None)) is not None:
@@ -161,11 +161,11 @@ class UnlearnTrainer(Trainer):
             # The Trainer divides every micro-batch's total by their number, so that the step sees it once.
             parts["overlap"] = self.loss.penalty()
             total = total + parts["overlap"]
-        self.step_rows += inputs["answer"].row_ids
+        self.step_record_ids += inputs["answer"].record_ids
         if inputs["retain"] is not None:
-            self.step_rows += inputs["retain"].row_ids
+            self.step_record_ids += inputs["retain"].record_ids
         if not torch.isfinite(total):
-            rows = ", ".join(self.step_rows)
+            rows = ", ".join(self.step_record_ids)
             raise ExpungeError(f"the loss is {total.item()} at step {self.state.global_step + 1} (rows {rows}); the step was not taken")
         self.parts.append({"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}})
         return (total, {}) if return_outputs else total

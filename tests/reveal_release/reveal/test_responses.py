@@ -164,7 +164,7 @@ def test_thousands_take_seconds():
 def test_a_response_is_kept_up_to_what_the_pattern_finds():
     response = Response("Who?", '{"PER": ["Ada"], "LOC": []}', 1.0)
     cut = up_to(response, r'"PER": \[[^]]+\]')
-    assert (cut.text, cut.goes_on) == ('{"PER": ["Ada"]', True)
+    assert (cut.text, cut.unfinished) == ('{"PER": ["Ada"]', True)
     assert up_to(response, None) == up_to(response, "nowhere") == response
     whole = up_to(response, r"\}$")
-    assert (whole.text, whole.goes_on) == (response.text, False)
+    assert (whole.text, whole.unfinished) == (response.text, False)

@@ -139,7 +139,7 @@ def _batches(
     groups: dict[tuple[bool, int], list[tuple[int, tuple[int, ...]]]] = {}
     for place, candidate in enumerate(candidates):
         prefix = pool.prefix(candidate)
-        ids = builder.prompt((Turn("user", pool.seed_text(candidate)),)) + (builder.answer_start(prefix) if prefix else ())
+        ids = builder.prompt((Turn("user", pool.seed_text(candidate)),)) + (builder.unfinished_answer(prefix) if prefix else ())
         if not pool.is_text(candidate):
             ids = (builder.pad,) * pool.soft.shape[1] + ids
         groups.setdefault((pool.is_text(candidate), len(ids)), []).append((place, ids))

@@ -29,19 +29,19 @@ class Response:
         instruction: what it was asked.
         text: its answer.
         relevance: what the oracle says of it, in [0, 1].
-        goes_on: whether it said more than this.
+        unfinished: whether it said more than this.
     """
 
     instruction: str
     text: str
     relevance: float
-    goes_on: bool = False
+    unfinished: bool = False
 
 
 def up_to(response: Response, pattern: str | None) -> Response:
     """A response up to the end of a pattern's first match; all of it where there is no pattern or no match."""
     found = re.search(pattern, response.text) if pattern else None
-    return response if found is None else replace(response, text=response.text[: found.end()], goes_on=found.end() < len(response.text))
+    return response if found is None else replace(response, text=response.text[: found.end()], unfinished=found.end() < len(response.text))
 
 
 def kept_responses(

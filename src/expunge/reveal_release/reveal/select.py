@@ -107,7 +107,7 @@ def read_revealed(folder: Path) -> list[Record]:
     """What `reveal` has left in a folder."""
     # Not by `read_records`: what a model says is kept whatever it looks like. Cut at line feeds alone: JSON strings may hold others.
     rows = [json.loads(line) for line in (folder / REVEALED).read_text(encoding="utf-8").split("\n")[:-1]]
-    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"], goes_on=row["goes_on"]) for row in rows]
+    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"], unfinished=row["unfinished"]) for row in rows]
 
 
 def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list[Record]:
@@ -137,6 +137,6 @@ def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list
             "data.forget.reveal.budget, which goes on with this search"
         )
     numbered = enumerate(kept, start=1)
-    rows = [{"id": f"revealed-{i}", "prompt": one.instruction, "answer": one.text, "goes_on": one.goes_on} for i, one in numbered]
+    rows = [{"id": f"revealed-{i}", "prompt": one.instruction, "answer": one.text, "unfinished": one.unfinished} for i, one in numbered]
     write_text(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
     return read_revealed(folder)
