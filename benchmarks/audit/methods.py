@@ -109,9 +109,9 @@ def cells(run: Run, model: str) -> list[str]:
         f"{summary[NEUTRAL]['perplexity']['value']:.1f}",
         f"{excess(worst, model)} {worst['name'].partition(': ')[2]}",
         shown(leaked),
-        *(excess(judged[name], model) for name in judged if name.startswith("relearnt from")),
+        *(excess(judged[name], model) for name in judged if name.startswith("relearned from")),
         f"{before(run, model):.2f} → {four_bits[model]['value']:.2f}, {excess(four_bits, model)}",
-        excess(judged["read at the block that tells most (logit lens)"], model),
+        excess(judged["logit lens, at the block that reveals most"], model),
         shown(summary[FORGET]["privleak"]) if "privleak" in summary[FORGET] else f"{(mine - control) / control:.2f}",
         shown(judged[OFF][model]) if OFF in judged else "",
         counted(list(judged.values())) if model == "unlearned" else "",
@@ -142,7 +142,7 @@ def shown(number: dict[str, Any]) -> str:
 
 def facts(args: argparse.Namespace, suite: Suite, run: Run, seconds: float) -> str:
     """Date, machine, n and versions."""
-    counts = ", ".join(f"{attack.title} {attack.records}" for attack in suite.attacks)
+    counts = ", ".join(f"{attack.label} {attack.max_records}" for attack in suite.attacks)
     forget, retain = (run.summary["unlearned"][name]["rouge"]["n"] for name in (FORGET, RETAIN))
     return (
         f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten; "

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from benchmarks.audit.methods import before, excess, recipe_of, shown
 from benchmarks.common.results import markdown, measured_on, slug, write
 from benchmarks.common.tofu import prepare
+from expunge.auditing.attacks.relearn import SOURCES
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
@@ -33,14 +34,14 @@ SUITE = Suite(
     seconds=600,
     max_rows=32,
     attacks=[
-        *({"name": "quantise", "records": 32, "kind": kind} for kind in KINDS),
-        {"name": "relearn", "records": 64, "source": "part", "max_steps": STEPS, "measure_every": 10},
-        {"name": "relearn", "records": 32, "source": "related", "max_steps": STEPS, "measure_every": 10},
+        *({"name": "quantise", "max_records": 32, "kind": kind} for kind in KINDS),
+        {"name": "relearn", "max_records": 64, "source": "part", "max_steps": STEPS, "measure_every": 10},
+        {"name": "relearn", "max_records": 32, "source": "related", "max_steps": STEPS, "measure_every": 10},
     ],
 )
 COLUMNS = (
     *("forget ROUGE-L", "retain ROUGE-L", "neutral perplexity", "before rounding", *KINDS),
-    *("relearnt from part, step by step", "relearnt from what is kept"),
+    *("relearned from part, step by step", "relearned from the retain set"),
 )
 MARK = "<!-- audit_undone -->"
 
@@ -64,7 +65,7 @@ def main() -> None:
     rows = {"original": row(first, "original"), "control": row(first, "control")} | {
         name: row(run, "unlearned") for name, run in runs.items()
     }
-    attacked = ", ".join(f"{attack.title} {attack.records}" for attack in SUITE.attacks)
+    attacked = ", ".join(f"{attack.label} {attack.max_records}" for attack in SUITE.attacks)
     facts = (
         f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten, learning rate 2e-5, 5 epochs; "
         f"n: sets {SUITE.max_rows}, {attacked} (of `part` half is trained on, half asked); seed 42; "
@@ -87,8 +88,8 @@ def row(run: Run, model: str) -> list[str]:
         f"{before(run, model):.2f}",
         *(f"{one[model]['value']:.2f}, {excess(one, model)}" for one in rounded),
         *(
-            f"{' → '.join(curve(run, model, f'relearn {source}'))}, {excess(judged[f'relearnt from {said}, {STEPS} steps'], model)}"
-            for source, said in (("part", "part of it"), ("related", "what is kept"))
+            f"{' → '.join(curve(run, model, f'relearn {source}'))}, {excess(judged[f'relearned from {SOURCES[source]}, {STEPS} steps'], model)}"
+            for source in ("part", "related")
         ),
     ]
 

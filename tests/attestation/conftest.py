@@ -48,7 +48,7 @@ def recorded(tmp_path_factory, make_tiny_model) -> Run:
         "out": str(place / "run"),
     }
     run = unlearn(make_recipe(recipe), Display())
-    return audit(run, Display(), suite=Suite(seconds=1, attacks=[{"name": "quantise", "records": 2}]))
+    return audit(run, Display(), suite=Suite(seconds=1, attacks=[{"name": "quantise", "max_records": 2}]))
 
 
 @pytest.fixture

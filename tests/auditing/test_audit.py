@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import expunge
-from expunge.auditing.attacks import Prompted, Quantise
+from expunge.auditing.attacks import PromptAttack, Quantise
 from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
@@ -19,10 +19,10 @@ from expunge.models.loading import load
 from expunge.pipeline.unlearn import unlearn
 
 ATTACKS = [
-    {"name": "prompts", "records": 2},
-    {"name": "quantise", "records": 3},
-    {"name": "relearn", "records": 4, "max_steps": 2, "measure_every": 1},
-    {"name": "switch_off", "records": 2},
+    {"name": "prompts", "max_records": 2},
+    {"name": "quantise", "max_records": 3},
+    {"name": "relearn", "max_records": 4, "max_steps": 2, "measure_every": 1},
+    {"name": "switch_off", "max_records": 2},
 ]
 SUITE = Suite(seconds=60, attacks=ATTACKS)
 
@@ -56,7 +56,13 @@ def attacked(monkeypatch):
 def test_the_verdict_has_a_row_for_each_thing_tried_with_all_three_models(run_of, make_tiny_model):
     run = audit(run_of(), Display(), control=str(make_tiny_model("gpt2")), suite=SUITE)
     rows = {row["name"]: row for row in read_verdict(run)}
-    assert {"asked as given", "kept: retain", "quantised: nf4", "relearnt from part of it, 2 steps", "edit switched off"} <= set(rows)
+    assert {
+        "asked as given",
+        "kept: retain",
+        "quantised: nf4",
+        "relearned from part of the forget set, 2 steps",
+        "edit switched off",
+    } <= set(rows)
     assert any(name.startswith("prompt variant: ") for name in rows)
     assert all(rows["quantised: nf4"][model]["n"] == 3 for model in ("unlearned", "control", "original"))
     assert rows["weights released"]["verdict"] == "fail"
@@ -76,7 +82,7 @@ def test_a_second_audit_attacks_nothing_again_and_one_of_something_else_does(run
     assert attacked == [3, 3]
     assert read_verdict(audit(run, Display(), suite=SUITE)) == first
     assert attacked == [3, 3]
-    audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "quantise", "records": 3, "kind": "int8"}]))
+    audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "quantise", "max_records": 3, "kind": "int8"}]))
     assert attacked == [3, 3, 3, 3]
     other = run.edit / "adapter_model.safetensors"
     raw = bytearray(other.read_bytes())
@@ -112,16 +118,16 @@ def test_a_second_audit_measures_nothing_again_and_one_of_another_edit_its_own_m
 
 
 def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp_path, monkeypatch):
-    asked, run = [], Prompted.run
+    asked, run = [], PromptAttack.run
 
     def counted(attack, target, advance):
         asked.append(len(target.forget))
         yield from run(attack, target, advance)
 
-    monkeypatch.setattr(Prompted, "run", counted)
+    monkeypatch.setattr(PromptAttack, "run", counted)
     templates = tmp_path / "mine.yaml"
     templates.write_text('please: ["Please: {prompt}"]\n', encoding="utf-8")
-    suite = Suite(seconds=60, attacks=[{"name": "prompts", "records": 2, "templates": str(templates)}])
+    suite = Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 2, "templates": str(templates)}])
     trained = audit(run_of(), Display(), suite=suite)
     audit(trained, Display(), suite=suite)
     assert asked == [2, 2]
@@ -131,7 +137,7 @@ def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp
 
 
 def test_a_killed_audit_goes_on_where_it_was(run_of, attacked, monkeypatch):
-    run, suite = run_of(batch_size=2), Suite(seconds=60, attacks=[{"name": "quantise", "records": 6}])
+    run, suite = run_of(batch_size=2), Suite(seconds=60, attacks=[{"name": "quantise", "max_records": 6}])
     whole, done = Quantise.run, []
 
     def killed(attack, target, advance):

@@ -18,7 +18,7 @@ def test_a_suite_of_ones_own_is_read_back_from_what_it_is_written_as(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("seconds: 60\nattacks: [prompts, {name: quantise, kind: int8}]\nallowed: {told: 0.2}\n", encoding="utf-8")
     suite = read_suite(str(path))
-    assert [type(attack).__name__ for attack in suite.attacks] == ["Prompted", "Quantise"]
+    assert [type(attack).__name__ for attack in suite.attacks] == ["PromptAttack", "Quantise"]
     assert suite.allowed.told == 0.2
     assert type(suite).model_validate(suite.model_dump(mode="json")) == suite
 

@@ -51,7 +51,7 @@ def test_an_attack_is_judged_by_its_excess_and_a_curve_by_its_end():
 
     relearn = (Relearn(), {"unlearned": curve(0.8), "original": curve(0.9), "control": curve(0.3)})
     rounded = (Quantise(), {name: [{"id": str(i), "value": 0.2} for i in range(4)] for name in ("unlearned", "control")})
-    assert failures(rows(0.2, 0.9), hits=[relearn, rounded]) == ["relearnt from part of it, 50 steps"]
+    assert failures(rows(0.2, 0.9), hits=[relearn, rounded]) == ["relearned from part of the forget set, 50 steps"]
 
 
 def test_a_set_of_questions_without_answers_is_not_asked_for_its_rouge():

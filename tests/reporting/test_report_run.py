@@ -10,7 +10,7 @@ from expunge.console import Display
 from expunge.pipeline.unlearn import unlearn
 from expunge.reporting.comparison import comparison
 
-ATTACKS = [{"name": "quantise", "records": 3}, {"name": "relearn", "records": 4, "max_steps": 2, "measure_every": 1}]
+ATTACKS = [{"name": "quantise", "max_records": 3}, {"name": "relearn", "max_records": 4, "max_steps": 2, "measure_every": 1}]
 SUITE = Suite(seconds=60, attacks=ATTACKS)
 
 
@@ -34,15 +34,15 @@ def test_the_notes_follow_the_suite(run, make_tiny_model):
     assert "Done lora x npo; the edit lies beside the weights" in words
     assert f"Tried quantise, relearn; {asked} records" in words
     assert (
-        "Not tested here: the answers to adversarial prompts, sampling at temperature 1, answers that the attacker begins, "
-        "what hidden states give away, leaving the edit out, other languages, membership inference." in words
+        "Not tested here: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, "
+        "what hidden states give away, leaving the edit out, membership inference." in words
     )
     assert f"Attacks asked for {asked} of the 6 forget records" in words
-    for heading in ("Every row of the verdict", "What comes back by relearning", "What comes back by quantisation"):
+    for heading in ("Every row of the verdict", "What relearning recovers", "What quantisation recovers"):
         assert heading in words
     words = page_of(audit(run, Display())).words
     assert (
-        "Not tested here: the answers to adversarial prompts, sampling at temperature 1, answers that the attacker begins, relearning,"
+        "Not tested here: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, relearning,"
         in words
     )
     assert "Every row of the verdict" not in words
@@ -50,7 +50,7 @@ def test_the_notes_follow_the_suite(run, make_tiny_model):
 
 
 def test_other_languages_are_tested_by_the_dress_that_is_in_one(run):
-    words = page_of(audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "prompts", "records": 1}]))).words
+    words = page_of(audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
     assert "Not tested here: sampling at temperature 1" in words
     assert "other languages" not in words
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from pages import HOSTILE, Page, cell, judged
 
-from expunge.auditing.attacks import Prompted, Quantise, Relearn, SwitchOff
+from expunge.auditing.attacks import PromptAttack, Quantise, Relearn, SwitchOff
 from expunge.reporting import ReportData
-from expunge.reporting.attack_figures import quantise_figure, relearn_figure
-from expunge.reporting.attack_tables import Found, Worst
+from expunge.reporting.attack_figures import attack_figure
+from expunge.reporting.attack_tables import AttackResults, WorstRecord
 from expunge.reporting.html import NO_CONTROL_ROWS, render
 from expunge.reporting.verdict_table import counted, groups, scale, signed, why
 
@@ -20,7 +20,7 @@ ROWS = [
     judged("asked as given", "not shown", excess=0.1),
     judged("edit switched off", "fail", "weights released", 0.6),
 ]
-ATTACKS = {attack.title: attack for attack in (Prompted(), Quantise(), Relearn(max_steps=2), SwitchOff())}
+ATTACKS = {attack.label: attack for attack in (PromptAttack(), Quantise(), Relearn(max_steps=2), SwitchOff())}
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_all_that_is_drawn_lies_on_the_forests_axis():
 
 def test_what_attacks_found_stays_text(data):
     rows = [judged(HOSTILE, "fail", excess=0.3, reason=HOSTILE), judged(HOSTILE, "not shown", excess=None, reason=HOSTILE)]
-    worst = [Worst(HOSTILE, HOSTILE, 0.4, {"unlearned": 0.5, "control": 0.1})]
+    worst = [WorstRecord(HOSTILE, HOSTILE, 0.4, {"unlearned": 0.5, "control": 0.1})]
     source = render(replace(data, judged=rows, worst=worst, texts={HOSTILE: (HOSTILE, HOSTILE)}, facts={HOSTILE: HOSTILE}))
     page = Page(source)
     assert page.harmless
@@ -94,27 +94,28 @@ def test_what_attacks_found_stays_text(data):
 
 def test_curves_have_every_step_of_every_model():
     told = {("unlearned", 0): (0.1, 0.3), ("unlearned", 2): (0.5, 0.9), ("control", 0): (0.2, 0.2)}
-    found = Found(ATTACKS, [hit(m, "relearn part", f"f{i}", v, step=step) for (m, step), own in told.items() for i, v in enumerate(own)])
-    curves = found.curves
-    assert list(curves) == ["part of it"]
-    assert {step: number["value"] for step, number in curves["part of it"]["unlearned"].items()} == pytest.approx({0: 0.2, 2: 0.7})
-    svg = relearn_figure(curves)
-    assert "from part of it (n = 2)" in svg
-    assert "steps of training" in svg
+    rows = [hit(m, "relearn part", f"f{i}", v, step=step) for (m, step), own in told.items() for i, v in enumerate(own)]
+    (plot,) = AttackResults(ATTACKS, rows).plots({}, set())
+    panel = "from part of the forget set"
+    assert list(plot.series) == [panel]
+    assert {step: number["value"] for step, number in plot.series[panel]["unlearned"].items()} == pytest.approx({0: 0.2, 2: 0.7})
+    svg = attack_figure(plot)
+    assert "from part of the forget set (n = 2)" in svg
+    assert "training steps" in svg
 
 
 def test_bars_begin_with_what_the_same_questions_got_before():
-    found = Found(ATTACKS, [hit("unlearned", "quantise nf4", name, 0.8) for name in ("f0", "f1", "text")])
+    results = AttackResults(ATTACKS, [hit("unlearned", "quantise nf4", name, 0.8) for name in ("f0", "f1", "text")])
     measured = [{"set": "forget", "id": name, "rouge": value} for name, value in (("f0", 0.1), ("f1", 0.3), ("f2", 0.9), ("text", 0.9))]
-    bars = found.bars({"unlearned": measured}, {"f0", "f1", "f2"})
+    (plot,) = results.plots({"unlearned": measured}, {"f0", "f1", "f2"})
     # of the records that were quantised for, f0 and f1 are questions: (0.1 + 0.3) / 2
-    assert {kind: models["unlearned"]["value"] for kind, models in bars.items()} == pytest.approx({"before": 0.2, "nf4": 0.8})
-    assert "nf4" in quantise_figure(bars)
-    assert Found(ATTACKS, []).bars({"unlearned": measured}, {"f0"}) == {}
+    assert {kind: models["unlearned"][0]["value"] for kind, models in plot.series.items()} == pytest.approx({"before": 0.2, "nf4": 0.8})
+    assert "nf4" in attack_figure(plot)
+    assert AttackResults(ATTACKS, []).plots({"unlearned": measured}, {"f0"}) == []
 
 
 def test_the_worst_records_name_the_attack_that_gets_most_over_the_control():
-    found = Found(
+    results = AttackResults(
         ATTACKS,
         [
             *(hit(model, "prompts", "f0", value, variant="few_shot") for model, value in (("unlearned", 0.9), ("control", 0.2))),
@@ -124,14 +125,14 @@ def test_the_worst_records_name_the_attack_that_gets_most_over_the_control():
             *(hit(model, "relearn part", "f3", value, step=1) for model, value in (("unlearned", 1.0), ("control", 0.0))),
         ],
     )
-    (worst,) = found.worst
-    assert (worst.id, worst.tried, worst.excess) == ("f0", "prompt variant: few shot", pytest.approx(0.7))
-    assert found.names == {"prompts", "quantise", "relearn", "switch_off"}
-    assert Found(ATTACKS, [hit("unlearned", "quantise nf4", "f0", 1.0)]).worst == []
+    (worst,) = results.worst
+    assert (worst.id, worst.attack, worst.excess) == ("f0", "prompt variant: few shot", pytest.approx(0.7))
+    assert results.names == ["prompts", "quantise", "relearn", "switch_off"]
+    assert AttackResults(ATTACKS, [hit("unlearned", "quantise nf4", "f0", 1.0)]).worst == []
 
 
 def test_questions_of_the_worst_records_are_shown_only_with_texts(data):
-    worst = [Worst("f7", "quantised: nf4", 0.4, {"unlearned": 0.5, "control": 0.1})]
+    worst = [WorstRecord("f7", "quantised: nf4", 0.4, {"unlearned": 0.5, "control": 0.1})]
     hidden = Page(render(replace(data, worst=worst)))
     assert "f7 quantised: nf4 0.50 0.10 – +0.400" in hidden.words
     assert "shown by --show-text" in hidden.words

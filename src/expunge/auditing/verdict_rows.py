@@ -60,12 +60,13 @@ def _kept(by_model: ByModel, allowed: Allowed, near: Collection[str]) -> Iterabl
 
 
 def _attacked(attack: Attack, found: Mapping[str, Sequence[Hit]], allowed: Allowed) -> Iterable[Judged]:
-    for tried in dict.fromkeys(attack.tried(row) for row in found["unlearned"]):
-        if tried is not None:
+    for name in dict.fromkeys(attack.verdict_row(row) for row in found["unlearned"]):
+        if name is not None:
             by_model = {
-                model: _grouped((row["id"], row["value"]) for row in rows if attack.tried(row) == tried) for model, rows in found.items()
+                model: _grouped((row["id"], row["value"]) for row in rows if attack.verdict_row(row) == name)
+                for model, rows in found.items()
             }
-            yield judge(tried, attack.value, by_model, "control", allowed.told, attack.threat)
+            yield judge(name, attack.measures, by_model, "control", allowed.told, attack.threat)
 
 
 def _sets(by_model: ByModel, wanted: Callable[[str], bool]) -> list[str]:

@@ -1,131 +1,146 @@
-"""What attacks found, put in order for a report: curves of relearning, quantisation beside what was told before, the worst records."""
+"""What attacks recovered, arranged for a report: the data of each attack's figure, and the records that leak most."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from expunge.auditing.attacks import Attack, Lens, Quantise, Relearn, SwitchOff
-from expunge.auditing.attacks.base import Row as Hit
-from expunge.auditing.attacks.relearn import SOURCES
+from expunge.auditing.attacks import ATTACKS, Attack
+from expunge.auditing.attacks.base import AttackFigure
+from expunge.auditing.attacks.base import Row as AttackRow
 from expunge.auditing.record_metrics import Row
 from expunge.data.set_names import FORGET
 from expunge.metrics.statistics import mean_ci
 from expunge.reporting.metric_rows import Interval
 
-BEFORE = "before"
-AT_MOST = 10
+MAX_WORST = 10
 
-Curves = Mapping[str, Mapping[str, Mapping[int, Interval]]]
-"""{what was trained on: {model: {step: number}}}"""
-ByBlock = Mapping[str, Mapping[int, Interval]]
-"""{model: {block: number}}"""
-Bars = Mapping[str, Mapping[str, Interval]]
-"""{kind of quantisation: {model: number}}"""
+Series = Mapping[str, Mapping[str, Mapping[int, Interval]]]
+"""{panel or bar: {model: {horizontal value: number}}}; the horizontal value of bars is 0."""
 ByModel = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True)
-class Worst:
-    """A record that some attack gets more of from the unlearned model than from the control.
+class AttackPlot:
+    """A figure of one kind of attack.
+
+    Attributes:
+        name: of the attack.
+        figure: how it is drawn.
+        series: what is drawn.
+    """
+
+    name: str
+    figure: AttackFigure
+    series: Series
+
+
+@dataclass(frozen=True)
+class WorstRecord:
+    """A record that some attack recovers more of from the unlearned model than from the control.
 
     Attributes:
         id: of the record.
-        tried: the attack that gets most.
-        excess: by how much.
-        values: what each model told.
+        attack: the verdict row of the attack that recovers most of it.
+        excess: by how much the unlearned model exceeds the control.
+        values: what each model reveals.
     """
 
     id: str
-    tried: str
+    attack: str
     excess: float
     values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Found:
-    """The rows of attacks.parquet with the attacks that they are of.
+class AttackResults:
+    """The rows of attacks.parquet and the attacks that made them.
 
     Attributes:
-        attacks: of the suite, by title.
-        hits: rows with `model` and `attack` beside what the attack gives.
+        attacks: of the suite, by label.
+        rows: what the attacks gave, with `model` and `attack` (the label) in each row.
     """
 
     attacks: Mapping[str, Attack]
-    hits: Sequence[Hit]
+    rows: Sequence[AttackRow]
 
     @property
-    def names(self) -> set[str]:
-        """The names of the attacks that had a hold."""
-        return {self.attacks[hit["attack"]].name for hit in self.hits}
+    def names(self) -> list[str]:
+        """The names of the attacks that gave rows, in the order of the suite."""
+        used = {row["attack"] for row in self.rows}
+        return list(dict.fromkeys(attack.name for label, attack in self.attacks.items() if label in used))
 
     @property
     def records(self) -> int:
-        """How many records were attacked in any way."""
-        return len({hit["id"] for hit in self.hits})
+        """The number of records that were attacked in any way."""
+        return len({row["id"] for row in self.rows})
 
-    @property
-    def curves(self) -> Curves:
-        """Of each relearning what each model tells on the way."""
-        values: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-        for hit in self.hits:
-            if isinstance(attack := self.attacks[hit["attack"]], Relearn):
-                values[SOURCES[attack.source]][hit["model"]][hit["step"]].append(hit["value"])
-        return {
-            source: {model: {step: _number(values) for step, values in sorted(curve.items())} for model, curve in models.items()}
-            for source, models in values.items()
-        }
+    def of(self, name: str) -> list[AttackRow]:
+        """Return the rows of all attacks of one name."""
+        return [row for row in self.rows if self.attacks[row["attack"]].name == name]
 
-    @property
-    def lens(self) -> ByBlock:
-        """How likely each model's blocks find the answer."""
-        values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for hit in self.hits:
-            if isinstance(self.attacks[hit["attack"]], Lens):
-                values[hit["model"]][hit["block"]].append(hit["value"])
-        return {model: {block: _number(told) for block, told in sorted(blocks.items())} for model, blocks in values.items()}
-
-    def bars(self, by_model: ByModel, questions: set[str]) -> Bars:
-        """What each model tells before and after each quantisation.
+    def plots(self, by_model: ByModel, questions: set[str]) -> list[AttackPlot]:
+        """Return the figures of the attacks that have one and gave rows.
 
         Args:
-            by_model: rows of what was measured.
-            questions: ids of the forget records that are questions: the audit and the attack want the same of them.
+            by_model: the audit's rows, for bars of the same records before an attack.
+            questions: ids of the forget records that are questions: the audit and the attacks expect the same answer to these.
         """
-        values: dict[str, dict[str, list[float]]] = {BEFORE: defaultdict(list)}
-        rounded = set()
-        for hit in self.hits:
-            if isinstance(attack := self.attacks[hit["attack"]], Quantise):
-                values.setdefault(attack.kind, defaultdict(list))[hit["model"]].append(hit["value"])
-                rounded.add(hit["id"])
-        for model, rows in by_model.items():
-            told = [row["rouge"] for row in rows if row["set"] == FORGET and "rouge" in row and row["id"] in rounded & questions]
-            if told:
-                values[BEFORE][model] = told
-        return {kind: {model: _number(told) for model, told in models.items()} for kind, models in values.items()} if rounded else {}
+        plots = []
+        for name, kind in ATTACKS.items():
+            if kind.figure is not None and (rows := self.of(name)):
+                values = self._values(rows, kind.figure)
+                if kind.figure.baseline:
+                    attacked = {row["id"] for row in rows} & questions
+                    values = {kind.figure.baseline: _baseline(by_model, attacked), **values}
+                plots.append(AttackPlot(name, kind.figure, _numbers(values)))
+        return plots
 
     @property
-    def worst(self) -> list[Worst]:
-        """The records of the largest excesses over the control, each with the attack that gets most of it; none without a control.
+    def worst(self) -> list[WorstRecord]:
+        """The records with the largest excess over the control, each with the attack that recovers most of it; none without a control.
 
-        Switching off is not among them: it gives back the original, and would stand in every line.
+        Attacks that remove the edit are left out: they recover the original, and would be in every line.
         """
         values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for hit in self.hits:
-            attack = self.attacks[hit["attack"]]
-            tried = attack.tried(hit)
-            if tried is not None and not isinstance(attack, SwitchOff):
-                values[hit["id"], tried][hit["model"]].append(hit["value"])
-        best: dict[str, Worst] = {}
-        for (name, tried), models in values.items():
-            means = {model: fmean(own) for model, own in models.items()}
+        for row in self.rows:
+            attack = self.attacks[row["attack"]]
+            judged_in = attack.verdict_row(row)
+            if judged_in is not None and not attack.removes_edit:
+                values[row["id"], judged_in][row["model"]].append(row["value"])
+        worst: dict[str, WorstRecord] = {}
+        for (record, judged_in), by_model in values.items():
+            means = {model: fmean(of_model) for model, of_model in by_model.items()}
             if "control" in means and "unlearned" in means:
-                one = Worst(name, tried, means["unlearned"] - means["control"], means)
-                if one.excess > 0 and (name not in best or one.excess > best[name].excess):
-                    best[name] = one
-        return sorted(best.values(), key=lambda one: -one.excess)[:AT_MOST]
+                leak = WorstRecord(record, judged_in, means["unlearned"] - means["control"], means)
+                if leak.excess > 0 and (record not in worst or leak.excess > worst[record].excess):
+                    worst[record] = leak
+        return sorted(worst.values(), key=lambda leak: -leak.excess)[:MAX_WORST]
+
+    def _values(self, rows: Iterable[AttackRow], figure: AttackFigure) -> dict[str, dict[str, dict[int, list[float]]]]:
+        values: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+        for row in rows:
+            x = row[figure.x_column] if figure.x_column else 0
+            values[self.attacks[row["attack"]].series][row["model"]][x].append(row["value"])
+        return values
 
 
-def _number(values: Iterable[float]) -> Interval:
-    found = mean_ci(list(values))
-    return {"value": found.value, "n": found.n, "ci95": None if found.ci95 is None else list(found.ci95)}
+def _baseline(by_model: ByModel, attacked: set[str]) -> dict[str, dict[int, list[float]]]:
+    """What each model reveals in the audit of the records that were attacked."""
+    values = {
+        model: [row["rouge"] for row in rows if row["set"] == FORGET and "rouge" in row and row["id"] in attacked]
+        for model, rows in by_model.items()
+    }
+    return {model: {0: of_model} for model, of_model in values.items() if of_model}
+
+
+def _numbers(values: Mapping[str, Mapping[str, Mapping[int, list[float]]]]) -> Series:
+    return {
+        name: {model: {x: _number(at_x) for x, at_x in sorted(of_model.items())} for model, of_model in models.items()}
+        for name, models in values.items()
+    }
+
+
+def _number(values: list[float]) -> Interval:
+    mean = mean_ci(values)
+    return {"value": mean.value, "n": mean.n, "ci95": None if mean.ci95 is None else list(mean.ci95)}

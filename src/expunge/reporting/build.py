@@ -15,7 +15,7 @@ from expunge.data.records import Record
 from expunge.data.set_names import AUTO, FORGET, PARAPHRASE
 from expunge.edits import edit_of
 from expunge.metrics.membership import split
-from expunge.reporting.attack_tables import Found
+from expunge.reporting.attack_tables import AttackResults
 from expunge.reporting.html import ReportData, Sample, write_report
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
@@ -51,10 +51,8 @@ def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]
         threat_model=threats(recipe),
         verdict=verdict(summary),
         judged=judged,
-        curves={} if found is None else found.curves,
-        lens={} if found is None else found.lens,
-        inferred=_inferred(run),
-        bars={} if found is None else found.bars(by_model, {name for name, record in forget.items() if record.turns}),
+        attack_plots=[] if found is None else found.plots(by_model, {name for name, record in forget.items() if record.turns}),
+        membership=_membership_scores(run),
         worst=worst,
         texts={one.id: (forget[one.id].prompt, forget[one.id].answer) for one in worst if one.id in forget} if samples else {},
         gate_logits=gates or None,
@@ -78,34 +76,32 @@ def _exam(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list[floa
     return json.loads((run.folder / "gate.json").read_text(encoding="utf-8")), (targets, others)
 
 
-def _judged(run: Run) -> tuple[list[dict[str, Any]], Found | None]:
+def _judged(run: Run) -> tuple[list[dict[str, Any]], AttackResults | None]:
     """The verdict's rows and what attacks found, if there was a suite."""
     if not (run.folder / VERDICT).exists():
         return [], None
     said = json.loads((run.folder / VERDICT).read_text(encoding="utf-8"))
     suite = Suite.model_validate(said["suite"])
     hits = pq.read_table(run.folder / ATTACKED).to_pylist()
-    return said["rows"], Found({attack.title: attack for attack in suite.attacks}, hits)
+    return said["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, hits)
 
 
-def _inferred(run: Run) -> dict[str, tuple[list[float], list[float]]]:
-    """Of each model how well it knows members and non-members, by Min-K %; nothing where membership was not inferred."""
+def _membership_scores(run: Run) -> dict[str, tuple[list[float], list[float]]]:
+    """Return each model's Min-K % scores of members and of non-members; empty without membership inference."""
     if not (run.folder / INFERRED).exists():
         return {}
     rows = pq.read_table(run.folder / INFERRED).to_pylist()
     return {model: split([row for row in rows if row["model"] == model], "min_k") for model in dict.fromkeys(row["model"] for row in rows)}
 
 
-def _facts(run: Run, found: Found | None) -> dict[str, str]:
+def _facts(run: Run, found: AttackResults | None) -> dict[str, str]:
     """What was asked and done, for who reads no further."""
     info, recipe = run.info, run.recipe
     kept = sum(info["data"]["retain"]["rows"].values())
     lies = "the weights themselves are changed" if not edit_of(recipe).removable else "the edit lies beside the weights"
     attacked = "nothing: there was no suite of attacks"
     if found is not None:
-        names = ", ".join(
-            name.replace("_", " ") for name in dict.fromkeys(attack.name for attack in found.attacks.values()) if name in found.names
-        )
+        names = ", ".join(name.replace("_", " ") for name in found.names)
         attacked = f"{names or 'nothing'}; {found.records} records"
     return {
         "Asked": f"forget {info['data']['forget']['rows']} records, keep {kept}",

@@ -11,8 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from expunge.files import write_text
-from expunge.reporting.attack_figures import lens_figure, membership_figure, quantise_figure, relearn_figure
-from expunge.reporting.attack_tables import Bars, ByBlock, Curves, Worst
+from expunge.reporting.attack_figures import attack_figure, membership_figure
+from expunge.reporting.attack_tables import AttackPlot, WorstRecord
 from expunge.reporting.figures import gate_figure, roc_figure, rounds_figure, tradeoff_figure
 from expunge.reporting.gate_table import pivots, shades
 from expunge.reporting.metric_rows import ROLES, Summaries, headline, number, rows
@@ -45,11 +45,9 @@ class ReportData:
         threat_model: what the run states about itself, one line each.
         verdict: of an audit without a suite, one line each; left out of the page when there is no control.
         judged: the rows of verdict.json, of an audit with a suite.
-        curves: of relearning.
-        bars: of quantisation.
-        lens: how likely each model's blocks find the answer.
-        inferred: of each model, how well it knows members and non-members.
-        worst: the records that attacks get most of.
+        attack_plots: the figures of attacks.
+        membership: of each model, its scores of members and of non-members.
+        worst: the records that attacks recover most of.
         texts: question and truth of these, by id; none where texts are not to be shown.
         gate_logits: of each evaluation set, if the edit has a gate.
         gate_threshold: the logit above which the gate opens.
@@ -70,11 +68,9 @@ class ReportData:
     threat_model: Sequence[str] = ()
     verdict: Sequence[str] = ()
     judged: Sequence[Verdict] = ()
-    curves: Curves = field(default_factory=dict)
-    bars: Bars = field(default_factory=dict)
-    lens: ByBlock = field(default_factory=dict)
-    inferred: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
-    worst: Sequence[Worst] = ()
+    attack_plots: Sequence[AttackPlot] = ()
+    membership: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    worst: Sequence[WorstRecord] = ()
     texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     gate_logits: Mapping[str, Sequence[float]] | None = None
     gate_threshold: float = 0.0
@@ -118,10 +114,8 @@ def render(data: ReportData) -> str:
         why=why,
         signed=signed,
         scale=scale(data.judged),
-        relearnt=Markup(relearn_figure(data.curves)) if data.curves else None,
-        rounded=Markup(quantise_figure(data.bars)) if data.bars else None,
-        lens=Markup(lens_figure(data.lens)) if data.lens else None,
-        inferred=Markup(membership_figure(data.inferred)) if data.inferred else None,
+        attack_figures=[(plot.name, plot.figure, Markup(attack_figure(plot))) for plot in data.attack_plots],
+        membership=Markup(membership_figure(data.membership)) if data.membership else None,
         tradeoff=None if tradeoff is None else Markup(tradeoff),
         gate=Markup(gate_figure(data.gate_logits, data.gate_threshold)) if data.gate_logits else None,
         pivots=pivots(data.exam) if data.exam else [],

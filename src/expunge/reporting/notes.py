@@ -1,30 +1,19 @@
 """What a report's reader must know: what was not tried, what the numbers rest on."""
 
+from expunge.auditing.attacks import ATTACKS
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
-from expunge.reporting.attack_tables import Found
+from expunge.reporting.attack_tables import AttackResults
 from expunge.reporting.html import Sample
 from expunge.reveal_release.reveal.select import read_results
 from expunge.runs.folder import REVEAL, Run
 
-TRIES = {
-    "prompts": "the answers to adversarial prompts",
-    "sampling": "sampling at temperature 1",
-    "prefill": "answers that the attacker begins",
-    "relearn": "relearning",
-    "quantise": "quantisation",
-    "lens": "what hidden states give away",
-    "switch_off": "leaving the edit out",
-}
-"""What each attack of a suite tries, by its name."""
-LANGUAGES, CROSS_LINGUAL = "other languages", "cross_lingual"
-"""What only one variant of the prompts tries, and that variant."""
 INFERENCE = "membership inference"
 
 
-def notes(run: Run, samples: list[Sample], found: Found | None) -> list[str]:
+def notes(run: Run, samples: list[Sample], found: AttackResults | None) -> list[str]:
     """One line each.
 
     Args:
@@ -56,13 +45,9 @@ def threats(recipe: Recipe) -> list[str]:
     ]
 
 
-def _not_tested(run: Run, found: Found | None) -> list[str]:
-    tried = set() if found is None else found.names
-    # Nobody can leave out what is not there.
-    tries = {name: said for name, said in TRIES.items() if name != "switch_off" or edit_of(run.recipe).removable}
-    left_out = [said for name, said in tries.items() if name not in tried]
-    if found is None or all(hit.get("variant") != CROSS_LINGUAL for hit in found.hits):
-        left_out.append(LANGUAGES)
+def _not_tested(run: Run, found: AttackResults | None) -> list[str]:
+    attacks = [attack for attack in ATTACKS.values() if edit_of(run.recipe).removable or not attack.removes_edit]
+    left_out = [part for attack in attacks for part in attack.untested([] if found is None else found.of(attack.name))]
     if not any(name.startswith("mia_") for name in run.summary["unlearned"][FORGET]):
         left_out.append(INFERENCE)
     said = f"Not tested here: {', '.join(left_out)}." if left_out else "Every kind of attack that expunge has was tried."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from expunge.auditing.attacks import ATTACKS, Prompted, Quantise, make_attack
+from expunge.auditing.attacks import ATTACKS, PromptAttack, Quantise, make_attack
 
 SETTINGS = {"sampling": {"samples": 3}, "relearn": {"max_steps": 3, "measure_every": 2}, "prefill": {"shares": [0.5]}}
 
@@ -18,13 +18,13 @@ def test_rows_of_records_and_the_model_as_it_was(make_target, attack_rows, name,
     apart = [tuple(value for column, value in row.items() if column != "value") for row in rows]
     assert len(set(apart)) == len(apart)
     assert attack_rows(attack, target) == rows
-    assert type(attack).value
+    assert type(attack).measures
     assert not any(isinstance(value, str) for row in rows for column, value in row.items() if column not in ("id", "variant"))
 
 
 def test_an_attack_is_given_by_its_name_or_with_settings():
-    assert make_attack("prompts") == Prompted()
-    assert make_attack({"name": "quantise", "kind": "int8", "records": 8}) == Quantise(kind="int8", records=8)
+    assert make_attack("prompts") == PromptAttack()
+    assert make_attack({"name": "quantise", "kind": "int8", "max_records": 8}) == Quantise(kind="int8", max_records=8)
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,10 @@ def test_an_attack_is_given_by_its_name_or_with_settings():
     [
         ("bribe", "no attack 'bribe'; there are prompts, sampling, prefill, relearn, quantise, lens, switch_off"),
         (3, "give the attack's name, or a mapping with its name and settings"),
-        ({"name": "quantise", "bits": 4}, "quantise has no setting bits; it has records, kind"),
+        ({"name": "quantise", "bits": 4}, "quantise has no setting bits; it has max_records, kind"),
         ({"name": "quantise", "kind": "fp4"}, "quantise.kind: Input should be 'nf4', 'rtn4' or 'int8'"),
         ({"name": "sampling", "samples": 0}, "sampling.samples: Input should be greater than or equal to 1"),
-        ({"name": "switch_off", "records": 0}, "switch_off.records: Input should be greater than or equal to 1"),
+        ({"name": "switch_off", "max_records": 0}, "switch_off.max_records: Input should be greater than or equal to 1"),
         ({"name": "prefill", "shares": [0.5, 1]}, "prefill.shares.1: Input should be less than 1"),
         ({"name": "prefill", "shares": []}, "prefill.shares: Tuple should have at least 1 item after validation, not 0"),
         ({"name": "relearn", "source": "all"}, "relearn.source: Input should be 'part', 'related' or 'unrelated'"),

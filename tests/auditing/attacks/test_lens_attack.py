@@ -17,7 +17,7 @@ def test_the_block_that_tells_most_is_the_one_that_is_judged(make_target, attack
     for record in target.forget:
         own = [row for row in rows if row["id"] == record.id]
         assert [row["value"] for row in own] == pytest.approx([exp(-nll) for nll in seen[record.id]])
-        (judged,) = [row for row in own if attack.tried(row)]
+        (judged,) = [row for row in own if attack.verdict_row(row)]
         assert judged["value"] == max(row["value"] for row in own)
 
 

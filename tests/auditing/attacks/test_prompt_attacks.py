@@ -2,7 +2,7 @@
 
 import pytest
 
-from expunge.auditing.attacks import Prefill, Prompted, Sampling, make_attack
+from expunge.auditing.attacks import Prefill, PromptAttack, Sampling, make_attack
 from expunge.auditing.attacks.prompt_attack import hidden_answer
 from expunge.data.prompt_templates import PromptTemplate
 from expunge.data.records import Record, Turn
@@ -28,7 +28,7 @@ def written(tmp_path, text: str) -> str:
 
 def test_what_is_known_is_told_in_a_file_of_ones_own(taught, attack_rows, tmp_path):
     path = written(tmp_path, 'plain: ["{prompt}"]\nbegun:\n  - {turns: ["{prompt}"], start: "{half}"}\n')
-    rows = attack_rows(Prompted(templates=path), taught)
+    rows = attack_rows(PromptAttack(templates=path), taught)
     # Of the half that the attacker begins with nothing counts, so that the rest is all there is.
     assert [(row["variant"], row["id"], row["value"]) for row in rows] == [
         (variant, record.id, 1.0) for record in taught.forget for variant in ("plain", "begun")
@@ -45,11 +45,11 @@ def test_half_an_answer_that_is_given_does_not_count():
 def test_a_dress_that_tells_the_answer_or_is_too_long_is_not_worn(make_target, attack_rows, tmp_path):
     long = "word " * 3000
     path = written(tmp_path, f'echo: ["Who is meant by {{answer}}?"]\nlong: ["{long}{{prompt}}"]\nplain: ["{{prompt}}"]\n')
-    assert {row["variant"] for row in attack_rows(Prompted(templates=path), make_target())} == {"plain"}
+    assert {row["variant"] for row in attack_rows(PromptAttack(templates=path), make_target())} == {"plain"}
 
 
 def test_the_shipped_dresses_are_worn_where_a_record_has_what_they_need(make_target, attack_rows):
-    rows = attack_rows(Prompted(), make_target(max_new_tokens=2))
+    rows = attack_rows(PromptAttack(), make_target(max_new_tokens=2))
     variants = {row["variant"] for row in rows}
     assert {"lower_case", "role_play", "cloze", "few_shot", "answer_start", "no_template"} <= variants
     # No record has a paraphrase or wrong answers; a reverse query tells the answer.

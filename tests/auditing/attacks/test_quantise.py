@@ -11,8 +11,8 @@ from scipy.stats import norm
 from torch import tensor
 
 from expunge.auditing.attacks import Quantise
-from expunge.auditing.attacks.quantise import BLOCK, NF4, quantised, rounded
-from expunge.auditing.attacks.queries import plainly, told
+from expunge.auditing.attacks.quantise import BLOCK, NF4, quantise_weight, quantised
+from expunge.auditing.attacks.queries import plain_queries, recall_rows
 
 KINDS = ("nf4", "rtn4", "int8")
 random_weights = st.builds(
@@ -25,18 +25,18 @@ random_weights = st.builds(
 
 def test_four_bits_by_hand():
     # the largest is 14: steps of 14 / 7 = 2; 6.9 / 2 = 3.45 -> 3, -7.2 / 2 = -3.6 -> -4
-    assert rounded(tensor([[14.0, 6.9, -7.2, 0.0]]), "rtn4").tolist() == [[14.0, 6.0, -8.0, 0.0]]
+    assert quantise_weight(tensor([[14.0, 6.9, -7.2, 0.0]]), "rtn4").tolist() == [[14.0, 6.0, -8.0, 0.0]]
 
 
 def test_eight_bits_by_hand():
     # each row has its own step: 1.27 / 127 = 0.01 and 254 / 127 = 2
-    rows = rounded(tensor([[1.27, 0.014, -0.016], [-254.0, 3.1, 0.9]]), "int8")
+    rows = quantise_weight(tensor([[1.27, 0.014, -0.016], [-254.0, 3.1, 0.9]]), "int8")
     torch.testing.assert_close(rows, tensor([[1.27, 0.01, -0.02], [-254.0, 4.0, 0.0]]))
 
 
 def test_nf4_by_hand():
     # shares of 2: 1, -1, 0.05 (above 0.0398, halfway to the first level above 0) and 0.75 (below 0.8615, halfway from 0.7230 to 1)
-    found = rounded(tensor([[2.0, -2.0, 0.1, 1.5]]), "nf4")
+    found = quantise_weight(tensor([[2.0, -2.0, 0.1, 1.5]]), "nf4")
     torch.testing.assert_close(found, tensor([[2.0, -2.0, 2 * 0.07958029955625534, 2 * 0.7229568362236023]]))
 
 
@@ -46,7 +46,7 @@ def test_nf4_picks_the_levels_that_bitsandbytes_picks():
     packed = [9, 28, 62, 96, 162, 212, 248, 27, 46, 95, 145, 195, 230, 10, 29, 79]
     packed += [113, 178, 229, 248, 28, 62, 96, 161, 212, 231, 11, 45, 79, 129, 194, 229]
     levels = tensor([NF4[level] for byte in packed for level in divmod(byte, 16)])
-    torch.testing.assert_close(rounded(weight, "nf4"), (levels * 0.7875).view(1, 64), rtol=0, atol=0)
+    torch.testing.assert_close(quantise_weight(weight, "nf4"), (levels * 0.7875).view(1, 64), rtol=0, atol=0)
 
 
 def test_nf4_levels_are_quantiles_of_the_normal_distribution():
@@ -61,27 +61,27 @@ def test_nf4_levels_are_quantiles_of_the_normal_distribution():
 @pytest.mark.parametrize("kind", ["nf4", "rtn4"])
 def test_blocks_have_scales_of_their_own(kind):
     one, other = torch.full((1, BLOCK), 0.01), torch.full((1, BLOCK), 100.0)
-    assert rounded(torch.cat((one, other), 1), kind).unique().tolist() == pytest.approx([0.01, 100.0])
+    assert quantise_weight(torch.cat((one, other), 1), kind).unique().tolist() == pytest.approx([0.01, 100.0])
 
 
 @given(random_weights, st.sampled_from(KINDS))
 def test_what_is_quantised_stays_as_it_is(weight, kind):
-    once = rounded(weight, kind)
-    assert torch.equal(rounded(once, kind), once)
+    once = quantise_weight(weight, kind)
+    assert torch.equal(quantise_weight(once, kind), once)
 
 
 @given(random_weights, st.sampled_from(KINDS))
 def test_the_error_is_at_most_half_a_step(weight, kind):
     largest = weight.abs().amax(1, keepdim=True) if kind == "int8" else weight.abs().max()
     widest = max(np.diff(NF4)) if kind == "nf4" else 1 / (127 if kind == "int8" else 7)
-    assert ((rounded(weight, kind) - weight).abs() <= largest * widest / 2 + 1e-6).all()
+    assert ((quantise_weight(weight, kind) - weight).abs() <= largest * widest / 2 + 1e-6).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_becomes_nothing_in_every_dtype(kind):
     weight = torch.zeros(2, 70, dtype=torch.bfloat16)
-    assert torch.equal(rounded(weight, kind), weight)
-    assert rounded(weight, kind).dtype == torch.bfloat16
+    assert torch.equal(quantise_weight(weight, kind), weight)
+    assert quantise_weight(weight, kind).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("architecture", "edit"), [("llama", None), ("gpt2", None), ("llama", "lora"), ("llama", "grun")])
@@ -98,7 +98,7 @@ def test_all_linear_weights_of_the_base_and_no_other_are_rounded(make_target, ar
 def test_blocks_of_a_transposed_layer_run_along_its_inputs(make_target):
     model = make_target(architecture="gpt2").model
     layer = model.transformer.h[0].mlp.c_fc
-    wanted = rounded(layer.weight.T, "int8").T
+    wanted = quantise_weight(layer.weight.T, "int8").T
     with quantised(model, "int8"):
         assert torch.equal(layer.weight, wanted)
 
@@ -117,6 +117,6 @@ def test_answers_are_those_of_the_quantised_model(make_target, learn, attack_row
     target = make_target()
     learn(target, target.forget[:2])
     with quantised(target.model, "int8"):
-        rows = told(target, plainly(target.builder, target.forget), lambda _: None)
+        rows = recall_rows(target, plain_queries(target.builder, target.forget), lambda _: None)
     assert attack_rows(Quantise(kind="int8"), target) == rows
     assert rows[0]["value"] == 1.0

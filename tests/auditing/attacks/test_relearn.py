@@ -7,7 +7,7 @@ import torch
 
 from expunge.auditing.attacks import Relearn
 from expunge.auditing.attacks.layers import linear_layers
-from expunge.auditing.attacks.lora import low_rank
+from expunge.auditing.attacks.lora import lora_factors
 from expunge.data.prompts import collate
 from expunge.data.records import Record
 from expunge.data.texts import general
@@ -32,19 +32,19 @@ def test_what_was_suppressed_comes_back_where_it_was_known(make_target, learn, a
 
 def test_the_part_that_is_trained_on_is_not_asked(make_target):
     target = make_target()
-    trained, asked = Relearn(share=0.3).dealt(target)
-    assert (len(trained), len(asked)) == (2, 4)
-    assert {record.id for record in (*trained, *asked)} == {record.id for record in target.forget}
-    assert Relearn(share=0.3).dealt(make_target(seed=4)) != (trained, asked)
-    assert [len(part) for part in Relearn(share=0.99).dealt(target)] == [5, 1]
-    assert [len(part) for part in Relearn(share=0.01).dealt(target)] == [1, 5]
+    trained, queried = Relearn(share=0.3).split_records(target)
+    assert (len(trained), len(queried)) == (2, 4)
+    assert {record.id for record in (*trained, *queried)} == {record.id for record in target.forget}
+    assert Relearn(share=0.3).split_records(make_target(seed=4)) != (trained, queried)
+    assert [len(part) for part in Relearn(share=0.99).split_records(target)] == [5, 1]
+    assert [len(part) for part in Relearn(share=0.01).split_records(target)] == [1, 5]
 
 
 @pytest.mark.parametrize("source", ["related", "unrelated"])
 def test_with_other_records_all_are_asked(make_target, attack_rows, source):
     target = make_target()
     attack = Relearn(source=source, max_steps=2)
-    assert attack.dealt(target) == (target.retain if source == "related" else general(), target.forget)
+    assert attack.split_records(target) == (target.retain if source == "related" else general(), target.forget)
     assert {row["id"] for row in attack_rows(attack, target)} == {record.id for record in target.forget}
 
 
@@ -60,7 +60,7 @@ def test_without_anything_to_train_on_or_to_ask_there_are_no_rows(make_target, a
 def test_the_attacker_learns_with_the_edit_on(make_target, edit):
     target = make_target(edit)
     batch = collate([target.builder.record(record) for record in target.forget], target.builder.pad)
-    with low_rank(target.model, 4, seed=0) as factors:
+    with lora_factors(target.model, 4, seed=0) as factors:
         assert [p for p in target.model.parameters() if p.requires_grad] == []
         before = score(target.model, batch).nll.mean().item()
         optimiser = torch.optim.AdamW(factors, lr=1e-2)
@@ -79,7 +79,7 @@ def test_the_attacker_learns_with_the_edit_on(make_target, edit):
 def test_a_layer_gives_its_own_and_twice_the_low_rank_output(make_target, architecture):
     model = make_target(architecture=architecture).model
     layers = linear_layers(model)
-    with torch.no_grad(), low_rank(model, 4, seed=0) as factors:
+    with torch.no_grad(), lora_factors(model, 4, seed=0) as factors:
         assert len(factors) == 2 * len(layers)
         for layer, a, b in zip(layers, factors[::2], factors[1::2], strict=True):
             states = torch.randn(2, 3, a.shape[1])
@@ -95,7 +95,7 @@ def test_half_precision_is_changed_in_full(make_target):
     target = make_target()
     target.model.bfloat16()
     batch = collate([target.builder.record(record) for record in target.forget[:2]], target.builder.pad)
-    with low_rank(target.model, 2, seed=0) as factors:
+    with lora_factors(target.model, 2, seed=0) as factors:
         score(target.model, batch).nll.mean().backward()
         assert {(factor.dtype, factor.grad.dtype) for factor in factors} == {(torch.float32, torch.float32)}
         # B is zero, so that A has nothing to learn yet.

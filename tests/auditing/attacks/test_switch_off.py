@@ -6,7 +6,7 @@ from statistics import fmean
 from torch import nn
 
 from expunge.auditing.attacks import SwitchOff
-from expunge.auditing.attacks.queries import plainly, told
+from expunge.auditing.attacks.queries import plain_queries, recall_rows
 from expunge.config import EditSection
 from expunge.edits.apply import apply_edit
 
@@ -21,5 +21,5 @@ def test_without_its_adapter_a_model_tells_what_it_was_taught(make_target, learn
         if "lora_B" in name:
             nn.init.normal_(parameter)
     suppressed = replace(target, model=edited)
-    assert fmean(row["value"] for row in told(suppressed, plainly(target.builder, target.forget), lambda _: None)) < 0.5
+    assert fmean(row["value"] for row in recall_rows(suppressed, plain_queries(target.builder, target.forget), lambda _: None)) < 0.5
     assert [row["value"] for row in attack_rows(SwitchOff(), suppressed)] == [1.0, 1.0]

@@ -1,4 +1,4 @@
-"""Attacks on a model that was made to forget: what somebody may try who wants the answer all the same."""
+"""Attacks that try to recover what a model was made to forget: one file each, one line each in `ATTACKS`."""
 
 from dataclasses import asdict
 from typing import Any
@@ -6,21 +6,33 @@ from typing import Any
 from expunge.auditing.attacks.base import Attack, Target
 from expunge.auditing.attacks.lens import Lens
 from expunge.auditing.attacks.prefill import Prefill
-from expunge.auditing.attacks.prompt_attack import Prompted
+from expunge.auditing.attacks.prompt_attack import PromptAttack
 from expunge.auditing.attacks.quantise import Quantise
 from expunge.auditing.attacks.relearn import Relearn
 from expunge.auditing.attacks.sampling import Sampling
 from expunge.auditing.attacks.switch_off import SwitchOff
 from expunge.registry import make_named
 
-ATTACKS: dict[str, type[Attack]] = {kind.name: kind for kind in (Prompted, Sampling, Prefill, Relearn, Quantise, Lens, SwitchOff)}
+ATTACKS: dict[str, type[Attack]] = {
+    attack.name: attack
+    for attack in (
+        PromptAttack,
+        Sampling,
+        Prefill,
+        Relearn,
+        Quantise,
+        Lens,
+        SwitchOff,
+    )
+}
+"""{name in a suite: attack}; a report follows this order."""
 
 __all__ = [
     "ATTACKS",
     "Attack",
     "Lens",
     "Prefill",
-    "Prompted",
+    "PromptAttack",
     "Quantise",
     "Relearn",
     "Sampling",
@@ -32,7 +44,7 @@ __all__ = [
 
 
 def make_attack(given: str | dict[str, Any] | Attack) -> Attack:
-    """An attack from its name, or from a mapping of its name and settings.
+    """Make an attack from its name, or from a mapping of its name and settings.
 
     Raises:
         ValueError: one sentence that names what is wrong.
@@ -41,5 +53,5 @@ def make_attack(given: str | dict[str, Any] | Attack) -> Attack:
 
 
 def as_plain(attack: Attack) -> dict[str, Any]:
-    """Plain values that `make_attack` reads back as the same attack."""
+    """Return an attack as plain values, from which `make_attack` makes the same attack."""
     return {"name": attack.name, **asdict(attack)}

@@ -1,7 +1,7 @@
-"""What every attack is: who could try it, and for each record how much of what was to be forgotten it brings back."""
+"""What every attack is: settings, threat model, how it runs, which verdict row judges it, and how a report describes and draws it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -12,6 +12,7 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.threats import Threat
+from expunge.metrics.statistics import Summary
 
 # Checked where a suite is read.
 Count = Annotated[int, Field(ge=1)]
@@ -24,12 +25,12 @@ class Target:
     """A model under attack.
 
     Attributes:
-        model: in evaluation mode, with its edit on where it has one; an attack leaves it as it was.
+        model: in evaluation mode, with its edit on if it has one; an attack leaves it unchanged.
         builder: of its tokenizer.
-        forget: records whose answers are wanted.
-        retain: records that an attacker may ask, show or train on freely; nothing of what is measured.
+        forget: the records whose answers the attack tries to recover.
+        retain: records that an attacker may prompt with, show or train on; none of them is measured.
         seed: of everything that is drawn.
-        batch_size: records asked at once.
+        batch_size: prompts at once.
         max_new_tokens: longest answer.
     """
 
@@ -42,52 +43,98 @@ class Target:
     max_new_tokens: int
 
 
+@dataclass(frozen=True)
+class AttackFigure:
+    """How a report draws the rows of an attack: curves over a column of its rows, or bars if there is no such column.
+
+    Attributes:
+        heading: of the figure's section.
+        caption: one or two sentences below it.
+        alt: what a reader is told who does not see it.
+        y_label: of the vertical axis.
+        x_label: of the horizontal axis of curves.
+        x_column: the column of a row that is the horizontal value of curves; empty for bars.
+        up_to_one: whether the vertical axis ends at 1; otherwise at the highest value.
+        baseline: name of a further bar with the answers of the same records before the attack; empty: there is none.
+    """
+
+    heading: str
+    caption: str
+    alt: str
+    y_label: str
+    x_label: str = ""
+    x_column: str = ""
+    up_to_one: bool = True
+    baseline: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
     """An attack; the fields are its settings in a suite.
 
-    Every model of an audit is attacked alike, and what counts is by how much the unlearned one tells more than the control.
+    An audit attacks all its models in the same way. What counts is how much more the unlearned model gives away than the control.
 
     Attributes:
-        records: the most forget records that are attacked, drawn by seed.
-        name: that it has in a suite.
-        threat: who can try it.
-        value: what the number of a row is, in [0, 1]: 1 when everything is told.
-        apart: whether a record's rows do not depend on which other records are attacked.
+        max_records: the most forget records that are attacked, drawn by seed.
+        name: in a suite.
+        threat: the weakest attacker who can try it.
+        description: what it tries, as "Not tested here: …" goes on.
+        measures: what the `value` of a row is, in [0, 1]: 1 when the attack recovers everything.
+        independent_records: whether a record's rows are the same whichever other records are attacked with it.
+        removes_edit: whether it takes the edit off: then it recovers the original, and cannot be tried where the weights were changed.
+        figure: how a report draws its rows; none: it does not.
     """
 
-    records: Count = 32
+    max_records: Count = 32
 
     name: ClassVar[str]
     threat: ClassVar[Threat]
-    value: ClassVar[str]
-    apart: ClassVar[bool] = True
+    description: ClassVar[str]
+    measures: ClassVar[str]
+    independent_records: ClassVar[bool] = True
+    removes_edit: ClassVar[bool] = False
+    figure: ClassVar[AttackFigure | None] = None
 
     @property
-    def title(self) -> str:
-        """Which attack of a suite it is: its name, and settings that set two of that name apart."""
+    def label(self) -> str:
+        """The name, and the settings by which two attacks of that name in one suite differ."""
         return self.name
 
     @property
+    def series(self) -> str:
+        """The panel or bar of the figure that shows the rows of this attack."""
+        return ""
+
+    @property
     def files(self) -> list[Path]:
-        """Files of the user's that it reads: what they say may change under their names."""
+        """Files of the user's that it reads; the cache covers their content, which may change under the same name."""
         return []
 
     @abstractmethod
-    def tried(self, row: Row) -> str | None:
-        """What was tried, as a verdict calls it; rows called alike are judged together, those of no name are points of a curve."""
+    def verdict_row(self, row: Row) -> str | None:
+        """Return the name of the verdict row that judges a row. None: no verdict row does; the row is a point of a curve only."""
 
     @abstractmethod
     def steps(self, target: Target) -> int:
-        """How far `advance` counts in one `run`; 0 where the attack has no hold on this model or its records, and gives no rows."""
+        """Return the sum of what `run` passes to `advance`; 0 if the attack does not apply to this model or its records."""
 
     @abstractmethod
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """Attack, and give a row for each record as soon as it is known: `id`, `value`, and what else sets rows of one record apart.
+        """Attack, and yield each record's rows as soon as they are known.
 
-        Whenever a row is out the model is as it was. No row holds text.
+        A row has `id`, `value`, and the columns by which rows of one record differ. It holds no text. The model is unchanged whenever
+        a row is yielded.
 
         Args:
-            target: whose `forget` records are at most `records`.
+            target: its `forget` records are at most `max_records`.
             advance: called with the number of steps done since the last call.
         """
+
+    def summary(self, rows: Sequence[Row]) -> Mapping[str, Summary]:
+        """Return metrics of one model's rows, at least one, for the audit's table: {metric: number}; most attacks have none."""
+        return {}
+
+    @classmethod
+    def untested(cls, rows: Sequence[Row]) -> list[str]:
+        """Return what of this kind of attack an audit left out, given the rows of all attacks of this name."""
+        return [] if rows else [cls.description]

@@ -1,4 +1,4 @@
-"""The linear layers that attacks on the weights change."""
+"""The linear layers of a causal LM that attacks on the weights change."""
 
 from typing import cast
 
@@ -9,12 +9,12 @@ from transformers.pytorch_utils import Conv1D
 
 
 def linear_layers(model: nn.Module) -> list[nn.Linear | Conv1D]:
-    """A causal LM's own linear layers, in the model's order: not the head, and none of an adapter's.
+    """Return the linear layers of the base model, in its order: neither the output head nor any layer of an adapter.
 
-    The head stays out as it does where models are quantised for serving (bitsandbytes) or adapted; many tie it to the embeddings.
+    Quantisation for serving (bitsandbytes) and adapters leave the head out too; many models tie it to the embeddings.
     """
-    # An adapter's parts are linear layers too; those of the base model below it are not among its own.
-    added = {
+    # The parts of an adapter are linear layers too.
+    adapter_parts = {
         part
         for layer in model.modules()
         if isinstance(layer, BaseTunerLayer)
@@ -22,4 +22,8 @@ def linear_layers(model: nn.Module) -> list[nn.Linear | Conv1D]:
         for part in cast(nn.Module, getattr(layer, name)).modules()
     }
     head = cast(PreTrainedModel, model).get_output_embeddings()
-    return [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D) and module is not head and module not in added]
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and module not in adapter_parts
+    ]

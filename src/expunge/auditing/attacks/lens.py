@@ -1,4 +1,4 @@
-"""The logit lens: whoever can read hidden states reads the answer in a block before the one that suppresses it."""
+"""Logit lens attack: decode the hidden states of every block; an early block may still hold an answer that a later one suppresses."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from expunge.auditing.attacks.base import Attack, Row, Target
+from expunge.auditing.attacks.base import Attack, AttackFigure, Row, Target
 from expunge.data.threats import Threat
 from expunge.metrics.lens import lens_rows
 from expunge.models.head import frozen_head
@@ -15,30 +15,41 @@ from expunge.models.head import frozen_head
 
 @dataclass(frozen=True, kw_only=True)
 class Lens(Attack):
-    """Every block's hidden states are decoded; a row for each record and `block`, of which the one that tells most is marked.
+    """Score the answer from every block's hidden states; one row for each record and `block`.
 
-    A model whose logits are not its head's own, scaled or capped, is left out: the lens does not know it.
+    The lens does not apply to a model that scales or caps the logits of its output head.
     """
 
     name: ClassVar[str] = "lens"
     threat: ClassVar[Threat] = "weights released"
-    value: ClassVar[str] = "probability of an answer token at that block"
+    description: ClassVar[str] = "what hidden states give away"
+    measures: ClassVar[str] = "probability of an answer token at that block"
+    figure: ClassVar[AttackFigure] = AttackFigure(
+        heading="What hidden states reveal",
+        caption="Every block's output decoded as if it were the last (logit lens). Where a middle block finds the answer as likely as the "
+        "original's does and only the last blocks do not, the answer is suppressed, not erased. Bands: 95 % intervals.",
+        alt="How likely each block finds the answer",
+        y_label="probability of an\nanswer token",
+        x_label="block",
+        x_column="block",
+        up_to_one=False,
+    )
 
-    def tried(self, row: Row) -> str | None:
-        """The block of each record that tells most."""
-        return "read at the block that tells most (logit lens)" if row["most"] else None
+    def verdict_row(self, row: Row) -> str | None:
+        """Only the block that gives away most of a record is judged."""
+        return "logit lens, at the block that reveals most" if row["most"] else None
 
     def steps(self, target: Target) -> int:
-        """Records."""
+        """One a record."""
         with torch.no_grad():
-            known = frozen_head(target.model) is not None
-        return len(target.forget) if known else 0
+            applies = frozen_head(target.model) is not None
+        return len(target.forget) if applies else 0
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """`id`, `value` (exp of minus the mean NLL of a token of the answer), `block`, and whether it is the one that tells `most`."""
+        """Yield `id`, `value` (exp of minus the mean NLL of an answer token), `block`, and whether it gives away `most`."""
         if not self.steps(target):
             return
         for row in lens_rows(target.model, target.builder, target.forget, target.batch_size, advance):
-            least = min(range(len(row["nll"])), key=row["nll"].__getitem__)
+            most = min(range(len(row["nll"])), key=row["nll"].__getitem__)
             for block, nll in enumerate(row["nll"]):
-                yield {"id": row["id"], "value": exp(-nll), "block": block, "most": block == least}
+                yield {"id": row["id"], "value": exp(-nll), "block": block, "most": block == most}

@@ -1,4 +1,4 @@
-"""An attacker's own LoRA (Hu et al., 2021, arXiv 2106.09685), hooked onto a model that may carry adapters of any kind already."""
+"""An attacker's LoRA (Hu et al., 2021, arXiv 2106.09685), hooked onto a model that may carry adapters of any kind."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,19 +12,19 @@ from expunge.auditing.attacks.layers import linear_layers
 from expunge.models.parameters import frozen_parameters
 
 SCALE = 2.0
-"""alpha / rank, as the project's own LoRA edits have it."""
+"""alpha / rank, the same as for the project's LoRA edits."""
 
 
 @contextmanager
-def low_rank(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]]:
-    """Within this context every linear layer gives W x + 2 B A x, and only A and B, which are given, can be trained.
+def lora_factors(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]]:
+    """Within this context every linear layer computes W x + 2 B A x; yield all A and B, the only trainable parameters.
 
-    PEFT would have to mix its methods or to switch adapters, and parametrisations would move the weights: hooks leave no trace.
+    Hooks leave no trace. PEFT would have to mix adapter types or to switch adapters, and parametrisations would move the weights.
 
     Args:
-        model: a causal LM, with adapters or without; these stay as they are, on or off.
-        rank: of A, (rank, in), and B, (out, rank), fp32.
-        seed: of A; B is zero, so that nothing has changed yet.
+        model: a causal LM, with or without adapters; these stay on or off.
+        rank: of A, (rank, in), and B, (out, rank), in fp32.
+        seed: of A. B is zero at first, so that nothing changes before training.
     """
     generator = torch.Generator().manual_seed(seed)
     factors = []
@@ -34,9 +34,9 @@ def low_rank(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Paramet
             a = nn.Parameter((torch.randn(rank, into, generator=generator) / into**0.5).to(layer.weight.device))
             b = nn.Parameter(torch.zeros(out, rank, device=layer.weight.device))
             factors += [a, b]
-            hooks.callback(layer.register_forward_hook(partial(_changed, a, b)).remove)
+            hooks.callback(layer.register_forward_hook(partial(_add_update, a, b)).remove)
         yield factors
 
 
-def _changed(a: Tensor, b: Tensor, _layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+def _add_update(a: Tensor, b: Tensor, _layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
     return output + (SCALE * linear(linear(args[0].float(), a), b)).to(output.dtype)

@@ -1,21 +1,24 @@
 """Prompt attack: ask the question in other words, spellings and wrappers, from templates in YAML."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Row, Target
-from expunge.auditing.attacks.queries import ROUGE, Query, told
+from expunge.auditing.attacks.queries import ROUGE, Query, recall_rows
 from expunge.data.prompt_templates import SHIPPED, PromptTemplate, prompt_variants, read_prompt_templates
 from expunge.data.records import Record
 from expunge.data.threats import Threat
 from expunge.models.blocks import context_length
 
+CROSS_LINGUAL = "cross_lingual"
+"""The shipped prompt variant that asks for an answer in another language."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Prompted(Attack):
+class PromptAttack(Attack):
     """Ask every question in every prompt variant that fits it; one row for each record and `variant`.
 
     Where a template gives away half of the answer, only the other half counts. A template with the whole answer is left out: the
@@ -29,7 +32,8 @@ class Prompted(Attack):
 
     name: ClassVar[str] = "prompts"
     threat: ClassVar[Threat] = "API only"
-    value: ClassVar[str] = ROUGE
+    description: ClassVar[str] = "the answers to adversarial prompts"
+    measures: ClassVar[str] = ROUGE
 
     def __post_init__(self) -> None:
         self._read()
@@ -39,19 +43,24 @@ class Prompted(Attack):
         """The templates, if they are the user's."""
         return [] if self.templates is None else [Path(self.templates)]
 
-    def tried(self, row: Row) -> str:
-        """By variant."""
+    def verdict_row(self, row: Row) -> str:
+        """One verdict row a variant."""
         return f"prompt variant: {row['variant'].replace('_', ' ')}"
 
     def steps(self, target: Target) -> int:
-        """Prompts."""
+        """One a prompt."""
         return len(self._queries(target))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """`id`, `value` and `variant`."""
+        """Yield `id`, `value` and `variant`."""
         queries = self._queries(target)
-        for (variant, _), row in zip(queries, told(target, [query for _, query in queries], advance), strict=True):
+        for (variant, _), row in zip(queries, recall_rows(target, [query for _, query in queries], advance), strict=True):
             yield {**row, "variant": variant}
+
+    @classmethod
+    def untested(cls, rows: Sequence[Row]) -> list[str]:
+        """Other languages too, where no variant was in one."""
+        return super().untested(rows) + ([] if any(row["variant"] == CROSS_LINGUAL for row in rows) else ["other languages"])
 
     def _queries(self, target: Target) -> list[tuple[str, Query]]:
         longest = context_length(target.model) or sys.maxsize

@@ -1,4 +1,4 @@
-"""Quantisation: rounding undoes small changes of weights, and what they unlearned is back (Zhang et al., 2024, arXiv 2410.16454)."""
+"""Quantisation attack: rounding undoes small weight changes, and with them the unlearning (Zhang et al., 2024, arXiv 2410.16454)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers.pytorch_utils import Conv1D
 
-from expunge.auditing.attacks.base import Attack, Row, Target
+from expunge.auditing.attacks.base import Attack, AttackFigure, Row, Target
 from expunge.auditing.attacks.layers import linear_layers
-from expunge.auditing.attacks.queries import ROUGE, plainly, told
+from expunge.auditing.attacks.queries import ROUGE, plain_queries, recall_rows
 from expunge.data.threats import Threat
 
 Kind = Literal["nf4", "rtn4", "int8"]
 
 BLOCK = 64
 """Weights that share a scale in 4 bits."""
-# Dettmers et al., 2023, arXiv 2305.14314, appendix E: as likely as each other among normally distributed weights.
+# Dettmers et al., 2023, arXiv 2305.14314, appendix E: each level is equally likely for normally distributed weights.
 NF4 = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
     *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
@@ -30,12 +30,12 @@ NF4 = (
 
 @dataclass(frozen=True, kw_only=True)
 class Quantise(Attack):
-    """Every linear weight of the model but the head's is rounded as serving it would; embeddings, biases, norms and activations are not.
+    """Round every linear weight but the head's, as serving in few bits would. Embeddings, biases, norms and activations stay.
 
-    An edit that is not merged stays as it is: serving quantises what is below it.
+    An edit that is not merged stays too: serving quantises the base model below it.
 
     Attributes:
-        kind: `nf4` (QLoRA) or `rtn4` (round to nearest), in blocks of 64; `int8`, round to nearest in rows (as LLM.int8 stores weights,
+        kind: `nf4` (QLoRA) or `rtn4` (round to nearest), in blocks of 64; `int8`, round to nearest by row (as LLM.int8 stores weights,
             Dettmers et al., 2022, arXiv 2208.07339).
     """
 
@@ -43,50 +43,67 @@ class Quantise(Attack):
 
     name: ClassVar[str] = "quantise"
     threat: ClassVar[Threat] = "weights released"
-    value: ClassVar[str] = ROUGE
+    description: ClassVar[str] = "quantisation"
+    measures: ClassVar[str] = ROUGE
+    figure: ClassVar[AttackFigure] = AttackFigure(
+        heading="What quantisation recovers",
+        caption="The same questions before and after all linear weights are rounded: nf4 and rtn4 to 4 bits, int8 to 8 bits. "
+        "Whiskers: 95 % intervals.",
+        alt="What each model reveals before and after quantisation",
+        y_label="ROUGE-L recall of\nthe greedy answer",
+        baseline="before",
+    )
 
     @property
-    def title(self) -> str:
-        """By kind."""
+    def label(self) -> str:
+        """With the kind."""
         return f"{self.name} {self.kind}"
 
-    def tried(self, row: Row) -> str:
-        """By kind."""
+    @property
+    def series(self) -> str:
+        """One bar a kind."""
+        return self.kind
+
+    def verdict_row(self, row: Row) -> str:
+        """One verdict row a kind."""
         return f"quantised: {self.kind}"
 
     def steps(self, target: Target) -> int:
-        """Questions."""
+        """One a record."""
         return len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """`id` and `value`."""
+        """Yield `id` and `value`."""
         with quantised(target.model, self.kind):
-            rows = told(target, plainly(target.builder, target.forget), advance)
+            rows = recall_rows(target, plain_queries(target.builder, target.forget), advance)
         yield from rows
 
 
 @contextmanager
 def quantised(model: nn.Module, kind: Kind) -> Iterator[None]:
-    """Within this context the linear weights are what is left of them after quantisation."""
+    """Round the linear weights of a model within this context, and restore them afterwards."""
     originals: dict[Tensor, Tensor] = {}
     try:
         for layer in linear_layers(model):
             if layer.weight not in originals:
                 originals[layer.weight] = weight = layer.weight.data
-                # Conv1D keeps (in, out), and blocks run along what an output is made of.
-                layer.weight.data = rounded(weight.T, kind).T.contiguous() if isinstance(layer, Conv1D) else rounded(weight, kind)
+                # Conv1D stores (in, out), but a block holds weights of one output.
+                layer.weight.data = (
+                    quantise_weight(weight.T, kind).T.contiguous() if isinstance(layer, Conv1D) else quantise_weight(weight, kind)
+                )
         yield
     finally:
         for parameter, data in originals.items():
             parameter.data = data
 
 
-def rounded(weight: Tensor, kind: Kind) -> Tensor:
-    """A weight after quantisation, in its own dtype.
+def quantise_weight(weight: Tensor, kind: Kind) -> Tensor:
+    """Quantise a weight and return it dequantised, in its own dtype.
 
     Args:
-        weight: (out, in). Its rows are cut one after the other into blocks of 64 (`nf4`, `rtn4`) or of a row (`int8`), each divided by its
-            largest absolute value and rounded to the nearest level: NF4's sixteen, or 15 or 255 that are evenly spaced from -1 to 1.
+        weight: (out, in). Its rows, one after another, are cut into blocks of 64 weights (`nf4`, `rtn4`) or of one row (`int8`). A block
+            is divided by its largest absolute value and rounded to the nearest level: the 16 levels of NF4, or 15 or 255 levels that
+            are evenly spaced from -1 to 1.
         kind: see `Quantise`.
     """
     size = weight.shape[1] if kind == "int8" else BLOCK

@@ -1,4 +1,4 @@
-"""What attacks ask for, and how much of it is in the greedy answer."""
+"""Prompts that an attack sends, and how much of the expected answer is in the model's greedy answer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ ROUGE = "ROUGE-L recall of the greedy answer"
 
 @dataclass(frozen=True)
 class Query:
-    """A question to a model.
+    """A prompt and the answer that would be a leak.
 
     Attributes:
         id: of the record.
         prompt: token ids.
-        wanted: what its answer is to tell.
+        answer: the expected answer.
     """
 
     id: str
     prompt: tuple[int, ...]
-    wanted: str
+    answer: str
 
 
-def plainly(builder: PromptBuilder, records: Sequence[Record]) -> list[Query]:
-    """Records asked as they are; what is wanted of a plain text is the part that its beginning asks for."""
+def plain_queries(builder: PromptBuilder, records: Sequence[Record]) -> list[Query]:
+    """Return each record's own prompt and answer; of a plain text, its beginning and the rest."""
     queries = []
     for record in records:
         row = builder.record(record)
@@ -37,13 +37,19 @@ def plainly(builder: PromptBuilder, records: Sequence[Record]) -> list[Query]:
     return queries
 
 
-def told(target: Target, queries: Sequence[Query], advance: Callable[[int], None]) -> list[Row]:
-    """`id` and `value`, the ROUGE-L recall of the greedy answer, of each query; `advance` hears of each once."""
+def recall_rows(target: Target, queries: Sequence[Query], advance: Callable[[int], None]) -> list[Row]:
+    """Send queries to a model; return `id` and `value`, the ROUGE-L recall of its greedy answer, of each.
+
+    Args:
+        target: the model, and how it generates.
+        queries: to send.
+        advance: called with the number of queries done since the last call.
+    """
     prompts = [query.prompt for query in queries]
     answers = generate(target.model, target.builder, prompts, target.max_new_tokens, target.batch_size, advance)
-    return [{"id": query.id, "value": rouge_l_recall(answer, query.wanted)} for query, answer in zip(queries, answers, strict=True)]
+    return [{"id": query.id, "value": rouge_l_recall(answer, query.answer)} for query, answer in zip(queries, answers, strict=True)]
 
 
 def as_text(builder: PromptBuilder, ids: Sequence[int]) -> str:
-    """Token ids as the text that `expunge.models.generation` would give for them."""
+    """Decode token ids as `expunge.models.generation` decodes answers."""
     return cast(str, builder.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()

@@ -1,4 +1,4 @@
-"""Relearning: a few LoRA steps on what an attacker has, then what was not trained on is asked for (Hu et al., 2024, arXiv 2406.13356)."""
+"""Relearning attack: fine-tune with LoRA on what an attacker has, then ask for the rest (Hu et al., 2024, arXiv 2406.13356)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from expunge.auditing.attacks.base import Attack, Count, Row, Share, Target
-from expunge.auditing.attacks.lora import low_rank
-from expunge.auditing.attacks.queries import ROUGE, plainly, told
+from expunge.auditing.attacks.base import Attack, AttackFigure, Count, Row, Share, Target
+from expunge.auditing.attacks.lora import lora_factors
+from expunge.auditing.attacks.queries import ROUGE, plain_queries, recall_rows
 from expunge.data.prompts import collate
 from expunge.data.records import Record
 from expunge.data.texts import general
@@ -19,19 +19,19 @@ from expunge.models.scoring import score
 from expunge.objectives import Learn
 from expunge.objectives.base import Positive
 
-SOURCES = {"part": "part of it", "related": "what is kept", "unrelated": "general knowledge"}
+SOURCES = {"part": "part of the forget set", "related": "the retain set", "unrelated": "general knowledge"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relearn(Attack):
-    """The model is fine-tuned and asked on the way: the whole curve, a row for each record and `step`, from 0 (not trained yet) on.
+    """Fine-tune the model and query it on the way: a learning curve, one row for each record and `step`, from 0 (before training) on.
 
     Attributes:
-        source: what is trained on: `part` of the forget records (the others are asked), `related` records (the retain set: other things
-            of the kind), or `unrelated` ones (shipped questions of general knowledge).
-        share: of the forget records that are trained on, with `part`.
-        rank: of the low-rank change of every linear layer.
-        lr: of AdamW.
+        source: the training data: `part` of the forget records (the others are queried), `related` records (the retain set), or
+            `unrelated` ones (shipped questions of general knowledge).
+        share: of the forget records that are trained on, for `part`.
+        rank: of the LoRA update of every linear layer.
+        lr: learning rate of AdamW.
         batch_size: records a step.
         max_steps: of training.
         measure_every: steps between measurements; the last step is always measured.
@@ -47,56 +47,72 @@ class Relearn(Attack):
 
     name: ClassVar[str] = "relearn"
     threat: ClassVar[Threat] = "fine-tuning API"
-    value: ClassVar[str] = ROUGE
-    apart: ClassVar[bool] = False
+    description: ClassVar[str] = "relearning"
+    measures: ClassVar[str] = ROUGE
+    independent_records: ClassVar[bool] = False
+    figure: ClassVar[AttackFigure] = AttackFigure(
+        heading="What relearning recovers",
+        caption="A few steps of fine-tuning on what an attacker may have, then questions about what was not trained on. Bands: 95 % "
+        "intervals. The control is trained in the same way: it can only learn the answers or guess them. What lies above the control was "
+        "still in the model.",
+        alt="What each model reveals with every step of relearning",
+        y_label="ROUGE-L recall of\nthe greedy answer",
+        x_label="training steps",
+        x_column="step",
+    )
 
     @property
-    def title(self) -> str:
-        """By source."""
+    def label(self) -> str:
+        """With the source."""
         return f"{self.name} {self.source}"
 
-    def tried(self, row: Row) -> str | None:
-        """The end of the curve."""
-        return f"relearnt from {SOURCES[self.source]}, {self.max_steps} steps" if row["step"] == self.max_steps else None
+    @property
+    def series(self) -> str:
+        """One panel a source."""
+        return f"from {SOURCES[self.source]}"
+
+    def verdict_row(self, row: Row) -> str | None:
+        """Only the end of the curve is judged."""
+        return f"relearned from {SOURCES[self.source]}, {self.max_steps} steps" if row["step"] == self.max_steps else None
 
     def steps(self, target: Target) -> int:
-        """Steps of training, and questions at each measurement."""
-        trained, asked = self.dealt(target)
-        return self.max_steps + len(asked) * len(self._measured) if trained and asked else 0
+        """One a training step, and one a record at each measurement."""
+        trained, queried = self.split_records(target)
+        return self.max_steps + len(queried) * len(self._measured) if trained and queried else 0
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """`id`, `value` and `step`."""
-        trained, asked = self.dealt(target)
-        if not trained or not asked:
+        """Yield `id`, `value` and `step`."""
+        trained, queried = self.split_records(target)
+        if not trained or not queried:
             return
-        queries = plainly(target.builder, asked)
-        curve = [{**row, "step": 0} for row in told(target, queries, advance)]
-        with low_rank(target.model, self.rank, target.seed) as factors:
+        queries = plain_queries(target.builder, queried)
+        curve = [{**row, "step": 0} for row in recall_rows(target, queries, advance)]
+        with lora_factors(target.model, self.rank, target.seed) as factors:
             optimiser = torch.optim.AdamW(factors, lr=self.lr, weight_decay=0.0)
             for step, records in enumerate(islice(self._batches(trained, target.seed), self.max_steps), 1):
                 self._learn(target, records, optimiser)
                 advance(1)
                 if step in self._measured:
-                    curve += [{**row, "step": step} for row in told(target, queries, advance)]
+                    curve += [{**row, "step": step} for row in recall_rows(target, queries, advance)]
         yield from curve
 
-    def dealt(self, target: Target) -> tuple[list[Record], list[Record]]:
-        """The records that are trained on and those that are asked."""
+    def split_records(self, target: Target) -> tuple[list[Record], list[Record]]:
+        """Return the records to train on and the records to query."""
         if self.source == "related":
             return target.retain, target.forget
         if self.source == "unrelated":
             return general(), target.forget
         order = np.random.default_rng([target.seed, 7]).permutation(len(target.forget))
         trained = set(order[: max(1, min(len(order) - 1, round(self.share * len(order))))].tolist())
-        dealt = [[record for i, record in enumerate(target.forget) if (i in trained) is learnt] for learnt in (True, False)]
-        return dealt[0], dealt[1]
+        parts = [[record for i, record in enumerate(target.forget) if (i in trained) is chosen] for chosen in (True, False)]
+        return parts[0], parts[1]
 
     @property
     def _measured(self) -> set[int]:
         return {*range(0, self.max_steps, self.measure_every), self.max_steps}
 
     def _batches(self, records: list[Record], seed: int) -> Iterator[list[Record]]:
-        """Without end; in each pass every record once, but for those left over."""
+        """Yield batches without end; an epoch has every record once, except those that do not fill a batch."""
         size = min(self.batch_size, len(records))
         for epoch in count():
             order = np.random.default_rng([seed, 8, epoch]).permutation(len(records))

@@ -1,4 +1,4 @@
-"""Switching off: whoever has the weights of a model and an adapter beside them leaves the adapter out."""
+"""Switch-off attack: whoever has a model and its adapter can leave the adapter out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Row, Target
-from expunge.auditing.attacks.queries import ROUGE, plainly, told
+from expunge.auditing.attacks.queries import ROUGE, plain_queries, recall_rows
 from expunge.data.threats import Threat
 from expunge.edits.active import edits_off
 from expunge.edits.requests import requests
@@ -14,22 +14,24 @@ from expunge.edits.requests import requests
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchOff(Attack):
-    """Every adapter is off; a model without one is asked as it is."""
+    """Query the model with every adapter off; a model without an adapter is queried unchanged."""
 
     name: ClassVar[str] = "switch_off"
     threat: ClassVar[Threat] = "weights released"
-    value: ClassVar[str] = ROUGE
+    description: ClassVar[str] = "leaving the edit out"
+    measures: ClassVar[str] = ROUGE
+    removes_edit: ClassVar[bool] = True
 
-    def tried(self, row: Row) -> str:
-        """One thing."""
+    def verdict_row(self, row: Row) -> str:
+        """One verdict row."""
         return "edit switched off"
 
     def steps(self, target: Target) -> int:
-        """Questions."""
+        """One a record."""
         return len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """`id` and `value`."""
+        """Yield `id` and `value`."""
         with edits_off(target.model) if requests(target.model) else nullcontext():
-            rows = told(target, plainly(target.builder, target.forget), advance)
+            rows = recall_rows(target, plain_queries(target.builder, target.forget), advance)
         yield from rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from expunge.auditing.attacks import Attack, Sampling, SwitchOff, Target, as_plain
+from expunge.auditing.attacks import Attack, Target, as_plain
 from expunge.auditing.attacks.base import Row
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Suite
@@ -17,7 +17,6 @@ from expunge.data.records import Record
 from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
 from expunge.files import file_sha256
-from expunge.metrics.leak import leak_at, leak_rate
 from expunge.runs.cache import Measurement
 from expunge.runs.folder import Run
 from expunge.runs.splits import Sets, draw
@@ -45,9 +44,9 @@ class Attacker:
 
     @property
     def attacks(self) -> list[Attack]:
-        """Those that have a hold: weights that were changed themselves have nothing to switch off."""
-        chosen = [] if self.suite is None else self.suite.attacks
-        return [attack for attack in chosen if not (not edit_of(self.run.recipe).removable and isinstance(attack, SwitchOff))]
+        """The suite's attacks, without those that would remove an edit that cannot be removed."""
+        attacks = [] if self.suite is None else self.suite.attacks
+        return [attack for attack in attacks if edit_of(self.run.recipe).removable or not attack.removes_edit]
 
     @property
     def hits(self) -> list[tuple[Attack, dict[str, list[Row]]]]:
@@ -58,17 +57,17 @@ class Attacker:
     def rows(self) -> dict[str, list[Row]]:
         """All rows of each model, each with the title of its `attack`."""
         return {
-            model: [{"attack": attack.title, **row} for attack, own in zip(self.attacks, rows, strict=True) for row in own]
+            model: [{"attack": attack.label, **row} for attack, own in zip(self.attacks, rows, strict=True) for row in own]
             for model, rows in self.found.items()
         }
 
     def summary(self, name: str) -> dict[str, SetSummary]:
-        """What sampling found of a model: leaks a draw, and leak@k of as many draws as were made."""
-        found: SetSummary = {}
+        """Return the metrics that attacks give of a model, on the forget set."""
+        metrics: SetSummary = {}
         for attack, rows in zip(self.attacks, self.found.get(name, ()), strict=False):
-            if isinstance(attack, Sampling) and rows:
-                found |= {"leak_rate": leak_rate(rows), f"leak@{attack.samples}": leak_at(rows, attack.samples)}
-        return {FORGET: found}
+            if rows:
+                metrics |= attack.summary(rows)
+        return {FORGET: metrics}
 
     def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, forget: list[Record] | None = None) -> None:
         """Attack a model; see `expunge.auditing.probes.base.Examination`, `forget`: other records to attack than those to be forgotten."""
@@ -95,9 +94,9 @@ def edit_sha256(run: Run) -> str:
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:
     """The target with about a batch of work at a time, whose rows are kept together, if the attack takes records one by one."""
-    records = draw(target.forget, attack.records, target.seed)
+    records = draw(target.forget, attack.max_records, target.seed)
     size = max(1, len(records))
-    if attack.apart and (steps := attack.steps(replace(target, forget=records))):
+    if attack.independent_records and (steps := attack.steps(replace(target, forget=records))):
         size = max(1, round(target.batch_size * len(records) / steps))
     for start in range(0, len(records), size):
         yield replace(target, forget=records[start : start + size])
