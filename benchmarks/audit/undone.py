@@ -77,6 +77,11 @@ def main() -> None:
         write(MARK, text)
 
 
+def relearned(source: str) -> str:
+    """Return the name of the verdict row of relearning from a source."""
+    return f"relearned from {SOURCES[source]}, {STEPS} steps"
+
+
 def row(run: Run, model: str) -> list[str]:
     """What is said of a model, column by column; of the unlearned one with the excess over the control."""
     summary, judged = run.summary[model], {one["name"]: one for one in read_verdict(run)}
@@ -88,7 +93,7 @@ def row(run: Run, model: str) -> list[str]:
         f"{before(run, model):.2f}",
         *(f"{one[model]['value']:.2f}, {excess(one, model)}" for one in rounded),
         *(
-            f"{' → '.join(curve(run, model, f'relearn {source}'))}, {excess(judged[f'relearned from {SOURCES[source]}, {STEPS} steps'], model)}"
+            f"{' → '.join(curve(run, model, f'relearn {source}'))}, {excess(judged[relearned(source)], model)}"
             for source in ("part", "related")
         ),
     ]

@@ -173,7 +173,7 @@ def test_ls_lists_every_name(expunge: Expunge, kind: str, names: list[str]):
 
 def test_ls_shows_the_threat_and_settings_of_an_attack_and_the_parts_of_a_suite(expunge: Expunge):
     (prefill,) = [line for line in expunge("ls", "attacks").out.splitlines() if line.startswith("prefill ")]
-    assert prefill.startswith("prefill  API only; Prefill: the attacker puts the beginning of the true answer")
+    assert prefill.startswith("prefill  API only; Prefill attack: put the beginning of the true answer")
     assert prefill.endswith("Settings: max_records: 32, shares: [0.25, 0.5]")
     (quick,) = [line for line in expunge("ls", "suites").out.splitlines() if line.startswith("quick ")]
     assert "budget 300 s on two cores" in quick
