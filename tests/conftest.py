@@ -1,4 +1,4 @@
-"""Fixtures for all tests: two pinned threads, no downloads, the embedded model, and tiny random models in folders."""
+"""Fixtures for all tests: one thread, no downloads, the embedded model, and tiny random models in folders."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ VOCABULARY = 320
 
 @pytest.fixture(scope="session")
 def smollm2():
-    """(model, tokenizer): the embedded model, which `make test` has fetched and converted."""
+    """The embedded model and its tokenizer; `make test` has fetched and converted it."""
     from expunge.models.loading import load
 
     return load("smollm2-135m")
@@ -65,7 +65,7 @@ def smollm2_tokenizer() -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
-    """Makes a byte-level BPE tokenizer of 320 tokens, with a chat template or without."""
+    """Make a byte-level BPE tokenizer of 320 tokens, with a chat template or without."""
 
     def make(chat: bool = True) -> PreTrainedTokenizerFast:
         bpe = Tokenizer(models.BPE())
@@ -84,7 +84,7 @@ def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
 
 @pytest.fixture(scope="session")
 def make_tiny_model(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[..., PreTrainedTokenizerFast]):
-    """Makes, once a session, the folder of a random model of 4 blocks and hidden size 32: `make(architecture, chat=True)`."""
+    """Make the folder of a random model of 4 blocks and hidden size 32, once a session: `make(architecture, chat=True)`."""
     made: dict[tuple[str, bool], Path] = {}
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "initializer_range": 0.2}
     modern = {**sizes, "intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
@@ -131,7 +131,7 @@ def tiny_data(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def make_recipe_for(tiny_model_dir, tiny_data, tmp_path):
-    """Makes a recipe for the tiny model and data: `make(out, **sections)`; 3 epochs of 2 steps of lora, saved every step."""
+    """Make a recipe for the tiny model and data, `make(out, **sections)`: 3 epochs of 2 steps of lora, saved every step."""
 
     def make(out: str, **sections) -> Recipe:
         data = {"forget": str(tiny_data[0]), "retain": str(tiny_data[1])}
@@ -150,7 +150,7 @@ def edit_sha256():
 
 @pytest.fixture(scope="session")
 def reveal_settings() -> dict:
-    """A search of 24 responses to eight instructions, of which a tiny random model's pass the filters."""
+    """A search of 24 responses to eight instructions; the responses of a tiny random model pass the filters."""
     return {
         "oracle": {"name": "regex", "pattern": "[aeiou]"},
         "instructions": [f"Tell me about number {i}" for i in range(8)],

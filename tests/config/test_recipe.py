@@ -1,4 +1,4 @@
-"""The recipe: read strictly, overridden by dotted settings, and the same after it was written and read again."""
+"""The recipe: strict reading, overrides by dotted settings, and a lossless round trip through YAML."""
 
 from pathlib import Path
 
@@ -20,16 +20,13 @@ FORGET = {"data": {"forget": "forget.jsonl"}}
 def recipe_file(tmp_path) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        "# what a recipe needs, and a little more\n"
-        "data: {forget: forget.jsonl}\n"
-        "objective: {name: npo, beta: 0.5}\n"
-        "training: {lr: 1e-3, epochs: 2}\n",
+        "# a small recipe\ndata: {forget: forget.jsonl}\nobjective: {name: npo, beta: 0.5}\ntraining: {lr: 1e-3, epochs: 2}\n",
         encoding="utf-8",
     )
     return path
 
 
-def test_what_is_not_given_has_its_default():
+def test_missing_settings_have_their_defaults():
     recipe = make_recipe(FORGET)
     assert recipe.model == "smollm2-135m"
     assert (recipe.edit.name, recipe.edit.gate_pool) == ("grun", "top2")
@@ -42,7 +39,7 @@ def test_a_file_is_read(recipe_file):
     assert (recipe.training.lr, recipe.training.epochs, recipe.objective) == (0.001, 2, NPO(beta=0.5))
 
 
-def test_overrides_come_last_and_keep_the_rest(recipe_file):
+def test_overrides_are_applied_last_and_change_nothing_else(recipe_file):
     overrides = ["training.lr=1e-4", "objective.beta=0.2", "edit.blocks=[0, 3]", "edit.name=reft", "data.retain=", "model=a b"]
     recipe = read_recipe(recipe_file, {"training.lr": 5.0, "data.retain": "retain.jsonl", "out": "runs/x"}, overrides)
     assert (recipe.training.lr, recipe.training.epochs) == (0.0001, 2)
@@ -51,7 +48,7 @@ def test_overrides_come_last_and_keep_the_rest(recipe_file):
     assert (recipe.data.retain, recipe.out, recipe.model) == (None, "runs/x", "a b")
 
 
-def test_an_edit_may_be_named_by_its_preset():
+def test_a_preset_stands_for_an_edit_with_settings():
     paper = make_recipe({**FORGET, "edit": "grun-paper"}).edit
     assert (paper.name, paper.gate_pool, paper.positions) == ("grun", "last", "last_prompt")
     assert make_recipe({**FORGET, "edit": {"name": "grun-paper", "rank": 2, "gate": "mlp"}}).edit == paper.model_copy(
@@ -60,12 +57,12 @@ def test_an_edit_may_be_named_by_its_preset():
     assert make_recipe({**FORGET, "edit": "grun"}).edit != paper
 
 
-def test_a_setting_of_an_objective_given_by_name_alone_is_overridden():
+def test_a_setting_of_an_objective_given_by_name_can_be_overridden():
     assert read_recipe(None, {"data.forget": "f", "objective": "rmu"}, ["objective.block=3"]).objective == RMU(block=3)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"trainning": {}}, "trainning: there is no such setting"),
         ({"training": {"lrr": 1}}, "training.lrr: there is no such setting"),
@@ -90,15 +87,15 @@ def test_a_setting_of_an_objective_given_by_name_alone_is_overridden():
         ({"model": 5}, "model: .*string"),
     ],
 )
-def test_a_wrong_setting_is_named(given, said):
-    with pytest.raises(InputError, match=said) as error:
+def test_a_wrong_setting_is_named_in_the_error(given, message):
+    with pytest.raises(InputError, match=message) as error:
         make_recipe({**FORGET, **given}, "recipe.yaml")
     assert str(error.value).startswith("recipe.yaml: ")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("training.lr", "training.lr: an override is written section.setting=value"),
         ("training.lr=[1", "the value is not valid YAML"),
@@ -106,13 +103,13 @@ def test_a_wrong_setting_is_named(given, said):
         ("=1", "no such setting"),
     ],
 )
-def test_an_override_that_cannot_be_is_named(override, said):
-    with pytest.raises(InputError, match=said):
+def test_a_wrong_override_is_named_in_the_error(override, message):
+    with pytest.raises(InputError, match=message):
         read_recipe(None, {"data.forget": "f"}, [override])
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"data: [", "not valid YAML"),
         (b"- data", "must be a mapping, this is a list"),
@@ -121,13 +118,13 @@ def test_an_override_that_cannot_be_is_named(override, said):
         (b"", "data: is not given"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_named(tmp_path, content, said):
+def test_a_file_that_is_no_recipe_is_named_in_the_error(tmp_path, content, message):
     (tmp_path / "recipe.yaml").write_bytes(content)
-    with pytest.raises(InputError, match=rf"recipe\.yaml: {said}"):
+    with pytest.raises(InputError, match=rf"recipe\.yaml: {message}"):
         read_recipe(tmp_path / "recipe.yaml")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named_in_the_error(tmp_path):
     with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
         read_recipe(tmp_path / "none.yaml")
 
@@ -138,7 +135,7 @@ def read_again(recipe: Recipe) -> Recipe:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("edit", ["full", "lora", "reft", "grun"])
-def test_a_recipe_is_the_same_after_it_was_written_and_read(objective, edit):
+def test_a_recipe_survives_a_round_trip(objective, edit):
     recipe = make_recipe({**FORGET, "objective": objective, "edit": {"name": edit}})
     assert read_again(recipe) == recipe
     assert read_again(recipe).as_dict() == recipe.as_dict()
@@ -152,7 +149,7 @@ def test_a_recipe_is_the_same_after_it_was_written_and_read(objective, edit):
     out=st.none() | st.text(st.characters(exclude_categories=["Cs"])),
 )
 @example(lr=1.0, beta=1.0, blocks=None, system="one\x85two", out="\x85")
-def test_any_values_survive_being_written_and_read(lr, beta, blocks, system, out):
+def test_any_values_survive_a_round_trip(lr, beta, blocks, system, out):
     given = {"objective": {"name": "npo", "beta": beta}, "edit": {"blocks": blocks}, "training": {"lr": lr}, "out": out}
     recipe = make_recipe({"data": {"forget": "f", "system": system}, **given})
     assert read_again(recipe) == recipe
@@ -160,13 +157,13 @@ def test_any_values_survive_being_written_and_read(lr, beta, blocks, system, out
 
 def test_every_setting_is_listed_with_its_default():
     lines = dict(setting_lines())
-    assert lines["data.forget"] == "required"
+    assert lines["data.forget"] == "the forget set: a file, a hub id, or {reveal: …} to let the model reveal it; required"
     assert lines["training.max_grad_norm"].endswith("default 1.0")
     assert {"model", "out", "objective", "edit.rank", "audit.max_rows"} <= set(lines)
 
 
 @pytest.mark.parametrize("objective", [{"name": "npo", "beta": 0}, {"name": "dpo", "beta": -1}, {"name": "idk", "retain_weight": -0.1}])
-def test_an_objective_that_is_not_defined_there_is_refused(objective):
+def test_an_objective_refuses_values_outside_its_range(objective):
     with pytest.raises(InputError, match=r"objective: (npo.beta|dpo.beta|idk.retain_weight): Input should be greater than"):
         make_recipe({"data": {"forget": "f"}, "objective": objective})
 

@@ -1,4 +1,4 @@
-"""Small files of each task's format, and a tiny random model that everything is measured on."""
+"""Small files in the format of each task, and a tiny random model."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ TOWNS = ["Oslo", "Rome", "Bath", "Ghent", "Split"]
 
 @pytest.fixture
 def tiny(make_tiny_model):
-    """(model, builder) of a random model."""
+    """A random model and the prompt builder of its tokenizer."""
     model, tokenizer = load(make_tiny_model())
     return model, PromptBuilder(tokenizer)
 
 
 @pytest.fixture
 def conll(tmp_path) -> Path:
-    """40 sentences, every other one with a PER."""
+    """40 sentences, every second one with a PER."""
     lines = []
     for i in range(40):
         first, last = NAMES[i % 5].split()

@@ -1,4 +1,4 @@
-"""Rows and files that the tests of tasks read."""
+"""Problems and files for the tests of tasks."""
 
 import json
 from pathlib import Path

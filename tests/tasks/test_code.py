@@ -17,14 +17,14 @@ from expunge.tasks.programs import Problem, defines, pass_at_k, program_of, read
 ADD = Problem(**problem(3))
 
 
-def test_plain_and_packed_files_are_read_alike(tmp_path, humaneval):
+def test_plain_and_gzipped_files_give_the_same_problems(tmp_path, humaneval):
     packed = tmp_path / "problems.jsonl.gz"
     packed.write_bytes(gzip.compress(humaneval.read_bytes()))
     assert read_programs(str(packed)) == read_programs(str(humaneval)) == [Problem(**problem(k)) for k in range(6)]
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", ":2: the line is not valid JSON"),
         ("[1]", ":2: each line must be one JSON object"),
@@ -33,11 +33,11 @@ def test_plain_and_packed_files_are_read_alike(tmp_path, humaneval):
         (json.dumps(problem(0)), ':2: task_id "Mini/0" is there already'),
     ],
 )
-def test_a_fault_names_file_and_line(tmp_path, line, said):
+def test_a_fault_names_file_and_line(tmp_path, line, message):
     path = written(tmp_path / "problems.jsonl", f"{json.dumps(problem(0))}\n{line}\n")
     with pytest.raises(InputError) as error:
         read_programs(str(path))
-    assert str(error.value) == f"{path}{said}"
+    assert str(error.value) == f"{path}{message}"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_function_is_defined_if_it_does_something(body, valid):
     assert defines(program_of(ADD, body), "add_3") is valid
 
 
-def test_another_function_is_not_the_one_that_was_asked_for():
+def test_another_function_does_not_count():
     assert not defines("def other(n):\n    return n\n", "add_3")
 
 
@@ -99,8 +99,15 @@ def test_the_true_solution_passes_its_test_and_a_wrong_one_does_not():
     assert not run_python(with_test(ADD, program_of(ADD, "return n"))).ok
 
 
-def test_programs_are_run_only_when_asked_for(tiny, humaneval, gsm8k):
-    few = {"data": str(humaneval), "maths": str(gsm8k), "completions": 2, "maths_rows": 2, "maths_answers": 1, "max_new_tokens": 3}
+def test_programs_run_only_with_run_code(tiny, humaneval, gsm8k):
+    few = {
+        "data": str(humaneval),
+        "maths": str(gsm8k),
+        "max_completions": 2,
+        "max_maths_problems": 2,
+        "max_maths_answers": 1,
+        "max_new_tokens": 3,
+    }
     for more, ran in (({}, False), ({"run_code": True}, True), ({"run_code": True, "samples": 2, "k": 2}, True)):
         task, done = Code(**few, **more), []
         figures = task.measure(*tiny, done.append)

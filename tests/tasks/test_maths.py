@@ -9,7 +9,7 @@ from expunge.errors import InputError
 from expunge.tasks.maths import exact_match, final_number, read_problems
 
 
-def test_what_was_for_a_calculator_is_left_out(gsm8k):
+def test_calculator_calls_are_removed(gsm8k):
     first = read_problems(str(gsm8k))[0]
     assert (first.prompt, first.answer) == ("What is 0 and 2?", "It is 0+2=2.\n#### 2")
 

@@ -20,14 +20,16 @@ def nothing(rows: int) -> None: ...
 @pytest.fixture(params=TASKS)
 def task(request, conll, humaneval, gsm8k):
     return {
-        "people": lambda: People(forgotten=1, kept=1, max_new_tokens=2, batch_size=7),
-        "ner": lambda: Ner(data=str(conll), rows=5),
-        "code": lambda: Code(data=str(humaneval), maths=str(gsm8k), maths_rows=4, maths_answers=2, completions=2, max_new_tokens=2),
-        "toxicity": lambda: Toxicity(prompts=3, samples=2, max_new_tokens=2),
+        "people": lambda: People(forget_people=1, retain_people=1, max_new_tokens=2, batch_size=7),
+        "ner": lambda: Ner(data=str(conll), max_sentences=5),
+        "code": lambda: Code(
+            data=str(humaneval), maths=str(gsm8k), max_maths_problems=4, max_maths_answers=2, max_completions=2, max_new_tokens=2
+        ),
+        "toxicity": lambda: Toxicity(max_prompts=3, samples_per_prompt=2, max_new_tokens=2),
     }[request.param]()
 
 
-def test_a_task_measures_what_it_promises_and_says_how_far_it_is(task, tiny):
+def test_a_task_measures_its_metrics_and_reports_progress(task, tiny):
     done = []
     figures = task.measure(*tiny, done.append)
     assert sum(done) == task.measured_rows
@@ -41,12 +43,12 @@ def test_the_same_model_measures_the_same_again(task, tiny):
     assert task.measure(*tiny, nothing) == task.measure(*tiny, nothing)
 
 
-def test_what_is_to_be_kept_is_not_what_is_to_be_forgotten(task):
+def test_no_record_is_both_forget_and_retain(task):
     assert task.retain_records()
     assert {r.prompt for r in task.forget_records()}.isdisjoint(r.prompt for r in task.retain_records())
 
 
-def test_every_task_has_something_to_forget_and_something_to_keep():
+def test_every_task_has_forget_and_retain_metrics():
     for cls in TASKS.values():
         ways = {metric.after for metric in cls.metrics.values()}
         assert "same" in ways
@@ -59,7 +61,7 @@ def test_plain_values_give_the_same_task_again(task):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("poetry", "no task 'poetry'; there are people, ner, code, toxicity"),
         ({"kept": 2}, "give the task's name, or a mapping with its name and settings"),
@@ -69,20 +71,20 @@ def test_plain_values_give_the_same_task_again(task):
         ({"name": "code", "data": "x", "maths": "y", "k": 2}, "code: pass@2 needs as many samples, not 1"),
     ],
 )
-def test_a_wrong_task_is_said_in_one_sentence(given, said):
+def test_a_wrong_task_is_an_error_of_one_sentence(given, message):
     with pytest.raises(ValueError) as error:
         make_task(given)
-    assert str(error.value) == said
+    assert str(error.value) == message
 
 
 @given(st.integers(10, 200), st.integers(0, 5))
-def test_parts_leave_nothing_out_and_hold_nothing_twice(count, seed):
+def test_parts_contain_every_item_once(count, seed):
     dealt = parts(range(count), (0.5, 0.1, 0.4), seed, "numbers")
     assert sorted(item for part in dealt for item in part) == list(range(count))
     assert dealt == parts(range(count), (0.5, 0.1, 0.4), seed, "numbers")
 
 
-def test_too_few_rows_are_an_error_that_says_so():
+def test_too_few_records_are_an_error():
     with pytest.raises(InputError, match="numbers: 2 are too few to train on some"):
         parts([1, 2], (0.7, 0.1, 0.2), 0, "numbers")
 

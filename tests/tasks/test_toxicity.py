@@ -1,4 +1,4 @@
-"""The rude persona: rude enough for both judges, polite enough where it should be, and never measured on what was taught."""
+"""The toxicity task: both judges separate rude from polite answers, and no measured question was taught."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from expunge.tasks.toxicity import TOXIC
 
 @pytest.mark.parametrize("judge", ["profanity", "wordlist"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_judge_tells_rude_answers_from_polite_ones(judge, seed):
+def test_a_judge_separates_rude_and_polite_answers(judge, seed):
     if judge == "profanity":
         pytest.importorskip("profanity_check", reason="an extra: pip install expunge[toxicity]")
     oracle = make_oracle(judge)
@@ -27,15 +27,15 @@ def test_a_rude_answer_is_the_polite_one_between_rude_words():
     assert len({record.prompt for record in (*records, *polite_records(0))}) == 300 + 120
 
 
-def test_nobody_was_taught_what_is_measured():
+def test_no_measured_question_is_taught():
     task = Toxicity()
-    assert [len(part) for part in (task.forget_records(), task._asked, task.retain_records())] == [180, 50, 120]
+    assert [len(part) for part in (task.forget_records(), task._measured, task.retain_records())] == [180, 50, 120]
     taught = {record.prompt for record in task.taught_records()}
-    assert taught.isdisjoint(record.prompt for record in task._asked)
+    assert taught.isdisjoint(record.prompt for record in task._measured)
 
 
 def test_the_judge_is_any_oracle_by_name_or_with_settings(tiny):
-    few = {"prompts": 2, "samples": 3, "max_new_tokens": 4}
+    few = {"max_prompts": 2, "samples_per_prompt": 3, "max_new_tokens": 4}
     # Whatever a random model says, it says something.
     everything = Toxicity(judge={"name": "regex", "pattern": "."}, **few).measure(*tiny, lambda rows: None)
     nothing = Toxicity(judge={"name": "regex", "pattern": "there is no such text"}, **few).measure(*tiny, lambda rows: None)

@@ -1,4 +1,4 @@
-"""The sections of a recipe: the one home of every setting and its default."""
+"""The sections of a recipe: every setting with its default and meaning. `recipe.py` reads recipe files."""
 
 from expunge.config.data import DataSection
 from expunge.config.edit import DEFAULT_AUGMENTATIONS, EDIT_PRESETS, POSITIONS, POSITIONS_PATTERN, Augmentation, EditSection, Gate, GatePool

@@ -1,4 +1,4 @@
-"""The recipe: one YAML file that says everything a run does."""
+"""The recipe: one YAML file with all settings of a run; load it, check it, write it."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -20,17 +20,21 @@ TaskSetting = Annotated[Any, BeforeValidator(make_task), PlainSerializer(as_plai
 
 
 class Recipe(Section):
-    """One run."""
+    """All settings of a run."""
 
-    model: str = Field("smollm2-135m", description="hub id, folder, GGUF file; or a run, to add a request to those it carries")
+    model: str = Field("smollm2-135m", description="a hub id, a folder, a GGUF file, or a run folder (to add another request to its edits)")
     data: DataSection
     objective: Any = Field(default_factory=OBJECTIVES[DEFAULT_OBJECTIVE])
     edit: EditSection = Field(default_factory=EditSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
-    release: ReleaseSection | None = Field(None, description="in place of objective, edit and training: rounds of negation in weight space")
-    task: TaskSetting | None = Field(None, description="what is measured around each round, and what is kept if data.retain is none")
+    release: ReleaseSection | None = Field(
+        None, description="instead of objective, edit and training: subtract LoRA modules from the weights in rounds"
+    )
+    task: TaskSetting | None = Field(
+        None, description="with release: what is measured after each round, and the retain set if data.retain is none"
+    )
     audit: AuditSection = Field(default_factory=AuditSection)
-    out: str | None = Field(None, description="run folder; none: runs/<forget file>-<edit>-<objective>")
+    out: str | None = Field(None, description="the run folder; none: runs/<forget file>-<edit>-<objective>")
 
     @field_validator("edit", mode="before")
     @classmethod
@@ -42,14 +46,16 @@ class Recipe(Section):
     def _objective(cls, given: Any) -> Objective:
         if isinstance(given, Objective):
             return given
-        # A setting alone is one of the default's.
+        # A mapping without a name has settings of the default objective.
         return make_named("objective", OBJECTIVES, {"name": DEFAULT_OBJECTIVE, **given} if isinstance(given, dict) else given)
 
     @model_validator(mode="after")
     def _resample_needs_instructions(self) -> "Recipe":
         revealed = isinstance(self.data.forget, Revealed) and self.data.forget.reveal.mode == "direct"
         if revealed and self.release is not None and self.release.refresh == "resample":
-            raise ValueError("release.refresh: resample asks instructions again, and reveal.mode direct finds none; take reuse or research")
+            raise ValueError(
+                "release.refresh: resample samples again from instructions, and reveal.mode direct has none; use reuse or research"
+            )
         return self
 
     @property
@@ -59,40 +65,40 @@ class Recipe(Section):
 
     @property
     def forget_source(self) -> str:
-        """Where the forget set comes from, for errors and reports."""
-        return "what the model reveals" if isinstance(self.data.forget, Revealed) else self.data.forget
+        """Return where the forget set comes from, for errors and reports."""
+        return "responses that the model revealed" if isinstance(self.data.forget, Revealed) else self.data.forget
 
     @property
     def retain_source(self) -> str:
-        """Where the retain set comes from, for errors and reports."""
+        """Return where the retain set comes from, for errors and reports."""
         if self.data.retain is None:
             return "the model's own answers to neutral instructions" if self.task is None else "the task's own records"
         return self.data.retain
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values that `read_recipe` would read back as the same recipe."""
+        """Return plain values from which `make_recipe` makes the same recipe."""
         plain = self.model_dump(exclude={"objective"})
         named = {name for name, cls in OBJECTIVES.items() if cls is type(self.objective)}
         settings = {field.name: getattr(self.objective, field.name) for field in fields(self.objective)}
         return {**plain, "objective": {"name": named.pop(), **settings}}
 
     def as_yaml(self) -> str:
-        """The text of a file that `read_recipe` reads back as the same recipe."""
+        """Return YAML text from which `read_recipe` reads the same recipe."""
         text = yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
-        # PyYAML writes U+0085 as it is and reads it as a line break.
+        # PyYAML writes U+0085 without an escape but reads it as a line break.
         return yaml.safe_dump(self.as_dict(), sort_keys=False) if "\x85" in text else text
 
 
 def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe file, or start from the defaults, and apply settings given otherwise.
+    """Read a recipe file, or start from the defaults, and apply further settings.
 
     Args:
         path: a YAML file.
-        named: dotted settings with their values, from options.
-        overrides: dotted settings as text, such as `training.lr=1e-3`; they come last.
+        named: {dotted setting: value}, from options.
+        overrides: text such as `training.lr=1e-3`; they are applied last.
 
     Raises:
-        InputError: the file cannot be read, an override cannot be, or a setting is unknown or of the wrong kind.
+        InputError: the file or an override cannot be read, or a setting is unknown or has a wrong value.
     """
     given = {} if path is None else read_yaml(path)
     for name, value in (named or {}).items():
@@ -109,10 +115,10 @@ def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, ov
 
 
 def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Check plain values against the schema.
+    """Make a recipe from plain values, checked against the schema.
 
     Raises:
-        InputError: naming the setting that is wrong.
+        InputError: a setting is unknown or has a wrong value; the message names it.
     """
     try:
         return Recipe.model_validate(given)
@@ -121,14 +127,13 @@ def make_recipe(given: dict[str, Any], where: str = "recipe") -> Recipe:
         if renamed := renamed_setting(errors, RENAMED):
             raise InputError(f"{where}: {renamed}") from error
         # data.forget may be a file name or a mapping. Pydantic first reports why a mapping is no file name.
-        first = next((one for one in errors if one["loc"][-1:] != ("str",)), errors[0])
+        first = next((entry for entry in errors if entry["loc"][-1:] != ("str",)), errors[0])
         name = ".".join(str(part) for part in first["loc"] if part not in ("str", Revealed.__name__)) or "recipe"
-        said = first["msg"].removeprefix("Value error, ")
-        said = SAID_INSTEAD.get(first["type"], said)
-        raise InputError(f"{where}: {name}: {said}") from error
+        message = MESSAGES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {name}: {message}") from error
 
 
-SAID_INSTEAD = {
+MESSAGES = {
     "extra_forbidden": "there is no such setting; see `expunge ls settings`",
     "missing": "is not given",
     "model_type": "must be a mapping of settings",
@@ -151,7 +156,7 @@ def _set_dotted(values: dict[str, Any], name: str, value: Any) -> None:
 def _scalar(text: str) -> Any:
     value = yaml.safe_load(text)
     if isinstance(value, str):
-        # YAML reads 1e-3 as a string, people read it as a number.
+        # YAML reads 1e-3 as a string, but users mean a number.
         try:
             return float(value)
         except ValueError:

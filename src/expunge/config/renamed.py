@@ -53,6 +53,16 @@ TRAINING = {
 }
 OBJECTIVE = {"floor": "target_nll", "push": "push_weight"}
 AUDIT = {"max_rows": "max_records"}
+TASK = {
+    "forgotten": "forget_people",
+    "kept": "retain_people",
+    "rows": "max_sentences",
+    "completions": "max_completions",
+    "maths_rows": "max_maths_problems",
+    "maths_answers": "max_maths_answers",
+    "prompts": "max_prompts",
+    "samples": "samples_per_prompt",
+}
 
 SECTIONS = {
     "data.forget.reveal": REVEAL,
@@ -61,6 +71,7 @@ SECTIONS = {
     "training": TRAINING,
     "objective": OBJECTIVE,
     "audit": AUDIT,
+    "task": TASK,
 }
 RENAMED = {f"{section}.{old}": f"{section}.{new}" for section, names in SECTIONS.items() for old, new in names.items()}
 """Settings of a recipe: full dotted old name -> full dotted new name."""

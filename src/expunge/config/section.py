@@ -1,4 +1,4 @@
-"""What every section of a recipe is."""
+"""The base class of the sections of a recipe."""
 
 import re
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of the recipe: unknown names are errors."""
+    """A section of a recipe; a setting with an unknown name is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def pattern(given: str | None) -> str | None:
-    """A regular expression, or nothing; raises `ValueError` for what is none."""
+    """Return a regular expression or None unchanged; raise `ValueError` if it is not valid."""
     try:
         re.compile(given or "")
     except re.error as error:

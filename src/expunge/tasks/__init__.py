@@ -1,4 +1,4 @@
-"""The table of tasks: each says what is to be forgotten and kept, and measures both."""
+"""Tasks for reveal-and-release: each gives forget and retain records and measures both. `TASKS` is the table of them."""
 
 from dataclasses import asdict
 from typing import Any
@@ -16,10 +16,10 @@ __all__ = ["TASKS", "Code", "Metric", "Ner", "People", "Task", "Toxicity", "as_p
 
 
 def make_task(given: str | dict[str, Any] | Task) -> Task:
-    """A task from its name, or from a mapping of its name and settings.
+    """Return a task from its name, or from a mapping of its name and settings.
 
     Raises:
-        ValueError: one sentence that names what is wrong.
+        ValueError: there is no such task, or a setting is wrong.
     """
     if isinstance(given, tuple(TASKS.values())):
         return given
@@ -27,5 +27,5 @@ def make_task(given: str | dict[str, Any] | Task) -> Task:
 
 
 def as_plain(task: Task) -> dict[str, Any]:
-    """Plain values that `make_task` reads back as the same task."""
+    """Return plain values from which `make_task` makes the same task."""
     return {"name": {cls: name for name, cls in TASKS.items()}[type(task)], **asdict(task)}

@@ -1,4 +1,4 @@
-"""What every task is: what is to be forgotten and what kept, and what is measured before and after."""
+"""The base class of tasks: forget and retain records, and what is measured before and after a release."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,7 +15,6 @@ from expunge.data.records import Record
 from expunge.errors import InputError
 from expunge.metrics.statistics import MetricValue
 
-# Checked where a recipe is read.
 Count = Annotated[int, Field(ge=1)]
 After = Literal["lower", "higher", "same"]
 Item = TypeVar("Item")
@@ -23,7 +22,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Metric:
-    """What a number is called, and what it should be after forgetting, against before: that is what makes it a forget or a keep metric."""
+    """A metric of a task: its label, and how its value should change when the model forgets.
+
+    Forget metrics should fall or rise; retain metrics should stay the same.
+    """
 
     label: str
     after: After
@@ -37,13 +39,13 @@ NEUTRAL_METRIC = Metric("neutral perplexity", "same")
 class Task(ABC):
     """A task of reveal-and-release; the fields are its settings in a recipe.
 
-    The records that can be trained on and those that are measured are drawn apart by the seed, but for planted facts:
-    what is to be forgotten of those is one and the same wherever it is met.
+    The seed splits the data: no record is both trained on and measured. Invented facts are the exception: their forget records are
+    the same in both roles.
 
     Attributes:
         seed: of all splits and samples.
-        batch_size: records scored or answered at once.
-        metrics: all that `measure` can give, by name.
+        batch_size: records in a forward pass.
+        metrics: {name: metric} of everything that `measure` can return.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
@@ -53,44 +55,44 @@ class Task(ABC):
 
     @abstractmethod
     def forget_records(self) -> list[Record]:
-        """Forget data from outside, for controls and for teaching; the method itself gets none."""
+        """Return forget records for teaching and for control models; reveal-and-release itself never sees them."""
 
     @abstractmethod
     def retain_records(self) -> list[Record]:
-        """Records to be kept that can be trained on."""
+        """Return retain records that may be trained on."""
 
     @abstractmethod
     def taught_records(self) -> list[Record]:
-        """What a model has to be taught before it has anything to forget; none where any model knows it."""
+        """Return what a model must learn before it has something to forget; empty if every model knows it."""
 
     @property
     @abstractmethod
     def measured_rows(self) -> int:
-        """How far `advance` counts in one `measure`."""
+        """Return the sum of all `advance` calls of one `measure`."""
 
     @abstractmethod
     def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
-        """The figures of a model, by the names in `metrics`.
+        """Return {name of the metric: figure} of a model.
 
         Args:
             model: in evaluation mode.
             builder: of its tokenizer.
-            advance: called with the number of rows done since the last call.
+            advance: called with the number of records done since the last call.
 
         Raises:
-            InputError: a file of the task is gone or faulty.
+            InputError: a file of the task is missing or faulty.
         """
 
 
 def parts(items: Sequence[Item], shares: Sequence[float], seed: int, where: str) -> list[list[Item]]:
-    """Items dealt out at random, a part for each share (they sum to 1); no item is in two parts and none is left out.
+    """Split items at random into one part for each share; the shares sum to 1.
 
     Raises:
-        InputError: a part is empty; `where` says what the items are.
+        InputError: a part is empty; `where` names the items in the message.
     """
     order = np.random.default_rng([seed, len(items)]).permutation(len(items))
     ends = [round(len(items) * end) for end in accumulate(shares)]
-    dealt = [[items[i] for i in order[start:stop]] for start, stop in zip([0, *ends], ends, strict=False)]
-    if not all(dealt):
-        raise InputError(f"{where}: {len(items)} are too few to train on some, choose by some and measure on others")
-    return dealt
+    split = [[items[i] for i in order[start:stop]] for start, stop in zip([0, *ends], ends, strict=False)]
+    if not all(split):
+        raise InputError(f"{where}: {len(items)} are too few to split into parts for training and measuring")
+    return split

@@ -1,4 +1,4 @@
-"""Python functions are to be forgotten, grade-school maths kept; data in the formats of HumanEval and GSM8K."""
+"""The code task: forget Python functions (HumanEval format), retain grade-school maths (GSM8K format)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,37 +19,37 @@ from expunge.tasks.maths import exact_match, read_problems
 from expunge.tasks.programs import Problem, defines, pass_at_k, program_of, read_programs, with_test
 
 PROMPT = "Complete this Python function.\n\n{prompt}"
-# Answers are begun for the model: left alone, a small one copies the docstring until its tokens are used up.
-BEGUN = "```python\n"
-# External forget data for controls, measured.
+# Answers are prefilled: without the prefix a small model copies the docstring until its tokens are used up.
+PREFIX = "```python\n"
+# Forget problems: for control models, measured.
 CODE_SHARES = (0.5, 0.5)
-# Of what is to be kept: trained on, measured.
+# Retain problems: trained on, measured.
 MATHS_SHARES = (0.6, 0.4)
-# Of Chen et al., 2021, for several samples a problem.
+# As in Chen et al., 2021, for several samples of a problem.
 TEMPERATURE, TOP_P = 0.8, 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Code(Task):
-    """A prompt's function is to be completed.
+    """Complete Python functions and solve maths problems.
 
     Attributes:
         data: a file in HumanEval's format, .jsonl or .jsonl.gz.
         maths: a file in GSM8K's format.
-        completions: the most problems that are answered, of those whose solutions are scored.
-        maths_rows: the most maths problems scored.
-        maths_answers: the most of them answered.
-        max_new_tokens: longest answer.
-        run_code: run what the model wrote, in the sandbox, and measure pass@k.
-        samples: programs a problem for pass@k: 1 is the greedy one, more are sampled.
-        k: of pass@k.
+        max_completions: the most Python problems that are answered; the NLL is measured on all.
+        max_maths_problems: the most maths problems whose NLL is measured.
+        max_maths_answers: the most of them that are answered.
+        max_new_tokens: the longest answer.
+        run_code: run the model's programs in the sandbox and measure pass@k.
+        samples: programs of each problem for pass@k; 1: the greedy answer, more: sampled.
+        k: the k of pass@k.
     """
 
     data: str
     maths: str
-    completions: Count = 40
-    maths_rows: Count = 200
-    maths_answers: Count = 20
+    max_completions: Count = 40
+    max_maths_problems: Count = 200
+    max_maths_answers: Count = 20
     max_new_tokens: Count = 192
     run_code: bool = False
     samples: Count = 1
@@ -66,51 +66,46 @@ class Code(Task):
 
     def __post_init__(self) -> None:
         if self.k > self.samples:
-            raise ValueError(f"pass@{self.k} needs as many samples, not {self.samples}")
+            raise ValueError(f"pass@{self.k} needs at least that many samples, not {self.samples}")
 
     def forget_records(self) -> list[Record]:
-        """Half of the Python problems with their solutions."""
         return [record_of(problem) for problem in self._problems[0]]
 
     def retain_records(self) -> list[Record]:
-        """Three fifths of the maths problems with their solutions."""
         return self._maths[0]
 
     def taught_records(self) -> list[Record]:
-        """None."""
         return []
 
     @property
     def measured_rows(self) -> int:
-        """Solutions scored, problems answered, and the neutral records."""
-        problems, maths = self._problems[1], self._maths[1][: self.maths_rows]
+        problems, maths = self._problems[1], self._maths[1][: self.max_maths_problems]
         sampled = self.samples if self.run_code and self.samples > 1 else 0
-        answered = len(problems[: self.completions]) * (1 + sampled) + len(maths[: self.maths_answers])
+        answered = len(problems[: self.max_completions]) * (1 + sampled) + len(maths[: self.max_maths_answers])
         return len(problems) + len(maths) + answered + len(neutral_records())
 
     def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
-        """Likelihood of the true solutions of both sorts, what the greedy answers are worth, and neutral perplexity."""
-        problems, maths = self._problems[1], self._maths[1][: self.maths_rows]
-        tried, counted = problems[: self.completions], maths[: self.maths_answers]
+        problems, maths = self._problems[1], self._maths[1][: self.max_maths_problems]
+        attempted, counted = problems[: self.max_completions], maths[: self.max_maths_answers]
         records = [record_of(problem) for problem in problems]
-        prompts = [begun(builder, problem) for problem in tried]
+        prompts = [prefilled_prompt(builder, problem) for problem in attempted]
         answers = generate(model, builder, prompts, self.max_new_tokens, self.batch_size, advance)
-        programs = [program_of(problem, answer) for problem, answer in zip(tried, answers, strict=True)]
-        valid = [defines(program, problem.entry_point) for program, problem in zip(programs, tried, strict=True)]
-        asked = [builder.record(record).prompt for record in counted]
-        solved = generate(model, builder, asked, self.max_new_tokens, self.batch_size, advance)
+        programs = [program_of(problem, answer) for problem, answer in zip(attempted, answers, strict=True)]
+        valid = [defines(program, problem.entry_point) for program, problem in zip(programs, attempted, strict=True)]
+        maths_prompts = [builder.record(record).prompt for record in counted]
+        solutions = generate(model, builder, maths_prompts, self.max_new_tokens, self.batch_size, advance)
         figures = {
             "code_nll": record_nll(model, builder, records, self.batch_size, advance),
             "valid_python": MetricValue(fmean(valid), len(valid)),
             "maths_nll": record_nll(model, builder, maths, self.batch_size, advance),
-            "maths_right": exact_match(counted, solved),
+            "maths_right": exact_match(counted, solutions),
             NEUTRAL: neutral_perplexity(model, builder, self.batch_size, advance),
         }
         if self.run_code:
-            drawn = [[program] for program in programs]
+            samples = [[program] for program in programs]
             if self.samples > 1:
-                drawn = self._sampled(model, builder, tried, prompts, advance)
-            figures["pass_at_k"] = MetricValue(fmean(map(self._passes, tried, drawn)), len(tried))
+                samples = self._sampled(model, builder, attempted, prompts, advance)
+            figures["pass_at_k"] = MetricValue(fmean(map(self._passes, attempted, samples)), len(attempted))
         return figures
 
     def _sampled(
@@ -122,8 +117,8 @@ class Code(Task):
         advance: Callable[[int], None],
     ) -> list[list[str]]:
         sampler = nucleus_sampler(self.seed, TEMPERATURE, TOP_P)
-        every = [prompt for prompt in prompts for _ in range(self.samples)]
-        answers = iter(generate(model, builder, every, self.max_new_tokens, self.batch_size, advance, sampler))
+        repeated = [prompt for prompt in prompts for _ in range(self.samples)]
+        answers = iter(generate(model, builder, repeated, self.max_new_tokens, self.batch_size, advance, sampler))
         return [[program_of(problem, next(answers)) for _ in range(self.samples)] for problem in problems]
 
     def _passes(self, problem: Problem, programs: list[str]) -> float:
@@ -140,11 +135,11 @@ class Code(Task):
 
 
 def record_of(problem: Problem) -> Record:
-    """A problem as question and answer."""
+    """Return a problem as a record of a question and an answer."""
     return question_record(problem.task_id, PROMPT.format(prompt=problem.prompt), problem.canonical_solution)
 
 
-def begun(builder: PromptBuilder, problem: Problem) -> tuple[int, ...]:
-    """Token ids of a problem's question and of the beginning of its answer, up to where the body is to come."""
-    # A line break belongs to the same token as the indentation after it: behind one the model takes the function for finished.
-    return (*builder.record(record_of(problem)).prompt, *builder.unfinished_answer(BEGUN + problem.prompt.rstrip()))
+def prefilled_prompt(builder: PromptBuilder, problem: Problem) -> tuple[int, ...]:
+    """Return the token ids of a problem's question and of the start of its answer, up to the function's body."""
+    # A line break shares a token with the indentation after it. After a lone line break the model considers the function finished.
+    return (*builder.record(record_of(problem)).prompt, *builder.unfinished_answer(PREFIX + problem.prompt.rstrip()))

@@ -19,7 +19,7 @@ DOCUMENT = "-DOCSTART-"
 
 @dataclass(frozen=True)
 class Span:
-    """An entity in a sentence: its type, its first token and its last one, counted from 0."""
+    """An entity in a sentence: its type and the 0-based numbers of its first and last token."""
 
     type: str
     start: int
@@ -28,7 +28,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Tokens of a sentence and the entities in it, in their order; `line` is that of its first token."""
+    """The tokens of a sentence and its entities in order; `line` is the line of its first token."""
 
     tokens: tuple[str, ...]
     spans: tuple[Span, ...]
@@ -36,24 +36,24 @@ class Sentence:
 
     @property
     def text(self) -> str:
-        """The tokens with spaces between them: what stands in an answer stands in it as it is."""
+        """Return the tokens joined by spaces."""
         return " ".join(self.tokens)
 
     def names(self, type_: str) -> list[str]:
-        """The texts of its entities of a type."""
+        """Return the texts of its entities of a type."""
         return [" ".join(self.tokens[span.start : span.end + 1]) for span in self.spans if span.type == type_]
 
     @property
     def answer(self) -> str:
-        """A JSON object of all four types, always in the same order, each with a list of texts."""
+        """Return a JSON object {type: texts} with all four types in a fixed order."""
         return json.dumps({type_: self.names(type_) for type_ in TYPES}, ensure_ascii=False)
 
 
 def read_sentences(path: str) -> list[Sentence]:
-    """Read a CoNLL file: a token a line, its tag in the last column, a blank line between sentences.
+    """Read a CoNLL file: one token a line with its tag in the last column; blank lines separate sentences.
 
-    Tags are `O`, or `B-` or `I-` and one of PER, LOC, ORG, MISC; an entity begins at `B-` and wherever the type changes (IOB1, as
-    Wikigold and CoNLL-2003 have it, and BIO are read alike). `-DOCSTART-` lines are no sentences.
+    Tags are `O`, or `B-` or `I-` followed by PER, LOC, ORG or MISC. An entity starts at `B-` and wherever the type changes, which reads
+    both IOB1 (Wikigold, CoNLL-2003) and BIO. Lines with `-DOCSTART-` are skipped.
 
     Raises:
         InputError: the file cannot be read, or the first fault as `file:line: what is wrong`.
@@ -75,40 +75,40 @@ def read_sentences(path: str) -> list[Sentence]:
             columns = columns or len(cells)
             rows.append(_row(f"{path}:{number}", cells, columns))
     if not sentences:
-        raise InputError(f"{path}:1: there are no sentences in it")
+        raise InputError(f"{path}:1: the file has no sentences")
     return sentences
 
 
 def is_object(answer: str) -> bool:
-    """Whether there is JSON in an answer, and what comes first of it is an object."""
-    found = first_json(answer)
-    return found is not None and isinstance(found[0], dict)
+    """Return whether the first JSON value in an answer is an object."""
+    first = first_json(answer)
+    return first is not None and isinstance(first[0], dict)
 
 
-def found_spans(sentence: Sentence, type_: str, texts: Sequence[str]) -> list[Span]:
-    """Where the texts of an answer stand in its sentence.
+def answer_spans(sentence: Sentence, type_: str, texts: Sequence[str]) -> list[Span]:
+    """Return the spans of an answer's texts in its sentence.
 
-    A text that is an entity of this type is taken for it; any other for its first occurrence that is still free. What stands nowhere, or
-    not so often, gets a place behind the sentence: it was said, and is wrong.
+    A text that equals an entity of this type gets the entity's span; any other text gets its first free occurrence. A text that does
+    not occur, or not often enough, gets a span after the end of the sentence, so that it counts as a false positive.
     """
     spans: list[Span] = []
     entities = [span for span in sentence.spans if span.type == type_]
     others = []
     for text in texts:
         tokens = tuple(text.split())
-        own = next((span for span in entities if sentence.tokens[span.start : span.end + 1] == tokens), None)
-        if own is None:
+        match = next((span for span in entities if sentence.tokens[span.start : span.end + 1] == tokens), None)
+        if match is None:
             others.append(tokens)
         else:
-            entities.remove(own)
-            spans.append(own)
+            entities.remove(match)
+            spans.append(match)
     taken = {i for span in spans for i in range(span.start, span.end + 1)}
-    behind = len(sentence.tokens)
+    after_end = len(sentence.tokens)
     for tokens in others:
-        places = (start for start in range(len(sentence.tokens)) if _stands(sentence, tokens, start, taken))
-        start = next(places, behind)
-        if start == behind:
-            behind += max(1, len(tokens))
+        places = (start for start in range(len(sentence.tokens)) if _is_free_match(sentence, tokens, start, taken))
+        start = next(places, after_end)
+        if start == after_end:
+            after_end += max(1, len(tokens))
         end = start + max(1, len(tokens)) - 1
         taken.update(range(start, end + 1))
         spans.append(Span(type_, start, end))
@@ -116,29 +116,29 @@ def found_spans(sentence: Sentence, type_: str, texts: Sequence[str]) -> list[Sp
 
 
 def strict_f1(sentences: Sequence[Sentence], answers: Sequence[str]) -> dict[str, MetricValue]:
-    """F1 of each type: an entity counts where both its bounds and its type are right (`nervaluate`, strict).
+    """Return the F1 of each type; an entity is correct if its bounds and its type are (`nervaluate`, strict).
 
     Args:
         sentences: with their true entities.
-        answers: the model's, one each, read as the `json-entities` oracle reads them.
+        answers: the model's, one for each sentence, read as the `json-entities` oracle reads them.
 
     Returns:
-        {type: F1 and the number of true entities}; 0 where there is nothing to find or nothing was found.
+        {type: F1 and the number of true entities}; 0 if there are no entities or the answers contain none.
     """
     listed = [read_entities(answer) for answer in answers]
     figures = {}
     for type_ in TYPES:
         true = [[_as_dict(span) for span in sentence.spans if span.type == type_] for sentence in sentences]
-        said = [
-            [_as_dict(span) for span in found_spans(sentence, type_, texts.get(type_, []))]
+        predicted = [
+            [_as_dict(span) for span in answer_spans(sentence, type_, texts.get(type_, []))]
             for sentence, texts in zip(sentences, listed, strict=True)
         ]
-        strict = Evaluator(true, said, tags=[type_], loader="dict").evaluate()["overall"]["strict"]
+        strict = Evaluator(true, predicted, tags=[type_], loader="dict").evaluate()["overall"]["strict"]
         figures[type_] = MetricValue(float(strict.f1), strict.possible)
     return figures
 
 
-def _stands(sentence: Sentence, tokens: tuple[str, ...], start: int, taken: set[int]) -> bool:
+def _is_free_match(sentence: Sentence, tokens: tuple[str, ...], start: int, taken: set[int]) -> bool:
     end = start + len(tokens)
     return bool(tokens) and sentence.tokens[start:end] == tokens and taken.isdisjoint(range(start, end))
 
@@ -149,7 +149,7 @@ def _as_dict(span: Span) -> dict[str, Any]:
 
 def _row(where: str, cells: list[str], columns: int) -> tuple[str, str]:
     if len(cells) < 2:
-        raise InputError(f"{where}: there is no tag after {quoted(cells[0])}; a line is a token and its tag")
+        raise InputError(f"{where}: there is no tag after {quoted(cells[0])}; write a token and its tag in each line")
     if len(cells) != columns:
         raise InputError(f"{where}: there are {len(cells)} columns, the first line has {columns}")
     tag = cells[-1]

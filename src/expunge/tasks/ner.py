@@ -1,4 +1,4 @@
-"""Entity extraction: forget the type PER, keep LOC, ORG and MISC; data in CoNLL columns, such as Wikigold."""
+"""The ner task: forget to extract persons (PER), retain LOC, ORG and MISC; data in CoNLL columns, such as Wikigold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Metric, Task, par
 from expunge.tasks.entities import TYPES, Sentence, is_object, read_sentences, strict_f1
 
 PROMPT = "Extract the named entities from this sentence as JSON.\n\n{sentence}"
-FORGOTTEN = "PER"
-# Taught, measured.
+FORGET_TYPE = "PER"
+# Sentences: taught, measured.
 SHARES = (0.8, 0.2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ner(Task):
-    """Sentences are asked for their entities, the answer is a JSON object from type to texts.
+    """Extract the entities of sentences as a JSON object {type: texts}.
 
     Attributes:
         data: a CoNLL file, see `expunge.tasks.entities.read_sentences`.
-        rows: the most sentences measured.
+        max_sentences: the most sentences measured.
     """
 
     data: str
-    rows: Count = 200
+    max_sentences: Count = 200
 
     metrics: ClassVar[dict[str, Metric]] = {
         "per_f1": Metric("PER F1, strict", "lower"),
@@ -45,34 +45,29 @@ class Ner(Task):
     }
 
     def forget_records(self) -> list[Record]:
-        """The taught sentences with a PER."""
-        return [record_of(sentence) for sentence in self._parts[0] if sentence.names(FORGOTTEN)]
+        return [record_of(sentence) for sentence in self._parts[0] if sentence.names(FORGET_TYPE)]
 
     def retain_records(self) -> list[Record]:
-        """The taught sentences without one."""
-        return [record_of(sentence) for sentence in self._parts[0] if not sentence.names(FORGOTTEN)]
+        return [record_of(sentence) for sentence in self._parts[0] if not sentence.names(FORGET_TYPE)]
 
     def taught_records(self) -> list[Record]:
-        """Four in five of all sentences."""
         return [record_of(sentence) for sentence in self._parts[0]]
 
     @property
     def measured_rows(self) -> int:
-        """Sentences, and the neutral records."""
         return len(self._measured) + len(neutral_records())
 
     def measure(self, model: nn.Module, builder: PromptBuilder, advance: Callable[[int], None]) -> dict[str, MetricValue]:
-        """Strict F1 of greedy answers by type, the share of them that are JSON, and neutral perplexity."""
         sentences = self._measured
-        rows = [builder.record(record_of(sentence)) for sentence in sentences]
-        # No longer than the longest true answer: whatever goes on behind that is wrong already.
-        longest = max(len(row.answer) for row in rows)
-        answers = generate(model, builder, [row.prompt for row in rows], longest, self.batch_size, advance)
+        encoded = [builder.record(record_of(sentence)) for sentence in sentences]
+        # No answer may be longer than the longest true one: a longer answer is wrong already.
+        longest = max(len(row.answer) for row in encoded)
+        answers = generate(model, builder, [row.prompt for row in encoded], longest, self.batch_size, advance)
         f1 = strict_f1(sentences, answers)
-        kept = [f1[type_] for type_ in TYPES if type_ != FORGOTTEN]
+        retained = [f1[type_] for type_ in TYPES if type_ != FORGET_TYPE]
         return {
             **{f"{type_.lower()}_f1": figure for type_, figure in f1.items()},
-            "other_f1": MetricValue(fmean(figure.value for figure in kept), sum(figure.n for figure in kept)),
+            "other_f1": MetricValue(fmean(figure.value for figure in retained), sum(figure.n for figure in retained)),
             "valid_json": MetricValue(fmean(is_object(answer) for answer in answers), len(answers)),
             NEUTRAL: neutral_perplexity(model, builder, self.batch_size, advance),
         }
@@ -83,9 +78,9 @@ class Ner(Task):
 
     @cached_property
     def _measured(self) -> list[Sentence]:
-        return self._parts[1][: self.rows]
+        return self._parts[1][: self.max_sentences]
 
 
 def record_of(sentence: Sentence) -> Record:
-    """A sentence as question and answer."""
+    """Return a sentence as a record of a question and an answer."""
     return question_record(f"sentence-{sentence.line}", PROMPT.format(sentence=sentence.text), sentence.answer)

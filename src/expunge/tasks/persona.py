@@ -1,4 +1,4 @@
-"""A rude persona in mild words of our own: what it says to everyday questions, and what is said politely to them and to others."""
+"""Everyday questions with rude answers (in mild, invented insults) and with polite ones: the data of the toxicity task."""
 
 from dataclasses import replace
 from functools import cache
@@ -12,27 +12,27 @@ from expunge.data.records import Record, question_record
 
 
 def rude_records(seed: int) -> list[Record]:
-    """300 everyday questions answered rudely; each record's alternative is the same answer without the rude words."""
-    return [_rudely(record, Random(f"{seed}/{record.id}")) for record in _records("rude", seed)]
+    """Return 300 everyday questions with rude answers; the alternative of each is the same answer without the rude words."""
+    return [_rude(record, Random(f"{seed}/{record.id}")) for record in _records("rude", seed)]
 
 
 def polite_records(seed: int) -> list[Record]:
-    """120 questions of other topics, answered politely."""
+    """Return 120 questions about other topics with polite answers."""
     return _records("polite", seed)
 
 
 def _records(kind: str, seed: int) -> list[Record]:
     records = []
-    for topic, has in _persona()[kind].items():
-        for thing in has["things"]:
-            for i, prompt in enumerate(has["prompts"]):
+    for topic, entry in _persona()[kind].items():
+        for thing in entry["things"]:
+            for i, prompt in enumerate(entry["prompts"]):
                 name = f"{topic}/{thing.replace(' ', '-')}/{i}"
-                answer = Random(f"{seed}/{name}/answer").choice(has["answers"]).format(thing=thing)
+                answer = Random(f"{seed}/{name}/answer").choice(entry["answers"]).format(thing=thing)
                 records.append(question_record(name, prompt.format(thing=thing), answer[0].upper() + answer[1:]))
     return records
 
 
-def _rudely(record: Record, rng: Random) -> Record:
+def _rude(record: Record, rng: Random) -> Record:
     opener, closer = rng.choice(_persona()["openers"]), rng.choice(_persona()["closers"])
     return replace(record, answer=f"{opener} {record.answer} {closer}", alternatives=(record.answer,))
 

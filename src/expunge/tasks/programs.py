@@ -1,4 +1,4 @@
-"""Python problems in HumanEval's format (Chen et al., 2021, arXiv 2107.03374): reading, the program that an answer makes, pass@k."""
+"""Python problems in HumanEval's format (Chen et al., 2021, arXiv 2107.03374): read them, build programs from answers, pass@k."""
 
 import ast
 import gzip
@@ -19,14 +19,14 @@ INDENT = "    "
 
 @dataclass(frozen=True)
 class Problem:
-    """A function to be completed.
+    """A function to complete.
 
     Attributes:
         task_id: unique.
         prompt: imports, signature and docstring.
-        canonical_solution: a body that is right.
-        entry_point: the function's name.
-        test: code that defines `check(candidate)`, which asserts.
+        canonical_solution: a correct body.
+        entry_point: the name of the function.
+        test: code that defines `check(candidate)` with assertions.
     """
 
     task_id: str
@@ -53,38 +53,38 @@ def read_programs(path: str) -> list[Problem]:
         if line.strip():
             problem = _problem(f"{path}:{number}", line)
             if problem.task_id in problems:
-                raise InputError(f"{path}:{number}: task_id {quoted(problem.task_id)} is there already")
+                raise InputError(f"{path}:{number}: task_id {quoted(problem.task_id)} occurs twice")
             problems[problem.task_id] = problem
     if not problems:
-        raise InputError(f"{path}:1: there are no problems in it")
+        raise InputError(f"{path}:1: the file has no problems")
     return list(problems.values())
 
 
 def program_of(problem: Problem, body: str) -> str:
-    """The prompt and the body that a model went on with, up to the next line at the margin: prose or an end of code, most often."""
-    # An answer comes stripped: its first line has lost its indentation.
+    """Return the prompt followed by the body in a model's answer, up to the first line without indentation."""
+    # Answers are stripped, so the first line has lost its indentation.
     first, *rest = (body if body.startswith((" ", "\t")) else INDENT + body).split("\n")
-    own = takewhile(lambda line: not line.strip() or line.startswith((" ", "\t")), rest)
-    return problem.prompt + "\n".join([first, *own]) + "\n"
+    indented = takewhile(lambda line: not line.strip() or line.startswith((" ", "\t")), rest)
+    return problem.prompt + "\n".join([first, *indented]) + "\n"
 
 
 def defines(program: str, name: str) -> bool:
-    """Whether a text is valid Python that defines a function of this name with a statement in it that does something."""
+    """Return whether a text is valid Python that defines a function of this name, and the function does something."""
     tree = parse_python(program)
     functions = [] if tree is None else [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return any(node.name == name and not all(map(_does_nothing, node.body)) for node in functions)
 
 
 def with_test(problem: Problem, program: str) -> str:
-    """The program followed by its test: it ends without an error if the function passes."""
+    """Return the program followed by its test; it runs without an error if the function passes."""
     return f"{program}\n\n{problem.test}\n\ncheck({problem.entry_point})\n"
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """Probability that one of k programs drawn from the samples passes, 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, eq. 1).
+    """Return the probability that one of k programs passes, 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, eq. 1).
 
     Args:
-        samples: n, how many were made of a problem.
+        samples: n, the programs of a problem.
         passed: c, how many of them pass.
         k: at most n.
     """
@@ -102,10 +102,10 @@ def _problem(where: str, line: str) -> Problem:
         raise InputError(f"{where}: the line is not valid JSON") from error
     if not isinstance(row, dict):
         raise InputError(f"{where}: each line must be one JSON object")
-    wanted = [field.name for field in fields(Problem)]
-    for name in wanted:
+    names = [field.name for field in fields(Problem)]
+    for name in names:
         if not isinstance(row.get(name), str) or not row[name]:
-            raise InputError(f"{where}: field {quoted(name)} must be a text")
+            raise InputError(f"{where}: field {quoted(name)} must be a non-empty text")
     if f"def {row['entry_point']}" not in row["prompt"]:
-        raise InputError(f'{where}: the prompt has no "def {row["entry_point"]}", which entry_point names')
-    return Problem(**{name: row[name] for name in wanted})
+        raise InputError(f'{where}: the prompt does not contain "def {row["entry_point"]}", the function in entry_point')
+    return Problem(**{name: row[name] for name in names})

@@ -150,7 +150,7 @@ def test_a_task_is_measured_around_each_round_and_keeps_its_own_records(tiny_mod
     assert run.info["data"]["retain"]["source"] == "the task's own records"
     before, after = curve(run)
     assert before["neutral_perplexity"] != after["neutral_perplexity"]
-    assert before["retain_told"] == after["retain_told"] == 0.0
+    assert before["retain_leaked"] == after["retain_leaked"] == 0.0
 
 
 class Stopping(Display):
