@@ -1,7 +1,7 @@
 """Progress for the user: bars with the time left on a terminal, plain lines in a log, always on standard error."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -40,11 +40,10 @@ class Display:
         return Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else _Lines(self.console)
 
     @contextmanager
-    def bar(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Show a bar; call the result with the number of steps done since the last call. `total` None: not known."""
+    def bar(self, title: str, total: int | None) -> Iterator["Bar"]:
+        """Show a bar; call it with the number of steps done since the last call. `total` None: not known yet."""
         with self.progress() as progress:
-            task = progress.add_task(title, total=total)
-            yield lambda done: progress.advance(task, done)
+            yield Bar(progress, progress.add_task(title, total=total))
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -56,6 +55,21 @@ class Display:
     def nothing() -> AbstractContextManager[None]:
         """Return a context that does nothing, for processes that print nothing."""
         return nullcontext()
+
+
+class Bar:
+    """A progress bar; call it with the number of steps done since the last call."""
+
+    def __init__(self, progress: Progress, task: TaskID):
+        self.progress, self.task = progress, task
+
+    def __call__(self, done: int) -> None:
+        """Advance the bar by a number of steps."""
+        self.progress.advance(self.task, done)
+
+    def expect(self, total: int) -> None:
+        """Set the number of steps, if it became known only now."""
+        self.progress.update(self.task, total=total)
 
 
 class _Lines(Progress):

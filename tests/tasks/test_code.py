@@ -28,9 +28,9 @@ def test_plain_and_gzipped_files_give_the_same_problems(tmp_path, humaneval):
     [
         ("{", ":2: the line is not valid JSON"),
         ("[1]", ":2: each line must be one JSON object"),
-        (json.dumps({**problem(1), "test": None}), ':2: field "test" must be a text'),
-        (json.dumps({**problem(1), "entry_point": "sub"}), ':2: the prompt has no "def sub", which entry_point names'),
-        (json.dumps(problem(0)), ':2: task_id "Mini/0" is there already'),
+        (json.dumps({**problem(1), "test": None}), ':2: field "test" must be a non-empty text'),
+        (json.dumps({**problem(1), "entry_point": "sub"}), ':2: the prompt does not contain "def sub", the function in entry_point'),
+        (json.dumps(problem(0)), ':2: task_id "Mini/0" occurs twice'),
     ],
 )
 def test_a_fault_names_file_and_line(tmp_path, line, message):

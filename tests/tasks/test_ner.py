@@ -28,11 +28,11 @@ def test_iob1_and_bio_give_the_same_entities(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Ann I-PER\nLee\n", ':2: there is no tag after "Lee"; a line is a token and its tag'),
+        ("Ann I-PER\nLee\n", ':2: there is no tag after "Lee"; write a token and its tag in each line'),
         ("Ann I-PER\n\nLee NNP I-PER\n", ":3: there are 3 columns, the first line has 2"),
         ("Ann I-NAME\n", ':1: the tag is "I-NAME"; it must be O, or B- or I- and one of PER, LOC, ORG, MISC'),
         ("Ann PER\n", ':1: the tag is "PER"; it must be O, or B- or I- and one of PER, LOC, ORG, MISC'),
-        ("\n-DOCSTART- O\n", ":1: there are no sentences in it"),
+        ("\n-DOCSTART- O\n", ":1: the file has no sentences"),
     ],
 )
 def test_a_fault_names_file_and_line(tmp_path, text, message):

@@ -68,7 +68,7 @@ def test_plain_values_give_the_same_task_again(task):
         ({"name": "ner"}, "ner.data: Field required"),
         ({"name": "ner", "data": "x", "lines": 3}, "ner has no setting lines; it has seed, batch_size, data, rows"),
         ({"name": "people", "kept": 0}, "people.kept: Input should be greater than or equal to 1"),
-        ({"name": "code", "data": "x", "maths": "y", "k": 2}, "code: pass@2 needs as many samples, not 1"),
+        ({"name": "code", "data": "x", "maths": "y", "k": 2}, "code: pass@2 needs at least that many samples, not 1"),
     ],
 )
 def test_a_wrong_task_is_an_error_of_one_sentence(given, message):
@@ -85,7 +85,7 @@ def test_parts_contain_every_item_once(count, seed):
 
 
 def test_too_few_records_are_an_error():
-    with pytest.raises(InputError, match="numbers: 2 are too few to train on some"):
+    with pytest.raises(InputError, match="numbers: 2 are too few to split into parts"):
         parts([1, 2], (0.7, 0.1, 0.2), 0, "numbers")
 
 

@@ -52,7 +52,13 @@ class FittedGate:
 
 
 def fit_gate(
-    model: nn.Module, builder: PromptBuilder, sets: Sets, edit: EditSection, seed: int, advance: Callable[[int], None]
+    model: nn.Module,
+    builder: PromptBuilder,
+    sets: Sets,
+    edit: EditSection,
+    seed: int,
+    advance: Callable[[int], None],
+    expect: Callable[[int], None] = lambda total: None,
 ) -> FittedGate:
     """Train the gate of an edit on frozen states and calibrate it.
 
@@ -66,10 +72,12 @@ def fit_gate(
         edit: of what it says of the gate all is read, and `false_positive_rate`.
         seed: of everything that is drawn.
         advance: called with the number of prompts read, or put in other words.
+        expect: called with the number of prompts to read, once it is known.
     """
     longest = context_length(model) or sys.maxsize
     made = reworded_sets(model, builder, sets, edit.gate_augmentations, seed, advance)
     lessons = gate_prompts(builder, sets, edit.gate_augmentations, longest, seed, made)
+    expect(len(lessons.all))
     states = prompt_states(
         model, lessons.all, gate_blocks(model, edit), builder.pad, advance=advance, transform=partial(kept_states, edit=edit)
     )

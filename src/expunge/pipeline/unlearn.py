@@ -66,8 +66,8 @@ def _train(begun: Begun, display: Display) -> None:
 
 
 def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, recipe: Recipe, display: Display) -> FittedGate:
-    with display.bar("Training the gate", None) as advance:
-        fitted = fit_gate(model, builder, sets, recipe.edit, recipe.training.seed, advance)
+    with display.bar("Training the gate", None) as bar:
+        fitted = fit_gate(model, builder, sets, recipe.edit, recipe.training.seed, bar, bar.expect)
     threshold, coverage, alpha = fitted.threshold, fitted.coverage, recipe.edit.false_positive_rate
     stated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
     stated |= {"bound": threshold.bound, "passed": threshold.passed, "given_up": threshold.given_up}
