@@ -4,15 +4,12 @@ from collections.abc import Callable, Collection
 
 from expunge.auditing.record_metrics import Row
 from expunge.data.set_names import FORGET, PARAPHRASE, RETAIN, UTILITY, is_forget
+from expunge.metrics import METRICS
 from expunge.metrics.gate import fpr_at_tpr
 from expunge.metrics.likelihood import forget_truth_ratio, utility_truth_ratio
 from expunge.metrics.neighbours import neighbour_utility
 from expunge.metrics.statistics import Summary, auroc_ci, mean_ci, proportion_ci
 from expunge.metrics.utility import forget_quality, model_utility
-
-MEANS = ("probability", "rouge", "exact_memorization", "extraction_strength")
-SHARES = {"refusal": "refusal", "degeneracy": "degenerate"}
-ACCURACIES = {"accuracy_letters": "right_by_letters", "accuracy_text": "right_by_text"}
 
 SetSummary = dict[str, Summary]
 
@@ -49,11 +46,10 @@ def summarise(
 
 
 def _of_set(name: str, rows: list[Row]) -> SetSummary:
-    if "right_by_text" in rows[0]:
-        return {metric: proportion_ci(sum(row[column] for row in rows), len(rows)) for metric, column in ACCURACIES.items()}
-    summary = {metric: mean_ci(_column(rows, metric)) for metric in MEANS}
-    for metric, column in SHARES.items():
-        summary[metric] = proportion_ci(sum(row[column] for row in rows), len(rows))
+    summary: SetSummary = {}
+    for metric, description in METRICS.items():
+        if description.column and (values := _column(rows, description.column)):
+            summary[metric] = proportion_ci(sum(map(bool, values)), len(values)) if description.is_share else mean_ci(values)
     if ratios := _column(rows, "truth_ratio"):
         fold: Callable[[float], float] = forget_truth_ratio if is_forget(name) else utility_truth_ratio
         summary["truth_ratio"] = mean_ci([fold(ratio) for ratio in ratios])

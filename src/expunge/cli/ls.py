@@ -144,7 +144,7 @@ LISTS: dict[Kind, Callable[[], list[Line]]] = {
 
 def _directions(metric: Metric) -> str:
     on_forget, elsewhere = (direction or "neither" for direction in (metric.on_forget, metric.elsewhere))
-    return f"{metric.label}; better on a forget set: {on_forget}; elsewhere: {elsewhere}"
+    return f"{metric.label}: {metric.definition}; better on a forget set: {on_forget}; elsewhere: {elsewhere}"
 
 
 def _attack(cls: type[Attack]) -> str:
