@@ -80,11 +80,14 @@ def parse(lines: list[str]) -> tuple[dict[str, list[str]], list[tuple[str, str]]
 
 
 def ranked(labels: dict[str, list[str]], arrows: list[tuple[str, str]]) -> dict[str, int]:
-    """Return the row of each node: one below the lowest that points to it."""
+    """Return the row of each node: below all that point to it, and right above the highest that it points to."""
     ranks = dict.fromkeys(labels, 0)
     for _ in labels:
         for start, end in arrows:
             ranks[end] = max(ranks[end], ranks[start] + 1)
+    for name in reversed(labels):
+        below = [ranks[end] for start, end in arrows if start == name]
+        ranks[name] = min(below) - 1 if below else ranks[name]
     return ranks
 
 

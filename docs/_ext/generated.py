@@ -126,7 +126,7 @@ def sections(prefix: str, section: type[Any]) -> Iterator[tuple[str, list[list[s
         inner_sections += [(f"{prefix}{name}.", kind) for kind in inner]
         if len(inner) < len(kinds):
             default = "required" if field.is_required() else plain_value(field.get_default(call_default_factory=True))
-            rows.append([f"`{prefix}{name}`", plain(field.description), default, kind_name(field.annotation)])
+            rows.append([f"`{name}`", plain(field.description), default, kind_name(field.annotation)])
     if rows:
         yield prefix.rstrip("."), rows
     for name, kind in inner_sections:
