@@ -1,7 +1,7 @@
 """Turn the text that a command printed into an SVG picture of a terminal.
 
-    expunge demo > demo.txt
-    python docs/images/terminal.py demo.txt docs/images/demo.svg --title "expunge demo" --last 45
+expunge demo > demo.txt
+python docs/images/terminal.py demo.txt docs/images/demo.svg --title "expunge demo" --last 45
 """
 
 import argparse
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
-
 
 WIDTH = 112
 """Characters of a line; longer ones are wrapped."""
