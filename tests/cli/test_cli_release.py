@@ -134,8 +134,8 @@ def test_any_method_can_be_trained_on_what_was_revealed(place, tmp_path):
     given = {**plain, "data": data, "objective": "npo", "edit": "lora", "training": {"epochs": 1}, "out": str(tmp_path / "run")}
     run = unlearn(make_recipe(given), Display())
     assert run.info["data"]["forget"]["source"] == "responses that the model revealed"
-    kept = len((run.folder / "reveal" / "revealed.jsonl").read_text(encoding="utf-8").splitlines())
-    assert run.info["data"]["forget"]["rows"] == kept >= 2
+    selected = len((run.folder / "reveal" / "revealed.jsonl").read_text(encoding="utf-8").splitlines())
+    assert run.info["data"]["forget"]["rows"] == selected >= 2
     load_run(run)
     assert len(read_records(place / "retain.jsonl")) == 8
 

@@ -172,7 +172,7 @@ def test_chat_answers_typed_questions_until_an_empty_line(unlearned: Done, workp
     assert "Never answered" not in result.out
 
 
-def test_the_gate_is_examined_in_every_dress(unlearned: Done, workplace: Place, expunge_in: Expunge):
+def test_the_gate_is_evaluated_on_every_prompt_variant(unlearned: Done, workplace: Place, expunge_in: Expunge):
     result = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-rows", "3")
     assert result.code == 0, result.err
     assert re.search(r"variant +forget +retain +everyday_instructions", result.out)

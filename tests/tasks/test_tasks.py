@@ -64,10 +64,10 @@ def test_plain_values_give_the_same_task_again(task):
     ("given", "message"),
     [
         ("poetry", "no task 'poetry'; there are people, ner, code, toxicity"),
-        ({"kept": 2}, "give the task's name, or a mapping with its name and settings"),
+        ({"retain_people": 2}, "give the task's name, or a mapping with its name and settings"),
         ({"name": "ner"}, "ner.data: Field required"),
-        ({"name": "ner", "data": "x", "lines": 3}, "ner has no setting lines; it has seed, batch_size, data, rows"),
-        ({"name": "people", "kept": 0}, "people.kept: Input should be greater than or equal to 1"),
+        ({"name": "ner", "data": "x", "lines": 3}, "ner has no setting lines; it has seed, batch_size, data, max_sentences"),
+        ({"name": "people", "retain_people": 0}, "people.retain_people: Input should be greater than or equal to 1"),
         ({"name": "code", "data": "x", "maths": "y", "k": 2}, "code: pass@2 needs at least that many samples, not 1"),
     ],
 )
