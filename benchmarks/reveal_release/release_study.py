@@ -28,8 +28,8 @@ from expunge.files import write_text
 from expunge.models.loading import load
 from expunge.pipeline.release import release
 from expunge.pipeline.unlearn import unlearn
-from expunge.reveal_release.release.lora_delta import as_if
-from expunge.reveal_release.release.rounds import curve, read_round, rounds_taken, terms
+from expunge.reveal_release.release.lora_delta import temporary_deltas
+from expunge.reveal_release.release.round_results import count_rounds, curve, read_round, round_terms
 from expunge.reveal_release.reveal.search import search
 from expunge.reveal_release.reveal.select import asked_in, models_of
 from expunge.runs.folder import REVEAL, REVEALED, Run, start_run
@@ -167,10 +167,10 @@ def changed(recipe: Recipe, out: Path, **sections: dict[str, Any]) -> Recipe:
 
 def one_round(ours: Run, display: Display) -> Measured:
     """The first round's module at the sum of all rounds' lambdas."""
-    total = sum(read_round(ours, number)["lambda_f"] for number in range(1, rounds_taken(ours) + 1))
+    total = sum(read_round(ours, number)["lambda_f"] for number in range(1, count_rounds(ours) + 1))
     model, tokenizer = load(ours.recipe.model)
-    modules = [(-total, pem) for _, pem in terms(ours, 1)[:1]]
-    with as_if(model, modules):
+    modules = [(-total, module) for _, module in round_terms(ours, 1)[:1]]
+    with temporary_deltas(model, modules):
         return {"lambda": total, **measure(ours.recipe, model, PromptBuilder(tokenizer), display)}
 
 

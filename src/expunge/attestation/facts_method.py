@@ -9,7 +9,7 @@ from expunge.attestation.schema import Base, EarlierEdit, Edit, Round
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.edits import edit_of
-from expunge.reveal_release.release.rounds import ROUND, read_round, rounds_taken
+from expunge.reveal_release.release.round_results import ROUND, read_round, count_rounds
 from expunge.runs.folder import ROUNDS, Run
 from expunge.runs.load import below
 
@@ -74,7 +74,7 @@ def stop_reason(run: Run) -> str:
     """Return why the method stopped, as a phrase."""
     if run.recipe.release is None:
         return "trained for all its epochs"
-    now, taken = run.info["round"], rounds_taken(run)
+    now, taken = run.info["round"], count_rounds(run)
     if now < taken:
         return f"reverted from round {taken} to round {now}"
     return read_round(run, now)["stop"] or "all rounds were taken"

@@ -21,7 +21,7 @@ def command(
     from expunge.cli.tables import print_rounds
     from expunge.console import Display
     from expunge.pipeline.release import release
-    from expunge.reveal_release.release.rounds import curve
+    from expunge.reveal_release.release.round_results import curve
 
     run = release(load_recipe(recipe, settings, out, release=True), Display())
     print_rounds(run)

@@ -33,7 +33,7 @@ def print_verdict(rows: list[dict[str, Any]]) -> None:
 
 def print_rounds(run: Run) -> None:
     """Print what a release measured after each round."""
-    from expunge.reveal_release.release.rounds import curve
+    from expunge.reveal_release.release.round_results import curve
 
     rows = curve(run)
     names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None and name != "round")

@@ -1,4 +1,4 @@
-"""Reveal and release from end to end: a recipe with a `release` section, its run, and the way back to any round."""
+"""Run a release from end to end, and undo its rounds."""
 
 import torch
 from accelerate import PartialState
@@ -11,14 +11,17 @@ from expunge.errors import InputError
 from expunge.files import atomic_folder
 from expunge.models.loading import best_device
 from expunge.pipeline.prepare import Begun, mark_trained, work
-from expunge.reveal_release.release.rounds import Bench, read_round, released, rounds, rounds_taken, terms
+from expunge.pipeline.self_generated import neutral_answers
+from expunge.reveal_release.release.context import RoundContext
+from expunge.reveal_release.release.round_results import count_rounds, load_after_round, read_round, round_terms
+from expunge.reveal_release.release.rounds import run_rounds
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
-from expunge.runs.folder import ROUNDS, Run, discard_audit, locked
+from expunge.runs.folder import RETAIN, ROUNDS, Run, discard_audit, locked
 from expunge.training.checkpoints import write_manifest
 
 
 def release(recipe: Recipe, display: Display) -> Run:
-    """Run a recipe's rounds; the same call after an interruption goes on in the phase it was in, after completion returns at once.
+    """Run the rounds of a recipe; after an interruption the same call resumes, after completion it returns at once.
 
     Args:
         recipe: with a `release` section.
@@ -26,7 +29,7 @@ def release(recipe: Recipe, display: Display) -> Run:
 
     Raises:
         InputError: a file or a setting is wrong.
-        ExpungeError: training failed, the model tells too little, or another process holds the run folder.
+        ExpungeError: training failed, the model reveals too little, or another process holds the run folder.
     """
     if recipe.release is None:
         raise InputError("release: is not given; write at least `release: {}` to release with the defaults")
@@ -34,35 +37,39 @@ def release(recipe: Recipe, display: Display) -> Run:
         raise InputError("a release runs in one process; start it without `accelerate launch`")
 
     def finish(begun: Begun, display: Display) -> None:
-        # Once and for all: what is measured on another device comes out otherwise in its last bits.
+        # All rounds must run on one device: another device gives other last bits.
         model = begun.model.to(best_device())
-        _save(begun.run, model, rounds(Bench(begun.run, begun.recipe, model, begun.builder, begun.sets, display)))
+        # A retain set that the run generated consists of such answers already.
+        generated = (begun.run.folder / RETAIN).exists()
+        neutral = [] if generated else neutral_answers(begun.run, begun.recipe, model, begun.builder, display)
+        context = RoundContext(begun.run, begun.recipe, model, begun.builder, begun.sets, neutral, display)
+        _save(begun.run, model, run_rounds(context))
         mark_trained(begun.run)
 
     return work(recipe, display, finish)
 
 
 def undo(run: Run, to: int, display: Display) -> None:
-    """Make a run's released model what it was after an earlier (or again a later) round; with 0 the original.
+    """Set a released model back to the state after an earlier round, or forward again to a later one; round 0 is the original.
 
     Raises:
-        InputError: this is no release, it has no such round, or its modules were purged.
+        InputError: the run is not a release, has no such round, or its modules were purged.
     """
-    taken = rounds_taken(run)
-    if not 0 <= to <= taken:
-        raise InputError(f"{run.folder}: has rounds 0 (the original) to {taken}, not {to}")
-    for number in range(1, taken + 1):
+    count = count_rounds(run)
+    if not 0 <= to <= count:
+        raise InputError(f"{run.folder}: has rounds 0 (the original) to {count}, not {to}")
+    for number in range(1, count + 1):
         if read_round(run, number)["lambda_f"] and not (run.folder / ROUNDS / str(number) / FORGET_MODULE).exists():
-            raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be taken back or forth")
+            raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be undone or repeated")
     with locked(run):
-        model, _ = released(run, to, display)
+        model, _ = load_after_round(run, to, display)
         _save(run, model, to)
         discard_audit(run)
 
 
 def _save(run: Run, model: nn.Module, number: int) -> None:
-    names = {name for k in range(1, rounds_taken(run) + 1) for _, pem in terms(run, k) for name in pem.factors}
-    with atomic_folder(run.edit) as fresh:
-        save_weights(model, names, fresh, run.info["model"]["sha256"])
-        write_manifest(fresh)
+    names = {name for k in range(1, count_rounds(run) + 1) for _, module in round_terms(run, k) for name in module.factors}
+    with atomic_folder(run.edit) as folder:
+        save_weights(model, names, folder, run.info["model"]["sha256"])
+        write_manifest(folder)
     run.note(round=number)

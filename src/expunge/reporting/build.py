@@ -19,7 +19,7 @@ from expunge.reporting.attack_tables import AttackResults
 from expunge.reporting.html import ReportData, Sample, write_report
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
-from expunge.reveal_release.release.rounds import curve
+from expunge.reveal_release.release.round_results import curve
 from expunge.runs.folder import ATTACKED, INFERRED, VERDICT, Run
 
 SAMPLES_A_SET = 12

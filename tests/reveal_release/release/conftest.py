@@ -1,4 +1,4 @@
-"""PEMs of every sort that PEFT saves, for what reads and adds them."""
+"""LoRA modules of every sort that PEFT saves, for what reads and adds them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ CONFIGS = {
 
 @pytest.fixture
 def saved(make_tiny_model, tmp_path):
-    """A PEM with random factors, saved by PEFT: `saved(row of CONFIGS, seed=0)` gives the base model's folder and its own."""
+    """A LoRA module with random factors, saved by PEFT: `saved(row of CONFIGS, seed=0)` gives the base model's folder and its own."""
 
     def save(which: str, seed: int = 0) -> tuple[Path, Path]:
         architecture, config = CONFIGS[which]

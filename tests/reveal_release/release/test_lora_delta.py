@@ -1,4 +1,4 @@
-"""PEMs in weight space: what is added is exactly s * B @ A, in the place and the orientation of the base weight, and nothing else."""
+"""LoRA modules in weight space: exactly s * B @ A is added, to the right weight and in its orientation."""
 
 import pytest
 import torch
@@ -9,7 +9,15 @@ from torch import nn, tensor
 
 from expunge.errors import InputError
 from expunge.models.loading import load, weights_sha256
-from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, as_if, cat, delta, read_module, save_module
+from expunge.reveal_release.release.lora_delta import (
+    LoraModule,
+    add_deltas,
+    concatenate,
+    deltas,
+    read_module,
+    save_module,
+    temporary_deltas,
+)
 
 Q, UP = "model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.up_proj.weight"
 SORTS = ("llama", "gpt2", "rslora", "patterns", "both")
@@ -25,35 +33,35 @@ def logits(model: nn.Module) -> torch.Tensor:
         return model(SENTENCE).logits
 
 
-def pem_of(a, b, scale: float = 1.0, transposed: bool = False) -> LoraModule:
+def module_of(a, b, scale: float = 1.0, transposed: bool = False) -> LoraModule:
     return LoraModule({Q: (tensor(a), tensor(b))}, {Q: scale}, transposed)
 
 
 def test_a_delta_by_hand():
     # B A = [[1], [2], [0]] [[3, 4]] = [[3, 4], [6, 8], [0, 0]], times alpha/r = 2/1
-    pem = pem_of([[3.0, 4.0]], [[1.0], [2.0], [0.0]], scale=2.0)
-    assert delta(pem)[Q].tolist() == [[6, 8], [12, 16], [0, 0]]
-    turned = pem_of([[3.0, 4.0]], [[1.0], [2.0], [0.0]], scale=2.0, transposed=True)
-    assert delta(turned)[Q].tolist() == [[6, 12, 0], [8, 16, 0]]
+    module = module_of([[3.0, 4.0]], [[1.0], [2.0], [0.0]], scale=2.0)
+    assert deltas(module)[Q].tolist() == [[6, 8], [12, 16], [0, 0]]
+    turned = module_of([[3.0, 4.0]], [[1.0], [2.0], [0.0]], scale=2.0, transposed=True)
+    assert deltas(turned)[Q].tolist() == [[6, 12, 0], [8, 16, 0]]
 
 
 def test_a_delta_is_fp32_whatever_the_factors_are():
     # 1 + 2^-10 is no bf16 number: in bf16 the sum of the two products would be 1
-    pem = pem_of([[1.0], [2.0**-10]], [[1.0, 1.0]])
-    halves = LoraModule({Q: tuple(factor.bfloat16() for factor in pem.factors[Q])}, pem.scale)
-    assert delta(halves)[Q].dtype == torch.float32
-    assert delta(halves)[Q].item() == 1 + 2.0**-10
+    module = module_of([[1.0], [2.0**-10]], [[1.0, 1.0]])
+    halves = LoraModule({Q: tuple(factor.bfloat16() for factor in module.factors[Q])}, module.scale)
+    assert deltas(halves)[Q].dtype == torch.float32
+    assert deltas(halves)[Q].item() == 1 + 2.0**-10
 
 
 @pytest.mark.parametrize("which", SORTS)
 def test_scale_and_rank_are_read_as_peft_reads_them(saved, which):
     base, folder = saved(which)
-    pem, model = read_module(folder), PeftModel.from_pretrained(load(base)[0], str(folder))
+    module, model = read_module(folder), PeftModel.from_pretrained(load(base)[0], str(folder))
     seen = {}
-    for name, module in model.base_model.model.named_modules():
-        if name + ".weight" in pem.factors:
-            seen[name + ".weight"] = module.scaling["default"], module.r["default"]
-    assert seen == {name: (pytest.approx(pem.scale[name]), len(pem.factors[name][0])) for name in pem.factors}
+    for name, layer in model.base_model.model.named_modules():
+        if name + ".weight" in module.factors:
+            seen[name + ".weight"] = layer.scaling["default"], layer.r["default"]
+    assert seen == {name: (pytest.approx(module.scale[name]), len(module.factors[name][0])) for name in module.factors}
 
 
 def test_scales_by_hand(saved):
@@ -82,24 +90,24 @@ def test_adding_is_what_peft_merges(saved, which, coefficient):
 @pytest.mark.parametrize("which", ["llama", "gpt2"])
 def test_no_coefficient_but_zero_changes_no_bit(saved, which):
     base, folder = saved(which)
-    model, pem = load(base)[0], read_module(folder)
-    name, (a, _) = next(iter(pem.factors.items()))
+    model, module = load(base)[0], read_module(folder)
+    name, (a, _) = next(iter(module.factors.items()))
     # -0.0 + 0.0 is 0.0, and 0 * inf is nan: neither may be computed
     with torch.no_grad():
         model.get_parameter(name)[0, 0] = -0.0
     a[0, 0] = torch.inf
     before = weights_sha256(model)
-    add_deltas(model, [(0.0, pem), (-0.0, pem)])
+    add_deltas(model, [(0.0, module), (-0.0, module)])
     add_deltas(model, [])
     assert weights_sha256(model) == before
 
 
 def test_adding_and_taking_away_leaves_fp32_rounding(saved):
     base, folder = saved("llama")
-    model, pem = load(base)[0], read_module(folder)
+    model, module = load(base)[0], read_module(folder)
     before = weights(model)
-    add_deltas(model, [(0.7, pem)])
-    add_deltas(model, [(-0.7, pem)])
+    add_deltas(model, [(0.7, module)])
+    add_deltas(model, [(-0.7, module)])
     for name, value in model.state_dict().items():
         # Two roundings, each of at most half a unit in the last place of a number below 4
         torch.testing.assert_close(value, before[name], rtol=0, atol=4 * 2.0**-23)
@@ -107,10 +115,10 @@ def test_adding_and_taking_away_leaves_fp32_rounding(saved):
 
 def test_as_if_adds_the_same_and_gives_every_bit_back(saved):
     base, folder = saved("llama")
-    model, added, pem = load(base)[0], load(base)[0], read_module(folder)
+    model, added, module = load(base)[0], load(base)[0], read_module(folder)
     before = weights_sha256(model)
-    add_deltas(added, [(-0.7, pem)])
-    with as_if(model, [(-0.7, pem), (0.0, pem)]):
+    add_deltas(added, [(-0.7, module)])
+    with temporary_deltas(model, [(-0.7, module), (0.0, module)]):
         assert weights_sha256(model) == weights_sha256(added)
     assert weights_sha256(model) == before
 
@@ -119,7 +127,7 @@ def test_as_if_gives_every_bit_back_after_an_interruption(saved):
     base, folder = saved("llama")
     model = load(base)[0]
     before = weights_sha256(model)
-    with pytest.raises(KeyboardInterrupt), as_if(model, [(-0.7, read_module(folder))]):
+    with pytest.raises(KeyboardInterrupt), temporary_deltas(model, [(-0.7, read_module(folder))]):
         raise KeyboardInterrupt
     assert weights_sha256(model) == before
 
@@ -128,19 +136,19 @@ def test_bf16_weights_are_rounded_once():
     # 1 + 3 * 2^-9: each step of 2^-9 alone would be rounded back to 1, which has a neighbour only at 1 + 2^-7; together they go there
     model = nn.Sequential(nn.Linear(1, 1, bias=False, dtype=torch.bfloat16))
     nn.init.ones_(model[0].weight)
-    pem = LoraModule({"0.weight": (tensor([[1.0]]), tensor([[2.0**-9]]))}, {"0.weight": 1.0})
-    add_deltas(model, [(1.0, pem)])
+    module = LoraModule({"0.weight": (tensor([[1.0]]), tensor([[2.0**-9]]))}, {"0.weight": 1.0})
+    add_deltas(model, [(1.0, module)])
     assert model[0].weight.item() == 1
-    add_deltas(model, [(1.0, pem)] * 3)
+    add_deltas(model, [(1.0, module)] * 3)
     assert model[0].weight.item() == 1 + 2.0**-7
     assert model[0].weight.dtype == torch.bfloat16
 
 
 def test_bf16_model_differs_from_the_exact_sum_by_its_own_rounding_only(saved):
     base, folder = saved("gpt2")
-    half, exact, pem = load(base, torch.bfloat16)[0], load(base, torch.bfloat16)[0].float(), read_module(folder)
-    add_deltas(half, [(-2.0, pem)])
-    add_deltas(exact, [(-2.0, pem)])
+    half, exact, module = load(base, torch.bfloat16)[0], load(base, torch.bfloat16)[0].float(), read_module(folder)
+    add_deltas(half, [(-2.0, module)])
+    add_deltas(exact, [(-2.0, module)])
     for name, value in half.state_dict().items():
         assert torch.equal(value, exact.state_dict()[name].bfloat16())
 
@@ -150,56 +158,58 @@ factor = st.floats(-2, 2, width=32)
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**16), st.lists(st.tuples(st.integers(1, 5), factor, st.floats(0.125, 4)), min_size=1, max_size=4), st.booleans())
-def test_cat_is_the_sum_whatever_the_ranks(seed, terms, transposed):
+def test_concatenated_modules_have_the_sum_of_the_deltas(seed, terms, transposed):
     generator = torch.Generator().manual_seed(seed)
-    pems = []
+    modules = []
     for rank, _, scale in terms:
-        # Every other one has a weight of its own
-        names = ["0.weight", "1.weight"][: 1 + len(pems) % 2]
+        # Every other module also changes a second weight.
+        names = ["0.weight", "1.weight"][: 1 + len(modules) % 2]
         draw = {name: (torch.randn(rank, 6, generator=generator), torch.randn(6, rank, generator=generator)) for name in names}
-        pems.append(LoraModule(draw, dict.fromkeys(names, scale), transposed))
+        modules.append(LoraModule(draw, dict.fromkeys(names, scale), transposed))
     coefficients = [c for _, c, _ in terms]
-    joined = cat(pems, coefficients)
+    joined = concatenate(modules, coefficients)
     assert len(joined.factors["0.weight"][0]) == sum(rank for rank, _, _ in terms)
-    for name, found in delta(joined).items():
-        wanted = sum(c * delta(pem)[name].double() for c, pem in zip(coefficients, pems, strict=True) if name in pem.factors)
-        size = sum(abs(c) * delta(pem)[name].abs().max() for c, pem in zip(coefficients, pems, strict=True) if name in pem.factors)
-        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-6 * max(1.0, float(size)))
+    for name, delta in deltas(joined).items():
+        expected = sum(c * deltas(module)[name].double() for c, module in zip(coefficients, modules, strict=True) if name in module.factors)
+        size = sum(
+            abs(c) * deltas(module)[name].abs().max() for c, module in zip(coefficients, modules, strict=True) if name in module.factors
+        )
+        torch.testing.assert_close(delta.double(), expected, rtol=0, atol=1e-6 * max(1.0, float(size)))
 
 
 @pytest.mark.parametrize("which", ["llama", "gpt2"])
-def test_a_cat_added_is_its_parts_added_to_1e_6(saved, which):
+def test_adding_a_concatenation_equals_adding_its_parts_to_1e_6(saved, which):
     base, first = saved(which)
-    pems = [read_module(first), read_module(saved(which, seed=1)[1])]
+    modules = [read_module(first), read_module(saved(which, seed=1)[1])]
     apart, joined = load(base)[0], load(base)[0]
-    add_deltas(apart, list(zip([-1.3, 0.4], pems, strict=True)))
-    add_deltas(joined, [(1.0, cat(pems, [-1.3, 0.4]))])
+    add_deltas(apart, list(zip([-1.3, 0.4], modules, strict=True)))
+    add_deltas(joined, [(1.0, concatenate(modules, [-1.3, 0.4]))])
     for name, value in apart.state_dict().items():
         torch.testing.assert_close(joined.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
 def test_the_mean_of_factors_is_not_the_mean_of_deltas():
     # deltas [[1, 0], [0, 0]] and [[0, 0], [0, 1]], their mean [[0.5, 0], [0, 0.5]]; of the factors: B [[0.5], [0.5]] A [[0.5, 0.5]]
-    one, other = pem_of([[1.0, 0.0]], [[1.0], [0.0]]), pem_of([[0.0, 1.0]], [[0.0], [1.0]])
+    one, other = module_of([[1.0, 0.0]], [[1.0], [0.0]]), module_of([[0.0, 1.0]], [[0.0], [1.0]])
     factorwise = LoraModule({Q: tuple((x + y) / 2 for x, y in zip(one.factors[Q], other.factors[Q], strict=True))}, {Q: 1.0})
-    assert delta(cat([one, other], [0.5, 0.5]))[Q].tolist() == [[0.5, 0], [0, 0.5]]
-    assert delta(factorwise)[Q].tolist() == [[0.25, 0.25], [0.25, 0.25]]
+    assert deltas(concatenate([one, other], [0.5, 0.5]))[Q].tolist() == [[0.5, 0], [0, 0.5]]
+    assert deltas(factorwise)[Q].tolist() == [[0.25, 0.25], [0.25, 0.25]]
 
 
-def test_pems_of_differently_stored_weights_are_not_joined():
-    with pytest.raises(InputError, match="do not add up"):
-        cat([pem_of([[1.0]], [[1.0]]), pem_of([[1.0]], [[1.0]], transposed=True)], [1, 1])
+def test_modules_of_differently_stored_weights_are_not_joined():
+    with pytest.raises(InputError, match="cannot be concatenated"):
+        concatenate([module_of([[1.0]], [[1.0]]), module_of([[1.0]], [[1.0]], transposed=True)], [1, 1])
 
 
 @pytest.mark.parametrize("which", SORTS)
-def test_a_saved_pem_is_read_back_and_says_the_same_in_peft(saved, which, tmp_path):
+def test_a_saved_module_is_read_back_and_says_the_same_in_peft(saved, which, tmp_path):
     base, folder = saved(which)
-    pem = read_module(folder)
-    save_module(pem, tmp_path / "again")
+    module = read_module(folder)
+    save_module(module, tmp_path / "again")
     again = read_module(tmp_path / "again")
-    assert again.transposed == pem.transposed
-    assert again.scale == pytest.approx(pem.scale)
-    for name, halves in pem.factors.items():
+    assert again.transposed == module.transposed
+    assert again.scale == pytest.approx(module.scale)
+    for name, halves in module.factors.items():
         assert all(torch.equal(x, y) for x, y in zip(halves, again.factors[name], strict=True))
     models = [PeftModel.from_pretrained(load(base)[0], str(path)) for path in (folder, tmp_path / "again")]
     torch.testing.assert_close(*map(logits, models), rtol=0, atol=1e-6)
@@ -214,14 +224,14 @@ def test_a_saved_cat_says_in_peft_what_the_changed_weights_say(saved, which, tmp
     terms = [(-1.3, read_module(folder)), (0.4, fewer)]
     changed = load(base)[0]
     add_deltas(changed, terms)
-    save_module(cat([pem for _, pem in terms], [c for c, _ in terms]), tmp_path / "cat")
+    save_module(concatenate([module for _, module in terms], [c for c, _ in terms]), tmp_path / "cat")
     adapted = PeftModel.from_pretrained(load(base)[0], str(tmp_path / "cat"))
     torch.testing.assert_close(logits(adapted), logits(changed), rtol=1e-5, atol=1e-4)
 
 
-def test_the_same_pem_is_saved_as_the_same_bytes(saved, tmp_path):
-    pem = read_module(saved("patterns")[1])
+def test_the_same_module_is_saved_as_the_same_bytes(saved, tmp_path):
+    module = read_module(saved("patterns")[1])
     for name in ("one", "two"):
-        save_module(pem, tmp_path / name)
+        save_module(module, tmp_path / name)
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()

@@ -68,36 +68,36 @@ def test_a_tensor_that_is_no_factor_is_refused(saved, key, shape):
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
-def test_a_folder_without_a_pem_is_refused(saved, file):
+def test_a_folder_without_a_module_is_refused(saved, file):
     _, folder = saved("llama")
     (folder / file).write_text("{")
-    with pytest.raises(InputError, match=f"no PEM there \\({file}"):
+    with pytest.raises(InputError, match=f"holds no LoRA module \\({file}"):
         read_module(folder)
     (folder / file).unlink()
-    with pytest.raises(InputError, match=f"no PEM there \\({file}"):
+    with pytest.raises(InputError, match=f"holds no LoRA module \\({file}"):
         read_module(folder)
 
 
 def test_a_model_that_does_not_fit_is_refused_and_left_as_it_is(saved, make_tiny_model):
     base, folder = saved("llama")
-    pem, model = read_module(folder), load(base)[0]
+    module, model = read_module(folder), load(base)[0]
     before = weights_sha256(model)
-    short = LoraModule({**pem.factors, UP: (torch.ones(1, 31), torch.ones(48, 1))}, pem.scale)
-    unknown = LoraModule({**pem.factors, "model.layers.9.weight": pem.factors[Q]}, pem.scale)
+    short = LoraModule({**module.factors, UP: (torch.ones(1, 31), torch.ones(48, 1))}, module.scale)
+    unknown = LoraModule({**module.factors, "model.layers.9.weight": module.factors[Q]}, module.scale)
     for wrong, said in ((short, "do not fit"), (unknown, r"model\.layers\.9\.weight: this model has no such weight")):
         with pytest.raises(InputError, match=said):
-            add_deltas(model, [(1.0, pem), (0.0, wrong)])
+            add_deltas(model, [(1.0, module), (0.0, wrong)])
     with pytest.raises(InputError, match="this model has no such weight"):
-        add_deltas(load(make_tiny_model("gpt2"))[0], [(1.0, pem)])
+        add_deltas(load(make_tiny_model("gpt2"))[0], [(1.0, module)])
     assert weights_sha256(model) == before
 
 
 def test_a_square_weight_of_the_other_orientation_is_refused(saved):
     base, folder = saved("gpt2")
-    pem = read_module(folder)
+    module = read_module(folder)
     square = "transformer.h.0.attn.c_proj.weight"
-    with pytest.raises(InputError, match=f"{square}: the PEM's factors do not fit"):
-        add_deltas(load(base)[0], [(1.0, LoraModule({square: pem.factors[square]}, pem.scale, transposed=False))])
+    with pytest.raises(InputError, match=f"{square}: the module's factors do not fit"):
+        add_deltas(load(base)[0], [(1.0, LoraModule({square: module.factors[square]}, module.scale, transposed=False))])
 
 
 def test_a_tied_weight_is_refused_by_either_of_its_names(make_tiny_model):

@@ -16,7 +16,7 @@ from expunge.reveal_release.release.orthogonality import angles_summary, overlap
 W = "layer.weight"
 
 
-def pem_of(a: torch.Tensor, b: torch.Tensor | None = None) -> LoraModule:
+def module_of(a: torch.Tensor, b: torch.Tensor | None = None) -> LoraModule:
     return LoraModule({W: (a, torch.ones(3, len(a)) if b is None else b)}, {W: 1.0})
 
 
@@ -70,8 +70,8 @@ def test_autocast_does_not_round_it():
 
 def test_angles_by_hand():
     # Rows: e1, e2 against e1 and (e2 + e3)/sqrt(2): 0 and 45 degrees. Columns: e1 against e2: 90 degrees
-    one = pem_of(tensor([[1.0, 0, 0], [3.0, 2.0, 0]]), tensor([[5.0, 10.0], [0, 0], [0, 0]]))
-    other = pem_of(tensor([[0.0, 1, 1], [7.0, 0, 0]]), tensor([[0.0, 0], [1.0, 2.0], [0, 0]]))
+    one = module_of(tensor([[1.0, 0, 0], [3.0, 2.0, 0]]), tensor([[5.0, 10.0], [0, 0], [0, 0]]))
+    other = module_of(tensor([[0.0, 1, 1], [7.0, 0, 0]]), tensor([[0.0, 0], [1.0, 2.0], [0, 0]]))
     angles = principal_angles(one, other)
     assert angles[f"{W} A"].tolist() == pytest.approx([0, math.pi / 4], abs=1e-12)
     # Both B have rank 1 only
@@ -79,28 +79,28 @@ def test_angles_by_hand():
 
 
 def test_there_are_as_many_angles_as_the_smaller_rank():
-    angles = principal_angles(pem_of(torch.eye(4)[:1]), pem_of(torch.eye(4)[1:]))
+    angles = principal_angles(module_of(torch.eye(4)[:1]), module_of(torch.eye(4)[1:]))
     assert angles[f"{W} A"].tolist() == pytest.approx([math.pi / 2])
-    angles = principal_angles(pem_of(torch.eye(4)[1:]), pem_of(torch.eye(4)[:1]))
+    angles = principal_angles(module_of(torch.eye(4)[1:]), module_of(torch.eye(4)[:1]))
     assert angles[f"{W} A"].tolist() == pytest.approx([math.pi / 2])
 
 
 def test_a_small_angle_is_not_lost_in_its_cosine():
     # The cosine of 1e-9 is 1 in fp64: from cosines alone the angle would be 0 or 1e-8
     small = 1e-9
-    one, other = (pem_of(torch.tensor([row], dtype=torch.float64)) for row in ([1.0, 0.0], [math.cos(small), math.sin(small)]))
+    one, other = (module_of(torch.tensor([row], dtype=torch.float64)) for row in ([1.0, 0.0], [math.cos(small), math.sin(small)]))
     assert principal_angles(one, other)[f"{W} A"].item() == pytest.approx(small, rel=1e-6)
 
 
 def test_a_factor_of_zeros_has_no_angles():
     # As B is before the first step
-    fresh = pem_of(torch.eye(2), torch.zeros(3, 2))
-    assert principal_angles(fresh, pem_of(torch.eye(2)))[f"{W} B"].tolist() == []
+    fresh = module_of(torch.eye(2), torch.zeros(3, 2))
+    assert principal_angles(fresh, module_of(torch.eye(2)))[f"{W} B"].tolist() == []
     assert set(angles_summary(principal_angles(fresh, fresh))) == {"A_smallest", "A_mean"}
 
 
-def test_weights_that_one_pem_lacks_have_no_angles():
-    assert principal_angles(pem_of(torch.eye(2)), LoraModule({}, {})) == {}
+def test_weights_that_one_module_lacks_have_no_angles():
+    assert principal_angles(module_of(torch.eye(2)), LoraModule({}, {})) == {}
 
 
 @settings(max_examples=50, deadline=None)
@@ -108,11 +108,11 @@ def test_weights_that_one_pem_lacks_have_no_angles():
 def test_angles_are_scipys_and_belong_to_the_spaces(seed, rank, other_rank):
     generator = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(r, 7, generator=generator) for r in (rank, other_rank))
-    found = principal_angles(pem_of(a), pem_of(b))[f"{W} A"]
+    found = principal_angles(module_of(a), module_of(b))[f"{W} A"]
     assert found.tolist() == pytest.approx(sorted(subspace_angles(a.T.double().numpy(), b.T.double().numpy())), abs=1e-6)
     # Another basis of the same space, and the other way round
-    mixed = pem_of(torch.randn(rank, rank, generator=generator, dtype=torch.float64) @ a.double())
-    assert principal_angles(pem_of(b), mixed)[f"{W} A"].tolist() == pytest.approx(found.tolist(), abs=1e-4)
+    mixed = module_of(torch.randn(rank, rank, generator=generator, dtype=torch.float64) @ a.double())
+    assert principal_angles(module_of(b), mixed)[f"{W} A"].tolist() == pytest.approx(found.tolist(), abs=1e-4)
 
 
 def test_the_summary_by_hand():

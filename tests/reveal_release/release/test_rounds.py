@@ -1,7 +1,6 @@
-"""Rounds on a tiny random model: exact, undoable, resumed in any phase."""
+"""The rounds of a release on a tiny random model: they are exact, can be undone, and resume in any phase."""
 
 import json
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -14,25 +13,25 @@ from expunge.models.loading import load, weights_sha256
 from expunge.pipeline.export import export_plain
 from expunge.pipeline.prepare import reread_sets
 from expunge.pipeline.release import release, undo
-from expunge.reveal_release.release.line_search import levels
-from expunge.reveal_release.release.rounds import FORGET_MODULE, curve, read_round, rounds_taken
-from expunge.reveal_release.release.train_module import train_module
-from expunge.reveal_release.reveal.private_files import purge
+from expunge.reveal_release.release import choose_lambda, rounds
+from expunge.reveal_release.release.line_search import validation_metrics
+from expunge.reveal_release.release.round_results import count_rounds, curve, read_round
+from expunge.reveal_release.release.train_module import UNCONSTRAINED, train_module
+from expunge.reveal_release.reveal.private_files import FORGET_MODULE, purge
+from expunge.reveal_release.reveal.select import NothingRevealed
 from expunge.runs.folder import NEUTRAL, Run, default_folder
 from expunge.runs.load import load_run
 
-# The package's function of that name hides it.
-rounds_module = sys.modules["expunge.reveal_release.release.rounds"]
 MODULE = {"rank": 2, "epochs": 2, "lr": 5e-3, "batch_size": 3, "save_steps": 1, "dtype": "fp32"}
 
 
 @pytest.fixture
 def recipe_for(tiny_model_dir, tiny_data, tmp_path):
-    """Makes a recipe that releases: `make(out, forget=None, **release)`."""
+    """Return a recipe with a release section: `make(out, forget=None, **release)`."""
 
     def make(out: str, forget: str | dict | None = None, **settings) -> Recipe:
         data = {"forget": forget or str(tiny_data[0]), "retain": str(tiny_data[1]), "held_out": 0.5}
-        # With every phase that a run can have.
+        # These settings give a run every phase that it can have.
         phases = {"retain_module": "once", "refresh": "resample"}
         more = {"rounds": 2, "module": MODULE, "lambda_evaluations": 3, "max_utility_drop": 0.5, **phases, **settings}
         return make_recipe({"model": str(tiny_model_dir), "data": data, "release": more, "out": str(tmp_path / out)})
@@ -44,55 +43,67 @@ def weights_of(run: Run) -> str:
     return weights_sha256(load_run(run)[0])
 
 
-def test_what_is_released_is_forgotten_within_the_budget(recipe_for):
+def test_a_release_raises_the_forget_nll_within_the_budget(recipe_for):
     run = release(recipe_for("run"), Display())
     rows = curve(run)
     assert [row["round"] for row in rows] == [0, 1, 2]
     assert rows[-1]["validation_forget_nll"] > rows[0]["validation_forget_nll"]
     for number in (1, 2):
         facts = read_round(run, number)
-        assert facts["chosen"]["drop"] <= facts["allowed"] == 0.5 * number / 2
+        assert facts["chosen"]["utility_drop"] <= facts["max_utility_drop"] == 0.5 * number / 2
         assert facts["angles"]["A_smallest"] > 0
     assert run.info["round"] == 2
 
 
-def test_what_lambda_is_chosen_on_was_not_trained_on(recipe_for, monkeypatch):
-    chosen_on, kept_in_training = [], []
+def test_lambda_is_chosen_on_records_that_no_module_trained_on(recipe_for, monkeypatch):
+    chosen_on, trained_on = [], []
 
-    def watched_levels(*given):
+    def watched_metrics(*given):
         chosen_on.extend(record.id for records in given[3:] for record in records)
-        return levels(*given)
+        return validation_metrics(*given)
 
-    def watched_training(*given, kept=(), **more):
-        kept_in_training.extend(record.id for record in kept)
-        train_module(*given, kept=kept, **more)
+    def watched_training(model, builder, training, display, constraint=UNCONSTRAINED):
+        trained_on.extend(record.id for record in constraint.records)
+        train_module(model, builder, training, display, constraint)
 
-    monkeypatch.setattr(rounds_module, "levels", watched_levels)
-    monkeypatch.setattr(rounds_module, "train_module", watched_training)
+    monkeypatch.setattr(choose_lambda, "validation_metrics", watched_metrics)
+    monkeypatch.setattr(rounds, "train_module", watched_training)
     run = release(recipe_for("run", rounds=1), Display())
-    said = {row["id"] for row in map(json.loads, (run.folder / NEUTRAL).read_text(encoding="utf-8").splitlines())}
-    held, kept = set(chosen_on), set(kept_in_training)
-    assert held.isdisjoint(kept)
-    assert said <= held | kept
-    assert said & held
-    assert said & kept
+    neutral = {row["id"] for row in map(json.loads, (run.folder / NEUTRAL).read_text(encoding="utf-8").splitlines())}
+    validation, training = set(chosen_on), set(trained_on)
+    assert validation.isdisjoint(training)
+    assert neutral <= validation | training
+    assert neutral & validation
+    assert neutral & training
 
 
-def test_a_round_that_no_lambda_fits_is_rolled_back_and_ends_the_run(recipe_for, tiny_model_dir):
-    # So small a model is moved by any module: a budget next to nothing admits none.
+def test_a_round_without_a_fitting_lambda_changes_nothing_and_ends_the_run(recipe_for, tiny_model_dir):
+    # Every module changes so small a model by more than this budget.
     run = release(recipe_for("run", max_utility_drop=1e-9, lambda_evaluations=1), Display())
     assert read_round(run, 1)["stop"] == "no lambda fits the utility budget"
-    assert rounds_taken(run) == 1
+    assert count_rounds(run) == 1
     assert weights_of(run) == weights_sha256(load(tiny_model_dir)[0])
 
 
-def test_the_rounds_end_at_the_forget_target(recipe_for):
+def test_the_rounds_end_at_the_target_forget_nll(recipe_for):
     run = release(recipe_for("run", target_forget_nll=0.1), Display())
-    assert read_round(run, 1)["stop"] == "the forget target is reached"
-    assert rounds_taken(run) == 1
+    assert read_round(run, 1)["stop"] == "the forget data has reached its target NLL"
+    assert count_rounds(run) == 1
 
 
-def test_any_round_can_be_undone_and_taken_again(recipe_for, tiny_model_dir):
+def test_the_rounds_end_if_a_later_one_reveals_too_little(recipe_for, monkeypatch):
+    def nothing_in_the_second(context, number):
+        if number == 2:
+            raise NothingRevealed("too little")
+        return context.sets.forget
+
+    monkeypatch.setattr(rounds, "forget_records", nothing_in_the_second)
+    run = release(recipe_for("run"), Display())
+    assert read_round(run, 2)["stop"] == "the model reveals too little to go on"
+    assert [row["lambda"] for row in curve(run)] == [None, read_round(run, 1)["lambda_f"], 0.0]
+
+
+def test_every_round_can_be_undone_and_repeated(recipe_for, tiny_model_dir):
     run = release(recipe_for("run"), Display())
     after = weights_of(run)
     undo(run, 0, Display())
@@ -121,15 +132,15 @@ def test_the_export_is_a_plain_model_with_the_same_weights(recipe_for, tmp_path)
 
 
 @pytest.mark.parametrize("refresh", ["reuse", "resample", "research"])
-def test_a_model_is_rid_of_what_it_revealed_itself(recipe_for, refresh, reveal_settings):
+def test_later_rounds_refresh_the_revealed_data_as_the_recipe_says(recipe_for, refresh, reveal_settings):
     run = release(recipe_for("run", forget={"reveal": reveal_settings}, refresh=refresh), Display())
-    assert rounds_taken(run) == 2
+    assert count_rounds(run) == 2
     assert (run.folder / "rounds" / "2" / "reveal").exists() == (refresh != "reuse")
     first, second = (read_round(run, number)["records"]["sha256"] for number in (1, 2))
     assert (first == second) == (refresh == "reuse")
 
 
-def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for, reveal_settings):
+def test_a_purge_deletes_the_modules_and_leaves_the_model(recipe_for, reveal_settings):
     run = release(recipe_for("run", forget={"reveal": reveal_settings}), Display())
     before = weights_of(run)
     purge(run.folder)
@@ -141,7 +152,7 @@ def test_after_a_purge_the_model_stays_and_nothing_can_teach_it_again(recipe_for
         reread_sets(run)
 
 
-def test_a_task_is_measured_around_each_round_and_keeps_its_own_records(tiny_model_dir, tiny_data, tmp_path):
+def test_a_task_is_measured_around_each_round_and_gives_the_retain_records(tiny_model_dir, tiny_data, tmp_path):
     task = {"name": "people", "forgotten": 1, "kept": 2, "max_new_tokens": 2}
     given = {"model": str(tiny_model_dir), "data": {"forget": str(tiny_data[0])}, "task": task, "out": str(tmp_path / "run")}
     run = release(
@@ -154,7 +165,7 @@ def test_a_task_is_measured_around_each_round_and_keeps_its_own_records(tiny_mod
 
 
 class Stopping(Display):
-    """A display that stops the work where the n-th thing would begin to be shown."""
+    """A display that interrupts the run at its n-th update."""
 
     def __init__(self, number: int):
         super().__init__()
@@ -188,13 +199,13 @@ class Stopping(Display):
         return progress
 
 
-def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for, reveal_settings):
+def test_a_run_resumed_many_times_equals_an_uninterrupted_one(recipe_for, reveal_settings):
     settings = {"forget": {"reveal": reveal_settings}, "refresh": "research", "retain_module": "every_round", "retain_lambda": 0.5}
     whole = release(recipe_for("whole", **settings), Display())
     recipe, stops = recipe_for("stopped", **settings), 0
     while True:
         try:
-            # One more than the last time: some try gets over what the one before was stopped at.
+            # Each attempt gets one update further than the one before.
             run = release(recipe, Stopping(2 + stops))
             break
         except KeyboardInterrupt:
@@ -202,11 +213,11 @@ def test_a_run_stopped_again_and_again_ends_as_the_uninterrupted_one(recipe_for,
     assert stops > 5
     assert weights_of(run) == weights_of(whole)
     for number in (1, 2):
-        same = ("lambda_f", "lambda_r", "tried", "records", "angles")
+        same = ("lambda_f", "lambda_r", "evaluations", "records", "angles")
         assert [read_round(run, number)[name] for name in same] == [read_round(whole, number)[name] for name in same]
 
 
-def test_settings_that_do_not_go_together_are_named(tiny_data, tmp_path, reveal_settings):
+def test_contradicting_settings_are_errors(tiny_data, tmp_path, reveal_settings):
     reveal = {**reveal_settings, "mode": "direct", "topics": ["The sea is"], "instructions": []}
     given = {"data": {"forget": {"reveal": reveal}, "retain": str(tiny_data[1])}, "out": str(tmp_path / "x")}
     with pytest.raises(InputError, match="resample asks instructions again"):
@@ -217,7 +228,7 @@ def test_settings_that_do_not_go_together_are_named(tiny_data, tmp_path, reveal_
         make_recipe({**given, "data": {"forget": {"reveal": {**reveal_settings, "oracle": "nonsense"}}}})
 
 
-def test_the_run_is_called_after_what_it_does(reveal_settings):
+def test_the_default_folder_is_named_after_the_forget_file_and_the_method(reveal_settings):
     one, other = ({"data": {"forget": forget}, "release": {}} for forget in ("people/forget.jsonl", {"reveal": reveal_settings}))
     assert default_folder(make_recipe(one)) == "runs/forget-release"
     assert default_folder(make_recipe(other)) == "runs/revealed-release"

@@ -13,12 +13,12 @@ from expunge.reveal_release.reveal.search import AT_ONCE, Models, search
 from expunge.reveal_release.reveal.search_log import Asked, read_log
 from expunge.reveal_release.reveal.select import (
     NothingRevealed,
-    ask_again,
     asked_in,
     best_instructions,
     best_of,
     read_results,
     read_revealed,
+    resample,
     reveal,
 )
 from expunge.runs.folder import REVEALED, SEARCH_LOG
@@ -157,7 +157,7 @@ def test_the_best_instructions_can_be_asked_again(models, tmp_path):
     wanted = settings(top_k=2, samples_per_instruction=9, budget=72)
     first = reveal(models, wanted, tmp_path / "first", 1, Display())
     best = best_instructions(tmp_path / "first", wanted)
-    again = ask_again(models, wanted, best, tmp_path / "again", 2, Display())
+    again = resample(models, wanted, best, tmp_path / "again", 2, Display())
     assert {record.prompt for record in again} <= set(best)
     assert {record.answer for record in again} != {record.answer for record in first}
 

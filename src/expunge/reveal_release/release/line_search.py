@@ -1,4 +1,4 @@
-"""How much of a forget module is subtracted: a line search under a utility budget, on a validation split."""
+"""Line search for lambda_f, how many times a forget module is subtracted, under a utility budget on validation records."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,86 +17,88 @@ BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Where a model stands on the validation split.
+class ValidationMetrics:
+    """What a model scores on the validation records.
 
     Attributes:
-        forget_nll: of the forget data, nats a token.
-        retain_perplexity, neutral_perplexity: of what is to be kept, and of what the original says to neutral instructions.
+        forget_nll: of the forget data, nats per token.
+        retain_perplexity: of retain records.
+        neutral_perplexity: of the original model's own answers to neutral instructions.
     """
 
     forget_nll: float
     retain_perplexity: float
     neutral_perplexity: float
 
-    def drop(self, before: "Levels") -> float:
-        """By how much the worse of the two perplexities has risen, as a share of what it was; below 0 where both fell."""
-        kept = self.retain_perplexity / before.retain_perplexity, self.neutral_perplexity / before.neutral_perplexity
-        return max(kept) - 1
+    def utility_drop(self, original: "ValidationMetrics") -> float:
+        """Return the relative rise of the perplexity that rose more; negative if both fell."""
+        return max(self.retain_perplexity / original.retain_perplexity, self.neutral_perplexity / original.neutral_perplexity) - 1
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A lambda_f and what it led to; drop: see `Levels.drop`, against the model before any round."""
+class LambdaEvaluation:
+    """A value of lambda_f and the model it leads to; for `utility_drop` see `ValidationMetrics.utility_drop`."""
 
-    value: float
-    levels: Levels
-    drop: float
+    lambda_f: float
+    metrics: ValidationMetrics
+    utility_drop: float
 
 
-def levels(
+def validation_metrics(
     model: nn.Module, builder: PromptBuilder, forget: Sequence[Record], retain: Sequence[Record], neutral: Sequence[Record]
-) -> Levels:
+) -> ValidationMetrics:
     """Measure a model on validation records."""
 
-    def nothing(_rows: int) -> None: ...
+    def no_progress(_rows: int) -> None: ...
 
-    rows = [[builder.record(record) for record in records] for records in (forget, retain, neutral)]
-    # In the dtype that the machine is fast at, as modules are trained: a search compares what is measured alike.
+    examples = [[builder.record(record) for record in records] for records in (forget, retain, neutral)]
+    # In the dtype in which this machine is fast, as in training: a search only compares measurements made alike.
     with torch.autocast(next(model.parameters()).device.type, best_dtype(), enabled=best_dtype() != torch.float32):
-        nll, *kept = (token_nll(model, own, builder.pad, BATCH_SIZE, nothing).value for own in rows)
-    return Levels(nll, *(exp(min(one, HIGHEST_NLL)) for one in kept))
+        forget_nll, *nlls = (token_nll(model, some, builder.pad, BATCH_SIZE, no_progress).value for some in examples)
+    return ValidationMetrics(forget_nll, *(exp(min(nll, HIGHEST_NLL)) for nll in nlls))
 
 
-def search_lambda(measure: Callable[[float], Levels], before: Levels, allowed: float, settings: ReleaseSection) -> list[Tried]:
-    """Try values of lambda_f: doubled while they fit, then halving the gap between one that fits and one that does not.
+def search_lambda(
+    measure: Callable[[float], ValidationMetrics], original: ValidationMetrics, max_drop: float, settings: ReleaseSection
+) -> list[LambdaEvaluation]:
+    """Evaluate values of lambda_f: double them while they fit the budget, then bisect between one that fits and one that does not.
 
     Args:
-        measure: the levels of the model that a value leads to.
-        before: those before any round.
-        allowed: how far `Levels.drop` may go.
+        measure: the metrics of the model that a value leads to.
+        original: the metrics of the original model.
+        max_drop: the budget, a `ValidationMetrics.utility_drop`.
         settings: `lambda_max`, `lambda_evaluations` and `target_forget_nll` are read.
 
     Returns:
-        All that was tried, in order; `best` chooses.
+        All evaluations, in order; `best_lambda` chooses among them.
     """
-    tried: list[Tried] = []
-    fits, too_much, value = 0.0, None, min(1.0, settings.lambda_max)
-    while len(tried) < settings.lambda_evaluations:
-        found = measure(value)
-        tried.append(Tried(value, found, found.drop(before)))
-        if tried[-1].drop <= allowed:
+    evaluations: list[LambdaEvaluation] = []
+    fits, too_large, value = 0.0, None, min(1.0, settings.lambda_max)
+    while len(evaluations) < settings.lambda_evaluations:
+        metrics = measure(value)
+        evaluations.append(LambdaEvaluation(value, metrics, metrics.utility_drop(original)))
+        if evaluations[-1].utility_drop <= max_drop:
             fits = value
-            if value == settings.lambda_max or reaches(found, settings.target_forget_nll):
+            if value == settings.lambda_max or reaches_target(metrics, settings.target_forget_nll):
                 break
         else:
-            too_much = value
-        value = min(2 * fits, settings.lambda_max) if too_much is None else (fits + too_much) / 2
-    return tried
+            too_large = value
+        value = min(2 * fits, settings.lambda_max) if too_large is None else (fits + too_large) / 2
+    return evaluations
 
 
-def best(tried: Sequence[Tried], allowed: float, start: float) -> Tried | None:
-    """Of the values that fit into the budget the one that forgets most; none if none fits and forgets anything.
+def best_lambda(evaluations: Sequence[LambdaEvaluation], max_drop: float, start_nll: float) -> LambdaEvaluation | None:
+    """Return the evaluation with the highest forget NLL that fits the budget; None if none fits or none raises the NLL.
 
     Args:
-        tried: by the line search.
-        allowed: how far `Levels.drop` may go.
-        start: `Levels.forget_nll` before the round.
+        evaluations: by `search_lambda`.
+        max_drop: the budget.
+        start_nll: `ValidationMetrics.forget_nll` before the round.
     """
-    fits = [one for one in tried if one.drop <= allowed and one.levels.forget_nll > start]
-    return max(fits, key=lambda one: one.levels.forget_nll, default=None)
+    fitting = [one for one in evaluations if one.utility_drop <= max_drop and one.metrics.forget_nll > start_nll]
+    return max(fitting, key=lambda one: one.metrics.forget_nll, default=None)
 
 
-def reaches(found: Levels, target: float | None) -> bool:
-    """Whether the forget data is as unlikely as was asked for."""
-    return target is not None and found.forget_nll >= target
+def reaches_target(metrics: ValidationMetrics, target_forget_nll: float | None) -> bool:
+    """Return whether the forget NLL has reached the target, if there is one."""
+    return target_forget_nll is not None and metrics.forget_nll >= target_forget_nll

@@ -1,4 +1,4 @@
-"""How far two PEMs share their subspaces: the penalty of O-LoRA (Wang et al., 2023, arXiv 2310.14152), and principal angles."""
+"""Overlap of the subspaces of two LoRA modules: the penalty of O-LoRA (Wang et al., 2023, arXiv 2310.14152), principal angles."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -12,43 +12,42 @@ from expunge.reveal_release.release.lora_delta import LoraModule
 
 
 def overlap(retain: Mapping[str, Tensor], forget: Mapping[str, Tensor], kind: Literal["l1", "frobenius"]) -> Tensor:
-    """Sum over layers of ||A_r A_f^T||_1 (absolute entries) or ||A_r A_f^T||_F^2 (squared ones): 0 where all rows are orthogonal.
+    """Return the sum over layers of ||A_r A_f^T||_1 (absolute entries) or ||A_r A_f^T||_F^2 (squared entries).
 
-    The paper's formula squares, the code published with it takes absolute values. In fp32 under autocast too; the gradient goes to
-    `forget` alone.
+    It is 0 if all rows are orthogonal. The paper's formula squares, the code published with it takes absolute values. Computed in fp32
+    under autocast too; only `forget` gets a gradient.
 
     Args:
-        retain: {layer: (rank, in)}; of B factors their transposes, (rank, out), which makes it B_r^T B_f.
-        forget: likewise, of any rank; layers that only one of the two has share nothing.
+        retain: {layer: A, (rank, in)}; for B_r^T B_f the transposes of the B factors, (rank, out).
+        forget: the same of the other module, of any rank. Layers that only one module has do not count.
         kind: which of the two norms.
 
     Returns:
         A scalar.
 
     Raises:
-        InputError: there is no layer that both have.
+        InputError: the modules have no layer in common.
     """
     shared = [name for name in forget if name in retain]
     if not shared:
-        raise InputError("the retain PEM and the forget PEM have no layer in common, so there is no overlap to penalise")
+        raise InputError("the retain module and the forget module have no layer in common, so there is no overlap to penalise")
     norms = []
     with torch.autocast(forget[shared[0]].device.type, enabled=False):
         for name in shared:
-            own = forget[name]
-            own = own.to(torch.promote_types(own.dtype, torch.float32))
-            product = retain[name].detach().to(own) @ own.T
+            rows = forget[name].to(torch.promote_types(forget[name].dtype, torch.float32))
+            product = retain[name].detach().to(rows) @ rows.T
             norms.append((product.abs() if kind == "l1" else product.square()).sum())
         return torch.stack(norms).sum()
 
 
 def principal_angles(one: LoraModule, other: LoraModule) -> dict[str, Tensor]:
-    """Angles between what two PEMs read (row spaces of A) and between what they write (column spaces of B), weight by weight.
+    """Return the principal angles between the row spaces of A and between the column spaces of B of two modules, for each weight.
 
-    From sines and cosines both, so that small angles are as exact as large ones (Björck and Golub, 1973; Knyazev and Argentati, 2002).
-    Directions that a factor of deficient rank lacks do not count; a factor of zeros has no angles.
+    They are computed from sines and cosines, so that small angles are as exact as large ones (Björck and Golub, 1973; Knyazev and
+    Argentati, 2002). A factor of deficient rank has fewer angles; a factor of zeros has none.
 
     Returns:
-        {"<weight> A": (smaller rank,), "<weight> B": …} for the weights that both have: radians from 0 to pi/2, ascending, fp64.
+        {"<weight> A": (smaller rank,), "<weight> B": …} for the weights that both change: radians from 0 to pi/2, ascending, fp64.
     """
     angles = {}
     for name in one.factors:
@@ -60,24 +59,24 @@ def principal_angles(one: LoraModule, other: LoraModule) -> dict[str, Tensor]:
 
 
 def angles_summary(angles: Mapping[str, Tensor]) -> dict[str, float]:
-    """Means over the weights, in radians: of the smallest angle and of all.
+    """Return the mean over the weights of the smallest angle, and the mean of all angles, in radians.
 
     Args:
-        angles: as `principal_angles` gives them.
+        angles: as returned by `principal_angles`.
 
     Returns:
-        `A_smallest`, `A_mean`, `B_smallest`, `B_mean`; a side without angles has none of them.
+        `A_smallest`, `A_mean`, `B_smallest`, `B_mean`; those of a side without angles are left out.
     """
-    found = {}
+    summary = {}
     for side in ("A", "B"):
-        if own := [of_one for name, of_one in angles.items() if name.endswith(f" {side}") and len(of_one)]:
-            found[f"{side}_smallest"] = torch.stack([of_one[0] for of_one in own]).mean().item()
-            found[f"{side}_mean"] = torch.cat(own).mean().item()
-    return found
+        if of_side := [values for name, values in angles.items() if name.endswith(f" {side}") and len(values)]:
+            summary[f"{side}_smallest"] = torch.stack([values[0] for values in of_side]).mean().item()
+            summary[f"{side}_mean"] = torch.cat(of_side).mean().item()
+    return summary
 
 
 def _basis(columns: Tensor) -> Tensor:
-    """Orthonormal columns, (dim, rank), fp64, of the space that some columns, (dim, n), span but for their rounding."""
+    """Return an orthonormal basis, (dim, rank), fp64, of the space that `columns`, (dim, n), span; rounding errors do not count."""
     left, lengths, _ = svd(columns.detach().double().cpu(), full_matrices=False)
     negligible = torch.finfo(columns.dtype).eps * max(columns.shape) * lengths.max()
     return left[:, lengths > negligible]

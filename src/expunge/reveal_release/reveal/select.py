@@ -67,7 +67,7 @@ def reveal(models: Models, settings: RevealSection, folder: Path, seed: int, dis
     return _kept(search(models, settings, folder, seed, display), settings, folder)
 
 
-def ask_again(
+def resample(
     models: Models, settings: RevealSection, instructions: Sequence[str], folder: Path, seed: int, display: Display
 ) -> list[Record]:
     """A forget set from new responses to instructions that were found before; arguments and errors as for `reveal`."""
