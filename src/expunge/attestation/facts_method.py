@@ -9,7 +9,7 @@ from expunge.attestation.schema import Base, EarlierEdit, Edit, Round
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.edits import edit_of
-from expunge.reveal_release.release.round_results import ROUND, read_round, count_rounds
+from expunge.reveal_release.release.round_results import ROUND, count_rounds, read_round
 from expunge.runs.folder import ROUNDS, Run
 from expunge.runs.load import below
 
