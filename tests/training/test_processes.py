@@ -26,7 +26,7 @@ import sys
 import torch
 from accelerate import DistributedType, PartialState
 from torch.distributed.tensor import DTensor
-import expunge.pipeline.prepare
+import expunge.pipeline.unlearn
 from expunge.console import Display
 from expunge.config.recipe import read_recipe
 from expunge.training.trainer import UnlearnTrainer
@@ -34,7 +34,7 @@ from expunge.training.trainer import UnlearnTrainer
 torch.set_num_threads(1)
 spread, _, stop = sys.argv[1].partition(":")
 sharded = spread == "fsdp2"
-start, save, step = PartialState.__init__, expunge.pipeline.prepare.save_edit, UnlearnTrainer.training_step
+start, save, step = PartialState.__init__, expunge.pipeline.unlearn.save_edit, UnlearnTrainer.training_step
 
 def start_as_if_on_gpus(self, *args, **kwargs):
     # accelerate shards on GPUs only; torch's FSDP2 itself works on processors too
@@ -54,9 +54,9 @@ if stop:
     UnlearnTrainer.training_step = stop_at
 if sharded:
     PartialState.__init__ = start_as_if_on_gpus
-expunge.pipeline.prepare.save_edit = save_what_is_spread
+expunge.pipeline.unlearn.save_edit = save_what_is_spread
 for path in sys.argv[2:]:
-    expunge.pipeline.prepare.unlearn(read_recipe(path), Display())
+    expunge.pipeline.unlearn.unlearn(read_recipe(path), Display())
 """
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
 FSDP2 = Path(__file__).parents[2] / "launch" / "fsdp2.yaml"
