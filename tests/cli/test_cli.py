@@ -76,6 +76,14 @@ def test_map_names_the_column_of_a_field(expunge: Expunge, tmp_path: Path):
     assert expunge("validate", "other.jsonl", "--map", "prompt=instruction", "--map", "answer=output").code == 0
 
 
+def test_map_to_nothing_ignores_ids_that_are_not_unique(expunge: Expunge, tmp_path: Path):
+    write(tmp_path / "twice.jsonl", {"id": 1, "prompt": "Who is Ada?"}, {"id": 1, "prompt": "Who is Bo?"})
+    refused = expunge("validate", "twice.jsonl")
+    assert refused.code == 2
+    assert 'twice.jsonl:2: id "1" is taken by line 1; make the ids unique, or ignore them with --map id=' in refused.err
+    assert expunge("validate", "twice.jsonl", "--map", "id=").code == 0
+
+
 def test_map_without_a_column_is_explained(expunge: Expunge, forget: Path):
     result = expunge("validate", "forget.jsonl", "--map", "prompt")
     assert (result.code, result.err) == (2, "expunge: --map prompt: write field=column, such as --map prompt=instruction\n")

@@ -17,7 +17,8 @@ def command(
     objective: Annotated[str | None, typer.Option(help="The loss; `expunge ls objectives` lists the choices.")] = None,
     control: Annotated[str | None, typer.Option(help="A model that never saw the forget set; the audit compares with it.")] = None,
     map: Annotated[
-        list[str] | None, typer.Option(help="field=column: the file's column for one of our fields, such as prompt=question; repeatable.")
+        list[str] | None,
+        typer.Option(help="field=column: the column of a field, such as prompt=question; id= ignores a column of ids. Repeatable."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; the default is runs/<file>-<edit>-<objective>.")] = None,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Accept records that are in both sets.")] = False,

@@ -11,11 +11,15 @@ def command(
     file: Annotated[str, typer.Argument(help="A JSONL, CSV or Parquet file, or a hub id.")],
     retain: Annotated[str | None, typer.Option(help="A retain set; also check that no record is in both.")] = None,
     map: Annotated[
-        list[str] | None, typer.Option(help="field=column: the file's column for one of our fields, such as prompt=question; repeatable.")
+        list[str] | None,
+        typer.Option(help="field=column: the column of a field, such as prompt=question; id= ignores a column of ids. Repeatable."),
     ] = None,
     split: Annotated[str, typer.Option(help="The split of a hub id.")] = "train",
 ) -> None:
-    """Check a file of records as every other verb does, and print what is in it. Nothing is written."""
+    """Check a file of records as every other verb does, and print what is in it. Nothing is written.
+
+    If the ids of a file are not unique, ignore them with --map id=; records then get ids from their lines.
+    """
     from expunge.cli.output import print_lines
     from expunge.cli.settings import settings_from_options
     from expunge.data.records import check_overlap, read_records, summary
