@@ -77,7 +77,7 @@ def test_map_names_the_column_of_a_field(expunge: Expunge, tmp_path: Path):
 
 
 def test_map_to_nothing_ignores_ids_that_are_not_unique(expunge: Expunge, tmp_path: Path):
-    write(tmp_path / "twice.jsonl", {"id": 1, "prompt": "Who is Ada?"}, {"id": 1, "prompt": "Who is Bo?"})
+    write(tmp_path / "twice.jsonl", {"id": 1, "text": "Ada is a nurse."}, {"id": 1, "text": "Bo is a cook."})
     refused = expunge("validate", "twice.jsonl")
     assert refused.code == 2
     assert 'twice.jsonl:2: id "1" is taken by line 1; make the ids unique, or ignore them with --map id=' in refused.err
