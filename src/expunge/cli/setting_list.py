@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin
 
 from expunge.config import Section
-from expunge.config.recipe import Recipe
+from expunge.config.recipe import DEFAULT_OBJECTIVE, Recipe
 from expunge.errors import InputError
 
 TOP = "recipe"
@@ -41,7 +42,18 @@ def _settings(before: str, section: type[Section]) -> Iterator[tuple[str, str]]:
         kinds = get_args(field.annotation) or (field.annotation,)
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
         if len(inner) < len(kinds):
-            default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
-            yield before + name, "; ".join(filter(None, (field.description, default)))
+            choices = f"one of {', '.join(kinds)}" if get_origin(field.annotation) is Literal else None
+            default = "required" if field.is_required() else f"default {_as_text(field.get_default(call_default_factory=True))}"
+            yield before + name, "; ".join(filter(None, (field.description, choices, default)))
         for kind in inner:
             yield from _settings(f"{before}{name}.", kind)
+
+
+def _as_text(default: Any) -> str:
+    """Return a default as a recipe writes it."""
+    if is_dataclass(default):
+        settings = ", ".join(f"{field.name}: {_as_text(getattr(default, field.name))}" for field in fields(default))
+        return f"{DEFAULT_OBJECTIVE} ({settings})"
+    if isinstance(default, tuple | list):
+        return f"[{', '.join(map(str, default))}]"
+    return {None: "none", True: "true", False: "false"}[default] if default is None or isinstance(default, bool) else str(default)

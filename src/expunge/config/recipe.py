@@ -24,7 +24,10 @@ class Recipe(Section):
 
     model: str = Field("smollm2-135m", description="a hub id, a folder, a GGUF file, or a run folder (to add another request to its edits)")
     data: DataSection
-    objective: Any = Field(default_factory=OBJECTIVES[DEFAULT_OBJECTIVE])
+    objective: Any = Field(
+        default_factory=OBJECTIVES[DEFAULT_OBJECTIVE],
+        description="the loss: a name from `expunge ls objectives`, or a mapping with its settings",
+    )
     edit: EditSection = Field(default_factory=EditSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
     release: ReleaseSection | None = Field(
