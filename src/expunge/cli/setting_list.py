@@ -42,7 +42,7 @@ def _settings(before: str, section: type[Section]) -> Iterator[tuple[str, str]]:
         kinds = get_args(field.annotation) or (field.annotation,)
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
         if len(inner) < len(kinds):
-            choices = f"one of {', '.join(kinds)}" if get_origin(field.annotation) is Literal else None
+            choices = f"one of {', '.join(map(str, kinds))}" if get_origin(field.annotation) is Literal else None
             default = "required" if field.is_required() else f"default {_as_text(field.get_default(call_default_factory=True))}"
             yield before + name, "; ".join(filter(None, (field.description, choices, default)))
         for kind in inner:
