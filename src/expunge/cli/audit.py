@@ -37,7 +37,7 @@ def command(
         str | None,
         typer.Option(
             rich_help_panel=TASKS_PANEL,
-            help="Also run these lm-eval tasks on each model: NAME or NAME,NAME… Needs pip install 'expunge[lm-eval]'.",
+            help="Also run these lm-eval tasks on each model: NAME or NAME,NAME… Needs the extra lm-eval.",
         ),
     ] = None,
     task_files: Annotated[
