@@ -28,8 +28,8 @@ from expunge.console import Display
 from expunge.data.prompt_templates import read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.set_names import FORGET, INSTRUCTIONS, RETAIN
-from expunge.gating.eval_prompts import Group, exam_groups
-from expunge.gating.fit import fit_on, gate_blocks, kept_states, reworded_sets, said_together
+from expunge.gating.eval_prompts import EvalGroup, eval_groups
+from expunge.gating.fit import fit_on_states, gate_blocks, mean_gate_logits, paraphrased_sets, stored_input
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_states
 from expunge.models.loading import load
@@ -79,7 +79,7 @@ def main() -> None:
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, keep=Tensor.half)
         for seed in range(SEED, SEED + args.seeds):
             sets = tofu_sets(args.tofu, choice, seed, edit)
-            groups = exam_groups(builder, sets, others(args.tofu), read_prompt_templates(), args.rows)
+            groups = eval_groups(builder, sets, others(args.tofu), read_prompt_templates(), args.rows)
             for variant in VARIANTS if args.every_gate else (VARIANTS[DEFAULT],):
                 row = variant.says if args.every_gate else f"choice {n}, seed {seed}"
                 examine(found[row], variant, sets, groups, reader, builder, seed)
@@ -94,10 +94,12 @@ def main() -> None:
         write(MARK if args.every_gate else DEFAULT_MARK, text)
 
 
-def examine(counts: Counts, variant: Variant, sets: Sets, groups: list[Group], reader: Reader, builder: PromptBuilder, seed: int) -> None:
+def examine(
+    counts: Counts, variant: Variant, sets: Sets, groups: list[EvalGroup], reader: Reader, builder: PromptBuilder, seed: int
+) -> None:
     """Train a gate on the sets, put it to the exam, and count how often it opens."""
     settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.more})
-    made = reworded_sets(reader.model, builder, sets, variant.lessons, seed, lambda rows: None)
+    made = paraphrased_sets(reader.model, builder, sets, variant.lessons, seed, lambda rows: None)
     lessons = gate_prompts(builder, sets, variant.lessons, 8192, seed, made)
     if variant.plain:
         lessons = replace(lessons, calibration=[versions[:1] for versions in lessons.calibration])
@@ -107,10 +109,10 @@ def examine(counts: Counts, variant: Variant, sets: Sets, groups: list[Group], r
         for prompts in (lessons.all, asked)
     )
     began = time.monotonic()
-    fitted = fit_on(lessons, {block: states[block] for block in gate_blocks(reader.model, settings)}, settings, seed)
+    fitted = fit_on_states(lessons, {block: states[block] for block in gate_blocks(reader.model, settings)}, settings, seed)
     counts.note_training(len(lessons.forget), len(lessons.negatives), time.monotonic() - began)
     threshold = 0.0 if variant.soft else fitted.threshold.logit
-    counts.add(groups, (said_together(fitted.gate, variant.pool, exam) >= threshold).tolist())
+    counts.add(groups, (mean_gate_logits(fitted.gate, variant.pool, exam) >= threshold).tolist())
 
 
 def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -> Sets:
@@ -121,7 +123,7 @@ def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -
 
 def seen(states: Tensor, variant: Variant, settings: EditSection) -> Tensor:
     """What a gate sees of a prompt's states."""
-    return kept_states(states[-1:] if variant.last else states, settings)
+    return stored_input(states[-1:] if variant.last else states, settings)
 
 
 def table(found: dict[str, Counts]) -> str:

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from benchmarks.common.tofu import OTHER_LANGUAGES
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN
-from expunge.gating.eval_prompts import AS_GIVEN, Group
+from expunge.gating.eval_prompts import AS_GIVEN, EvalGroup
 from expunge.metrics.statistics import proportion_ci
 
 COLUMNS = (
@@ -33,11 +33,11 @@ class Counts:
         self.counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         self.trained: list[tuple[int, int, float]] = []
 
-    def add(self, groups: Sequence[Group], opened: list[bool]) -> None:
+    def add(self, groups: Sequence[EvalGroup], opened: list[bool]) -> None:
         """Count one gate's exam; `opened`: of each group's prompts in turn."""
         said = iter(opened)
         for group in groups:
-            count = self.counts[group.of, group.variant]
+            count = self.counts[group.set_name, group.variant]
             for _ in group.prompts:
                 count[0] += next(said)
                 count[1] += 1

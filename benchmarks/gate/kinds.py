@@ -33,8 +33,8 @@ from expunge.data.prompt_templates import read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN
-from expunge.gating.eval_prompts import AS_GIVEN, exam_groups
-from expunge.gating.fit import fit_on, gate_blocks, kept_states, said_together
+from expunge.gating.eval_prompts import AS_GIVEN, eval_groups
+from expunge.gating.fit import fit_on_states, gate_blocks, mean_gate_logits, stored_input
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.loading import load
 from expunge.runs.splits import Sets, draw, split
@@ -109,15 +109,15 @@ def main() -> None:
         forget, retain, asked, kept = read(args.data)
         recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
         sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
-        groups = exam_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_prompt_templates(), args.rows)
-        reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(kept_states, edit=edit))
+        groups = eval_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_prompt_templates(), args.rows)
+        reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(stored_input, settings=edit))
         lessons = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
-        fitted = fit_on(lessons, reader.read(lessons.all), edit, SEED)
+        fitted = fit_on_states(lessons, reader.read(lessons.all), edit, SEED)
         exam = reader.read([ids for group in groups for ids in group.prompts.values()])
-        opened = said_together(fitted.gate, edit.gate_pool, exam) >= fitted.threshold.logit
+        opened = mean_gate_logits(fitted.gate, edit.gate_pool, exam) >= fitted.threshold.logit
         counts = Counts()
         counts.add(groups, opened.tolist())
-        rows[kind] = cells(counts, len(lessons.forget), len(lessons.negatives), fitted.threshold.given_up)
+        rows[kind] = cells(counts, len(lessons.forget), len(lessons.negatives), fitted.threshold.lowered)
         display.print(f"{kind}: {', '.join(rows[kind])}")
     text = f"{markdown('what is to be forgotten', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
@@ -138,7 +138,7 @@ COLUMNS = (
 )
 
 
-def cells(counts: Counts, forget: int, others: int, given_up: bool) -> list[str]:
+def cells(counts: Counts, forget: int, others: int, lowered: bool) -> list[str]:
     """What the table says of one gate."""
     english = counts.english()
     worst = min(english, key=lambda variant: english[variant], default="")
@@ -148,7 +148,7 @@ def cells(counts: Counts, forget: int, others: int, given_up: bool) -> list[str]
         f"{100 * sum(english.values()) / len(english):.1f}" if english else "",
         f"{100 * english[worst]:.0f} ({worst})" if english else "",
         *(percent(*counts.share(*group)) if counts.share(*group)[1] else "" for group in groups),
-        f"{forget} + {others}" + (", no rate promised" if given_up else ""),
+        f"{forget} + {others}" + (", no rate promised" if lowered else ""),
     ]
 
 

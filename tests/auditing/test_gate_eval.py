@@ -13,8 +13,8 @@ from expunge.data.prompt_templates import read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.edits.grun import GrunConfig
-from expunge.gating.eval_prompts import AS_GIVEN, SEED, exam_groups
-from expunge.gating.inspect import Look, look_at
+from expunge.gating.eval_prompts import AS_GIVEN, SEED, eval_groups
+from expunge.gating.inspect import GateReading, read_gate
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_gate_logits
 from expunge.models.loading import load
@@ -52,20 +52,20 @@ def builder(smollm2_tokenizer) -> PromptBuilder:
 def test_nothing_of_the_exam_was_learnt_but_the_questions_themselves_and_their_capitals(builder):
     wanted = EditSection().gate_augmentations
     learnt = set(gate_prompts(builder, SETS, wanted, 10_000, seed=42).all)
-    for group in exam_groups(builder, SETS, {"forget_elsewhere": people(["Kim Roe"])}, read_prompt_templates(), None):
-        known = group.of == "forget" and group.variant in (AS_GIVEN, "lower_case", "upper_case")
-        assert known or not learnt & set(group.prompts.values()), (group.of, group.variant)
+    for group in eval_groups(builder, SETS, {"forget_elsewhere": people(["Kim Roe"])}, read_prompt_templates(), None):
+        known = group.set_name == "forget" and group.variant in (AS_GIVEN, "lower_case", "upper_case")
+        assert known or not learnt & set(group.prompts.values()), (group.set_name, group.variant)
 
 
 def test_sets_to_be_forgotten_are_targets_and_wear_every_dress(builder):
     others = {"forget_elsewhere": people(["Kim Roe"]), "facts": people(["Uma Day"])}
-    groups = exam_groups(builder, SETS, others, read_prompt_templates(), None)
-    variants = {name: {group.variant for group in groups if group.of == name} for name in ("forget", "forget_elsewhere", "retain")}
+    groups = eval_groups(builder, SETS, others, read_prompt_templates(), None)
+    variants = {name: {group.variant for group in groups if group.set_name == name} for name in ("forget", "forget_elsewhere", "retain")}
     assert variants["forget"] == variants["forget_elsewhere"] == variants["retain"] == {AS_GIVEN, *read_prompt_templates()}
-    assert {group.of for group in groups if group.target} == {"forget", "forget_elsewhere"}
-    assert {group.variant for group in groups if group.of == "facts"} == {AS_GIVEN, "paraphrase"}
-    assert len(next(group for group in groups if group.of == "other_names").prompts) == 3
-    assert all(len(group.prompts) <= 2 for group in exam_groups(builder, SETS, {}, read_prompt_templates(), 2))
+    assert {group.set_name for group in groups if group.target} == {"forget", "forget_elsewhere"}
+    assert {group.variant for group in groups if group.set_name == "facts"} == {AS_GIVEN, "paraphrase"}
+    assert len(next(group for group in groups if group.set_name == "other_names").prompts) == 3
+    assert all(len(group.prompts) <= 2 for group in eval_groups(builder, SETS, {}, read_prompt_templates(), 2))
 
 
 def test_paraphrases_that_are_not_given_are_made_for_what_is_asked(builder, monkeypatch):
@@ -77,7 +77,7 @@ def test_paraphrases_that_are_not_given_are_made_for_what_is_asked(builder, monk
         return [replace(records[0], turns=(Turn("user", text),)) for text in ("Where is his home?", "Where lives he?")]
 
     # The package's own `audit` is a function.
-    monkeypatch.setattr(sys.modules[with_own_paraphrases.__module__], "own_paraphrases", made)
+    monkeypatch.setattr(sys.modules[with_own_paraphrases.__module__], "paraphrase", made)
     found = with_own_paraphrases(None, builder, records, 4, lambda rows: None)
     drawn = {record.id for record in draw(records, 4, SEED)}
     assert asked == [record.id for record in lacking if record.id in drawn]
@@ -121,13 +121,13 @@ def test_the_token_that_speaks_most_is_the_darkest():
     # Far below the threshold nothing is dark.
     assert shades([("a", -1.0), ("b", 0.0)], threshold=9.0)[1][1] <= 2
     assert shades([("a", 0.0)], threshold=0.0) == [("a", 0)]
-    assert spoken_for(Look(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0), ("a", -2.0)])) == "'<U+001B>' 3.00, 'a' -1.00"
+    assert spoken_for(GateReading(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0), ("a", -2.0)])) == "'<U+001B>' 3.00, 'a' -1.00"
 
 
 def test_a_gates_word_in_words():
-    assert Look(1.0, 0.5, []).word == "opens: the edit acts (logit 1.00, threshold 0.50)"
-    assert Look(0.0, 0.5, []).word == "stays closed: the edit changes nothing, bit for bit (logit 0.00, threshold 0.50)"
-    assert Look(0.0, None, []).word == "is open by 50% (logit 0.00)"
+    assert GateReading(1.0, 0.5, []).description == "opens: the edit acts (logit 1.00, threshold 0.50)"
+    assert GateReading(0.0, 0.5, []).description == "stays closed: the edit changes nothing, bit for bit (logit 0.00, threshold 0.50)"
+    assert GateReading(0.0, None, []).description == "is open by 50% (logit 0.00)"
 
 
 @pytest.mark.parametrize(("pool", "blocks"), [("last", None), ("max", [1]), ("top2", [1]), ("top2", [0, 1])])
@@ -141,7 +141,7 @@ def test_a_look_is_what_the_gate_says_in_a_forward_pass(make_tiny_model, pool, b
         with torch.no_grad():
             model(input_ids=torch.tensor([prompt]))
         assert logit == pytest.approx(max(value.item() for value in model.base_model.state.logits.values()), abs=1e-5)
-        look = look_at(model, builder, prompt)
+        look = read_gate(model, builder, prompt)
         assert look.logit == pytest.approx(logit, abs=1e-5)
         scores = sorted((score for _, score in look.tokens), reverse=True)
         # Tokens show the mean of what they score at each block, which pools each by itself.

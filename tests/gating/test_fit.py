@@ -1,4 +1,4 @@
-"""A gate fitted before suppression: its lessons, its block, its threshold, and what it does not see."""
+"""A gate fitted before the edit is trained: its prompts, its blocks, its threshold, and what it must not be fitted on."""
 
 from functools import partial
 
@@ -11,8 +11,8 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import neutral_instructions, unrelated_texts
 from expunge.edits.active import pooled_gate
-from expunge.gating.fit import apply_with_gate, fit_gate, fit_on, gate_blocks, kept_states, said_together
-from expunge.gating.train import gate_logits
+from expunge.gating.fit import apply_with_gate, fit_gate, fit_on_states, gate_blocks, mean_gate_logits, stored_input
+from expunge.gating.train import prompt_logits
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.hidden_states import prompt_gate_logits, prompt_states
 from expunge.models.loading import load
@@ -36,8 +36,8 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
     config = model.active_peft_config
     # two held-out retain prompts and forty neutral instructions
     assert (config.threshold, config.calibration_n) == (fitted.threshold.logit, 42)
-    # a random model of 32 dimensions may not tell ten prompts apart at all
-    assert config.calibration_alpha == (None if fitted.threshold.given_up else 0.5)
+    # a random model of 32 dimensions may not separate ten prompts at all
+    assert config.calibration_alpha == (None if fitted.threshold.lowered else 0.5)
     installed = pooled_gate(model, "default")
     assert list(installed) == list(fitted.gate) == config.gate_blocks
     for block, parts in installed.items():
@@ -48,7 +48,7 @@ def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, ti
 
 
 @pytest.mark.parametrize("normed", [True, False])
-def test_an_installed_gate_says_what_the_fitted_one_does(make_tiny_model, tiny_data, normed):
+def test_an_installed_gate_has_the_logits_of_the_fitted_one(make_tiny_model, tiny_data, normed):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
     builder, edit = PromptBuilder(tokenizer), EditSection(name="grun", blocks=[3], false_positive_rate=0.5, gate_layer_norm=normed)
@@ -56,18 +56,18 @@ def test_an_installed_gate_says_what_the_fitted_one_does(make_tiny_model, tiny_d
     prompts = [builder.record(record).prompt for record in (*forget, *retain)]
     read = prompt_states(model, prompts, list(fitted.gate), builder.pad)
 
-    def said_of(edit: EditSection) -> Tensor:
-        kept = {block: [kept_states(own, edit) for own in states] for block, states in read.items()}
-        return said_together(fitted.gate, edit.gate_pool, kept)
+    def logits_with(edit: EditSection) -> Tensor:
+        inputs = {block: [stored_input(prompt, edit) for prompt in states] for block, states in read.items()}
+        return mean_gate_logits(fitted.gate, edit.gate_pool, inputs)
 
     installed = apply_with_gate(model, edit, "", fitted)
     assert installed.active_peft_config.gate_layer_norm is normed
-    said = prompt_gate_logits(installed, prompts, "default", max(fitted.gate), builder.pad)
-    torch.testing.assert_close(said, said_of(edit), atol=0.02, rtol=0.02)
-    assert not torch.allclose(said, said_of(edit.model_copy(update={"gate_layer_norm": not normed})), atol=0.05)
+    logits = prompt_gate_logits(installed, prompts, "default", max(fitted.gate), builder.pad)
+    torch.testing.assert_close(logits, logits_with(edit), atol=0.02, rtol=0.02)
+    assert not torch.allclose(logits, logits_with(edit.model_copy(update={"gate_layer_norm": not normed})), atol=0.05)
 
 
-def test_a_gate_reads_several_blocks_of_which_each_learns_by_itself(make_tiny_model, tiny_data):
+def test_the_gate_of_each_block_is_trained_by_itself(make_tiny_model, tiny_data):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
     sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positive_rate=0.5)
@@ -86,17 +86,17 @@ def test_a_gate_reads_several_blocks_of_which_each_learns_by_itself(make_tiny_mo
             torch.testing.assert_close(ours / ours.norm(), parts["grun_gate"].weight / parts["grun_gate"].weight.norm())
 
 
-def test_a_block_counts_by_how_well_it_validates():
-    # Both learn the same; at block 5 half of the prompts to validate on show nothing of it
+def test_blocks_are_weighted_by_their_validation_loss():
+    # Both blocks are trained on the same states; at block 5 half of the validation prompts lack the feature
     make = partial(planted, torch.Generator().manual_seed(0))
     shown = [make(60, 0), make(60), make(40), make(20, 0), make(20)]
     hidden = [*shown[:3], [*make(10, 0), *make(10)], shown[4]]
     forget, others, closed, *checks = ([(1,)] * len(own) for own in shown)
-    lessons = GatePrompts(forget, 60, others, [], [[ids] for ids in closed], *checks)
+    prompts = GatePrompts(forget, 60, others, [], [[ids] for ids in closed], *checks)
     states = {block: [state for own in sets for state in own] for block, sets in ((3, shown), (5, hidden))}
 
     def norms(*blocks: int) -> list[float]:
-        gate = fit_on(lessons, {block: states[block] for block in blocks}, EditSection(gate_pool="max"), 1).gate
+        gate = fit_on_states(prompts, {block: states[block] for block in blocks}, EditSection(gate_pool="max"), 1).gate
         return [parts["grun_gate"].weight.norm().item() for parts in gate.values()]
 
     (alone,) = norms(3)
@@ -106,7 +106,7 @@ def test_a_block_counts_by_how_well_it_validates():
     assert good > 1.9 * alone
 
 
-def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
+def test_every_augmentation_adds_its_prompts(smollm2_tokenizer):
     builder = PromptBuilder(smollm2_tokenizer)
     forget = [
         Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "In Kuwait City."),
@@ -114,63 +114,63 @@ def test_lessons_are_what_was_asked_for(smollm2_tokenizer):
     ]
     retain = [Record(f"r{i}", (Turn("user", f"What is harbour {i} like?"),), "Deep.") for i in range(6)]
 
-    def lessons(*wanted: str):
-        return gate_prompts(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), wanted, 10_000, seed=1)
+    def prompts(*augmentations: str):
+        return gate_prompts(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), augmentations, 10_000, seed=1)
 
     def text(ids: tuple[int, ...]) -> str:
         return smollm2_tokenizer.decode(ids)
 
-    bare = lessons()
+    bare = prompts()
     assert (len(bare.forget), bare.unaugmented, len(bare.negatives), len(bare.calibration)) == (2, 2, 4, 41)
     assert [len(part) for part in bare.split(bare.all)] == [2, 4, 0, 41 * 5, 2, 5]
     assert all("What is harbour 4 like?" in text(ids) for i, ids in enumerate(bare.calibration[0]) if i != 1)
-    assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in lessons("upper_case").forget)
-    assert any("where does basil mahfouz live?" in text(ids) for ids in lessons("lower_case").forget)
-    # A plain text is spelt otherwise as it stands, and not asked in a question
-    upper = next(ids for ids in lessons("upper_case").forget if "A PLAIN TEXT" in text(ids))
+    assert any("WHERE DOES BASIL MAHFOUZ LIVE?" in text(ids) for ids in prompts("upper_case").forget)
+    assert any("where does basil mahfouz live?" in text(ids) for ids in prompts("lower_case").forget)
+    # A plain text is written in upper case without a question around it
+    upper = next(ids for ids in prompts("upper_case").forget if "A PLAIN TEXT" in text(ids))
     assert "user" not in text(upper)
-    assert len(lessons("wrappers").forget) == 2 + 5
-    assert len(lessons("neutral_prompts").negatives) == 4 + 80
-    assert len(lessons("typos").forget) == 2 + 2 * 2
-    # Of what surrounds them a retain record wears one, a forget record each
-    for kind, said, worn in (
+    assert len(prompts("wrappers").forget) == 2 + 5
+    assert len(prompts("neutral_prompts").negatives) == 4 + 80
+    assert len(prompts("typos").forget) == 2 + 2 * 2
+    # A retain record gets one kind of context, a forget record every kind
+    for kind, content, added in (
         ("retain_notes", "Deep. Deep. Deep.", 2),
         ("few_shot", "like? Deep.", 1),
         ("unrelated_text", unrelated_texts()[0][:20], 1 + 3 * 16),
     ):
-        beside = lessons(kind)
-        assert (len(beside.forget), len(beside.negatives)) == (2 + 1, 4 + worn)
-        assert any(said in text(ids) for ids in [*beside.forget[2:], *beside.negatives[4:]])
-    around = lessons("retain_notes", "few_shot", "unrelated_text")
+        beside = prompts(kind)
+        assert (len(beside.forget), len(beside.negatives)) == (2 + 1, 4 + added)
+        assert any(content in text(ids) for ids in [*beside.forget[2:], *beside.negatives[4:]])
+    around = prompts("retain_notes", "few_shot", "unrelated_text")
     assert (len(around.forget), len(around.negatives)) == (2 + 3, 4 + 4 + 3 * 16)
-    mined = lessons("mined_negatives")
+    mined = prompts("mined_negatives")
     assert len(mined.pool) == 3 + 4 * (1 + 2) + 4 * 3
     assert mined.negatives == bare.negatives
     assert not any("Basil Mahfouz" in text(ids) for ids in mined.pool)
-    # Without a lesson the others are what they were
-    both = lessons("wrappers", "similar_names")
-    assert set(lessons("wrappers").forget) | set(lessons("similar_names").negatives) <= {*both.forget, *both.negatives}
-    for wanted, count in (("other_names", 1), ("similar_names", 2)):
-        added = set(lessons(wanted).negatives) - set(bare.negatives)
+    # Leaving out one augmentation does not change the others
+    both = prompts("wrappers", "similar_names")
+    assert set(prompts("wrappers").forget) | set(prompts("similar_names").negatives) <= {*both.forget, *both.negatives}
+    for augmentation, count in (("other_names", 1), ("similar_names", 2)):
+        added = set(prompts(augmentation).negatives) - set(bare.negatives)
         assert len(added) == count
         assert not any("Basil Mahfouz" in text(ids) for ids in added)
 
 
-def test_a_gate_that_would_open_for_nothing_gives_its_rate_up(tiny_model_dir, tiny_data):
-    # What is to be forgotten is among what it is calibrated on: at 3 % false positives it would have to stay closed
+def test_the_threshold_is_lowered_where_the_gate_would_open_for_nothing(tiny_model_dir, tiny_data):
+    # The forget record is also a calibration record: at a rate of 3 % the gate would have to stay closed for it
     model, tokenizer = load(tiny_model_dir)
     same = [Record("same", (), "The capital of France is Paris, a city on the Seine.")]
     retain = read_records(tiny_data[1])
     fitted, model = fitted_on(model, tokenizer, Sets(same, retain, same, []), 0.03)
     threshold = fitted.threshold
-    assert (threshold.given_up, threshold.guaranteed, fitted.coverage) == (True, False, 1.0)
-    # At the least the one that is both is let through
-    assert round(threshold.passed * threshold.n) >= 1
+    assert (threshold.lowered, threshold.guaranteed, fitted.coverage) == (True, False, 1.0)
+    # The gate opens at least for the record that is in both sets
+    assert round(threshold.calibration_rate * threshold.n) >= 1
     assert model.peft_config["default"].calibration_alpha is None
 
 
-def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
-    # A retain set made from the model itself: all of the neutral instructions, ten kept to calibrate on and ten for the exam
+def test_held_out_records_are_not_calibrated_on(tiny_model_dir):
+    # A retain set that the model generated: all neutral instructions, ten of them for calibration and ten held out
     model, tokenizer = load(tiny_model_dir)
     made = [Record(f"neutral-{i}", (Turn("user", text),), "Yes.") for i, text in enumerate(neutral_instructions())]
     forget = [Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "Nowhere.")]
@@ -180,33 +180,33 @@ def test_what_is_kept_for_the_exam_is_not_calibrated_on(tiny_model_dir):
 
 
 def planted(generator: torch.Generator, count: int, *features: int) -> list[Tensor]:
-    """States of prompts of four tokens, the third of which has some features, the first of them weaker."""
+    """Return states of prompts of four tokens; the third token has the features, feature 0 weaker than feature 1."""
     states = torch.randn(count, 4, 16, generator=generator)
     for feature in features:
         states[:, 2, feature] += (6.0, 12.0)[feature]
     return list(states)
 
 
-def test_a_calibration_prompt_counts_by_its_nearest_dress():
-    # One calibration prompt in twenty is a forget prompt in its second dress, of which the gate is less sure than of most
+def test_a_calibration_prompt_counts_by_its_variant_with_the_highest_logit():
+    # One calibration prompt in twenty has the forget feature in its second variant, with a lower logit than most forget prompts
     make = partial(planted, torch.Generator().manual_seed(0))
     forget, others, plain, checks = make(60, 0), make(60), make(20), [make(20, 0), make(20)]
-    dressed = [*make(19), 0.8 * make(1, 0)[0]]
+    variants = [*make(19), 0.8 * make(1, 0)[0]]
 
-    def passed(closed: list[list[Tensor]]) -> tuple[int, float]:
-        versions = [[(1,)] * len(own) for own in closed]
-        lessons = GatePrompts([(1,)] * 60, 60, [(1,)] * 60, [], versions, [(1,)] * 20, [(1,)] * 20)
+    def share_open(closed: list[list[Tensor]]) -> tuple[int, float]:
+        ids = [[(1,)] * len(prompt) for prompt in closed]
+        prompts = GatePrompts([(1,)] * 60, 60, [(1,)] * 60, [], ids, [(1,)] * 20, [(1,)] * 20)
         states = [*forget, *others, *(state for own in closed for state in own), *checks[0], *checks[1]]
-        fitted = fit_on(lessons, {3: states}, EditSection(gate_pool="max", false_positive_rate=0.06), 1)
-        opened = gate_logits(fitted.gate[3], "max", dressed) >= fitted.threshold.logit
+        fitted = fit_on_states(prompts, {3: states}, EditSection(gate_pool="max", false_positive_rate=0.06), 1)
+        opened = prompt_logits(fitted.gate[3], "max", variants) >= fitted.threshold.logit
         return fitted.threshold.n, opened.float().mean().item()
 
-    assert passed([[state] for state in plain]) == (20, pytest.approx(0.05))
-    assert passed([[one, other] for one, other in zip(plain, dressed, strict=True)]) == (20, 0.0)
+    assert share_open([[state] for state in plain]) == (20, pytest.approx(0.05))
+    assert share_open([[one, other] for one, other in zip(plain, variants, strict=True)]) == (20, 0.0)
 
 
-def test_a_gate_learns_from_the_hardest_of_the_pool():
-    # Forget prompts have a feature. A quarter of the pool has it too, beside another that tells them apart; the others have neither
+def test_a_gate_is_trained_on_the_hardest_negatives_of_the_pool():
+    # Forget prompts have feature 0. A quarter of the pool has it too, with feature 1 that separates them; the rest has neither
     make = partial(planted, torch.Generator().manual_seed(0))
     parts = [make(60, 0), make(60), [*make(90), *make(30, 0, 1)], make(40), make(20, 0), make(20)]
     edit = EditSection(gate_pool="max")
@@ -214,15 +214,15 @@ def test_a_gate_learns_from_the_hardest_of_the_pool():
     def logits(pool: bool) -> tuple[Tensor, Tensor]:
         sets = [own if i != 2 or pool else [] for i, own in enumerate(parts)]
         forget, others, taken, closed, *checks = ([(1,)] * len(own) for own in sets)
-        lessons = GatePrompts(forget, 60, others, taken, [[ids] for ids in closed], *checks)
-        fitted = fit_on(lessons, {3: [state for own in sets for state in own]}, edit, 1)
-        return gate_logits(fitted.gate[3], "max", parts[4]), gate_logits(fitted.gate[3], "max", hard)
+        prompts = GatePrompts(forget, 60, others, taken, [[ids] for ids in closed], *checks)
+        fitted = fit_on_states(prompts, {3: [state for own in sets for state in own]}, edit, 1)
+        return prompt_logits(fitted.gate[3], "max", parts[4]), prompt_logits(fitted.gate[3], "max", hard)
 
     hard = make(30, 0, 1)
 
-    def told_apart(pool: bool) -> float:
-        opened, alike = logits(pool)
-        return (alike[:, None] < opened).float().mean().item()
+    def separated(pool: bool) -> float:
+        opened, hard_logits = logits(pool)
+        return (hard_logits[:, None] < opened).float().mean().item()
 
-    assert told_apart(pool=False) < 0.7
-    assert told_apart(pool=True) > 0.95
+    assert separated(pool=False) < 0.7
+    assert separated(pool=True) > 0.95

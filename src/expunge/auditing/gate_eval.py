@@ -21,9 +21,9 @@ from expunge.edits.active import edits_off
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.requests import REQUEST
 from expunge.files import utc_now, write_text
-from expunge.gating.eval_prompts import SEED, exam_groups
-from expunge.gating.inspect import check_gated, look_at
-from expunge.gating.paraphrase import own_paraphrases
+from expunge.gating.eval_prompts import SEED, eval_groups
+from expunge.gating.inspect import check_gated, read_gate
+from expunge.gating.paraphrase import paraphrase
 from expunge.metrics.statistics import auroc_ci, proportion_ci
 from expunge.models.blocks import context_length
 from expunge.models.hidden_states import prompt_gate_logits
@@ -70,7 +70,7 @@ def examine_gate(
             sets = replace(sets, forget=forget, exam=exam)
         config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
         longest = context_length(model)
-        groups = exam_groups(builder, sets, others, templates, max_rows)
+        groups = eval_groups(builder, sets, others, templates, max_rows)
         asked = [(group, name, ids) for group in groups for name, ids in group.prompts.items() if longest is None or len(ids) <= longest]
         with display.bar("Examining the gate", len(asked)) as advance:
             logits = prompt_gate_logits(
@@ -78,7 +78,7 @@ def examine_gate(
             ).tolist()
         threshold = 0.0 if config.threshold is None else config.threshold
         rows = [
-            {"set": group.of, "variant": group.variant, "target": group.target, "id": name, "gate": said, "open": said >= threshold}
+            {"set": group.set_name, "variant": group.variant, "target": group.target, "id": name, "gate": said, "open": said >= threshold}
             for (group, name, _), said in zip(asked, logits, strict=True)
         ]
         write_rows(run.folder / "gate.parquet", {"unlearned": rows})
@@ -103,7 +103,7 @@ def with_own_paraphrases(
     """Of the records that an exam draws those without a paraphrase with one that the model makes, where one still elicits the answer."""
     lacking = [record for record in draw(records, max_rows, SEED) if not record.paraphrased_prompt]
     made: dict[str, str] = {}
-    for record in own_paraphrases(model, builder, lacking, SEED, advance):
+    for record in paraphrase(model, builder, lacking, SEED, advance):
         made.setdefault(record.id, record.prompt)
     return [replace(r, paraphrased_prompt=made[r.id]) if r.id in made and not r.paraphrased_prompt else r for r in records]
 
@@ -131,4 +131,4 @@ def _worst(rows: list[Row], prompts: list[tuple[int, ...]] | None, model: nn.Mod
     errors = sorted((i for i, row in enumerate(rows) if row["open"] != row["target"]), key=lambda i: rows[i]["gate"])
     misses = [i for i in errors if rows[i]["target"]][:WORST]
     alarms = [i for i in reversed(errors) if not rows[i]["target"]][:WORST]
-    return [{**rows[i], "tokens": look_at(model, builder, prompts[i]).tokens if prompts else []} for i in (*misses, *alarms)]
+    return [{**rows[i], "tokens": read_gate(model, builder, prompts[i]).tokens if prompts else []} for i in (*misses, *alarms)]

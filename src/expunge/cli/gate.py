@@ -22,7 +22,7 @@ def command(
     from expunge.console import Display
     from expunge.data.records import Turn
     from expunge.errors import InputError
-    from expunge.gating.inspect import check_gated, look_at
+    from expunge.gating.inspect import check_gated, read_gate
     from expunge.reporting.gate_table import heat, spoken_for
     from expunge.runs.folder import open_run
     from expunge.runs.load import load_run
@@ -34,8 +34,8 @@ def command(
     with Display().step("Loading the model"):
         model, builder = load_run(opened)
     for prompt in text:
-        look = look_at(model, builder, builder.prompt((Turn("user", prompt),)))
-        console.print(Text(f"The gate {look.word}."))
+        look = read_gate(model, builder, builder.prompt((Turn("user", prompt),)))
+        console.print(Text(f"The gate {look.description}."))
         if look.tokens:
             console.print(heat(look))
             console.print(Text(f"Highest scores (a darker token raises the gate's logit more): {spoken_for(look)}\n"))

@@ -10,7 +10,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
-from expunge.edits.grun.gate import Parts
+from expunge.edits.grun.gate import GateParts
 from expunge.edits.grun.layer import GrunLayer
 from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
@@ -103,7 +103,7 @@ def pooled_gate_logits(model: nn.Module) -> GateLogits:
     return {(adapter, layers[-1].block): tuner.state.logits[adapter, layers[-1].block] for adapter, layers in _pooled(tuner)}
 
 
-def pooled_gate(model: nn.Module, request: str) -> dict[int, Parts]:
+def pooled_gate(model: nn.Module, request: str) -> dict[int, GateParts]:
     """The pooled gate of an active adapter: its parts, by the block that they read.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The gate's exam: what is to be forgotten and everything else, in variants that nothing was trained on."""
+"""The prompts of a gate evaluation: forget prompts and others, in variants that no gate trains on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,58 +18,59 @@ SEED = 7
 
 
 @dataclass(frozen=True)
-class Group:
+class EvalGroup:
     """Prompts of one set in one variant.
 
     Attributes:
-        of: the set's name.
-        variant: `as given`, or the attack's name.
+        set_name: the set's name.
+        variant: `as given`, or the variant's name.
         prompts: {record id: token ids}.
     """
 
-    of: str
+    set_name: str
     variant: str
     prompts: Mapping[str, tuple[int, ...]]
 
     @property
     def target(self) -> bool:
-        """Whether the gate ought to open."""
-        return is_forget(self.of)
+        """Whether the gate should open."""
+        return is_forget(self.set_name)
 
 
-def exam_groups(
+def eval_groups(
     builder: PromptBuilder,
     sets: Sets,
     others: Mapping[str, Sequence[Record]],
-    attacks: Mapping[str, Sequence[PromptTemplate]],
-    max_rows: int | None,
-) -> list[Group]:
-    """All prompts of an exam.
+    templates: Mapping[str, Sequence[PromptTemplate]],
+    max_records: int | None,
+) -> list[EvalGroup]:
+    """Return all prompts of a gate evaluation.
 
-    In every variant: what is to be forgotten, held-out retain records and shipped everyday instructions, so that no variant is a cue.
-    As given and in other words: the recipe's further sets, shipped questions of general knowledge, and the forget questions about
-    strangers, whose names are invented. Learnt from were only the forget questions as given and in lower and upper case.
+    The forget set, held-out retain records and shipped everyday instructions come in every variant, so that no variant gives the
+    class away. The recipe's further sets, shipped questions of general knowledge, and the forget questions with other names come
+    as given and paraphrased. Of all these prompts, gates train only on the forget questions as given and in lower and upper case.
 
     Args:
         builder: of the model's tokenizer.
-        sets: of the run; only its forget set and what is held out are asked for.
-        others: the recipe's further sets, by name; `forget_…` are to be forgotten.
-        attacks: the variants.
-        max_rows: records a set, drawn by seed; none: all.
+        sets: of the run; only its forget set and its held-out retain records are evaluated.
+        others: the recipe's further sets, by name; those named `forget_…` belong to the forget set.
+        templates: {variant: its templates}.
+        max_records: records of each set, drawn by seed; None means all.
     """
     instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(eval_instructions(), 1)]
-    # A paraphrase may name whom the question itself does not: of a stranger it would not be about the stranger.
-    unknown = [
-        replace(other, paraphrased_prompt=None) for other in with_other_names(sets.forget, np.random.default_rng([SEED, 1])) if other
-    ]
-    worn = {FORGET: sets.forget, RETAIN: sets.exam, INSTRUCTIONS: instructions}
-    worn |= {name: list(records) for name, records in others.items() if is_forget(name)}
-    plain = {GENERAL: general(), OTHER_NAMES: unknown, **{name: list(records) for name, records in others.items() if not is_forget(name)}}
-    reworded = {name: templates for name, templates in attacks.items() if name == "paraphrase"}
+    renamed = with_other_names(sets.forget, np.random.default_rng([SEED, 1]))
+    # A paraphrase may contain a name that the question does not: with another name it could still be about the original person.
+    other_names = [replace(record, paraphrased_prompt=None) for record in renamed if record]
+    in_every_variant = {FORGET: sets.forget, RETAIN: sets.exam, INSTRUCTIONS: instructions}
+    in_every_variant |= {name: list(records) for name, records in others.items() if is_forget(name)}
+    in_few = {GENERAL: general(), OTHER_NAMES: other_names}
+    in_few |= {name: list(records) for name, records in others.items() if not is_forget(name)}
+    paraphrase = {name: of_variant for name, of_variant in templates.items() if name == "paraphrase"}
     groups = []
-    for of, records in {**worn, **plain}.items():
-        drawn = draw(records, max_rows, SEED)
-        groups.append(Group(of, AS_GIVEN, {record.id: builder.record(record).prompt for record in drawn}))
-        for variant, prompts in variants_by_name(attacks if of in worn else reworded, builder, drawn, sets.retain, SEED).items():
-            groups.append(Group(of, variant, prompts))
+    for set_name, records in {**in_every_variant, **in_few}.items():
+        drawn = draw(records, max_records, SEED)
+        groups.append(EvalGroup(set_name, AS_GIVEN, {record.id: builder.record(record).prompt for record in drawn}))
+        chosen = templates if set_name in in_every_variant else paraphrase
+        for variant, prompts in variants_by_name(chosen, builder, drawn, sets.retain, SEED).items():
+            groups.append(EvalGroup(set_name, variant, prompts))
     return groups

@@ -1,4 +1,4 @@
-"""What a gate says of one prompt, as a whole and token by token."""
+"""Read the gate of a run on one prompt, as a whole and token by token."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.edits import edit_of
 from expunge.edits.active import pooled_gate
 from expunge.edits.grun.config import GrunConfig
-from expunge.edits.grun.gate import as_read, gate_scores
+from expunge.edits.grun.gate import gate_input, token_scores
 from expunge.edits.requests import REQUEST
 from expunge.errors import InputError
 from expunge.models.hidden_states import prompt_gate_logits, prompt_states
@@ -20,13 +20,13 @@ from expunge.runs.folder import Run
 
 
 @dataclass(frozen=True)
-class Look:
-    """A gate's word on a prompt.
+class GateReading:
+    """The output of a gate for one prompt.
 
     Attributes:
-        logit: the gate's; of gates at several blocks the largest.
-        threshold: at which a calibrated gate opens; none for a soft one, whose edit acts with the strength sigmoid(logit).
-        tokens: (text, score) of each prompt token, in order; empty for a gate that reads the last token alone.
+        logit: of the gate; with gates at several blocks the largest.
+        threshold: at which a calibrated gate opens; None for a soft gate, whose edit acts with strength sigmoid(logit).
+        tokens: (text, score) of each prompt token, in order; empty for a gate that reads the last token only.
     """
 
     logit: float
@@ -34,12 +34,13 @@ class Look:
     tokens: list[tuple[str, float]]
 
     @property
-    def word(self) -> str:
-        """What becomes of the prompt."""
+    def description(self) -> str:
+        """What the gate does with the prompt, as the end of a sentence that begins with "The gate"."""
         if self.threshold is None:
             return f"is open by {1 / (1 + math.exp(-self.logit)):.0%} (logit {self.logit:.2f})"
-        said = "opens: the edit acts" if self.logit >= self.threshold else "stays closed: the edit changes nothing, bit for bit"
-        return f"{said} (logit {self.logit:.2f}, threshold {self.threshold:.2f})"
+        opens = self.logit >= self.threshold
+        effect = "opens: the edit acts" if opens else "stays closed: the edit changes nothing, bit for bit"
+        return f"{effect} (logit {self.logit:.2f}, threshold {self.threshold:.2f})"
 
 
 def check_gated(run: Run) -> None:
@@ -49,8 +50,8 @@ def check_gated(run: Run) -> None:
         raise InputError(f"{run.folder}: its edit ({'a release' if recipe.release else recipe.edit.name}) has no gate")
 
 
-def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> Look:
-    """Ask a gate about one prompt.
+def read_gate(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> GateReading:
+    """Run a gate on one prompt.
 
     Args:
         model: with a GRUN edit.
@@ -60,13 +61,12 @@ def look_at(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) -> L
     config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
     logit = prompt_gate_logits(model, [ids], REQUEST, config.last_gate, builder.pad).item()
     if not config.pooled:
-        return Look(logit, config.threshold, [])
+        return GateReading(logit, config.threshold, [])
     gate = pooled_gate(model, REQUEST)
     states = prompt_states(model, [ids], list(gate), builder.pad)
     with torch.no_grad():
-        places = {block: parts["grun_gate"].weight.device for block, parts in gate.items()}
-        read = {block: as_read(states[block][0], config.gate_layer_norm).to(place) for block, place in places.items()}
-        scores = torch.stack([gate_scores(gate[block], own).cpu() for block, own in read.items()]).mean(0).tolist()
-    return Look(
-        logit, config.threshold, [(cast(str, builder.tokenizer.decode([token])), said) for token, said in zip(ids, scores, strict=True)]
-    )
+        devices = {block: parts["grun_gate"].weight.device for block, parts in gate.items()}
+        inputs = {block: gate_input(states[block][0], config.gate_layer_norm).to(device) for block, device in devices.items()}
+        scores = torch.stack([token_scores(gate[block], tokens).cpu() for block, tokens in inputs.items()]).mean(0).tolist()
+    texts = [cast(str, builder.tokenizer.decode([token])) for token in ids]
+    return GateReading(logit, config.threshold, list(zip(texts, scores, strict=True)))

@@ -1,4 +1,4 @@
-"""Questions in other words, made by the model that is to forget their answers: a lesson for its gate."""
+"""Paraphrase questions with the model itself, and filter out the paraphrases that no longer elicit the answer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,9 +13,9 @@ from expunge.models.generation import generate, nucleus_sampler
 DRAWS = 3
 TEMPERATURE, TOP_P = 0.8, 0.95
 BATCH_SIZE, QUESTION_TOKENS, ANSWER_TOKENS = 40, 48, 48
-ELICITS = 0.5
-"""Share of the true answer (ROUGE-L recall) that the model must give when it is asked in other words."""
-# A base text to go on with, and no instruction: small models answer a question that they are told to reword.
+MIN_RECALL = 0.5
+"""ROUGE-L recall of the true answer from which a paraphrase counts as eliciting it."""
+# A text to continue instead of an instruction: instructed to paraphrase a question, small models answer it.
 EXAMPLES = """Question: How tall is the Eiffel Tower?
 The same question in other words: What is the height of the Eiffel Tower?
 
@@ -29,30 +29,30 @@ Question: {prompt}
 The same question in other words:"""
 
 
-def own_paraphrases(
+def paraphrase(
     model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, advance: Callable[[int], None]
 ) -> list[Record]:
-    """The records asked in other words, those of several tries that still elicit the answer; none of some records, several of others.
+    """Return records with paraphrased questions that still elicit the answer: none, one or several for each given record.
 
     Args:
         model: before any edit.
         builder: of its tokenizer.
-        records: questions with answers; those without are left out.
-        seed: of what is sampled.
-        advance: called with the number of questions reworded, and with that of those asked.
+        records: questions with answers; records without a question or an answer are left out.
+        seed: of sampling.
+        advance: called with the number of questions paraphrased, and with the number of answers generated.
     """
-    asked = [record for record in records if record.turns and record.answer]
-    prompts = [builder.plain_text(EXAMPLES.replace("{prompt}", record.prompt)) for record in asked]
-    said = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
-    worded = [(record, reworded(record.prompt, line)) for record, line in zip(asked * DRAWS, said, strict=True)]
-    # Each once: of several tries some come out alike.
-    found = list(dict.fromkeys(replace(r, turns=(*r.turns[:-1], Turn("user", text))) for r, text in worded if text))
-    answers = generate(model, builder, [builder.record(record).prompt for record in found], ANSWER_TOKENS, BATCH_SIZE, advance)
-    return [record for record, answer in zip(found, answers, strict=True) if rouge_l_recall(answer, record.answer) >= ELICITS]
+    usable = [record for record in records if record.turns and record.answer]
+    prompts = [builder.plain_text(EXAMPLES.replace("{prompt}", record.prompt)) for record in usable]
+    lines = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
+    questions = [(record, parse_question(record.prompt, line)) for record, line in zip(usable * DRAWS, lines, strict=True)]
+    # Without duplicates: several draws may give the same question.
+    paraphrases = list(dict.fromkeys(replace(r, turns=(*r.turns[:-1], Turn("user", text))) for r, text in questions if text))
+    answers = generate(model, builder, [builder.record(record).prompt for record in paraphrases], ANSWER_TOKENS, BATCH_SIZE, advance)
+    return [record for record, answer in zip(paraphrases, answers, strict=True) if rouge_l_recall(answer, record.answer) >= MIN_RECALL]
 
 
-def reworded(prompt: str, said: str) -> str | None:
-    """The question in what a model went on with; none if it is no whole question, or the same again."""
-    question = said.partition("\n")[0].strip()
+def parse_question(prompt: str, continuation: str) -> str | None:
+    """Return the question in a model's continuation; None if it is not a whole question, or is `prompt` again."""
+    question = continuation.partition("\n")[0].strip()
     same = "".join(filter(str.isalnum, question)).lower() == "".join(filter(str.isalnum, prompt)).lower()
     return None if same or not question.endswith(("?", ".")) else question

@@ -70,15 +70,15 @@ def _train_gate(run: Run, model: nn.Module, builder: PromptBuilder, sets: Sets, 
         fitted = fit_gate(model, builder, sets, recipe.edit, recipe.training.seed, bar, bar.expect)
     threshold, coverage, alpha = fitted.threshold, fitted.coverage, recipe.edit.false_positive_rate
     stated = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
-    stated |= {"bound": threshold.bound, "passed": threshold.passed, "given_up": threshold.given_up}
-    _note(run, gate={"blocks": list(fitted.gate), **stated, "open_on_forget": coverage})
+    stated |= {"rate_bound": threshold.rate_bound, "calibration_rate": threshold.calibration_rate, "lowered": threshold.lowered}
+    _note(run, gate={"blocks": list(fitted.gate), **stated, "forget_coverage": coverage})
     if coverage < COVERAGE_WORTH_A_WORD:
-        display.print(f"The gate opens for {coverage:.0%} of the forget prompts only: the others will be answered as before.")
-    if threshold.given_up:
+        display.print(f"The gate opens for only {coverage:.0%} of the forget prompts: the answers to the others will not change.")
+    if threshold.lowered:
         display.print(
-            f"The gate cannot tell what to forget from what to keep at {alpha:.0%} false positives. It is set to open for what is to be "
-            f"forgotten, and opens for {threshold.passed:.0%} of {threshold.n} held-out prompts too: give (more) --retain records."
+            f"The gate cannot separate the forget set from the retain set at a false-positive rate of {alpha:.0%}. Its threshold was "
+            f"lowered, and it also opens for {threshold.calibration_rate:.0%} of {threshold.n} held-out prompts: add --retain records."
         )
     elif not threshold.guaranteed:
-        display.print(f"The gate's threshold rests on {threshold.n} held-out prompts: too few to promise {alpha:.0%} false positives.")
+        display.print(f"The gate was calibrated on {threshold.n} held-out prompts: too few for a false-positive rate of {alpha:.0%}.")
     return fitted

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expunge.gating.inspect import Look
+from expunge.gating.inspect import GateReading
 from expunge.reporting.escape import visible
 
 Found = Mapping[str, Any]
@@ -70,7 +70,7 @@ def shades(tokens: Sequence[tuple[str, float]], threshold: float) -> list[tuple[
     return [(token, round(DARKEST * ((said - low) / (high - low)) ** 2) if high > low else 0) for token, said in tokens]
 
 
-def heat(look: Look) -> Text:
+def heat(look: GateReading) -> Text:
     """The prompt, each token the darker the more it speaks for opening the gate."""
     text = Text()
     for token, shade in shades(look.tokens, look.threshold or 0.0):
@@ -78,7 +78,7 @@ def heat(look: Look) -> Text:
     return text
 
 
-def spoken_for(look: Look) -> str:
+def spoken_for(look: GateReading) -> str:
     """The tokens that speak most for opening the gate, each once, with their scores."""
     best: dict[str, float] = {}
     for token, said in look.tokens:

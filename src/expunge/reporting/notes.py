@@ -63,16 +63,16 @@ def _gate(run: Run) -> list[str]:
     if not (gate := run.info.get("gate")):
         return []
     lines = []
-    if (share := gate["open_on_forget"]) < 1:
+    if (share := gate["forget_coverage"]) < 1:
         lines.append(f"The gate opens for {share:.0%} of the forget prompts as they are given; the others are answered as before.")
     n, rate = gate["calibration_n"], f"{gate['alpha']:.0%}"
-    if gate["given_up"]:
-        passed = f"{gate['passed']:.0%}"
+    if gate["lowered"]:
+        passed = f"{gate['calibration_rate']:.0%}"
         lines.append(
             f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts, dressed or not."
         )
     elif gate["guaranteed"]:
-        most = f", at most {gate['bound']:.1%} with 95 % confidence" if "bound" in gate else ""
+        most = f", at most {gate['rate_bound']:.1%} with 95 % confidence" if "rate_bound" in gate else ""
         tried = f"prompts like the {n} it was chosen on, in any variant that those were tried in"
         lines.append(f"The gate's threshold passes on average at most {rate} of {tried}{most}.")
     else:

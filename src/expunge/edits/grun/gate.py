@@ -1,4 +1,4 @@
-"""What a gate is: a linear map or a small network over hidden states, and how its token scores become one logit a prompt."""
+"""The gate of a GRUN edit: a linear map or a small network that scores hidden states, and the pooling of token scores to one logit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,17 +10,17 @@ from torch.nn.functional import layer_norm, relu
 from expunge.config import Gate, GatePool
 
 MLP_WIDTHS = (256, 64)
-Parts = Mapping[str, nn.Linear]
-"""Of the gate at one block, see `new_gate`."""
-TOP = {"top2": 2, "top3": 3}
+GateParts = Mapping[str, nn.Linear]
+"""The linear maps of a gate at one block, by name; see `new_gate`."""
+TOP_K = {"top2": 2, "top3": 3}
 
 
-def new_gate(kind: Gate, pool: GatePool, width: int, **place: Any) -> Parts:
-    """The parts of a fresh gate at one block, by the names they have in an adapter.
+def new_gate(kind: Gate, pool: GatePool, width: int, **place: Any) -> GateParts:
+    """Return the parts of a freshly initialised gate at one block, by the names that an adapter stores them under.
 
     Args:
         kind: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
-        pool: with `attention` the gate has a second linear map, which says how much each token counts.
+        pool: with `attention` the gate has a second linear map, which weights the tokens.
         width: the hidden size, d.
         place: device and dtype.
     """
@@ -30,47 +30,47 @@ def new_gate(kind: Gate, pool: GatePool, width: int, **place: Any) -> Parts:
     return {**parts, "grun_gate_query": nn.Linear(width, 1, **place)} if pool == "attention" else parts
 
 
-def gate_scores(parts: Parts, states: Tensor) -> Tensor:
-    """What a gate says of each state: (..., hidden) -> (...) logits."""
+def token_scores(parts: GateParts, states: Tensor) -> Tensor:
+    """Return a gate's score of each state: (..., hidden) -> (...) logits."""
     for name in ("grun_gate_in", "grun_gate_mid"):
         if name in parts:
             states = relu(parts[name](states))
     return parts["grun_gate"](states).squeeze(-1)
 
 
-def as_read(states: Tensor, normed: bool) -> Tensor:
-    """Hidden states as a pooled gate reads them: (..., hidden), fp32, each with mean 0 and variance 1 if they are normed."""
-    return layer_norm(states.float(), states.shape[-1:]) if normed else states.float()
+def gate_input(states: Tensor, normalise: bool) -> Tensor:
+    """Return hidden states as a pooled gate reads them: (..., hidden), fp32, with mean 0 and variance 1 each if `normalise`."""
+    return layer_norm(states.float(), states.shape[-1:]) if normalise else states.float()
 
 
-def pooled(parts: Parts, pool: GatePool, states: Tensor, real: Tensor, softness: float = 0.0) -> Tensor:
-    """One logit a prompt from the scores of its tokens.
+def pooled_logits(parts: GateParts, pool: GatePool, states: Tensor, real: Tensor, softness: float = 0.0) -> Tensor:
+    """Return one logit for each prompt, pooled from the scores of its tokens.
 
     Args:
         parts: of the gate.
-        pool: `max`: the largest. `top2`, `top3`: the mean of the largest two or three. `attention`:
-            their mean, weighted by the softmax of a second linear map.
-        states: (batch, tokens, hidden), or those of the real tokens alone, (real tokens, hidden), as `as_read` gives them.
-        real: (batch, tokens) bool; at least one token a row.
+        pool: `max`: the largest score. `top2`, `top3`: the mean of the two or three largest. `attention`: the mean,
+            weighted by the softmax of a second linear map.
+        states: (batch, tokens, hidden), or only the real tokens, (real tokens, hidden), as `gate_input` returns them.
+        real: (batch, tokens) bool; at least one token in each row.
         softness: of `max`: with s above 0, s log sum exp(score / s).
 
     Returns:
         (batch,).
     """
 
-    def spread(said: Tensor) -> Tensor:
+    def padded(scores: Tensor) -> Tensor:
         if states.ndim == 3:
-            return said.masked_fill(~real, -torch.inf)
-        return said.new_full(real.shape, -torch.inf).masked_scatter(real, said)
+            return scores.masked_fill(~real, -torch.inf)
+        return scores.new_full(real.shape, -torch.inf).masked_scatter(real, scores)
 
-    scores = spread(gate_scores(parts, states))
+    scores = padded(token_scores(parts, states))
     match pool:
         case "max":
             return softness * (scores / softness).logsumexp(-1) if softness else scores.amax(-1)
         case "attention":
-            weight = spread(parts["grun_gate_query"](states).squeeze(-1)).softmax(-1)
+            weight = padded(parts["grun_gate_query"](states).squeeze(-1)).softmax(-1)
             return (weight * scores.masked_fill(~real, 0.0)).sum(-1)
         case _:
-            largest = scores.topk(min(TOP[pool], scores.shape[1]), dim=-1).values
-            there = largest.isfinite()
-            return largest.where(there, 0.0).sum(-1) / there.sum(-1)
+            largest = scores.topk(min(TOP_K[pool], scores.shape[1]), dim=-1).values
+            finite = largest.isfinite()
+            return largest.where(finite, 0.0).sum(-1) / finite.sum(-1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
-from expunge.edits.grun.gate import as_read, gate_scores, new_gate, pooled
+from expunge.edits.grun.gate import gate_input, new_gate, pooled_logits, token_scores
 from expunge.edits.grun.state import PromptState
 from expunge.models.forward_context import known_gate_logits, publish_gate_logits
 from expunge.models.sharding import gather_shards, shard_like
@@ -101,12 +101,12 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         if prompts is None or (adapter, config.gate_of(self.block)) in known_gate_logits():
             return
         if config.pooled:
-            states = as_read(hidden, config.gate_layer_norm)
+            states = gate_input(hidden, config.gate_layer_norm)
             tokens, blocks = prompts.tokens.to(hidden.device), config.gate_blocks or []
             if self.block == blocks[0]:
                 # A forward may have ended below the highest of them, and left something.
                 self.state.said[adapter] = []
-            self.state.said[adapter].append((pooled(parts, config.gate_pool, states, tokens), gate_scores(parts, states)))
+            self.state.said[adapter].append((pooled_logits(parts, config.gate_pool, states, tokens), token_scores(parts, states)))
             if self.block != blocks[-1]:
                 return
             said = zip(*self.state.said.pop(adapter), strict=True)
@@ -115,7 +115,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
                 self.state.fired[adapter] = tokens & (scores >= (config.threshold or 0.0))
         else:
             rows = torch.arange(len(hidden), device=hidden.device)
-            logit = gate_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())
+            logit = token_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())
         self.state.logits[adapter, self.block] = logit
         publish_gate_logits(adapter, self.block, logit)
 
