@@ -187,7 +187,7 @@ def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, another_b
 def test_an_edit_that_does_not_say_of_which_base_it_is_is_not_audited(run_of):
     run = run_of("lora")
     (run.edit / "base.json").unlink()
-    with pytest.raises(WrongBase, match="does not say which base model it was trained on"):
+    with pytest.raises(WrongBase, match="does not record the base model that it was trained on"):
         audit(run, Display(), suite=SUITE)
 
 

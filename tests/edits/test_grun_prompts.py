@@ -84,7 +84,7 @@ def test_the_last_prompt_token_is_found_under_either_padding(lengths, left):
     prompts = Prompts.of_mask(mask)
     last = [6 if left else length - 1 for length in lengths]
     assert prompts.last.tolist() == last
-    assert (prompts.first_last, prompts.last_last) == (min(last), max(last))
+    assert (prompts.min_last, prompts.max_last) == (min(last), max(last))
 
 
 @torch.no_grad()

@@ -102,12 +102,12 @@ def test_the_papers_composition_multiplies_by_s_of_n(make_llama, saved, batch, c
 
 def test_what_does_not_go_together_is_refused(make_llama, saved):
     model = add_request(make_llama(), saved("linear", CONFIGS["linear"]()), "linear")
-    with pytest.raises(InputError, match='request "linear" is there already'):
+    with pytest.raises(InputError, match='already carries a request "linear"'):
         add_request(model, saved("mlp", CONFIGS["mlp"]()), "linear")
     with pytest.raises(InputError, match="another base model"):
         add_request(model, saved("other", GrunConfig(blocks=[1], base_sha256="c")), "other")
     with pytest.raises(InputError, match='request "linear" is of the other kind'):
         add_request(model, saved("reft", ReftConfig(blocks=[1], base_sha256="b")), "reft")
-    with pytest.raises(InputError, match='no request "mlp"; requests: linear'):
+    with pytest.raises(InputError, match='carries no request "mlp"; its requests: linear'):
         remove_request(model, "mlp")
     assert requests(model) == ["linear"]

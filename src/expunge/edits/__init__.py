@@ -4,20 +4,14 @@ Each edit is described by one file; this table lists them. `expunge.edits.apply`
 loads it, `expunge.edits.requests` adds and removes requests, `expunge.edits.active` switches edits off and reads their gates.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from expunge.config import EDIT_PRESETS, EditSection
+from expunge.config.recipe import Recipe
 from expunge.edits.base import Edit
 from expunge.edits.full import Full
 from expunge.edits.grun.edit import Grun
 from expunge.edits.lora import Lora
 from expunge.edits.reft import Reft
 from expunge.errors import InputError
-
-if TYPE_CHECKING:
-    from expunge.config.recipe import Recipe
 
 EDITS: dict[str, Edit] = {edit.name: edit for edit in (Full(), Lora(), Reft(), Grun())}
 

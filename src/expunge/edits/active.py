@@ -1,4 +1,4 @@
-"""Which edits of a model are on, where they begin, and what their gates said."""
+"""Switch the edits of a model off, read the logits of their gates, and find the first block that they change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,21 +23,21 @@ Kind = TypeVar("Kind", bound=nn.Module)
 
 @contextmanager
 def edits_off(model: nn.Module, request: str | None = None) -> Iterator[None]:
-    """The reference model: within this context one adapter is off, or all are.
+    """Switch one adapter, or all of them, off within this context: this is the reference model.
 
-    The reference of a second request is the base with the first request's edit: name the second. What is trainable stays
-    trainable, and frozen frozen, within the context and after it.
+    The reference model of a second request is the base model with the first request's edit: give the name of the second. The context
+    does not change which parameters are trainable.
 
     Args:
         model: a PEFT model, also wrapped for distributed training.
-        request: the adapter to turn off; none means all.
+        request: the adapter to switch off; None means all.
 
     Raises:
         ExpungeError: if the model has no PEFT edit, or the named one is not active.
     """
     peft_model, tuner = _find(model, PeftModel), _find(model, BaseTuner)
     if peft_model is None or tuner is None:
-        raise ExpungeError("this model carries no edit that could be turned off; a reference needs one, or a second copy of the model")
+        raise ExpungeError("this model has no edit that can be switched off; as the reference, load a second copy of the model")
     active = list(tuner.active_adapters)
     if request is not None and request not in active:
         raise ExpungeError(f'adapter "{request}" is not active; active are: {", ".join(active)}')
@@ -55,29 +55,29 @@ def edits_off(model: nn.Module, request: str | None = None) -> Iterator[None]:
 
 
 def gate_logits(model: nn.Module, request: str | None = None) -> Tensor | None:
-    """What the gates said of the last prompts.
+    """Return the gate logits of the last prompts.
 
     Args:
         model: with or without edits, also wrapped for distributed training.
-        request: only this adapter's gates; none means those of every active adapter, one after the other.
+        request: only this adapter's gates; None means those of every active adapter, one after the other.
 
     Returns:
-        (gates, batch), fp32, before the sigmoid, on the graph; lower blocks first. None if no gate was asked. The next
-        forward, the reference's too, replaces them.
+        (gates, batch), fp32, before the sigmoid, with gradient; lower blocks first. None if no gate was run. The next forward pass,
+        also one of the reference model, replaces them.
     """
     tuner = _find(model, ReftModel)
     if tuner is None:
         return None
     adapters = tuner.active_adapters if request is None else [request]
-    said = sorted((adapters.index(adapter), block) for adapter, block in tuner.state.logits if adapter in adapters)
-    return torch.stack([tuner.state.logits[adapters[i], block] for i, block in said]) if said else None
+    keys = sorted((adapters.index(adapter), block) for adapter, block in tuner.state.logits if adapter in adapters)
+    return torch.stack([tuner.state.logits[adapters[i], block] for i, block in keys]) if keys else None
 
 
 def entry_block(model: nn.Module) -> int:
-    """The first block that an active ReFT or GRUN edit changes; all before it, and all prompt tokens but the last, stay as they are.
+    """Return the first block that an active ReFT or GRUN edit changes, if it changes no prompt token except the last.
 
     Raises:
-        PrefixUnsupported: that is not so for these edits.
+        PrefixUnsupported: an edit changes earlier prompt tokens or the model's weights, so that no prefix is unchanged.
     """
     tuner = _find(model, ReftModel)
     if tuner is None or any(p.requires_grad and GrunModel.prefix not in name for name, p in model.named_parameters()):
@@ -96,7 +96,7 @@ def entry_block(model: nn.Module) -> int:
 
 
 def pooled_gate_logits(model: nn.Module) -> GateLogits:
-    """What the pooled gates of the active adapters said of the last prompts."""
+    """Return the logits of the active adapters' pooled gates for the last prompts."""
     tuner = _find(model, ReftModel)
     if tuner is None:
         return {}
@@ -104,26 +104,26 @@ def pooled_gate_logits(model: nn.Module) -> GateLogits:
 
 
 def pooled_gate(model: nn.Module, request: str) -> dict[int, GateParts]:
-    """The pooled gate of an active adapter: its parts, by the block that they read.
+    """Return the parts of an active adapter's pooled gate, by the block that they read.
 
     Raises:
-        ExpungeError: it has none.
+        ExpungeError: the adapter has no pooled gate, or is not active.
     """
     tuner = _find(model, ReftModel)
     gates = dict(_pooled(tuner)) if tuner else {}
     if request not in gates:
-        raise ExpungeError(f'adapter "{request}" has no pooled gate that is on')
+        raise ExpungeError(f'adapter "{request}" has no pooled gate, or is not active')
     return {layer.block: layer.gate(request) for layer in gates[request]}
 
 
 def _pooled(tuner: ReftModel) -> Iterator[tuple[str, list[GrunLayer]]]:
-    """Active adapters whose gate reads the whole prompt, with the blocks that it reads, the lowest first."""
+    """Yield the active adapters with a pooled gate, each with the layers that the gate reads, the lowest first."""
     layers = [layer for layer in tuner.modules() if isinstance(layer, GrunLayer) and not layer.disable_adapters]
     for adapter in tuner.active_adapters:
         config = tuner.peft_config[adapter]
-        own = [layer for layer in layers if isinstance(config, GrunConfig) and config.pooled and config.gate_reads(layer.block)]
-        if own:
-            yield adapter, own
+        read = [layer for layer in layers if isinstance(config, GrunConfig) and config.pooled and config.gate_reads(layer.block)]
+        if read:
+            yield adapter, read
 
 
 def _find(model: nn.Module, kind: type[Kind]) -> Kind | None:

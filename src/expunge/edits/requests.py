@@ -1,4 +1,4 @@
-"""Several requests on one model: each trained as a module of its own, all adding up (GRUN, arXiv 2502.17823, sequential unlearning)."""
+"""Several requests on one model: each is an adapter, and their changes add up (sequential unlearning; GRUN, arXiv 2502.17823)."""
 
 from pathlib import Path
 from typing import cast
@@ -12,70 +12,71 @@ from expunge.edits.grun.config import Composition
 from expunge.errors import InputError, WrongBase
 
 REQUEST = "default"
-"""Adapter name of the request that is trained, audited or asked about; those before it have other names."""
+"""Adapter name of the request that is trained, audited or inspected; earlier requests have other names."""
 
 
 def add_request(model: nn.Module, folder: Path, name: str, composition: Composition = "sum") -> PeftModel:
-    """Load a saved ReFT or GRUN edit, frozen, next to those that the model carries, and switch all of them on.
+    """Load a saved ReFT or GRUN edit, frozen, add it to those that the model carries, and switch all of them on.
 
-    Modules trained separately on one base add up; one alone is bit for bit the module that was trained.
+    Edits that were trained separately on one base model add up. A single one is, bit for bit, the edit that was trained.
 
     Args:
         model: a causal LM, or one that carries requests already.
-        folder: as `save_edit` wrote it.
-        name: the adapter's, not taken yet.
+        folder: written by `save_edit`.
+        name: of the new adapter.
         composition: see `ReftConfig.composition`.
 
     Raises:
-        InputError: the name is taken, the edit is of another kind than those there, or of another base model.
+        InputError: the name is in use, or the edit is of another kind than the model's.
+        WrongBase: the edit was trained on another base model than the model's edits.
     """
-    there = requests(model)
-    if name in there:
-        raise InputError(f'request "{name}" is there already; requests: {", ".join(there)}')
+    present = requests(model)
+    if name in present:
+        raise InputError(f'the model already carries a request "{name}"; its requests: {", ".join(present)}')
     config = PeftConfig.from_pretrained(str(folder)) if (folder / "adapter_config.json").exists() else None
     if not isinstance(config, ReftConfig):
-        raise InputError(f"{folder}: only reft and grun edits add up, and this is none")
+        raise InputError(f"{folder}: only reft and grun edits can be added to a model, and this is neither")
     if isinstance(model, PeftModel):
         _check_goes_with(model, config, folder)
         model.load_adapter(str(folder), name)
     else:
         model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
     cast(ReftConfig, model.peft_config[name]).composition = composition
-    switch_on(model, [*there, name])
+    switch_on(model, [*present, name])
     return model
 
 
 def _check_goes_with(model: PeftModel, config: ReftConfig, folder: Path) -> None:
     for name, other in model.peft_config.items():
         if type(other) is not type(config):
-            raise InputError(f'{folder}: reft and grun edits do not add up to each other, and request "{name}" is of the other kind')
+            raise InputError(f'{folder}: a reft and a grun edit cannot be combined, and request "{name}" is of the other kind')
         if cast(ReftConfig, other).base_sha256 != config.base_sha256:
             raise WrongBase(f'{folder}: was trained on another base model than request "{name}"')
 
 
 def remove_request(model: PeftModel, name: str) -> nn.Module:
-    """Take a request off; of the last one the base model is left.
+    """Remove a request and return the model; without its last request that is the base model.
 
     Raises:
-        InputError: there is no such request.
+        InputError: the model carries no such request.
     """
-    there = requests(model)
-    if name not in there:
-        raise InputError(f'no request "{name}"; requests: {", ".join(there)}')
-    if there == [name]:
+    present = requests(model)
+    if name not in present:
+        raise InputError(f'the model carries no request "{name}"; its requests: {", ".join(present)}')
+    if present == [name]:
         return model.unload()
     model.delete_adapter(name)
-    switch_on(model, [other for other in there if other != name])
+    switch_on(model, [other for other in present if other != name])
     return model
 
 
 def requests(model: nn.Module) -> list[str]:
-    """Names of the requests that a model carries, in the order in which they came."""
+    """Return the names of the requests that a model carries, in the order in which they were added."""
     return list(model.peft_config) if isinstance(model, PeftModel) else []
 
 
 def switch_on(model: PeftModel, names: list[str], trained: str | None = None) -> None:
-    """Switch exactly these requests on, and make one of them, or none, trainable."""
+    """Switch exactly these requests on, and make one of them trainable, or none."""
     tuner = cast(BaseTuner, model.base_model)
     tuner.set_adapter(names, inference_mode=True)
     if trained is not None:

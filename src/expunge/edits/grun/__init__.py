@@ -1,4 +1,4 @@
-"""GRUN and ReFT as PEFT methods (Ren et al., 2025, arXiv 2502.17823); importing this package registers both."""
+"""GRUN and ReFT as PEFT methods (Ren et al., 2025, arXiv 2502.17823). Importing this package registers both with PEFT."""
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
 from expunge.edits.grun.layer import GrunLayer, retract

@@ -1,4 +1,4 @@
-"""What a ReFT or GRUN edit is made of, as PEFT stores it in adapter_config.json."""
+"""The PEFT configurations of ReFT and GRUN edits, as stored in adapter_config.json."""
 
 import re
 from dataclasses import dataclass
@@ -13,18 +13,19 @@ Composition = Literal["sum", "paper"]
 
 @dataclass
 class ReftConfig(PeftConfig):
-    """A low-rank edit of block outputs (LoReFT; Wu et al., 2024, arXiv 2404.03592), always on.
+    """A low-rank intervention on block outputs (LoReFT; Wu et al., 2024, arXiv 2404.03592), always on.
 
     Attributes:
         rank: rows of R and W.
-        blocks: edited blocks, 0-based; none means {L-12, L-7, L-1} of the model's L, as far as it has them. Filled in when
-            the adapter meets its model.
-        positions: `last_prompt` (the paper's): the last prompt token. `onward`: that token and every later one, given or
-            generated. `prompt_suffix:K`: the last K prompt tokens. `all_prompt`: every prompt token. `every_token`: those and
-            every later one. `fired`: the prompt tokens for which the pooled gate's score alone reaches its threshold.
-        base_sha256: hash of the base model's weights that the adapter was trained on.
-        composition: what the module counts among N active ones: `sum`: once. `paper`: s(N) = 0.6 N + 0.6 times, as in GRUN's
-            published code, where even one module alone is then not what was trained.
+        blocks: edited blocks, 0-based; None means {L-12, L-7, L-1} of the model's L blocks, as far as they exist. `resolve` fills
+            them in.
+        positions: the tokens whose states are edited. `last_prompt` (as in the paper): the last prompt token. `onward`: that token
+            and every later one, given or generated. `prompt_suffix:K`: the last K prompt tokens. `all_prompt`: every prompt
+            token. `every_token`: every prompt token and every later one. `fired`: the prompt tokens whose own score in the pooled
+            gate reaches the threshold.
+        base_sha256: hash of the weights of the base model that the adapter was trained on.
+        composition: the factor of this adapter's change among N active ones. `sum`: 1. `paper`: 0.6 N + 0.6, as in GRUN's
+            published code, with which even a single adapter differs from what was trained.
     """
 
     task_type: TaskType | str | None = TaskType.CAUSAL_LM
@@ -35,24 +36,24 @@ class ReftConfig(PeftConfig):
     composition: Composition = "sum"
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the model."""
+        """Check the settings that do not depend on the model."""
         super().__post_init__()
         self.peft_type = PeftType("REFT")
-        # PEFT looks for this name; `blocks` is the setting, so it is neither a field nor saved.
+        # PEFT reads this attribute. The setting is `blocks`, so this is not a field and is not saved.
         self.target_modules: list[str] | None = None
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
         if not re.fullmatch(POSITIONS_PATTERN, self.positions):
             raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}")
         if self.positions == "fired" and not self.pooled:
-            raise ValueError('positions "fired" needs a pooled gate: only that scores every prompt token')
+            raise ValueError('positions "fired" needs a pooled gate, because only a pooled gate scores every prompt token')
         check_choice("composition", self.composition, get_args(Composition))
 
     def resolve(self, depth: int, width: int) -> None:
-        """Fill in what depends on the model's number of blocks, and check what depends on its hidden size.
+        """Fill in the blocks for a model with `depth` blocks and hidden size `width`, and check blocks and rank.
 
         Raises:
-            ValueError: if a block is not there, or the rank is larger than the hidden size.
+            ValueError: if a block does not exist, or the rank is larger than the hidden size.
         """
         if self.rank > width:
             raise ValueError(f"rank must be at most the model's hidden size, {width}, got {self.rank}")
@@ -63,7 +64,7 @@ class ReftConfig(PeftConfig):
             raise ValueError(f"blocks must name at least one block from 0 to {depth - 1}, got {self.blocks}")
 
     def scale(self, modules: int) -> float:
-        """What this module's change is multiplied by among so many active ones."""
+        """Return the factor of this adapter's change among `modules` active ones."""
         return 1.0 if self.composition == "sum" else 0.6 * modules + 0.6
 
     @property
@@ -73,26 +74,26 @@ class ReftConfig(PeftConfig):
 
     @property
     def wrapped_blocks(self) -> list[int]:
-        """Blocks that carry parameters of this adapter; known once resolved."""
+        """Blocks that hold parameters of this adapter; defined after `resolve`."""
         return self.blocks or []
 
 
 @dataclass
 class GrunConfig(ReftConfig):
-    """A ReFT edit behind a gate that tells target prompts apart (Ren et al., 2025, arXiv 2502.17823).
+    """A ReFT edit behind a gate that recognises forget prompts (Ren et al., 2025, arXiv 2502.17823).
 
     Attributes:
         gate: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
-        gate_pool: `last` (the paper's): every edited block has a gate of its own that reads the state it edits. Otherwise one
-            gate scores the states of every prompt token at `gate_blocks`, and decides for all edited blocks by the
-            largest score (`max`), the mean of the two or three largest (`top2`, `top3`), or a weighted mean (`attention`).
-        gate_blocks: what the one gate reads, at or below the first edited block; of several the mean decides. None means 11/30 of
-            the depth, or the first edited block if that is lower. Filled in when the adapter meets its model.
-        gate_layer_norm: a pooled gate reads each state less its mean, over its standard deviation; else as it is.
-        threshold: calibrated hard gate, a logit: below it an edit is off, bit for bit. At or above it the edit has strength 1
-            with a pooled gate, the gate's sigmoid otherwise.
-        calibration_n: number of held-out prompts that the threshold was chosen on.
-        calibration_alpha: the false-positive rate it was chosen for.
+        gate_pool: `last` (as in the paper): every edited block has a gate that reads the state it edits. With the others one gate
+            scores the states of every prompt token at `gate_blocks` and decides for all edited blocks, by the largest score
+            (`max`), the mean of the two or three largest (`top2`, `top3`), or a weighted mean (`attention`).
+        gate_blocks: the blocks that a pooled gate reads, at or below the first edited block; the mean over them decides. None means
+            11/30 of the depth, or the first edited block if that is lower. `resolve` fills them in.
+        gate_layer_norm: whether a pooled gate reads layer-normalised states (mean 0, variance 1).
+        threshold: of a calibrated hard gate, a logit. Below it the edit is off, bit for bit. At or above it the edit has strength 1
+            with a pooled gate, and strength sigmoid(logit) otherwise. None means a soft gate.
+        calibration_n: number of held-out prompts that the threshold was calibrated on.
+        calibration_alpha: the false-positive rate that it was calibrated for.
     """
 
     gate: Gate = "linear"
@@ -104,19 +105,19 @@ class GrunConfig(ReftConfig):
     calibration_alpha: float | None = None
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the model."""
+        """Check the settings that do not depend on the model."""
         super().__post_init__()
         self.peft_type = PeftType("GRUN")
         check_choice("gate", self.gate, get_args(Gate))
         check_choice("gate_pool", self.gate_pool, get_args(GatePool))
         if self.gate_blocks is not None and not self.pooled:
-            raise ValueError('gate_blocks needs a pooled gate; with gate_pool "last" every edited block has its own')
+            raise ValueError('gate_blocks needs a pooled gate; with gate_pool "last" every edited block has a gate')
 
     def resolve(self, depth: int, width: int) -> None:
-        """Fill in what depends on the model's number of blocks.
+        """Fill in edited blocks and gate blocks for a model with `depth` blocks and hidden size `width`, and check them.
 
         Raises:
-            ValueError: if a block is not there, or the gate would come after the first edit.
+            ValueError: if a block does not exist, the rank is too large, or the gate would come after the first edit.
         """
         super().resolve(depth, width)
         if not self.pooled:
@@ -135,20 +136,20 @@ class GrunConfig(ReftConfig):
 
     @property
     def wrapped_blocks(self) -> list[int]:
-        """Blocks that carry parameters of this adapter, the gate's among them; known once resolved."""
+        """Blocks that hold parameters of this adapter, including its gate's; defined after `resolve`."""
         return sorted({*super().wrapped_blocks, *(self.gate_blocks or ())})
 
     @property
     def last_gate(self) -> int:
-        """The highest block that carries a gate; known once resolved."""
+        """The highest block that has a gate; defined after `resolve`."""
         return max(self.gate_of(block) for block in self.blocks or ())
 
     def gate_of(self, block: int) -> int:
-        """The block at which it is known whether the edit at `block` acts; known once resolved."""
+        """Return the block whose gate decides on the edit at `block`; defined after `resolve`."""
         return self.gate_blocks[-1] if self.gate_blocks else block
 
     def gate_reads(self, block: int) -> bool:
-        """Whether a gate reads the output of this block; known once resolved."""
+        """Return whether a gate reads the output of this block; defined after `resolve`."""
         return block in (self.gate_blocks or self.blocks or ())
 
 

@@ -17,11 +17,11 @@ GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query")
 
 
 class GrunLayer(nn.Module, BaseTunerLayer):
-    """Wraps a decoder block; the adapters of the block add up, all reading the block's own output.
+    """Wrap a decoder block; the changes of its adapters add up, and all of them read the block's unedited output.
 
-    The edit's parameters and arithmetic are fp32 whatever the model's dtype is. A block wrapped for an adapter carries its
-    edit (`grun_rotate`: R, rank x hidden; `grun_source`: W and b), its gate, or both. With `output_hidden_states` the entry
-    of an edited block is the block's own output, before the edit; the entries of later blocks show the edit.
+    The parameters and the arithmetic of an edit are fp32 whatever the dtype of the model. A block that is wrapped for an adapter
+    holds its edit (`grun_rotate`: R, rank x hidden; `grun_source`: W and b), its gate, or both. With `output_hidden_states` the
+    entry of an edited block is its output before the edit; the entries of later blocks include the edit.
 
     Args:
         base_layer: the decoder block.
@@ -34,14 +34,14 @@ class GrunLayer(nn.Module, BaseTunerLayer):
     other_param_names = ("configs",)
 
     def __init__(self, base_layer: nn.Module, block: int, hidden_size: int, state: PromptState):
-        """Wrap the block, without an adapter yet."""
+        """Wrap the block, still without an adapter."""
         super().__init__()
         self.base_layer = base_layer
         self.block = block
         self.hidden_size = hidden_size
         self.state = state
         self.configs: dict[str, ReftConfig] = {}
-        # One flat dictionary a parameter, as LoRA has: PEFT takes the adapter's name out of keys of this shape only.
+        # One flat dictionary for each parameter, as in LoRA: PEFT finds the adapter's name only in keys of this form.
         self.grun_rotate = nn.ParameterDict()
         self.grun_source = nn.ModuleDict()
         self.grun_gate_in = nn.ModuleDict()
@@ -51,7 +51,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         self.merged_adapters = []
 
     def __getattr__(self, name: str):
-        """Attributes of the block itself: decoders read `attention_type` and the like from it."""
+        """Return an attribute of the wrapped block; decoders read some, such as `attention_type`."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -60,7 +60,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             return getattr(self.base_layer, name)
 
     def update_layer(self, adapter: str, config: ReftConfig) -> None:
-        """Add an adapter's parameters for this block, initialised as LoReFT does: R orthonormal, W and b as `nn.Linear`."""
+        """Add an adapter's parameters for this block, initialised as in LoReFT: R orthonormal, W and b as in `nn.Linear`."""
         self.configs[adapter] = config
         place = {"device": next(self.base_layer.parameters()).device, "dtype": torch.float32}
         if self.block in (config.blocks or []):
@@ -72,7 +72,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def forward(self, *args: object, **kwargs: object) -> Tensor | tuple:
-        """The block's output, edited by the active adapters; a tuple where the block gives one."""
+        """Return the block's output, edited by the active adapters; a tuple if the block returns one."""
         output = self.base_layer(*args, **kwargs)
         if self.disable_adapters:
             return output
@@ -81,36 +81,36 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         return self._edited(output)
 
     def _edited(self, hidden: Tensor) -> Tensor:
-        edited, alike = hidden, dict[tuple[str, str], list[str]]()
+        edited, by_positions = hidden, dict[tuple[str, str], list[str]]()
         with torch.autocast(hidden.device.type, enabled=False):
             for adapter in self.active_adapters:
                 if adapter in self.grun_gate:
-                    self._ask_gate(adapter, hidden)
+                    self._run_gate(adapter, hidden)
                 if adapter in self.grun_rotate:
                     positions = self.configs[adapter].positions
-                    # Where a gate fires is its own affair; the other positions are the same for all.
-                    alike.setdefault((positions, adapter if positions == "fired" else ""), []).append(adapter)
-            for (positions, _), adapters in alike.items():
+                    # Where a gate fires differs from adapter to adapter; the other positions are the same for all.
+                    by_positions.setdefault((positions, adapter if positions == "fired" else ""), []).append(adapter)
+            for (positions, _), adapters in by_positions.items():
                 edited = self._add_edits(positions, adapters, hidden, edited)
         return edited
 
-    def _ask_gate(self, adapter: str, hidden: Tensor) -> None:
+    def _run_gate(self, adapter: str, hidden: Tensor) -> None:
         prompts = self.state.prompts
         config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
-        # The gate decides once a prompt: its word stands while the answer is generated.
+        # The gate decides once for each prompt, and its decision holds while the answer is generated.
         if prompts is None or (adapter, config.gate_of(self.block)) in known_gate_logits():
             return
         if config.pooled:
             states = gate_input(hidden, config.gate_layer_norm)
             tokens, blocks = prompts.tokens.to(hidden.device), config.gate_blocks or []
             if self.block == blocks[0]:
-                # A forward may have ended below the highest of them, and left something.
-                self.state.said[adapter] = []
-            self.state.said[adapter].append((pooled_logits(parts, config.gate_pool, states, tokens), token_scores(parts, states)))
+                # An earlier forward pass may have stopped below the highest of these blocks, and left values behind.
+                self.state.partial[adapter] = []
+            self.state.partial[adapter].append((pooled_logits(parts, config.gate_pool, states, tokens), token_scores(parts, states)))
             if self.block != blocks[-1]:
                 return
-            said = zip(*self.state.said.pop(adapter), strict=True)
-            logit, scores = (torch.stack([own.to(hidden.device) for own in of]).mean(0) for of in said)
+            partial = zip(*self.state.partial.pop(adapter), strict=True)
+            logit, scores = (torch.stack([value.to(hidden.device) for value in values]).mean(0) for values in partial)
             if config.positions == "fired":
                 self.state.fired[adapter] = tokens & (scores >= (config.threshold or 0.0))
         else:
@@ -120,33 +120,33 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         publish_gate_logits(adapter, self.block, logit)
 
     def gate(self, adapter: str) -> dict[str, nn.Linear]:
-        """The parts of an adapter's gate in this block, see `expunge.edits.grun.gate.new_gate`; empty where it has none."""
+        """Return the parts of an adapter's gate in this block, see `expunge.edits.grun.gate.new_gate`; empty if it has none."""
         return {name: cast(nn.Linear, getattr(self, name)[adapter]) for name in GATE_PARTS if adapter in getattr(self, name)}
 
     def _add_edits(self, positions: str, adapters: list[str], hidden: Tensor, edited: Tensor) -> Tensor:
-        """Adapters that act on the same positions, as one of their ranks together."""
+        """Apply adapters that act on the same positions, as one adapter of their joint rank."""
         window = self.state.window(positions, adapters[0], hidden)
         if window is None:
             return edited
         before, old, after = edited.tensor_split((window.start, window.stop), dim=1)
-        # Contiguous, or `linear` takes another kernel for trainable weights than for frozen ones and the last bit differs.
+        # Contiguous: otherwise `linear` uses different kernels for trainable and frozen weights, and the last bit differs.
         states = hidden[:, window.start : window.stop].contiguous().float()
         rotate = _joined([self.grun_rotate[adapter] for adapter in adapters])
         sources = [cast(nn.Linear, self.grun_source[adapter]) for adapter in adapters]
         weight, bias = _joined([source.weight for source in sources]), _joined([source.bias for source in sources])
-        openings = [self._opening(adapter, hidden) for adapter in adapters]
+        gates = [self._gate_strength(adapter, hidden) for adapter in adapters]
         scales = [self.configs[adapter].scale(len(self.active_adapters)) for adapter in adapters]
-        strength = torch.stack([scale * strength * is_open for scale, (strength, is_open) in zip(scales, openings, strict=True)], dim=-1)
+        strength = torch.stack([scale * strength * is_open for scale, (strength, is_open) in zip(scales, gates, strict=True)], dim=-1)
         by_rank = strength.repeat_interleave(torch.tensor([source.out_features for source in sources], device=hidden.device), dim=-1)
         change = ((linear(states, weight, bias) - states @ rotate.T) * by_rank[:, None]) @ rotate
         new = (old.float() + change).to(old.dtype)
-        # Chosen, not multiplied by zero: a closed gate leaves every bit of the state as it was.
-        any_open = torch.stack([is_open for _, is_open in openings]).any(0)
-        kept = torch.where((window.mask & any_open[:, None])[..., None], new, old)
-        return torch.cat((before, kept, after), dim=1)
+        # Selected instead of multiplied by zero: a closed gate leaves every bit of the state unchanged.
+        any_open = torch.stack([is_open for _, is_open in gates]).any(0)
+        result = torch.where((window.mask & any_open[:, None])[..., None], new, old)
+        return torch.cat((before, result, after), dim=1)
 
-    def _opening(self, adapter: str, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Each row's strength, (batch,) in [0, 1], and whether its edit is on at all, (batch,) bool."""
+    def _gate_strength(self, adapter: str, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each row's strength, (batch,) in [0, 1], and whether the edit is on at all, (batch,) bool."""
         config = self.configs[adapter]
         if not isinstance(config, GrunConfig):
             always = torch.ones(len(hidden), device=hidden.device)
@@ -158,11 +158,11 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         return strength, logit >= config.threshold
 
     def enable_adapters(self, enabled: bool) -> None:
-        """Flip the flag and nothing else: PEFT's own would un-freeze the adapters of earlier requests on the way back."""
+        """Set the flag and nothing else: PEFT's implementation would unfreeze the adapters of earlier requests."""
         self._disable_adapters = not enabled
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
-        # PEFT's own looks for the block's `weight`, finds none and leaves the adapter where it was loaded.
+        # PEFT's implementation finds no `weight` in the block, and leaves the adapter on the device it was loaded to.
         target = device or next(self.base_layer.parameters()).device
         for name in self.adapter_layer_names:
             parts = getattr(self, name)
@@ -176,10 +176,10 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def retract(model: nn.Module) -> None:
-    """Make the rows of every trainable R orthonormal again, after an optimiser step.
+    """Make the rows of every trainable R orthonormal again; call it after each optimiser step.
 
-    R becomes the Q of a QR decomposition whose R factor has a positive diagonal: the map is continuous and leaves an
-    orthonormal matrix as it is.
+    R is replaced by the Q of a QR decomposition whose triangular factor has a positive diagonal. This map is continuous and does
+    not change an orthonormal matrix.
     """
     for layer in model.modules():
         if isinstance(layer, GrunLayer):

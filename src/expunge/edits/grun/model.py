@@ -1,4 +1,4 @@
-"""The PEFT tuners of ReFT and GRUN: which blocks are wrapped, what is loaded, what cannot be merged."""
+"""The PEFT tuners of ReFT and GRUN: wrap the blocks, load adapters, refuse to merge."""
 
 from typing import Any, NoReturn, cast
 
@@ -16,19 +16,19 @@ from expunge.models.blocks import decoder_blocks
 
 
 class ReftModel(BaseTuner):
-    """A causal language model with edited blocks; made by `get_peft_model(model, ReftConfig(...))`.
+    """A causal language model with edited blocks; `get_peft_model(model, ReftConfig(...))` creates it.
 
     The adapters of one model add up: `peft_model.base_model.set_adapter(["a", "b"])`.
     """
 
-    # Every method needs a prefix of its own in PEFT; this parameter is the one that each ReFT block has.
+    # PEFT requires a different parameter prefix for each method; every ReFT block has this parameter.
     prefix = "grun_rotate"
     tuner_layer_cls = GrunLayer
     state: PromptState
     _watch: RemovableHandle
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
-        # Shared by all adapters: a gate of one may sit in a block that another one wrapped.
+        # Shared by all adapters: the gate of one may be in a block that another one wrapped first.
         if "state" not in vars(self):
             self.state = PromptState()
 
@@ -60,18 +60,18 @@ class ReftModel(BaseTuner):
         self._replace_module(parent, target_name, layer, target)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
-        # PEFT's own hands the old module's `weight` on, which a decoder block does not have.
+        # PEFT's implementation copies the old module's `weight`, which a decoder block does not have.
         setattr(parent, child_name, new_module)
 
     @classmethod
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The checkpoint under the adapter's name. PEFT only warns of missing weights, which would stay random; here they are an error."""
+        """Rename the checkpoint's keys for the adapter; missing weights, which PEFT would leave random with a warning, are an error."""
         renamed = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
-        wanted = adapter_keys(model, adapter_name)
-        if wrong := [f"lacks {key}" for key in sorted(wanted - set(renamed))] or [
-            f"has {key} too" for key in sorted(set(renamed) - wanted)
+        required = adapter_keys(model, adapter_name)
+        if wrong := [f"lacks {key}" for key in sorted(required - set(renamed))] or [
+            f"has the unknown {key}" for key in sorted(set(renamed) - required)
         ]:
             raise InputError(f'adapter "{adapter_name}": the file does not match its configuration: it {", ".join(wrong)}')
         return renamed
@@ -82,7 +82,7 @@ class ReftModel(BaseTuner):
         )
 
     def unload(self) -> nn.Module:
-        """The base model without the edits."""
+        """Return the base model without the edits."""
         self._watch.remove()
         return super().unload()
 
@@ -90,26 +90,26 @@ class ReftModel(BaseTuner):
         """Generate as the base model does.
 
         Raises:
-            ExpungeError: without a cache, since every token would then start a new prompt.
+            ExpungeError: without a KV cache, because every token would then start a new prompt.
         """
         settings = kwargs.get("generation_config") or self.model.generation_config
         if kwargs.get("use_cache", settings.use_cache) is False:
-            raise ExpungeError("an edited model generates with a cache only; leave use_cache on")
+            raise ExpungeError("an edited model can only generate with a KV cache; set use_cache to True")
         return self.model.generate(*args, **kwargs)
 
 
 class GrunModel(ReftModel):
-    """A causal language model with gated edits; made by `get_peft_model(model, GrunConfig(...))`."""
+    """A causal language model with gated edits; `get_peft_model(model, GrunConfig(...))` creates it."""
 
     prefix = "grun_"
 
 
 def adapter_keys(model: nn.Module, adapter: str) -> set[str]:
-    """Names in `model.state_dict()` of one adapter's parameters."""
+    """Return the names in `model.state_dict()` of one adapter's parameters."""
     keys = set()
     for name, layer in model.named_modules():
         if isinstance(layer, GrunLayer):
             parts = tuple(f"{part}.{adapter}" for part in layer.adapter_layer_names)
-            own = [key for key, _ in layer.named_parameters() if key in parts or key.rpartition(".")[0] in parts]
-            keys.update(f"{name}.{key}" for key in own)
+            of_adapter = [key for key, _ in layer.named_parameters() if key in parts or key.rpartition(".")[0] in parts]
+            keys.update(f"{name}.{key}" for key in of_adapter)
     return keys

@@ -1,4 +1,4 @@
-"""Makes `reft` and `grun` known to PEFT, whose methods are the members of a closed enumeration."""
+"""Register `reft` and `grun` with PEFT, whose methods are the members of a closed enumeration."""
 
 from peft import PeftType
 from peft.utils import register_peft_method

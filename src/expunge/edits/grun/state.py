@@ -1,4 +1,4 @@
-"""What the edited blocks of one model share during a forward: where the prompts lie and what the gates said."""
+"""What the edited blocks of a model share during a forward pass: the positions of the prompts, and the gate logits."""
 
 import inspect
 from dataclasses import dataclass, field
@@ -13,34 +13,34 @@ from expunge.models.forward_context import continuation_gate_logits, current_bat
 
 @dataclass(frozen=True)
 class Prompts:
-    """Where the prompts of a batch lie.
+    """The positions of the prompts of a batch.
 
     Attributes:
         tokens: (batch, seq) bool, the real prompt tokens.
         real: (batch, seq) bool, all real tokens.
         last: (batch,), index of each row's last prompt token.
-        first_last: the smallest of `last`, known without asking the device; `last_last`: the largest.
+        min_last, max_last: the smallest and the largest of `last`, stored on the host to save a device synchronisation.
     """
 
     tokens: Tensor
     real: Tensor
     last: Tensor
-    first_last: int
-    last_last: int
+    min_last: int
+    max_last: int
 
     @classmethod
     def of_batch(cls, batch: Batch) -> "Prompts":
-        """The prompts of a batch of [prompt | answer] rows."""
+        """Return the prompt positions of a batch of [prompt | answer] rows."""
         index = batch.prompt_length - 1
         last = torch.full((len(batch.input_ids),), index, device=batch.input_ids.device)
         return cls(batch.prompt_mask, batch.attention_mask.bool(), last, index, index)
 
     @classmethod
     def of_mask(cls, real: Tensor) -> "Prompts":
-        """Rows that are all prompt, padded on either side. `real`: (batch, seq) bool."""
+        """Return the positions of rows that contain only a prompt, padded on either side. `real`: (batch, seq) bool."""
         last = (real * torch.arange(real.shape[1], device=real.device)).amax(-1)
-        first_last, last_last = torch.stack(last.aminmax()).tolist()
-        return cls(real, real, last, first_last, last_last)
+        min_last, max_last = torch.stack(last.aminmax()).tolist()
+        return cls(real, real, last, min_last, max_last)
 
 
 @dataclass(frozen=True)
@@ -57,27 +57,29 @@ class PromptState:
     """Shared by the edited blocks of one model.
 
     Attributes:
-        prompts: of the current forward; none while an answer is generated token by token.
-        logits: {(adapter, block): (batch,)}, the gates' logits, on the graph, kept until the next prompt.
-        said: {adapter: [((batch,), (batch, seq))]}, what a pooled gate that reads several blocks said so far: logits and scores.
-        fired: {adapter: (batch, seq) bool}, the tokens of the current prompts at which a pooled gate fires.
+        prompts: of the current forward pass; None while an answer is generated token by token.
+        logits: {(adapter, block): (batch,)}, the gate logits, with gradient; valid until the next prompt.
+        partial: {adapter: [((batch,), (batch, seq))]}, logits and token scores of the blocks that a pooled gate has read so far.
+        fired: {adapter: (batch, seq) bool}, the prompt tokens at which a pooled gate fires.
     """
 
     prompts: Prompts | None = None
     logits: dict[tuple[str, int], Tensor] = field(default_factory=dict)
-    said: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    partial: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     fired: dict[str, Tensor] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple:
-        """A copied or pickled model starts afresh: tensors that lie on a graph can be neither copied nor pickled."""
+        """Copy and pickle an empty state: tensors with a gradient graph can be neither copied nor pickled."""
         return PromptState, ()
 
     def observe(self, decoder: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Forward pre-hook of the decoder: within `batch_context` a forward is over its batch; otherwise one without a past is
-        over prompts, and one with a past goes on with the answer.
+        """Find the prompts of a forward pass; a pre-hook of the decoder.
+
+        Inside `batch_context` the pass is over the context's batch. Otherwise a pass without a KV cache is over prompts, and a pass
+        with one continues the answers.
 
         Raises:
-            ExpungeError: if the prompt cannot be told from the arguments.
+            ExpungeError: if the arguments do not determine the prompt.
         """
         if (batch := current_batch()) is not None:
             self.logits = dict(known_gate_logits())
@@ -93,7 +95,7 @@ class PromptState:
         if past is not None and past.get_seq_length() > 0:
             if tokens.shape[1] > 1:
                 raise ExpungeError(
-                    "several tokens after a filled cache may be prompt or answer: run the prompt in one forward, without a cache"
+                    "several tokens after a filled KV cache may be prompt or answer: run the whole prompt in one pass without a cache"
                 )
             self.prompts = None
             return
@@ -105,10 +107,10 @@ class PromptState:
         self.prompts = Prompts.of_mask(mask.bool())
 
     def window(self, positions: str, adapter: str, hidden: Tensor) -> Window | None:
-        """Where an adapter is to edit `hidden`, (batch, seq, hidden); none: nowhere.
+        """Return where an adapter edits `hidden`, (batch, seq, hidden); None means nowhere.
 
         Raises:
-            ExpungeError: if the sequence is not the one that the prompts lie in.
+            ExpungeError: if the sequence is not the one that contains the prompts.
         """
         batch, seq, _ = hidden.shape
         if self.prompts is None:
@@ -118,18 +120,18 @@ class PromptState:
         if prompts.tokens.shape != (batch, seq):
             raise ExpungeError(f"hidden states of shape {(batch, seq)} (batch, seq) do not fit prompts of {tuple(prompts.tokens.shape)}")
         index, last = torch.arange(seq, device=prompts.last.device), prompts.last[:, None]
-        start, stop = 0, prompts.last_last + 1
+        start, stop = 0, prompts.max_last + 1
         match positions.split(":"):
             case ["last_prompt"]:
-                start, mask = prompts.first_last, index == last
+                start, mask = prompts.min_last, index == last
             case ["onward"]:
-                start, stop, mask = prompts.first_last, seq, (index >= last) & prompts.real
+                start, stop, mask = prompts.min_last, seq, (index >= last) & prompts.real
             case ["every_token"]:
                 stop, mask = seq, prompts.real
             case ["fired"]:
                 mask = self.fired[adapter].to(prompts.last.device)
             case ["prompt_suffix", count]:
-                start, mask = max(0, prompts.first_last + 1 - int(count)), (index > last - int(count)) & prompts.tokens
+                start, mask = max(0, prompts.min_last + 1 - int(count)), (index > last - int(count)) & prompts.tokens
             case _:
                 mask = prompts.tokens
         return Window(start, stop, mask[:, start:stop].to(hidden.device))
