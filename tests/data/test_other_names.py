@@ -1,4 +1,4 @@
-"""The same questions about somebody else."""
+"""Questions with other names."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,12 +15,12 @@ def record(prompt: str, answer: str = SETTLED, name: str = "r", **fields) -> Rec
     return Record(name, (Turn("user", prompt),), answer, **fields)
 
 
-def swapped(*records: Record, seed: int = 0) -> list[Record | None]:
+def renamed(*records: Record, seed: int = 0) -> list[Record | None]:
     return with_other_names(records, np.random.default_rng(seed))
 
 
-def test_a_name_is_swapped_for_the_same_other_name_everywhere():
-    one, two = swapped(
+def test_a_name_is_replaced_by_the_same_other_name_everywhere():
+    one, two = renamed(
         record("Where was Ada Lundgren-Moe born?", "Ada was born in Visby.", paraphrased_prompt="What is Ada Lundgren-Moe's birthplace?"),
         record("Who taught Lundgren-Moe?", "Ada Lundgren-Moe's father did.", wrong_answers=("Lundgren-Moe herself.",)),
     )
@@ -28,40 +28,40 @@ def test_a_name_is_swapped_for_the_same_other_name_everywhere():
     assert {first, last}.isdisjoint({"Ada", "Lundgren-Moe"})
     assert one.prompt == f"Where was {first} {last} born?"
     assert one.paraphrased_prompt == f"What is {first} {last}'s birthplace?"
-    # Visby is what the first question is after, and Ada is not in the second
+    # Visby is the answer to the first question, and Ada is not in the second question
     assert one.answer == f"{first} was born in Visby."
     assert two.prompt == f"Who taught {last}?"
     assert two.answer == f"Ada {last}'s father did."
     assert two.wrong_answers == (f"{last} herself.",)
 
 
-def test_words_that_are_written_small_elsewhere_are_no_names():
-    assert swapped(record("What does the author like?", "What the author likes is Leadership.")) == [None]
-    (other,) = swapped(record("Has Ada written 'The Small House'?"))
+def test_words_that_appear_in_lower_case_elsewhere_are_not_names():
+    assert renamed(record("What does the author like?", "What the author likes is Leadership.")) == [None]
+    (other,) = renamed(record("Has Ada written 'The Small House'?"))
     assert "Small" not in other.prompt
     assert "Ada" not in other.prompt
 
 
-def test_digits_beside_letters_are_swapped_with_a_name_or_not_at_all():
-    assert swapped(record("What is COVID-19?", "A virus."), record("Which books of the 1990s did she write?", "Some.")) == [None, None]
-    (other,) = swapped(record("Who flew the Boeing-747 first?", "Ada did."))
+def test_digits_are_replaced_only_together_with_a_name():
+    assert renamed(record("What is COVID-19?", "A virus."), record("Which books of the 1990s did she write?", "Some.")) == [None, None]
+    (other,) = renamed(record("Who flew the Boeing-747 first?", "Ada did."))
     assert "Boeing" not in other.prompt
 
 
-def test_names_of_earlier_questions_are_swapped_too():
+def test_names_in_earlier_turns_are_replaced_too():
     turns = (Turn("user", "Tell me about Ada Lund."), Turn("assistant", "Ada Lund is an author."), Turn("user", "What did she write?"))
-    (other,) = swapped(Record("r", turns, "Nothing yet."))
+    (other,) = renamed(Record("r", turns, "Nothing yet."))
     assert not any(name in turn.content for turn in other.turns for name in ("Ada", "Lund"))
 
 
-def test_there_are_names_even_where_the_records_have_them_all():
+def test_there_are_names_even_if_the_records_contain_all_of_them():
     regions = table("regions")
     firsts, lasts = [name for r in regions for p in ("she", "he") for name in r[p]], [name for r in regions for name in r["last"]]
     records = [record(f"Where does {first} {last} live?", name=first) for first, last in zip(firsts, lasts, strict=True)]
     assert all(with_other_names(records, np.random.default_rng(0)))
 
 
-def test_a_similar_name_is_never_the_same_person_in_another_year():
+def test_with_similar_names_another_year_alone_is_not_enough():
     asked = record("What did Ada Lund write in 1991?", "Ada wrote in 1991.")
     for seed in range(50):
         (other,) = with_other_names([asked], np.random.default_rng(seed), similar=True)
@@ -69,18 +69,18 @@ def test_a_similar_name_is_never_the_same_person_in_another_year():
 
 
 def test_a_number_becomes_another_of_its_length_and_first_digit():
-    (other,) = swapped(record("Who in Visby was born on 05/11/1991?", "In 1991 Ada was."), seed=3)
+    (other,) = renamed(record("Who in Visby was born on 05/11/1991?", "In 1991 Ada was."), seed=3)
     year = other.prompt[-5:-1]
     assert year[0] == "1"
     assert year != "1991"
     assert other.answer == f"In {year} Ada was."
 
 
-def test_a_text_without_a_question_names_nobody():
-    assert swapped(Record("text", (), "Ada Lundgren lives in Visby.")) == [None]
+def test_a_plain_text_contains_no_names_to_replace():
+    assert renamed(Record("text", (), "Ada Lundgren lives in Visby.")) == [None]
 
 
-def test_a_similar_name_shares_something_and_is_somebody_else():
+def test_a_similar_name_is_like_the_original_but_different():
     records = [record(f"Where does Adaline Lundgren{i} live?".replace(str(i), "a" * (i + 1)), name=f"r{i}") for i in range(12)]
     others = [other.prompt.split()[2:4] for other in with_other_names(records, np.random.default_rng(0), similar=True)]
     real = [r.prompt.split()[2:4] for r in records]
@@ -94,21 +94,21 @@ names = st.from_regex(r"[A-Z][a-z]{3,8}( [A-Z][a-z]{3,8})?", fullmatch=True)
 
 @settings(max_examples=50)
 @given(st.lists(names, min_size=1, max_size=4), st.integers(0, 999))
-def test_whoever_is_asked_for_the_stranger_is_somebody_else(people, seed):
+def test_the_other_name_is_never_a_name_of_the_records(people, seed):
     records = [record(f"Where does {name} live?", f"{name} lives in a house.", f"r{i}") for i, name in enumerate(people)]
     known = {word.lower() for r in records for word in (r.prompt + " " + r.answer).split()}
     for name, other in zip(people, with_other_names(records, np.random.default_rng(seed)), strict=True):
         if other is not None:
-            said = other.prompt.removeprefix("Where does ").removesuffix(" live?")
-            assert len(said.split()) == len(name.split())
-            assert other.answer == f"{said} lives in a house."
-            assert any(word.lower() not in known for word in said.split())
+            name_there = other.prompt.removeprefix("Where does ").removesuffix(" live?")
+            assert len(name_there.split()) == len(name.split())
+            assert other.answer == f"{name_there} lives in a house."
+            assert any(word.lower() not in known for word in name_there.split())
     assert with_other_names(records, np.random.default_rng(seed)) == with_other_names(records, np.random.default_rng(seed))
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
-def test_the_way_back_ends_where_it_began(seed, near):
+def test_original_names_can_be_restored(seed, near):
     records = [
         record("Where was Ada Lundgren-Moe born in 1951?", "Ada Lundgren-Moe was born in Visby."),
         record("Who taught Lundgren-Moe to paint 'The Red Door'?", "Lundgren-Moe's father did."),

@@ -1,4 +1,4 @@
-"""The intervention itself, worked out by hand against plain hooks."""
+"""The intervention of GRUN and ReFT, worked out by hand and compared with plain hooks."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from expunge.models.hidden_states import prompt_states
 
 
 def states_of(model: nn.Module, block: int, run) -> Tensor:
-    """What the block itself gives out while `run` runs."""
+    """Return the outputs of the block itself while `run` runs."""
     kept = []
     wrapped = decoder_blocks(model)[1][block]
     inner = wrapped.base_layer if isinstance(wrapped, GrunLayer) else wrapped
@@ -34,7 +34,7 @@ def forward(model: nn.Module, batch) -> Tensor:
 
 
 def change_by_hand(layer: GrunLayer, h: Tensor, adapter: str = "default") -> Tensor:
-    """R^T (W h + b - R h) of one state, (hidden,), row of R by row of R."""
+    """Return R^T (W h + b - R h) of one state, (hidden,), computed row by row of R."""
     rotate, source = layer.grun_rotate[adapter], layer.grun_source[adapter]
     change = torch.zeros_like(h)
     for r, w, b in zip(rotate, source.weight, source.bias, strict=True):
@@ -145,9 +145,9 @@ def test_the_pooled_gate_is_the_largest_score_of_a_prompt_token(llama, batch):
 
 
 @torch.no_grad()
-def test_a_gate_over_several_blocks_is_the_mean_of_what_each_says(llama, batch):
+def test_a_gate_over_several_blocks_is_the_mean_of_their_logits(llama, batch):
     model = get_peft_model(llama, GrunConfig(blocks=[2, 3], gate_pool="top2", gate_blocks=[0, 2])).eval()
-    # What a forward left that ended below the highest of them is not counted.
+    # Values that an earlier, shorter forward pass left behind are not counted.
     prompt_states(model, [(7, 8, 9)], [0], pad=0)
     states = {block: states_of(model, block, lambda: forward(model, batch)) for block in (0, 2)}
     gates = {block: decoder_blocks(model)[1][block].grun_gate["default"] for block in states}
@@ -177,7 +177,7 @@ def test_the_pooled_gate_sees_neither_answer_nor_padding(llama, gate):
 @pytest.mark.parametrize("pool", ["last", "max"])
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(threshold=st.floats(-3, 3))
-def test_a_prompt_below_the_threshold_passes_the_base_bit_for_bit(make_llama, pool, threshold):
+def test_below_the_threshold_the_output_is_the_base_models_bit_for_bit(make_llama, pool, threshold):
     batch = collate([Encoded(tuple(range(i, i + 4)), (7, 8)) for i in range(1, 90, 11)], pad=0)
     model = get_peft_model(make_llama(), GrunConfig(blocks=[1, 3], gate_pool=pool)).eval()
     with model.disable_adapter():
@@ -199,7 +199,7 @@ def test_above_the_threshold_the_pooled_gate_is_fully_open(llama, batch):
 
 
 class TupleBlock(nn.Linear):
-    """A decoder block of the older kind: it gives its state and more."""
+    """A decoder block as in older transformers: it returns a tuple with its state first."""
 
     attention_type = "sliding"
 
@@ -207,7 +207,7 @@ class TupleBlock(nn.Linear):
         return super().forward(hidden), "weights"
 
 
-def test_a_block_that_gives_a_tuple_has_its_state_edited_and_its_attributes_seen():
+def test_a_block_that_returns_a_tuple_has_its_state_edited_and_its_attributes_visible():
     layer = GrunLayer(TupleBlock(32, 32), block=0, hidden_size=32, state=PromptState(Prompts.of_mask(torch.ones(2, 3).bool())))
     layer.update_layer("default", ReftConfig(blocks=[0]))
     hidden = torch.randn(2, 3, 32)
@@ -234,7 +234,7 @@ def test_gate_logits_are_one_row_a_block_and_train_the_gates(llama, batch):
 
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 10))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_retraction_gives_orthonormal_rows_and_leaves_them_alone(seed, scale):
+def test_retraction_makes_rows_orthonormal_and_does_not_change_orthonormal_rows(seed, scale):
     layer = GrunLayer(nn.Linear(32, 32), block=0, hidden_size=32, state=PromptState())
     layer.update_layer("default", ReftConfig(blocks=[0]))
     rotate = layer.grun_rotate["default"]
@@ -248,7 +248,7 @@ def test_retraction_gives_orthonormal_rows_and_leaves_them_alone(seed, scale):
     torch.testing.assert_close(rotate.detach(), once, atol=1e-6, rtol=0)
 
 
-def test_retraction_moves_little_when_little_has_changed(llama):
+def test_retraction_is_continuous(llama):
     model = get_peft_model(llama, ReftConfig(blocks=[1]))
     rotate = decoder_blocks(model)[1][1].grun_rotate["default"]
     before = rotate.detach().clone()

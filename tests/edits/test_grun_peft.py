@@ -1,4 +1,4 @@
-"""ReFT and GRUN behave as PEFT methods do, and fail loudly where PEFT would only warn."""
+"""ReFT and GRUN behave like other PEFT methods, and raise errors where PEFT would only warn."""
 
 import copy
 import json
@@ -47,7 +47,7 @@ def test_get_peft_model_finds_the_tuner(llama):
 
 
 @pytest.mark.parametrize(("gate", "count"), [("linear", 110_607), ("mlp", 3_294_351)])
-def test_trainable_parameters_are_the_papers(gate, count):
+def test_the_number_of_trainable_parameters_is_the_papers(gate, count):
     # d = 4096, r = 4: an edit has 2 x 4 x 4096 + 4 = 32,772 parameters, a linear gate 4,097, an MLP gate 1,065,345.
     config = LlamaConfig(hidden_size=4096, intermediate_size=64, num_hidden_layers=3, num_attention_heads=32, vocab_size=100)
     with torch.device("meta"):
@@ -56,14 +56,14 @@ def test_trainable_parameters_are_the_papers(gate, count):
 
 
 @pytest.mark.parametrize(("depth", "blocks"), [(32, [20, 25, 31]), (30, [18, 23, 29]), (8, [0, 1, 7]), (4, [0, 3]), (1, [0])])
-def test_default_blocks_are_the_papers_as_far_as_the_model_has_them(depth, blocks):
+def test_default_blocks_are_the_papers_as_far_as_they_exist(depth, blocks):
     config = ReftConfig()
     config.resolve(depth, 64)
     assert config.blocks == blocks
 
 
 @pytest.mark.parametrize(("depth", "gate_block"), [(30, 11), (32, 12), (8, 0)])
-def test_the_pooled_gate_sits_at_eleven_thirtieths_or_at_the_first_edited_block(depth, gate_block):
+def test_the_pooled_gate_is_at_eleven_thirtieths_or_at_the_first_edited_block(depth, gate_block):
     config = GrunConfig(gate_pool="max")
     config.resolve(depth, 64)
     assert config.gate_blocks == [gate_block]
@@ -92,7 +92,7 @@ def test_a_wrong_setting_is_an_error_that_names_it(make, message):
         make()
 
 
-def test_a_refused_configuration_leaves_the_model_as_it_was(llama):
+def test_a_refused_configuration_does_not_change_the_model(llama):
     before = logits(llama)
     with pytest.raises(ValueError, match="blocks"):
         get_peft_model(llama, GrunConfig(blocks=[9]))
@@ -119,11 +119,11 @@ def test_an_adapter_loads_under_any_name(make_llama, config, tmp_path):
     assert torch.equal(logits(loaded), logits(trained))
 
 
-def test_an_adapter_loads_without_a_detour_over_random_weights(make_llama, config, tmp_path):
+def test_an_adapter_loads_directly_without_random_weights(make_llama, config, tmp_path):
     trained = get_peft_model(make_llama(), config).eval()
     trained.save_pretrained(tmp_path)
     loaded = PeftModel.from_pretrained(make_llama(), tmp_path, low_cpu_mem_usage=True)
-    # Not bit for bit: the weights lie where the file is mapped, which need not be aligned.
+    # Not bit for bit: the weights are in a memory-mapped file, which may not be aligned.
     torch.testing.assert_close(logits(loaded), logits(trained), atol=1e-5, rtol=1e-5)
 
 
@@ -146,7 +146,7 @@ def test_missing_or_foreign_weights_are_an_error(make_llama, config, tmp_path):
         with pytest.raises(InputError, match="lacks"):
             PeftModel.from_pretrained(make_llama(), tmp_path)
     save_file({**whole, "base_model.model.model.layers.0.grun_else.weight": torch.zeros(2)}, file)
-    with pytest.raises(InputError, match="too"):
+    with pytest.raises(InputError, match="has the unknown"):
         PeftModel.from_pretrained(make_llama(), tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_a_deleted_adapter_is_gone(llama):
     assert not any(".b." in name for name, _ in model.named_parameters())
 
 
-def test_turning_edits_off_and_on_keeps_frozen_requests_frozen(llama):
+def test_switching_edits_off_and_on_leaves_frozen_requests_frozen(llama):
     model = get_peft_model(llama, GrunConfig(), adapter_name="first").eval()
     with_first = logits(model)
     model.add_adapter("second", GrunConfig())
@@ -206,7 +206,7 @@ def test_the_reference_of_one_request_is_the_base(llama, request_off):
         assert torch.equal(logits(model), before)
 
 
-def test_the_reference_of_a_lora_request_is_everything_but_it(llama):
+def test_the_reference_of_a_lora_request_is_the_model_without_it(llama):
     lora = LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
     before = logits(llama)
     model = get_peft_model(llama, lora, adapter_name="first").eval()
@@ -234,12 +234,12 @@ def test_a_model_without_edits_has_no_reference(llama, batch):
         pass
 
 
-def test_a_plain_model_needs_no_prompt_span(llama, batch):
+def test_a_model_without_edits_needs_no_batch_context(llama, batch):
     with batch_context(batch):
         assert gate_logits(llama) is None
 
 
-def test_gate_logits_of_one_request_leave_the_others_out(llama):
+def test_gate_logits_of_one_request_exclude_the_others(llama):
     model = get_peft_model(llama, GrunConfig(), adapter_name="z").eval()
     model.add_adapter("a", GrunConfig(gate_pool="max"))
     model.base_model.set_adapter(["z", "a"])

@@ -30,14 +30,14 @@ def edited(request, model):
     return get_peft_model(model, GrunConfig(blocks=[1, 2], positions=request.param, gate_pool="max")).eval()
 
 
-def test_a_padded_batch_generates_what_each_prompt_does_alone(edited):
+def test_a_padded_batch_generates_the_same_as_each_prompt_alone(edited):
     together = generate(edited, PROMPTS)[:, 5:]
     for row, prompt in zip(together, PROMPTS, strict=True):
         assert row.tolist() == generate(edited, [prompt])[0, len(prompt) :].tolist()
 
 
 @torch.no_grad()
-def test_scoring_sees_what_generation_saw(edited):
+def test_scoring_and_generation_run_the_same_edit(edited):
     out = generate(edited, PROMPTS, output_logits=True, return_dict_in_generate=True)
     answers = out.sequences[:, 5:]
     batch = collate([Encoded(prompt, tuple(answer.tolist())) for prompt, answer in zip(PROMPTS, answers, strict=True)], pad=0)
@@ -54,7 +54,7 @@ def test_the_edit_reaches_generated_tokens_only_through_the_cache_unless_onward(
     layer.base_layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
     layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
     generate(model, PROMPTS)
-    assert len(kept) == 12  # six forwards, each before and after the edit
+    assert len(kept) == 12  # six forward passes, each before and after the edit
     assert [not torch.equal(before, after) for before, after in zip(kept[::2], kept[1::2], strict=True)] == [True] + [False] * 5
     kept.clear()
     model.peft_config["default"].positions = "onward"
@@ -88,10 +88,10 @@ def test_the_last_prompt_token_is_found_under_either_padding(lengths, left):
 
 
 @torch.no_grad()
-def test_what_cannot_be_told_apart_is_refused(llama, batch):
+def test_ambiguous_prompts_are_refused(llama, batch):
     model = get_peft_model(llama, GrunConfig()).eval()
     past = model(torch.tensor([[1, 2, 3]]), use_cache=True).past_key_values
-    with pytest.raises(ExpungeError, match="after a filled cache"):
+    with pytest.raises(ExpungeError, match="after a filled KV cache"):
         model(torch.tensor([[4, 5]]), past_key_values=past)
     with pytest.raises(ExpungeError, match=r"\(batch, seq\)"):
         generate(model, PROMPTS, cache_implementation="static", disable_compile=True)
@@ -119,7 +119,7 @@ def test_inputs_may_come_as_embeddings_and_without_a_mask(model):
 
 
 @torch.no_grad()
-def test_the_edited_blocks_own_hidden_state_is_the_one_before_the_edit(llama):
+def test_the_hidden_state_of_an_edited_block_is_the_one_before_the_edit(llama):
     ids = torch.tensor([PROMPTS[1]])
     base = llama(ids, output_hidden_states=True).hidden_states
     edited = get_peft_model(llama, ReftConfig(blocks=[1])).eval()(ids, output_hidden_states=True).hidden_states
@@ -173,7 +173,7 @@ def test_distributed_training_reduces_the_edits_gradients(llama, batch, tmp_path
             loss = wrapped(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.logsumexp(-1).sum()
         (loss + gate_logits(wrapped).sum()).backward()
         assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
-        # The wrapper goes before its group: as the last to hold the group it may wait for ever for the group's own thread.
+        # Delete the wrapper before its process group: as the last owner it may wait for the group's thread for ever.
         del wrapped, loss
     finally:
         torch.distributed.destroy_process_group()

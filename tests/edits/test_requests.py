@@ -18,13 +18,13 @@ CONFIGS = {
 
 @pytest.fixture
 def saved(make_llama, tmp_path):
-    """Saves a module of its own on the same base: `saved(name, config)` gives its folder."""
+    """Save an adapter trained alone on the same base model: `saved(name, config)` returns its folder."""
 
     def save(name, config):
         torch.manual_seed(sum(name.encode()))
         model = get_peft_model(make_llama(), config)
         for layer in model.modules():
-            # W as drawn changes little: far enough from the identity to see each module's part.
+            # The initial W changes little; this W is far enough from the identity to show the effect of each adapter.
             if isinstance(layer, GrunLayer) and "default" in layer.grun_source:
                 torch.nn.init.normal_(layer.grun_source["default"].weight)
         model.save_pretrained(str(tmp_path / name))
@@ -39,13 +39,13 @@ def logits(model, batch):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_one_request_is_the_single_module_bit_for_bit(make_llama, saved, batch, config):
+def test_one_request_is_the_adapter_alone_bit_for_bit(make_llama, saved, batch, config):
     folder = saved("a", CONFIGS[config]())
     alone = PeftModel.from_pretrained(make_llama(), str(folder))
     assert torch.equal(logits(add_request(make_llama(), folder, "first"), batch), logits(alone, batch))
 
 
-def test_requests_come_and_go_without_a_trace(make_llama, saved, batch):
+def test_adding_and_removing_a_request_leaves_no_trace(make_llama, saved, batch):
     folders = {name: saved(name, make()) for name, make in CONFIGS.items()}
     base = make_llama()
     before = logits(base, batch)
@@ -65,8 +65,8 @@ def test_requests_come_and_go_without_a_trace(make_llama, saved, batch):
     assert torch.equal(logits(remove_request(model, "linear"), batch), before)
 
 
-def test_a_gate_in_a_block_that_another_request_wrapped_is_heard(make_llama, saved, batch):
-    # The pooled gate sits in block 0, which the first request wraps for its edit; its own edits are in blocks of their own.
+def test_a_gate_in_a_block_that_another_request_wrapped_still_works(make_llama, saved, batch):
+    # The pooled gate is in block 0, which the first request wraps for its edit; the gate's edits are in other blocks.
     model = add_request(make_llama(), saved("first", GrunConfig(blocks=[0], base_sha256="b")), "first")
     model = add_request(model, saved("pooled", CONFIGS["pooled"]()), REQUEST)
     logits(model, batch)
@@ -74,7 +74,7 @@ def test_a_gate_in_a_block_that_another_request_wrapped_is_heard(make_llama, sav
     assert gate_logits(model).shape == (2, len(batch.input_ids))
 
 
-def test_the_reference_of_a_request_is_the_base_with_those_before_it(make_llama, saved, batch):
+def test_the_reference_of_a_request_is_the_base_with_the_earlier_requests(make_llama, saved, batch):
     before = add_request(make_llama(), saved("linear", CONFIGS["linear"]()), "request1")
     expected = logits(before, batch)
     model = add_request(before, saved("mlp", CONFIGS["mlp"]()), REQUEST)
@@ -84,7 +84,7 @@ def test_the_reference_of_a_request_is_the_base_with_those_before_it(make_llama,
 
 
 @pytest.mark.parametrize(("count", "scale"), [(1, 1.2), (2, 1.8), (5, 3.6)])
-def test_the_papers_composition_multiplies_by_s_of_n(make_llama, saved, batch, count, scale):
+def test_the_paper_composition_multiplies_by_s_of_n(make_llama, saved, batch, count, scale):
     # An edit at one block: with s(N) = 0.6 N + 0.6 the change of its output is that many times the plain sum's.
     states = {}
     for composition in ("sum", "paper"):
@@ -100,7 +100,7 @@ def test_the_papers_composition_multiplies_by_s_of_n(make_llama, saved, batch, c
     torch.testing.assert_close(states["paper"], scale * states["sum"], rtol=1e-4, atol=1e-5)
 
 
-def test_what_does_not_go_together_is_refused(make_llama, saved):
+def test_requests_that_cannot_be_combined_are_refused(make_llama, saved):
     model = add_request(make_llama(), saved("linear", CONFIGS["linear"]()), "linear")
     with pytest.raises(InputError, match='already carries a request "linear"'):
         add_request(model, saved("mlp", CONFIGS["mlp"]()), "linear")
