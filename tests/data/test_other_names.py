@@ -62,9 +62,9 @@ def test_there_are_names_even_if_the_records_contain_all_of_them():
 
 
 def test_with_similar_names_another_year_alone_is_not_enough():
-    asked = record("What did Ada Lund write in 1991?", "Ada wrote in 1991.")
+    question = record("What did Ada Lund write in 1991?", "Ada wrote in 1991.")
     for seed in range(50):
-        (other,) = with_other_names([asked], np.random.default_rng(seed), similar=True)
+        (other,) = with_other_names([question], np.random.default_rng(seed), similar=True)
         assert "Ada Lund " not in other.prompt
 
 
@@ -84,7 +84,7 @@ def test_a_similar_name_is_like_the_original_but_different():
     records = [record(f"Where does Adaline Lundgren{i} live?".replace(str(i), "a" * (i + 1)), name=f"r{i}") for i in range(12)]
     others = [other.prompt.split()[2:4] for other in with_other_names(records, np.random.default_rng(0), similar=True)]
     real = [r.prompt.split()[2:4] for r in records]
-    assert all(other != own for other, own in zip(others, real, strict=True))
+    assert all(other != name for other, name in zip(others, real, strict=True))
     alike = [other[0][0] == "A" or other[1][0] == "L" for other in others]
     assert sum(alike) >= 6
 
@@ -113,6 +113,6 @@ def test_original_names_can_be_restored(seed, near):
         record("Where was Ada Lundgren-Moe born in 1951?", "Ada Lundgren-Moe was born in Visby."),
         record("Who taught Lundgren-Moe to paint 'The Red Door'?", "Lundgren-Moe's father did."),
     ]
-    for own, other in zip(records, with_other_names(records, np.random.default_rng(seed), near), strict=True):
-        assert with_original_names(other.prompt, own, other) == own.prompt
-        assert with_original_names(other.answer, own, other) == own.answer
+    for original, other in zip(records, with_other_names(records, np.random.default_rng(seed), near), strict=True):
+        assert with_original_names(other.prompt, original, other) == original.prompt
+        assert with_original_names(other.answer, original, other) == original.answer

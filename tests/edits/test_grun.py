@@ -19,13 +19,13 @@ from expunge.models.hidden_states import prompt_states
 
 def states_of(model: nn.Module, block: int, run) -> Tensor:
     """Return the outputs of the block itself while `run` runs."""
-    kept = []
+    outputs = []
     wrapped = decoder_blocks(model)[1][block]
     inner = wrapped.base_layer if isinstance(wrapped, GrunLayer) else wrapped
-    handle = inner.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    handle = inner.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     run()
     handle.remove()
-    return kept[-1]
+    return outputs[-1]
 
 
 def forward(model: nn.Module, batch) -> Tensor:
@@ -151,9 +151,9 @@ def test_a_gate_over_several_blocks_is_the_mean_of_their_logits(llama, batch):
     prompt_states(model, [(7, 8, 9)], [0], pad=0)
     states = {block: states_of(model, block, lambda: forward(model, batch)) for block in (0, 2)}
     gates = {block: decoder_blocks(model)[1][block].grun_gate["default"] for block in states}
-    scores = [gates[block](layer_norm(own, (32,))).squeeze(-1) for block, own in states.items()]
+    scores = [gates[block](layer_norm(hidden, (32,))).squeeze(-1) for block, hidden in states.items()]
     by_hand = [
-        sum(own[row, tokens].topk(2).values.mean().item() for own in scores) / 2 for row, tokens in enumerate([slice(2, 5), slice(5)])
+        sum(score[row, tokens].topk(2).values.mean().item() for score in scores) / 2 for row, tokens in enumerate([slice(2, 5), slice(5)])
     ]
     assert gate_logits(model).tolist() == [pytest.approx(by_hand, abs=1e-6)]
 

@@ -48,18 +48,18 @@ def test_scoring_and_generation_run_the_same_edit(edited):
 
 @torch.no_grad()
 def test_the_edit_reaches_generated_tokens_only_through_the_cache_unless_onward(llama):
-    kept = []
+    outputs = []
     model = get_peft_model(llama, ReftConfig(blocks=[1])).eval()
     layer = decoder_blocks(model)[1][1]
-    layer.base_layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
-    layer.register_forward_hook(lambda _module, _args, output: kept.append(output))
+    layer.base_layer.register_forward_hook(lambda _module, _args, output: outputs.append(output))
+    layer.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     generate(model, PROMPTS)
-    assert len(kept) == 12  # six forward passes, each before and after the edit
-    assert [not torch.equal(before, after) for before, after in zip(kept[::2], kept[1::2], strict=True)] == [True] + [False] * 5
-    kept.clear()
+    assert len(outputs) == 12  # six forward passes, each before and after the edit
+    assert [not torch.equal(before, after) for before, after in zip(outputs[::2], outputs[1::2], strict=True)] == [True] + [False] * 5
+    outputs.clear()
     model.peft_config["default"].positions = "onward"
     generate(model, PROMPTS)
-    assert [not torch.equal(before, after) for before, after in zip(kept[::2], kept[1::2], strict=True)] == [True] * 6
+    assert [not torch.equal(before, after) for before, after in zip(outputs[::2], outputs[1::2], strict=True)] == [True] * 6
 
 
 def test_beam_search_runs(llama):

@@ -91,12 +91,12 @@ def test_the_paper_composition_multiplies_by_s_of_n(make_llama, saved, batch, co
         model = make_llama()
         for i in range(count):
             model = add_request(model, saved(f"m{i}", ReftConfig(blocks=[1], base_sha256="b")), f"m{i}", composition)
-        kept = []
+        outputs = []
         layer = next(layer for layer in model.modules() if isinstance(layer, GrunLayer))
-        layer.base_layer.register_forward_hook(lambda _module, _args, output, kept=kept: kept.append(output))
-        layer.register_forward_hook(lambda _module, _args, output, kept=kept: kept.append(output))
+        layer.base_layer.register_forward_hook(lambda _module, _args, output, outputs=outputs: outputs.append(output))
+        layer.register_forward_hook(lambda _module, _args, output, outputs=outputs: outputs.append(output))
         logits(model, batch)
-        states[composition] = kept[1] - kept[0]
+        states[composition] = outputs[1] - outputs[0]
     torch.testing.assert_close(states["paper"], scale * states["sum"], rtol=1e-4, atol=1e-5)
 
 

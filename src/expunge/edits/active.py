@@ -81,7 +81,7 @@ def entry_block(model: nn.Module) -> int:
     """
     tuner = _find(model, ReftModel)
     if tuner is None or any(p.requires_grad and GrunModel.prefix not in name for name, p in model.named_parameters()):
-        raise PrefixUnsupported("the model's own weights are trained")
+        raise PrefixUnsupported("the weights of the base model are trained")
     configs = [cast(ReftConfig, tuner.peft_config[adapter]) for adapter in tuner.active_adapters]
     if any(config.positions not in ("last_prompt", "onward") for config in configs):
         raise PrefixUnsupported("an edit acts on prompt tokens before the last one")

@@ -36,7 +36,7 @@ class Reft(PeftEdit):
 
 
 def shared(settings: EditSection, base_sha256: str) -> dict[str, Any]:
-    """Return what the configurations of ReFT and GRUN take from the settings as it is."""
+    """Return the fields that the configurations of ReFT and GRUN copy from the settings."""
     return {"blocks": settings.blocks, "base_sha256": base_sha256}
 
 

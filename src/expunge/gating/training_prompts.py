@@ -73,7 +73,7 @@ def gate_prompts(
     """Collect the prompts to train a gate on, to validate it on and to calibrate it on.
 
     Retain prompts come in the same variants as forget prompts, so that no variant gives the class away. A plain text gets no
-    wrapper and no context. Every augmentation has a seed of its own: leaving one out does not change the others.
+    wrapper and no context. Every augmentation has a separate seed: leaving one out does not change the others.
 
     Args:
         builder: of the model's tokenizer.
