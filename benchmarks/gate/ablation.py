@@ -81,7 +81,7 @@ def main() -> None:
             sets = tofu_sets(args.tofu, choice, seed, edit)
             groups = eval_groups(builder, sets, others(args.tofu), read_prompt_templates(), args.rows)
             for variant in VARIANTS if args.every_gate else (VARIANTS[DEFAULT],):
-                row = variant.says if args.every_gate else f"choice {n}, seed {seed}"
+                row = variant.label if args.every_gate else f"choice {n}, seed {seed}"
                 examine(found[row], variant, sets, groups, reader, builder, seed)
                 display.print(f"{row}: {found[row].line()}")
     text = table(found)
@@ -98,19 +98,19 @@ def examine(
     counts: Counts, variant: Variant, sets: Sets, groups: list[EvalGroup], reader: Reader, builder: PromptBuilder, seed: int
 ) -> None:
     """Train a gate on the sets, put it to the exam, and count how often it opens."""
-    settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.more})
-    made = paraphrased_sets(reader.model, builder, sets, variant.lessons, seed, lambda rows: None)
-    lessons = gate_prompts(builder, sets, variant.lessons, 8192, seed, made)
+    settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.settings})
+    made = paraphrased_sets(reader.model, builder, sets, variant.augmentations, seed, lambda rows: None)
+    gate_set = gate_prompts(builder, sets, variant.augmentations, 8192, seed, made)
     if variant.plain:
-        lessons = replace(lessons, calibration=[versions[:1] for versions in lessons.calibration])
+        gate_set = replace(gate_set, calibration=[versions[:1] for versions in gate_set.calibration])
     asked = [ids for group in groups for ids in group.prompts.values()]
     states, exam = (
         {block: [seen(state, variant, settings) for state in own] for block, own in reader.read(prompts).items()}
-        for prompts in (lessons.all, asked)
+        for prompts in (gate_set.all, asked)
     )
     began = time.monotonic()
-    fitted = fit_on_states(lessons, {block: states[block] for block in gate_blocks(reader.model, settings)}, settings, seed)
-    counts.note_training(len(lessons.forget), len(lessons.negatives), time.monotonic() - began)
+    fitted = fit_on_states(gate_set, {block: states[block] for block in gate_blocks(reader.model, settings)}, settings, seed)
+    counts.note_training(len(gate_set.forget), len(gate_set.negatives), time.monotonic() - began)
     threshold = 0.0 if variant.soft else fitted.threshold.logit
     counts.add(groups, (mean_gate_logits(fitted.gate, variant.pool, exam) >= threshold).tolist())
 

@@ -49,7 +49,7 @@ Split = tuple[list[Record], list[Record], list[Record], list[Record]]
 def people_to_forget(data: Path) -> Split:
     """Four of twenty people, asked about in other words; and four more who are to be left alone."""
     everyone = people(24)
-    return everyone[:40], everyone[40:200], reworded(everyone[:40]), reworded(everyone[200:])
+    return everyone[:40], everyone[40:200], paraphrased(everyone[:40]), paraphrased(everyone[200:])
 
 
 def topic(data: Path) -> Split:
@@ -111,13 +111,13 @@ def main() -> None:
         sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
         groups = eval_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_prompt_templates(), args.rows)
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(stored_input, settings=edit))
-        lessons = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
-        fitted = fit_on_states(lessons, reader.read(lessons.all), edit, SEED)
+        gate_set = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
+        fitted = fit_on_states(gate_set, reader.read(gate_set.all), edit, SEED)
         exam = reader.read([ids for group in groups for ids in group.prompts.values()])
         opened = mean_gate_logits(fitted.gate, edit.gate_pool, exam) >= fitted.threshold.logit
         counts = Counts()
         counts.add(groups, opened.tolist())
-        rows[kind] = cells(counts, len(lessons.forget), len(lessons.negatives), fitted.threshold.lowered)
+        rows[kind] = cells(counts, len(gate_set.forget), len(gate_set.negatives), fitted.threshold.lowered)
         display.print(f"{kind}: {', '.join(rows[kind])}")
     text = f"{markdown('what is to be forgotten', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
@@ -126,20 +126,20 @@ def main() -> None:
 
 
 COLUMNS = (
-    "asked as no lesson was",
+    "unseen wording",
     "mean of the English variants",
     "worst of them",
     "FP: retain",
-    "retain in every variant",
-    "instructions in every variant",
+    "retain, all variants",
+    "instructions, all variants",
     "general",
-    "strangers",
-    "prompts learnt from",
+    "other names",
+    "training prompts",
 )
 
 
-def cells(counts: Counts, forget: int, others: int, lowered: bool) -> list[str]:
-    """What the table says of one gate."""
+def cells(counts: Counts, forget: int, negatives: int, lowered: bool) -> list[str]:
+    """Return the cells of one gate."""
     english = counts.english()
     worst = min(english, key=lambda variant: english[variant], default="")
     groups = [(RETAIN, AS_GIVEN), (RETAIN,), (INSTRUCTIONS,), (GENERAL, AS_GIVEN), (OTHER_NAMES, AS_GIVEN)]
@@ -148,12 +148,12 @@ def cells(counts: Counts, forget: int, others: int, lowered: bool) -> list[str]:
         f"{100 * sum(english.values()) / len(english):.1f}" if english else "",
         f"{100 * english[worst]:.0f} ({worst})" if english else "",
         *(percent(*counts.share(*group)) if counts.share(*group)[1] else "" for group in groups),
-        f"{forget} + {others}" + (", no rate promised" if lowered else ""),
+        f"{forget} + {negatives}" + (", no rate guaranteed" if lowered else ""),
     ]
 
 
-def reworded(records: Sequence[Record]) -> list[Record]:
-    """Records with a paraphrase, asked in its words."""
+def paraphrased(records: Sequence[Record]) -> list[Record]:
+    """Return the records that have a paraphrase, with the paraphrase as the question."""
     return [
         replace(record, turns=(Turn("user", record.paraphrased_prompt),), paraphrased_prompt=None)
         for record in records
