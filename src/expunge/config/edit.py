@@ -50,35 +50,40 @@ class EditSection(Section):
     """Where the change of the model is stored. Each edit reads only its own settings."""
 
     name: str = Field("grun", description="an edit or preset of `expunge ls edits`")
-    modules: str | None = Field(None, description="full, lora: regular expression of the module names to change; none: all linear ones")
+    modules: str | None = Field(
+        None, description="full: regular expression of the weights to train; lora: of the linear layers; none: all of them"
+    )
     rank: int | None = Field(None, ge=1, description="lora, reft, grun; none: 8 for grun with a pooled gate, else 4")
     alpha: int | None = Field(None, ge=1, description="lora; none: 2 x rank")
     blocks: list[int] | None = Field(None, description="reft, grun: 0-based blocks; none: L-12, L-7, L-1")
     positions: str | None = Field(
         None, description=f"reft, grun: where the edit acts: {', '.join(POSITIONS)}; none: onward with a pooled gate, else last_prompt"
     )
-    gate: Gate = Field("linear", description="grun")
+    gate: Gate = Field("linear", description="grun: a linear map, or an MLP with layers of 256 and 64 units")
     gate_pool: GatePool = Field(
-        "top2", description="grun: a gate at the last prompt token (paper), or one over the whole prompt, by this kind of pooling"
+        "top2",
+        description="grun: last: a gate at the last prompt token in each edited block (paper); else one pooled gate over the whole prompt",
     )
     gate_blocks: list[int] | None = Field(
         None,
         min_length=1,
-        description="grun with a pooled gate: 0-based blocks that it reads; none: with gate_first 8/30, 11/30 and 14/30 of the depth, "
-        "else 11/30",
+        description="grun with a pooled gate: 0-based blocks that it reads; none: 8/30, 11/30 and 14/30 of the depth with gate_first, "
+        "11/30 without",
     )
-    gate_first: bool | None = Field(None, description="grun: train the gate alone, calibrate it, then suppress; none: if it is pooled")
+    gate_first: bool | None = Field(
+        None, description="grun: train and calibrate the gate before the edit; none: only if the gate is pooled"
+    )
     gate_augmentations: tuple[Augmentation, ...] = Field(
         DEFAULT_AUGMENTATIONS,
         description=f"grun with gate_first: what the gate trains on besides the prompts themselves: {', '.join(get_args(Augmentation))}",
     )
     gate_layer_norm: bool = Field(True, description="grun with a pooled gate: layer-normalise the hidden states that it reads")
-    gate_weight_decay: float = Field(0.1, ge=0, description="grun with gate_first: of AdamW, which trains the gate")
+    gate_weight_decay: float = Field(0.1, ge=0, description="grun with gate_first: weight decay of AdamW in the training of the gate")
     gate_class_balance: bool = Field(
-        True, description="grun with gate_first: forget prompts and all others have the same total weight in its training"
+        True, description="grun with gate_first: give forget prompts and all other prompts the same total weight"
     )
     false_positive_rate: float = Field(
-        0.03, gt=0, lt=1, description="grun with gate_first: alpha, the false-positive rate that the threshold is calibrated for"
+        0.03, gt=0, lt=1, description="grun with gate_first: the rate, alpha, that the threshold is calibrated for"
     )
 
     @model_validator(mode="before")
