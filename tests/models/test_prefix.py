@@ -229,7 +229,7 @@ def test_edits_without_a_frozen_prefix_are_refused():
             entry_block(get_peft_model(FAMILIES["llama"](), config))
         return str(refused.value)
 
-    assert refusal(LoraConfig(target_modules=["q_proj"])) == "the model's own weights are trained"
+    assert refusal(LoraConfig(target_modules=["q_proj"])) == "the weights of the base model are trained"
     assert refusal(ReftConfig(blocks=[1], positions="prompt_suffix:2")) == "an edit acts on prompt tokens before the last one"
     assert "pooled gate is trained along" in refusal(GrunConfig(blocks=[1], gate_pool="max"))
 
