@@ -18,7 +18,7 @@ from expunge.gating.inspect import GateReading, read_gate
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_gate_logits
 from expunge.models.loading import load
-from expunge.reporting.gate_table import pivots, shades, spoken_for
+from expunge.reporting.gate_table import pivots, shades, highest_tokens
 from expunge.runs.splits import Sets, draw
 
 
@@ -121,7 +121,7 @@ def test_the_token_that_speaks_most_is_the_darkest():
     # Far below the threshold nothing is dark.
     assert shades([("a", -1.0), ("b", 0.0)], threshold=9.0)[1][1] <= 2
     assert shades([("a", 0.0)], threshold=0.0) == [("a", 0)]
-    assert spoken_for(GateReading(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0), ("a", -2.0)])) == "'<U+001B>' 3.00, 'a' -1.00"
+    assert highest_tokens(GateReading(1.0, 0.0, [("a", -1.0), ("\x1b", 3.0), ("a", -2.0)])) == "'<U+001B>' 3.00, 'a' -1.00"
 
 
 def test_a_gates_word_in_words():

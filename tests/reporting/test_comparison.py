@@ -6,7 +6,7 @@ import pytest
 from pages import HOSTILE, Page, cell, judged
 
 from expunge.errors import InputError
-from expunge.reporting.comparison import compared, judged_rows, render
+from expunge.reporting.comparison import compared, render, verdict_rows
 from expunge.reporting.svg import looks
 from expunge.runs.folder import AUDIT, Run
 
@@ -36,13 +36,13 @@ def test_all_runs_are_in_the_plot_the_verdicts_and_the_table():
 def test_runs_that_forget_other_records_or_were_not_attacked_are_said_to():
     words = Page(render(SUMMARY, METHODS, {**JUDGED, "runs/b": []}, same_forget=False)).words
     assert "do not all forget the same records" in words
-    assert "none: audited without a suite" in words
-    assert "asked as given API only ✓ pass +0.010 not tried" in words
+    assert "none: the audit had no suite of attacks" in words
+    assert "asked as given API only ✓ pass +0.010 not tested" in words
 
 
 def test_without_a_control_there_is_no_line_to_aim_at():
     words = Page(render({name: sets for name, sets in SUMMARY.items() if name != "control"}, METHODS, JUDGED, True)).words
-    assert "no line to aim at" in words
+    assert "no line for the goal" in words
 
 
 def test_names_of_runs_and_rows_stay_text():
@@ -72,5 +72,5 @@ def test_numbers_that_no_audit_wrote_are_named_by_file_and_field(tmp_path, file,
     (tmp_path / file).write_text(json.dumps(said), encoding="utf-8")
     run = Run(tmp_path)
     with pytest.raises(InputError) as error:
-        (compared if file == AUDIT else lambda runs: judged_rows(*runs))([run])
+        (compared if file == AUDIT else lambda runs: verdict_rows(*runs))([run])
     assert f"{tmp_path / file}: is not what an audit writes: {wrong}" in str(error.value)

@@ -7,7 +7,7 @@ import pytest
 from pages import HOSTILE, Page, cell
 from rich.console import Console
 
-from expunge.reporting import ReportData, headline, print_table, write_report
+from expunge.reporting import ReportData, headline, print_table, write_page
 from expunge.reporting.escape import visible
 from expunge.reporting.figures import gate_figure, tradeoff_figure
 from expunge.reporting.html import NO_CONTROL, render
@@ -36,7 +36,7 @@ def data(summary) -> ReportData:
         recipe="model: tiny\nedit: {name: grun}\n",
         versions={"expunge": "0.1.0"},
         summary=summary,
-        verdict=["Forgotten as far as measured."],
+        verdict_lines=["Forgotten as far as measured."],
         gate_logits={"retain": [-3.0, -2.0], "forget": [1.0, 2.0, -1.0]},
         samples=[
             {
@@ -54,19 +54,19 @@ def data(summary) -> ReportData:
     )
 
 
-def test_a_gates_exam_is_shown_and_its_tokens_stay_text(data):
+def test_the_evaluation_of_a_gate_is_shown_and_its_tokens_are_escaped(data):
     group = {"target": True, "value": 0.95, "n": 20, "ci95": [0.76, 0.99]}
     groups = [{**group, "set": "forget", "variant": variant} for variant in ("as given", "typos", "role_play")]
     worst = [{"set": "forget", "variant": "typos", "id": "a:1", "target": True, "gate": -1.0, "tokens": [[HOSTILE, 2.0], ["b", 0.0]]}]
-    exam = {"threshold": 0.0, "groups": groups, "auroc": {"value": 0.987, "n": 5, "ci95": [0.9, 1.0]}, "worst": worst}
-    page = Page(render(replace(data, exam=exam, exam_logits=([1.0, 2.0, -1.0], [-3.0, -2.0]))))
+    gate_eval = {"threshold": 0.0, "groups": groups, "auroc": {"value": 0.987, "n": 5, "ci95": [0.9, 1.0]}, "worst": worst}
+    page = Page(render(replace(data, gate_eval=gate_eval, gate_eval_logits=([1.0, 2.0, -1.0], [-3.0, -2.0]))))
     assert "95% (76%–99%; 20)" in page.text
     assert "AUROC 0.987" in page.text
     assert "missed · forget · typos · a:1 · logit -1.00" in page.text
     assert "script" not in page.tags
     assert ("style", "--shade: 155") in page.attributes
-    bare = Page(render(replace(data, exam={**exam, "worst": [{**worst[0], "tokens": []}]}, exam_logits=([1.0], [0.0]))))
-    assert "Their texts are not shown" in bare.text
+    bare = Page(render(replace(data, gate_eval={**gate_eval, "worst": [{**worst[0], "tokens": []}]}, gate_eval_logits=([1.0], [0.0]))))
+    assert "The prompts are not shown" in bare.text
 
 
 def hostile_everywhere(data: ReportData) -> ReportData:
@@ -79,7 +79,7 @@ def hostile_everywhere(data: ReportData) -> ReportData:
         versions={HOSTILE: HOSTILE},
         summary={role: {**sets, HOSTILE: {HOSTILE: cell(0.5)}} for role, sets in data.summary.items()},
         threat_model=[HOSTILE],
-        verdict=[HOSTILE],
+        verdict_lines=[HOSTILE],
         gate_logits={"forget": [1.0], HOSTILE: [0.0, 1.0]},
         samples=[sample],
         notes=[HOSTILE],
@@ -136,14 +136,14 @@ def test_texts_are_not_shown_unless_allowed(data):
 
 
 def test_the_report_is_written_whole_and_the_same_twice(data, tmp_path):
-    path = write_report(tmp_path, data)
+    path = write_page(tmp_path, data)
     first = path.read_bytes()
-    assert write_report(tmp_path, data).read_bytes() == first
+    assert write_page(tmp_path, data).read_bytes() == first
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_an_empty_audit_still_makes_a_page(data):
-    text = Page(render(replace(data, summary={}, gate_logits=None, samples=[], verdict=[]))).text
+    text = Page(render(replace(data, summary={}, gate_logits=None, samples=[], verdict_lines=[]))).text
     assert NO_CONTROL in text
     assert "The gate" not in text
 

@@ -30,28 +30,28 @@ def test_the_notes_follow_the_suite(run, make_tiny_model):
     words = page_of(audit(run, Display(), control=str(make_tiny_model("gpt2")), suite=SUITE)).words
     asked = len({row["id"] for row in pq.read_table(run.folder / "attacks.parquet").to_pylist()})
     assert asked < 6
-    assert "Asked forget 6 records, keep 10" in words
-    assert "Done lora x npo; the edit lies beside the weights" in words
-    assert f"Tried quantise, relearn; {asked} records" in words
+    assert "Request forget 6 records, retain 10" in words
+    assert "Method lora x npo; the edit is stored beside the weights" in words
+    assert f"Attacks quantise, relearn; {asked} records" in words
     assert (
-        "Not tested here: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, "
+        "Not tested: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, "
         "what hidden states give away, leaving the edit out, membership inference." in words
     )
-    assert f"Attacks asked for {asked} of the 6 forget records" in words
-    for heading in ("Every row of the verdict", "What relearning recovers", "What quantisation recovers"):
+    assert f"The attacks used {asked} of the 6 forget records" in words
+    for heading in ("All rows of the verdict", "What relearning recovers", "What quantisation recovers"):
         assert heading in words
     words = page_of(audit(run, Display())).words
     assert (
-        "Not tested here: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, relearning,"
+        "Not tested: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, relearning,"
         in words
     )
-    assert "Every row of the verdict" not in words
+    assert "All rows of the verdict" not in words
     assert "forget: ROUGE-L" in words
 
 
 def test_other_languages_are_tested_by_the_dress_that_is_in_one(run):
     words = page_of(audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
-    assert "Not tested here: sampling at temperature 1" in words
+    assert "Not tested: sampling at temperature 1" in words
     assert "other languages" not in words
 
 

@@ -26,7 +26,7 @@ ATTACKS = {attack.label: attack for attack in (PromptAttack(), Quantise(), Relea
 @pytest.fixture
 def data() -> ReportData:
     summary = {model: {"forget": {"rouge": cell(value)}} for model, value in (("original", 0.9), ("unlearned", 0.4), ("control", 0.3))}
-    return ReportData("A run", "today", "model: tiny\n", {}, summary, facts={"Asked": "forget 6 records"}, judged=ROWS)
+    return ReportData("A run", "today", "model: tiny\n", {}, summary, facts={"Request": "forget 6 records"}, verdict_rows=ROWS)
 
 
 def hit(model: str, attack: str, name: str, value: float, **other) -> dict:
@@ -37,12 +37,12 @@ def test_a_verdict_is_shown_in_words_and_signs_by_who_can_try_it(data):
     page = Page(render(data))
     assert "Verdict: 2 pass, 3 fail, 1 not shown" in page.words
     assert "✗ fail prompt variant: cross lingual worst of 3: 1 pass, 2 fail 0.50 0.30 0.90 +0.300 +0.250 to +0.350" in page.words
-    assert "against control: beyond what is allowed" in page.words
+    assert "compared with the control: beyond the tolerance" in page.words
     assert "? not shown asked as given" in page.words
-    titles = ["No attack: what has become of the rest", "API only", "Fine-tuning API", "Weights released"]
+    titles = ["No attack: side effects", "API only", "Fine-tuning API", "Weights released"]
     places = [page.words.index(title) for title in titles]
     assert places == sorted(places)
-    assert "the attacker also trains the model on data of their own not tried" in page.words
+    assert "the attacker also trains the model on data of their own not tested" in page.words
     assert "forget 6 records" in page.words
     assert page.harmless
 
@@ -58,7 +58,7 @@ def test_the_first_page_has_the_worst_of_many_alike_and_the_details_have_all():
 def test_without_a_control_rows_that_need_one_say_so(data):
     without = {model: sets for model, sets in data.summary.items() if model != "control"}
     rows = [judged("asked as given", "not shown", excess=None)]
-    page = Page(render(replace(data, summary=without, judged=rows)))
+    page = Page(render(replace(data, summary=without, verdict_rows=rows)))
     assert NO_CONTROL_ROWS in page.words
     assert "? not shown asked as given 0.50 – 0.90 – – there is no control to compare with" in page.words
 
@@ -66,7 +66,7 @@ def test_without_a_control_rows_that_need_one_say_so(data):
 def test_counts_reasons_and_signs_in_words():
     assert counted([]) == ""
     assert counted(ROWS) == "2 pass, 3 fail, 1 not shown"
-    assert why(judged("x", "not shown", excess=0.1)) == "against control: interval holds both, n = 12"
+    assert why(judged("x", "not shown", excess=0.1)) == "compared with the control: the interval includes the tolerance, n = 12"
     assert [signed(value) for value in (0.0496, -0.2, -0.0001)] == ["+0.050", "\u22120.200", "+0.000"]
 
 
@@ -83,7 +83,7 @@ def test_all_that_is_drawn_lies_on_the_forests_axis():
 def test_what_attacks_found_stays_text(data):
     rows = [judged(HOSTILE, "fail", excess=0.3, reason=HOSTILE), judged(HOSTILE, "not shown", excess=None, reason=HOSTILE)]
     worst = [WorstRecord(HOSTILE, HOSTILE, 0.4, {"unlearned": 0.5, "control": 0.1})]
-    source = render(replace(data, judged=rows, worst=worst, texts={HOSTILE: (HOSTILE, HOSTILE)}, facts={HOSTILE: HOSTILE}))
+    source = render(replace(data, verdict_rows=rows, worst=worst, texts={HOSTILE: (HOSTILE, HOSTILE)}, facts={HOSTILE: HOSTILE}))
     page = Page(source)
     assert page.harmless
     assert page.text.count("alert(1)") >= 9

@@ -35,7 +35,7 @@ from expunge.files import utc_now, write_parquet, write_text
 from expunge.metrics.neighbours import neighbours
 from expunge.models.loading import check_model_exists, load, weights_sha256
 from expunge.pipeline.prepare import reread_sets
-from expunge.reporting import write_run_report
+from expunge.reporting import write_report
 from expunge.runs.cache import Measurement
 from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, MEASURED_ROWS, VERDICT, Run, discard_audit, locked
 from expunge.runs.load import load_base
@@ -140,7 +140,7 @@ def audit(
             judged = judgements(by_model, attacker.hits, suite.allowed, removable=edit_of(recipe).removable, near=near)
             write_verdict(run, suite, [*judged, neutral.judged(suite.allowed.lost), *inference.judged(suite.allowed.privleak)])
         run.note(audited=utc_now(), control=control)
-        write_run_report(run, summary, by_model, sets.records)
+        write_report(run, sets.records)
         with display.step("Writing the record"):
             write_attestation(run, filing)
     return run

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import pyarrow.parquet as pq
 from peft import PeftModel
 from torch import nn
 
@@ -28,7 +27,7 @@ from expunge.metrics.statistics import auroc_ci, proportion_ci
 from expunge.models.blocks import context_length
 from expunge.models.hidden_states import prompt_gate_logits
 from expunge.pipeline.prepare import reread_sets
-from expunge.reporting import write_run_report
+from expunge.reporting import write_report
 from expunge.runs.folder import AUDIT, Run, locked
 from expunge.runs.load import load_run
 from expunge.runs.splits import draw
@@ -91,9 +90,7 @@ def examine_gate(
         }
         write_text(run.folder / "gate.json", json.dumps(found, indent=1) + "\n")
         if (run.folder / AUDIT).exists():
-            audited = pq.read_table(run.folder / "audit.parquet").to_pylist()
-            by_model = {name: [row for row in audited if row["model"] == name] for name in run.summary}
-            write_run_report(run, run.summary, by_model, measured)
+            write_report(run, measured)
     return found
 
 

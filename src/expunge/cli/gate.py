@@ -23,7 +23,7 @@ def command(
     from expunge.data.records import Turn
     from expunge.errors import InputError
     from expunge.gating.inspect import check_gated, read_gate
-    from expunge.reporting.gate_table import heat, spoken_for
+    from expunge.reporting.gate_table import heat, highest_tokens
     from expunge.runs.folder import open_run
     from expunge.runs.load import load_run
 
@@ -38,4 +38,4 @@ def command(
         console.print(Text(f"The gate {look.description}."))
         if look.tokens:
             console.print(heat(look))
-            console.print(Text(f"Highest scores (a darker token raises the gate's logit more): {spoken_for(look)}\n"))
+            console.print(Text(f"Highest scores (a darker token raises the gate's logit more): {highest_tokens(look)}\n"))

@@ -1,6 +1,7 @@
-"""The report of a run: what its folder and its audit say, put into the page's data."""
+"""Write the report of a run: collect its content from the run folder."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +17,71 @@ from expunge.data.set_names import AUTO, FORGET, PARAPHRASE
 from expunge.edits import edit_of
 from expunge.metrics.membership import split
 from expunge.reporting.attack_tables import AttackResults
-from expunge.reporting.html import ReportData, Sample, write_report
+from expunge.reporting.html import ReportData, Sample, write_page
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
 from expunge.reveal_release.release.round_results import curve
-from expunge.runs.folder import ATTACKED, INFERRED, VERDICT, Run
+from expunge.runs.folder import ATTACKED, INFERRED, MEASURED_ROWS, VERDICT, Run
 
 SAMPLES_A_SET = 12
+ByModel = Mapping[str, Sequence[Row]]
+"""{model: its rows of audit.parquet}."""
 
 
-def write_run_report(run: Run, summary: Summaries, by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> Path:
-    """Write a run's report.html.
+def write_report(run: Run, sets: dict[str, list[Record]]) -> Path:
+    """Write report.html of an audited run, and return its path. The numbers are read from the run folder.
 
     Args:
-        run: with its audit just measured.
-        summary: {model: {set: {metric: number}}}.
-        by_model: the rows of each model.
-        sets: the records measured.
+        run: an audited run.
+        sets: the records of each audit set; their texts are shown if the audit saved the answers.
     """
-    info, recipe = run.info, run.recipe
-    gates = {name: [row["gate"] for row in by_model["unlearned"] if row["set"] == name and row.get("gate") is not None] for name in sets}
-    gates = {name: logits for name, logits in gates.items() if logits}
-    samples, judged, found = _samples(by_model, sets), *_judged(run)
+    info, recipe, summary = run.info, run.recipe, run.summary
+    by_model = _measured(run)
+    samples, verdict_rows, attacked = _samples(by_model, sets), *_verdict(run)
     forget = {record.id: record for record in sets[FORGET]}
-    worst = [] if found is None else found.worst
-    exam, exam_logits = _exam(run)
+    worst = [] if attacked is None else attacked.worst
+    gate_eval, gate_eval_logits = _gate_eval(run)
     data = ReportData(
         title=f"Unlearning report: {run.folder.name}",
         created=info["audited"],
-        facts=_facts(run, found),
-        recipe=_shown_recipe(recipe, show_text=bool(samples)),
+        facts=_facts(run, attacked),
+        recipe=_recipe_text(recipe, show_text=bool(samples)),
         versions=info["versions"],
         summary=summary,
         threat_model=threats(recipe),
-        verdict=verdict(summary),
-        judged=judged,
-        attack_plots=[] if found is None else found.plots(by_model, {name for name, record in forget.items() if record.turns}),
-        membership=_membership_scores(run),
+        verdict_lines=verdict_lines(summary),
+        verdict_rows=verdict_rows,
+        attack_plots=[] if attacked is None else attacked.plots(by_model, {name for name, record in forget.items() if record.turns}),
+        membership=_membership(run),
         worst=worst,
         texts={one.id: (forget[one.id].prompt, forget[one.id].answer) for one in worst if one.id in forget} if samples else {},
-        gate_logits=gates or None,
+        gate_logits=_gate_logits(by_model["unlearned"], sets) or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
-        exam=exam,
-        exam_logits=exam_logits,
+        gate_eval=gate_eval,
+        gate_eval_logits=gate_eval_logits,
         rounds=curve(run) if recipe.release else (),
         samples=samples,
         show_text=True,
-        notes=notes(run, samples, found),
+        notes=notes(run, samples, attacked),
     )
-    return write_report(run.folder, data)
+    return write_page(run.folder, data)
 
 
-def _exam(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list[float]]]:
-    """The gate's exam, and what it said of targets and others."""
+def _measured(run: Run) -> dict[str, list[Row]]:
+    """Read audit.parquet: the rows of each model, each row with the columns that it has a value for."""
+    by_model: dict[str, list[Row]] = {name: [] for name in run.summary}
+    for row in pq.read_table(run.folder / MEASURED_ROWS).to_pylist():
+        by_model[row["model"]].append({column: value for column, value in row.items() if value is not None})
+    return by_model
+
+
+def _gate_logits(rows: Sequence[Row], sets: Iterable[str]) -> dict[str, list[float]]:
+    logits = {name: [row["gate"] for row in rows if row["set"] == name and "gate" in row] for name in sets}
+    return {name: of_set for name, of_set in logits.items() if of_set}
+
+
+def _gate_eval(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list[float]]]:
+    """Read the gate's evaluation, and its logits on the prompts that should open it and on all others."""
     if not (run.folder / "gate.json").exists():
         return None, ([], [])
     rows = pq.read_table(run.folder / "gate.parquet").to_pylist()
@@ -76,44 +89,44 @@ def _exam(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list[floa
     return json.loads((run.folder / "gate.json").read_text(encoding="utf-8")), (targets, others)
 
 
-def _judged(run: Run) -> tuple[list[dict[str, Any]], AttackResults | None]:
-    """The verdict's rows and what attacks found, if there was a suite."""
+def _verdict(run: Run) -> tuple[list[dict[str, Any]], AttackResults | None]:
+    """Read the rows of the verdict and of the attacks; none if the audit had no suite."""
     if not (run.folder / VERDICT).exists():
         return [], None
-    said = json.loads((run.folder / VERDICT).read_text(encoding="utf-8"))
-    suite = Suite.model_validate(said["suite"])
+    verdict = json.loads((run.folder / VERDICT).read_text(encoding="utf-8"))
+    suite = Suite.model_validate(verdict["suite"])
     hits = pq.read_table(run.folder / ATTACKED).to_pylist()
-    return said["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, hits)
+    return verdict["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, hits)
 
 
-def _membership_scores(run: Run) -> dict[str, tuple[list[float], list[float]]]:
-    """Return each model's Min-K % scores of members and of non-members; empty without membership inference."""
+def _membership(run: Run) -> dict[str, tuple[list[float], list[float]]]:
+    """Read each model's Min-K % scores of members and of non-members; empty if the audit did not measure them."""
     if not (run.folder / INFERRED).exists():
         return {}
     rows = pq.read_table(run.folder / INFERRED).to_pylist()
     return {model: split([row for row in rows if row["model"] == model], "min_k") for model in dict.fromkeys(row["model"] for row in rows)}
 
 
-def _facts(run: Run, found: AttackResults | None) -> dict[str, str]:
-    """What was asked and done, for who reads no further."""
+def _facts(run: Run, attacked: AttackResults | None) -> dict[str, str]:
+    """Return the request, the method and the tests in a few words each."""
     info, recipe = run.info, run.recipe
-    kept = sum(info["data"]["retain"]["rows"].values())
-    lies = "the weights themselves are changed" if not edit_of(recipe).removable else "the edit lies beside the weights"
-    attacked = "nothing: there was no suite of attacks"
-    if found is not None:
-        names = ", ".join(name.replace("_", " ") for name in found.names)
-        attacked = f"{names or 'nothing'}; {found.records} records"
+    retained = sum(info["data"]["retain"]["rows"].values())
+    place = "the weights themselves are changed" if not edit_of(recipe).removable else "the edit is stored beside the weights"
+    attacks = "none: the audit had no suite of attacks"
+    if attacked is not None:
+        names = ", ".join(name.replace("_", " ") for name in attacked.names)
+        attacks = f"{names or 'none'}; {attacked.records} records"
     return {
-        "Asked": f"forget {info['data']['forget']['rows']} records, keep {kept}",
+        "Request": f"forget {info['data']['forget']['rows']} records, retain {retained}",
         "Model": info["model"]["name"],
-        "Done": f"{recipe.method}; {lies}" + (f"; round {info['round']}" if recipe.release else ""),
-        "Control": {None: "none", AUTO: "the original, asked for records that no model saw"}.get(info["control"], info["control"]),
-        "Tried": attacked,
+        "Method": f"{recipe.method}; {place}" + (f"; round {info['round']}" if recipe.release else ""),
+        "Control": {None: "none", AUTO: "the original, on records that no model saw"}.get(info["control"], info["control"]),
+        "Attacks": attacks,
     }
 
 
-def verdict(summary: Summaries) -> list[str]:
-    """What the forget set's intervals say against the control's; nothing without a control."""
+def verdict_lines(summary: Summaries) -> list[str]:
+    """Return how the forget set's numbers compare with the control's, as sentences; none without a control."""
     if "control" not in summary:
         return []
     lines = []
@@ -121,11 +134,11 @@ def verdict(summary: Summaries) -> list[str]:
         if name not in summary["unlearned"]:
             continue
         for metric, label in (("rouge", "ROUGE-L"), ("probability", "probability of the answer")):
-            ours, theirs = summary["unlearned"][name][metric], summary["control"][name][metric]
-            excess = ours["value"] - theirs["value"]
-            above = _bounds(ours)[0] > _bounds(theirs)[1]
-            said = "above the control beyond both intervals: still known" if above else "not above the control beyond their intervals"
-            lines.append(f"{name}: {label} {ours['value']:.3f}, control {theirs['value']:.3f}, excess {excess:+.3f}: {said}.")
+            unlearned, control = summary["unlearned"][name][metric], summary["control"][name][metric]
+            excess = unlearned["value"] - control["value"]
+            above = _bounds(unlearned)[0] > _bounds(control)[1]
+            result = "clearly above the control (intervals do not overlap): still known" if above else "not clearly above the control"
+            lines.append(f"{name}: {label} {unlearned['value']:.3f}, control {control['value']:.3f}, excess {excess:+.3f}: {result}.")
     return lines
 
 
@@ -133,8 +146,8 @@ def _bounds(number: Interval) -> list[float]:
     return number["ci95"] or [number["value"], number["value"]]
 
 
-def _shown_recipe(recipe: Recipe, show_text: bool) -> str:
-    """The recipe for the page; what it says of whom or what is to be revealed stays out where texts do."""
+def _recipe_text(recipe: Recipe, show_text: bool) -> str:
+    """Return the recipe as YAML. Without texts, the settings that contain the topic of a reveal search are left out too."""
     plain = recipe.as_dict()
     if isinstance(recipe.data.forget, Revealed) and not show_text:
         reveal = plain["data"]["forget"]["reveal"]
@@ -145,8 +158,8 @@ def _shown_recipe(recipe: Recipe, show_text: bool) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
-def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> list[Sample]:
-    """Questions with each model's answers; none where the answers were not kept."""
+def _samples(by_model: ByModel, sets: dict[str, list[Record]]) -> list[Sample]:
+    """Return questions with each model's answers; none if the audit did not save the answers."""
     answers = {(row["set"], row["id"], model): row["answer"] for model, rows in by_model.items() for row in rows if "answer" in row}
     if not answers:
         return []
@@ -154,9 +167,9 @@ def _samples(by_model: dict[str, list[Row]], sets: dict[str, list[Record]]) -> l
     for name, records in sets.items():
         if name.endswith(PARAPHRASE):
             continue
-        # Of an audit of fewer rows than the recipe's not every record has an answer.
-        asked = [record for record in records if (name, record.id, "unlearned") in answers]
-        for record in asked[:SAMPLES_A_SET]:
-            said = {model: answers[key] for model in by_model if (key := (name, record.id, model)) in answers}
-            samples.append({"set": name, "id": record.id, "question": record.prompt, "truth": record.answer, **said})
+        # An audit with fewer records than the recipe's leaves some records without an answer.
+        answered = [record for record in records if (name, record.id, "unlearned") in answers]
+        for record in answered[:SAMPLES_A_SET]:
+            given = {model: answers[key] for model in by_model if (key := (name, record.id, model)) in answers}
+            samples.append({"set": name, "id": record.id, "question": record.prompt, "truth": record.answer, **given})
     return samples

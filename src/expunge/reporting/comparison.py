@@ -1,4 +1,4 @@
-"""Several runs on one page: where each lies between forgetting and utility, its verdicts and its numbers beside the others'."""
+"""Compare several runs on one HTML page: forgetting against utility, verdicts and metrics side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ from expunge.runs.folder import VERDICT, Run
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
-    """The numbers of each run's unlearned model by its folder's name, with the original and the control of the first.
+    """Return the metrics of each run's unlearned model by run folder, with the original and the control of the first run.
 
     Raises:
-        InputError: a run was not audited yet, or its numbers are not in the form that an audit gives them.
+        InputError: if a run was not audited yet, or its audit.json has not the form that an audit writes.
     """
     summaries = [_summary(run) for run in runs]
     first = summaries[0]
@@ -32,30 +32,30 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def comparison(runs: Sequence[Run]) -> str:
-    """The page as text; errors as for `compared`."""
+    """Return the page as HTML; raises as `compared`."""
     methods = {str(run.folder): run.recipe.method for run in runs}
     same = len({run.info["data"]["forget"]["sha256"] for run in runs}) == 1
-    return render(compared(runs), methods, {str(run.folder): judged_rows(run) for run in runs}, same)
+    return render(compared(runs), methods, {str(run.folder): verdict_rows(run) for run in runs}, same)
 
 
-def render(summary: Summaries, methods: Mapping[str, str], judged: Mapping[str, Sequence[Verdict]], same_forget: bool) -> str:
-    """The page as text.
+def render(summary: Summaries, methods: Mapping[str, str], verdict_rows: Mapping[str, Sequence[Verdict]], same_forget: bool) -> str:
+    """Return the page as HTML.
 
     Args:
-        summary: as `compared` gives it.
-        methods: of each run, in two words.
-        judged: of each run the rows of its verdict; none where it was audited without a suite.
+        summary: as `compared` returns it.
+        methods: {run: its method's name}.
+        verdict_rows: {run: the rows of its verdict}; no rows if it was audited without a suite.
         same_forget: whether all runs forget the same records.
     """
     table = rows(summary)
     tradeoff = tradeoff_figure(summary)
-    by_name = {run: {(row["threat"], row["name"]): row for row in own} for run, own in judged.items()}
+    by_name = {run: {(row["threat"], row["name"]): row for row in of_run} for run, of_run in verdict_rows.items()}
     return fill(
         "comparison.html",
         title=f"{len(methods)} unlearning runs compared",
         methods=methods,
-        judged=judged,
-        tried=list(dict.fromkeys(key for own in by_name.values() for key in own)),
+        verdict_rows=verdict_rows,
+        tests=list(dict.fromkeys(key for of_run in by_name.values() for key in of_run)),
         by_name=by_name,
         counted=counted,
         same_forget=same_forget,
@@ -71,15 +71,15 @@ def render(summary: Summaries, methods: Mapping[str, str], judged: Mapping[str, 
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    # Whoever sent the run may have written its numbers by hand.
-    return {name: own for name, own in read_audit_file(run.numbers, Audited).model_dump().items() if own is not None}
+    # The run may come from somebody who wrote its numbers by hand, so they are checked.
+    return {model: sets for model, sets in read_audit_file(run.numbers, Audited).model_dump().items() if sets is not None}
 
 
-def judged_rows(run: Run) -> list[dict[str, Any]]:
-    """The rows of a run's verdict, none where it was audited without a suite.
+def verdict_rows(run: Run) -> list[dict[str, Any]]:
+    """Return the rows of a run's verdict; none if it was audited without a suite.
 
     Raises:
-        InputError: they are not in the form that an audit gives them.
+        InputError: if verdict.json has not the form that an audit writes.
     """
     path = run.folder / VERDICT
     return read_audit_file(path, Attacks).model_dump()["rows"] if path.exists() else []

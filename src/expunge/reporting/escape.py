@@ -1,19 +1,19 @@
-"""Make generated text harmless to look at: what would steer a terminal or a reader's eye is shown, not obeyed."""
+"""Escape control characters in generated text, so that it can neither control a terminal nor mislead a reader."""
 
 import unicodedata
 
-# Joiners shape the letters of Persian and of Indic scripts.
-_KEPT = "\n\t\u200c\u200d"
+# Persian and Indic scripts need the joiners.
+_ALLOWED = "\n\t\u200c\u200d"
 
 
 def visible(text: str) -> str:
-    """The text with control, format and unpaired surrogate characters replaced by their code points.
+    """Replace control, format and unpaired surrogate characters by their code points.
 
-    A colour code reads `<U+001B>[31m`, a right-to-left override `<U+202E>`. Line ends, tabs and joiners stay.
+    A colour code becomes `<U+001B>[31m`, a right-to-left override `<U+202E>`. Line ends, tabs and joiners do not change.
     """
     return "".join(_shown(char) for char in text.replace("\r\n", "\n"))
 
 
 def _shown(char: str) -> str:
-    steers = unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in _KEPT
-    return f"<U+{ord(char):04X}>" if steers else char
+    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in _ALLOWED
+    return f"<U+{ord(char):04X}>" if hidden else char

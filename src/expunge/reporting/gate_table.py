@@ -1,4 +1,4 @@
-"""A gate's exam as tables, and its word on one prompt: for the terminal, and for the report."""
+"""Tables of a gate's evaluation, and its logits on the tokens of one prompt, for the terminal and the report."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,12 @@ from rich.text import Text
 from expunge.gating.inspect import GateReading
 from expunge.reporting.escape import visible
 
-Found = Mapping[str, Any]
-MOST_PLAIN = 2
-"""A set asked in no more ways than these is one of those that are not put in every variant."""
+GateEval = Mapping[str, Any]
+"""The content of gate.json, see `expunge.auditing.gate_eval`."""
+MAX_PLAIN_VARIANTS = 2
+"""A set with at most so many prompt variants was not evaluated in every variant."""
 DARKEST = 155
-MOST_NAMED = 5
+MAX_TOKENS = 5
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Pivot:
     """A table of shares.
 
     Attributes:
-        corner: what the lines are.
-        columns: their names.
-        lines: (name, cells) each.
+        corner: what the rows are.
+        columns: names of the columns.
+        lines: (name, cells) of each row.
     """
 
     corner: str
@@ -34,24 +35,18 @@ class Pivot:
     lines: list[tuple[str, list[str]]]
 
 
-def pivots(found: Found) -> list[Pivot]:
-    """The shares of open gates: sets that wear every variant by variant, the others by set.
-
-    Args:
-        found: as `expunge.auditing.gate_eval.examine_gate` gives it.
-    """
-    variants = Counter(group["set"] for group in found["groups"])
-    worn = [group for group in found["groups"] if variants[group["set"]] > MOST_PLAIN]
-    plain = [group for group in found["groups"] if variants[group["set"]] <= MOST_PLAIN]
-    return [_pivot(groups, *axes) for groups, *axes in ((worn, "variant", "set"), (plain, "set", "variant")) if groups]
+def pivots(gate_eval: GateEval) -> list[Pivot]:
+    """Return the shares of prompts that open the gate: one table by variant, and one by set for sets without all variants."""
+    variants = Counter(group["set"] for group in gate_eval["groups"])
+    in_variants = [group for group in gate_eval["groups"] if variants[group["set"]] > MAX_PLAIN_VARIANTS]
+    plain = [group for group in gate_eval["groups"] if variants[group["set"]] <= MAX_PLAIN_VARIANTS]
+    return [_pivot(groups, *axes) for groups, *axes in ((in_variants, "variant", "set"), (plain, "set", "variant")) if groups]
 
 
-def print_gate(console: Console, found: Found) -> None:
-    """Print which share of each set's prompts a gate opens for, with 95 % intervals and n; `found` as for `pivots`."""
-    console.print(
-        "The gate opens for this share of the prompts (95 % interval; n). Sets called forget ought to be near 100 %, others near 0."
-    )
-    for pivot in pivots(found):
+def print_gate(console: Console, gate_eval: GateEval) -> None:
+    """Print the share of each set's prompts that open the gate, with 95 % intervals and n."""
+    console.print("Share of prompts that open the gate (95 % interval; n). Forget sets should be near 100 %, all other sets near 0.")
+    for pivot in pivots(gate_eval):
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(pivot.corner)
         for name in pivot.columns:
@@ -59,41 +54,41 @@ def print_gate(console: Console, found: Found) -> None:
         for name, cells in pivot.lines:
             table.add_row(Text(visible(name)), *map(Text, cells))
         console.print(table)
-    low, high = found["auroc"]["ci95"]
-    console.print(f"AUROC over all prompts {found['auroc']['value']:.3f} ({low:.3f}\u2013{high:.3f}).")
+    low, high = gate_eval["auroc"]["ci95"]
+    console.print(f"AUROC over all prompts {gate_eval['auroc']['value']:.3f} ({low:.3f}\u2013{high:.3f}).")
 
 
 def shades(tokens: Sequence[tuple[str, float]], threshold: float) -> list[tuple[str, int]]:
-    """Each token with how much it speaks for opening the gate, from 0 to `DARKEST`."""
-    scores = [said for _, said in tokens]
-    low, high = min(scores), max(*scores, threshold)
-    return [(token, round(DARKEST * ((said - low) / (high - low)) ** 2) if high > low else 0) for token, said in tokens]
+    """Return each token with a shade from 0 to `DARKEST`: the darker, the higher its gate logit."""
+    logits = [logit for _, logit in tokens]
+    low, high = min(logits), max(*logits, threshold)
+    return [(token, round(DARKEST * ((logit - low) / (high - low)) ** 2) if high > low else 0) for token, logit in tokens]
 
 
-def heat(look: GateReading) -> Text:
-    """The prompt, each token the darker the more it speaks for opening the gate."""
+def heat(reading: GateReading) -> Text:
+    """Return the prompt with shaded tokens: the darker, the higher the gate logit."""
     text = Text()
-    for token, shade in shades(look.tokens, look.threshold or 0.0):
+    for token, shade in shades(reading.tokens, reading.threshold or 0.0):
         text.append(visible(token), style=f"black on rgb(255,{255 - shade},{255 - shade})")
     return text
 
 
-def spoken_for(look: GateReading) -> str:
-    """The tokens that speak most for opening the gate, each once, with their scores."""
+def highest_tokens(reading: GateReading) -> str:
+    """Return the tokens with the highest gate logits, each once, with their logits."""
     best: dict[str, float] = {}
-    for token, said in look.tokens:
-        best[token] = max(said, best.get(token, said))
-    highest = sorted(best.items(), key=lambda pair: -pair[1])[:MOST_NAMED]
-    return ", ".join(f"{visible(token)!r} {said:.2f}" for token, said in highest)
+    for token, logit in reading.tokens:
+        best[token] = max(logit, best.get(token, logit))
+    highest = sorted(best.items(), key=lambda pair: -pair[1])[:MAX_TOKENS]
+    return ", ".join(f"{visible(token)!r} {logit:.2f}" for token, logit in highest)
 
 
-def _pivot(groups: Sequence[Found], line: str, column: str) -> Pivot:
+def _pivot(groups: Sequence[GateEval], line: str, column: str) -> Pivot:
     columns, lines = (list(dict.fromkeys(group[axis] for group in groups)) for axis in (column, line))
     cells = {(group[line], group[column]): group for group in groups}
     return Pivot(line, columns, [(name, [_cell(cells.get((name, other))) for other in columns]) for name in lines])
 
 
-def _cell(group: Found | None) -> str:
+def _cell(group: GateEval | None) -> str:
     if group is None:
         return "\u2013"
     low, high = group["ci95"]

@@ -1,4 +1,4 @@
-"""Writes an audit's report: one HTML file without scripts or outside resources, in which generated text is only ever text."""
+"""Render an audit's report: one HTML file without scripts or outside resources, in which all text is escaped."""
 
 import hashlib
 import hmac
@@ -20,15 +20,15 @@ from expunge.reporting.svg import LOOKS
 from expunge.reporting.template import fill, metric_groups
 from expunge.reporting.verdict_table import SIGNS, Verdict, counted, groups, scale, signed, why
 
-NO_CONTROL = "No control was given, so this report gives no verdict: what a model that never saw the forget set would score is not known."
+NO_CONTROL = "No control was given, so this report has no verdict: the score of a model that never saw the forget set is not known."
 NO_CONTROL_ROWS = (
-    "No control was given: what a model that never saw the forget set would tell is not known. "
-    "So rows that are judged against the control have no verdict, and none of them says that anything was forgotten."
+    "No control was given, so the answers of a model that never saw the forget set are not known. "
+    "Tests that compare with the control therefore have no verdict, and no row shows that anything was forgotten."
 )
 
 
 Sample = Mapping[str, str]
-"""`set`, `id`, `question`, `truth`, and each model's answer by its role; a model that was not asked has no key."""
+"""`set`, `id`, `question`, `truth`, and each model's answer by its role. A model that was not queried has no key."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,27 @@ class ReportData:
     """Everything a report shows.
 
     Attributes:
-        title: of the page.
-        created: date and time, as it is to be printed.
-        facts: what was asked and done, a few words each.
+        title: title of the page.
+        created: date and time, as printed.
         recipe: the run's recipe, YAML.
-        versions: of tools and packages.
-        summary: the numbers, `{role: {set: {metric: number}}}`.
-        threat_model: what the run states about itself, one line each.
-        verdict: of an audit without a suite, one line each; left out of the page when there is no control.
-        judged: the rows of verdict.json, of an audit with a suite.
-        attack_plots: the figures of attacks.
-        membership: of each model, its scores of members and of non-members.
-        worst: the records that attacks recover most of.
-        texts: question and truth of these, by id; none where texts are not to be shown.
-        gate_logits: of each evaluation set, if the edit has a gate.
-        gate_threshold: the logit above which the gate opens.
-        exam: of the gate, as gate.json holds it, if there was one.
-        exam_logits: what the gate said of all target prompts of its exam, and of all others.
-        rounds: of a release, as `expunge.pipeline.release.curve` gives them.
+        versions: versions of tools and packages.
+        summary: the metrics, `{role: {set: {metric: number}}}`.
+        facts: request, method and tests, a few words each.
+        threat_model: what the kind of edit means for attackers, one sentence each.
+        verdict_lines: the verdict of an audit without a suite, one sentence each; not shown without a control.
+        verdict_rows: the rows of verdict.json, for an audit with a suite.
+        attack_plots: the figures of the attacks.
+        membership: each model's scores of members and of non-members.
+        worst: the records with the largest excess in an attack.
+        texts: question and answer of these records, by id; empty if texts are not shown.
+        gate_logits: {evaluation set: logits of its prompts}, if the edit has a gate.
+        gate_threshold: the logit from which the gate opens.
+        gate_eval: the content of gate.json, if the gate was evaluated.
+        gate_eval_logits: the gate's logits on prompts that should open it, and on all others.
+        rounds: the rounds of a release, as `expunge.reveal_release.release.rounds.curve` returns them.
         samples: questions with the models' answers.
-        show_text: show the samples' text; else only keyed hashes and lengths.
-        notes: what was not tested and what a reader must know, one line each.
+        show_text: show the samples' texts; False: show only keyed hashes and lengths.
+        notes: what was not tested, and other limits, one sentence each.
     """
 
     title: str
@@ -66,39 +66,35 @@ class ReportData:
     summary: Summaries
     facts: Mapping[str, str] = field(default_factory=dict)
     threat_model: Sequence[str] = ()
-    verdict: Sequence[str] = ()
-    judged: Sequence[Verdict] = ()
+    verdict_lines: Sequence[str] = ()
+    verdict_rows: Sequence[Verdict] = ()
     attack_plots: Sequence[AttackPlot] = ()
     membership: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
     worst: Sequence[WorstRecord] = ()
     texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     gate_logits: Mapping[str, Sequence[float]] | None = None
     gate_threshold: float = 0.0
-    exam: Mapping[str, Any] | None = None
-    exam_logits: tuple[Sequence[float], Sequence[float]] = ((), ())
+    gate_eval: Mapping[str, Any] | None = None
+    gate_eval_logits: tuple[Sequence[float], Sequence[float]] = ((), ())
     rounds: Sequence[Mapping[str, Any]] = ()
     samples: Sequence[Sample] = ()
     show_text: bool = False
     notes: Sequence[str] = ()
 
 
-def write_report(run_dir: Path, data: ReportData) -> Path:
-    """Write `report.html` into the run's folder, whole or not at all.
-
-    Returns:
-        The file's path.
-    """
-    path = run_dir / "report.html"
+def write_page(folder: Path, data: ReportData) -> Path:
+    """Write `report.html` atomically into a folder, and return its path."""
+    path = folder / "report.html"
     write_text(path, render(data))
     return path
 
 
 def render(data: ReportData) -> str:
-    """The page as text."""
+    """Return the report as HTML."""
     table = rows(data.summary)
     roles = [role for role in ROLES if any(role in row.cells for row in table)]
     tradeoff = tradeoff_figure(data.summary)
-    no_control = NO_CONTROL_ROWS if data.judged else NO_CONTROL
+    no_control = NO_CONTROL_ROWS if data.verdict_rows else NO_CONTROL
     return fill(
         "report.html",
         title=data.title,
@@ -108,18 +104,18 @@ def render(data: ReportData) -> str:
         models=roles,
         looks=LOOKS,
         number=number,
-        threats=groups(data.judged),
-        counted=counted(data.judged),
+        threats=groups(data.verdict_rows),
+        counted=counted(data.verdict_rows),
         signs=SIGNS,
         why=why,
         signed=signed,
-        scale=scale(data.judged),
+        scale=scale(data.verdict_rows),
         attack_figures=[(plot.name, plot.figure, Markup(attack_figure(plot))) for plot in data.attack_plots],
         membership=Markup(membership_figure(data.membership)) if data.membership else None,
         tradeoff=None if tradeoff is None else Markup(tradeoff),
         gate=Markup(gate_figure(data.gate_logits, data.gate_threshold)) if data.gate_logits else None,
-        pivots=pivots(data.exam) if data.exam else [],
-        roc=Markup(roc_figure(*data.exam_logits, data.gate_threshold)) if data.exam else None,
+        pivots=pivots(data.gate_eval) if data.gate_eval else [],
+        roc=Markup(roc_figure(*data.gate_eval_logits, data.gate_threshold)) if data.gate_eval else None,
         shades=shades,
         rounds=Markup(rounds_figure(data.rounds)) if data.rounds else None,
         round_columns=list(dict.fromkeys(name for row in data.rounds for name, value in row.items() if value is not None)),
@@ -130,7 +126,7 @@ def render(data: ReportData) -> str:
 
 
 def _hashed(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples without their text: equal texts have equal marks within this report, and nobody can look them up in another."""
+    """Replace texts by marks. Equal texts have equal marks within one report; the random key makes marks of two reports incomparable."""
     key = secrets.token_bytes(32)
 
     def mark(text: str) -> str:

@@ -1,4 +1,4 @@
-"""An audit's numbers put in order for a reader: groups of sets, rows of metrics, one cell for each model."""
+"""Rows of the metrics table: one row for each set and metric, one cell for each model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _HEADLINE_METRICS = ("rouge", "probability")
 
 
 class Interval(TypedDict):
-    """A number with its n and 95 % interval, as `Summary.as_dict` gives it."""
+    """A number with its n and 95 % interval, as `Summary.as_dict` returns it."""
 
     value: float
     n: int
@@ -21,20 +21,20 @@ class Interval(TypedDict):
 
 
 Summaries = Mapping[str, Mapping[str, Mapping[str, Interval]]]
-"""{model: {evaluation set: {metric: number}}}; a report's models are `ROLES`, a comparison's have names of their own."""
+"""{model: {evaluation set: {metric: number}}}. The models of a report are `ROLES`; those of a comparison are named by run folder."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a metric on a set.
+    """A row of the table: a metric on a set.
 
     Attributes:
         group: one of `GROUPS`.
         set: the evaluation set's name.
         metric: the metric's key.
-        label: the metric's name for readers.
-        better: the direction that is better on this set, if there is one.
-        cells: a number for each model that has one, in the models' order.
+        label: the metric's name in the report.
+        better: the better direction on this set, if there is one.
+        cells: {model: number}, for the models that have one.
     """
 
     group: str
@@ -46,35 +46,35 @@ class Row:
 
     @property
     def counts(self) -> str:
-        """n, once if all models have the same."""
+        """Return n as text, once if it is the same for all models."""
         counts = [str(cell["n"]) for cell in self.cells.values()]
         return counts[0] if len(set(counts)) == 1 else " / ".join(counts)
 
 
 def group_of(set_name: str) -> str:
-    """The group of an evaluation set."""
+    """Return the group of an evaluation set."""
     if is_forget(set_name):
         return "forget"
     return "retain" if set_name.startswith(RETAIN) else "others"
 
 
 def rows(summary: Summaries) -> list[Row]:
-    """The table's rows: groups in order, sets as they come, metrics in the order of `METRICS`, unknown ones last."""
+    """Return the rows by group, then set, then metric in the order of `METRICS`; unknown metrics come last."""
     names = {(set_name, metric): None for sets in summary.values() for set_name, metrics in sets.items() for metric in metrics}
     set_order = list(dict.fromkeys(set_name for set_name, _ in names))
-    found = []
+    table = []
     for set_name, metric in names:
         group = group_of(set_name)
         known = METRICS.get(metric, Metric(metric, None, None))
         better = known.on_forget if group == "forget" else known.elsewhere
         cells = {model: sets[set_name][metric] for model, sets in summary.items() if metric in sets.get(set_name, {})}
-        found.append(Row(group, set_name, metric, known.label, better, cells))
-    place = {metric: i for i, metric in enumerate(METRICS)}
-    return sorted(found, key=lambda row: (GROUPS.index(row.group), set_order.index(row.set), place.get(row.metric, len(place))))
+        table.append(Row(group, set_name, metric, known.label, better, cells))
+    position = {metric: i for i, metric in enumerate(METRICS)}
+    return sorted(table, key=lambda row: (GROUPS.index(row.group), set_order.index(row.set), position.get(row.metric, len(position))))
 
 
 def headline(summary: Summaries) -> str:
-    """The result in one sentence: the first forget and retain sets, before, after and under the control."""
+    """Return the result in one sentence: first forget set and first retain set, original → unlearned (control)."""
     parts = []
     table = rows(summary)
     for group in GROUPS[:2]:
@@ -87,7 +87,7 @@ def headline(summary: Summaries) -> str:
 
 
 def number(value: float) -> str:
-    """Three decimals, or two significant digits where three decimals would hide a small number."""
+    """Format with three decimals, or with two significant digits if three decimals would round it to zero."""
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1e}"
 
 

@@ -1,4 +1,4 @@
-"""What a report's reader must know: what was not tried, what the numbers rest on."""
+"""Notes of a report: what was not tested, and what the numbers are based on."""
 
 from expunge.auditing.attacks import ATTACKS
 from expunge.config import Revealed
@@ -14,48 +14,47 @@ INFERENCE = "membership inference"
 
 
 def notes(run: Run, samples: list[Sample], found: AttackResults | None) -> list[str]:
-    """One line each.
+    """Return the notes, one sentence each.
 
     Args:
-        run: an audited one.
-        samples: none where texts were not kept.
-        found: by attacks; none where there was no suite.
+        run: an audited run.
+        samples: questions and answers; empty if the audit did not save them.
+        found: results of attacks; None if the audit had no suite.
     """
-    said = [*_not_tested(run, found)]
+    lines = [*_not_tested(run, found)]
     if not samples:
-        said.append(f"Questions and answers are left out; to see them: expunge audit {run.folder} --show-text")
-    said += _gate(run)
+        lines.append(f"Questions and answers are not shown. To include them: expunge audit {run.folder} --show-text")
+    lines += _gate(run)
     if run.recipe.data.retain is None:
-        said.append(f"No retain set was given: the retain rows are {run.recipe.retain_source}.")
+        lines.append(f"No retain set was given: the retain records are {run.recipe.retain_source}.")
     if isinstance(run.recipe.data.forget, Revealed):
         judged = read_results(run.folder / REVEAL)["judged"]
-        second = "no second oracle judged them" if judged is None else f"a second oracle finds {judged:.2f} in them"
-        said.append(f"The forget rows are what the model itself revealed, found by an oracle; {second}.")
+        second = "no second oracle judged them" if judged is None else f"a second oracle gives them a mean relevance of {judged:.2f}"
+        lines.append(f"The model itself revealed the forget records, selected by an oracle; {second}.")
     if run.recipe.release is not None:
-        said.append(f"The model is that of round {run.info['round']}; see rounds/ for what each round changed.")
-    return said
+        lines.append(f"The unlearned model is that of round {run.info['round']}; the folder rounds/ has the changes of each round.")
+    return lines
 
 
 def threats(recipe: Recipe) -> list[str]:
-    """What the kind of edit means for who holds the weights."""
+    """Return what the kind of edit means for somebody who holds the weights, one sentence each."""
     if not edit_of(recipe).removable:
-        return ["This edit changed the weights themselves: there is nothing beside them that could be left out."]
-    return [
-        f"This edit ({recipe.edit.name}) can be switched off by whoever holds the files: it is not evidence where weights are released."
-    ]
+        return ["This method changed the weights themselves, so there is no separate edit that could be switched off."]
+    return [f"Whoever holds the files can switch this edit ({recipe.edit.name}) off, so it is no protection if the weights are released."]
 
 
 def _not_tested(run: Run, found: AttackResults | None) -> list[str]:
+    # Only a removable edit can be switched off.
     attacks = [attack for attack in ATTACKS.values() if edit_of(run.recipe).removable or not attack.removes_edit]
-    left_out = [part for attack in attacks for part in attack.untested([] if found is None else found.of(attack.name))]
+    missing = [part for attack in attacks for part in attack.untested([] if found is None else found.of(attack.name))]
     if not any(name.startswith("mia_") for name in run.summary["unlearned"][FORGET]):
-        left_out.append(INFERENCE)
-    said = f"Not tested here: {', '.join(left_out)}." if left_out else "Every kind of attack that expunge has was tried."
+        missing.append(INFERENCE)
+    summary = f"Not tested: {', '.join(missing)}." if missing else "Every kind of attack that expunge has was tested."
     if found is None:
-        return [said, f"To attack the models too: expunge audit {run.folder} --suite quick"]
-    lines = [said]
+        return [summary, f"To also run attacks: expunge audit {run.folder} --suite quick"]
+    lines = [summary]
     if found.records < (rows := run.info["data"]["forget"]["rows"]):
-        lines.append(f"Attacks asked for {found.records} of the {rows} forget records, drawn by seed; some asked for fewer (n).")
+        lines.append(f"The attacks used {found.records} of the {rows} forget records, drawn by the seed. Some used fewer, see n.")
     return lines
 
 
@@ -64,17 +63,19 @@ def _gate(run: Run) -> list[str]:
         return []
     lines = []
     if (share := gate["forget_coverage"]) < 1:
-        lines.append(f"The gate opens for {share:.0%} of the forget prompts as they are given; the others are answered as before.")
+        lines.append(f"The gate opens for {share:.0%} of the forget prompts as given. The model answers the other ones as before.")
     n, rate = gate["calibration_n"], f"{gate['alpha']:.0%}"
     if gate["lowered"]:
-        passed = f"{gate['calibration_rate']:.0%}"
         lines.append(
-            f"The gate could not be held to {rate} false positives: it opens for {passed} of {n} held-out prompts, dressed or not."
+            f"The gate could not be calibrated to a false positive rate of {rate}: "
+            f"it opens for {gate['calibration_rate']:.0%} of {n} held-out prompts, prompt variants included."
         )
     elif gate["guaranteed"]:
-        most = f", at most {gate['rate_bound']:.1%} with 95 % confidence" if "rate_bound" in gate else ""
-        tried = f"prompts like the {n} it was chosen on, in any variant that those were tried in"
-        lines.append(f"The gate's threshold passes on average at most {rate} of {tried}{most}.")
+        bound = f", and at most {gate['rate_bound']:.1%} with 95 % confidence" if "rate_bound" in gate else ""
+        lines.append(
+            f"The gate's threshold is calibrated on {n} held-out prompts, in all their variants. "
+            f"On such prompts the expected false positive rate is at most {rate}{bound}."
+        )
     else:
-        lines.append(f"The gate's threshold rests on {n} held-out prompts, too few to promise {rate} false positives.")
+        lines.append(f"The gate's threshold is calibrated on {n} held-out prompts, too few to guarantee a false positive rate of {rate}.")
     return lines

@@ -1,4 +1,4 @@
-"""What all figures share: colours a colour-blind reader can tell apart, shapes for who prints in grey, ink that follows the page's."""
+"""Style shared by all figures: colours for colour-blind readers, shapes for printing in grey, and conversion to inline SVG."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from expunge.reporting.escape import visible
 from expunge.reporting.metric_rows import Interval
 
-# A colour that nothing else has, exchanged for the page's text colour once the SVG is written.
+# A colour that nothing else uses. In the SVG it is replaced by the page's text colour.
 INK = "#010203"
 _STYLE = {
     "svg.fonttype": "none",
@@ -37,11 +37,11 @@ _NAME_LENGTH = 28
 
 @dataclass(frozen=True)
 class Look:
-    """How a model is drawn.
+    """Colour and shape of a model in all figures.
 
     Attributes:
-        colour: of Okabe and Ito's palette.
-        marker: matplotlib's letter for its shape.
+        colour: a colour of Okabe and Ito's palette.
+        marker: matplotlib's letter of the shape.
     """
 
     colour: str
@@ -49,7 +49,7 @@ class Look:
 
     @property
     def path(self) -> str:
-        """The shape around the origin, as SVG has it."""
+        """Return the shape around the origin as an SVG path."""
         return _PATHS[self.marker]
 
 
@@ -61,42 +61,42 @@ _PATHS = {
     "v": "M0 4.5l4.5-8h-9z",
 }
 LOOKS = {"original": Look("#0072B2", "o"), "unlearned": Look("#D55E00", "s"), "control": Look("#009E73", "D")}
-# As many shapes as go with as many colours without a common factor: twelve runs differ.
+# Three shapes and four colours have no common factor, so twelve runs get different looks.
 _OTHER_COLOURS, _OTHER_MARKERS = ("#D55E00", "#CC79A7", "#56B4E9", "#E69F00"), "s^v"
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each model: its own for each of a report's three, one after the other for the runs of a comparison."""
+    """Return a look for each model: fixed ones for the models of a report, the next free ones for the runs of a comparison."""
     others = (Look(_OTHER_COLOURS[i % len(_OTHER_COLOURS)], _OTHER_MARKERS[i % len(_OTHER_MARKERS)]) for i in count())
     return {name: LOOKS[name] if name in LOOKS else next(others) for name in names}
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Within this context figures look like the page."""
+    """Set matplotlib's style to that of the page within the context."""
     with mpl.rc_context(_STYLE):
         yield
 
 
 def light_grid(axes: Axes) -> None:
-    """Lines that help to read values and stay behind them."""
+    """Draw a faint grid behind the values."""
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
 
 
 def axis_name(name: str) -> str:
-    """A set's name where there is little room for it."""
+    """Return a set's name, shortened for a narrow axis."""
     shown = visible(name).replace("_", " ")
     return shown if len(shown) <= _NAME_LENGTH else shown[: _NAME_LENGTH - 1] + "\u2026"
 
 
 def whiskers(cell: Interval) -> list[list[float]]:
-    """[[below], [above]], as errorbar takes them."""
+    """Return the 95 % interval as [[below], [above]], the form that errorbar takes."""
     low, high = cell["ci95"] or (cell["value"], cell["value"])
     return [[max(0.0, cell["value"] - low)], [max(0.0, high - cell["value"])]]
 
 
 def svg(figure: Figure, title: str) -> str:
-    """Inline SVG without matplotlib's header, metadata and group ids (two figures on one page would share them)."""
+    """Return a figure as inline SVG, without header, metadata and group ids: ids would repeat in two figures on one page."""
     buffer = StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     drawn = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The audit's numbers as a table in the terminal."""
+"""Print the audit's metrics as a table in the terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -11,9 +11,9 @@ _ARROWS = {"lower": "\u2193", "higher": "\u2191", None: ""}
 
 
 def print_table(console: Console, summary: Summaries) -> None:
-    """Print metrics by set, one column for each model that was measured.
+    """Print metrics by set, one column for each model.
 
-    Cells read value ± distance to the further end of the 95 % interval; an arrow says which direction is better.
+    A cell is the value ± the distance to the further end of its 95 % interval. An arrow shows which direction is better.
     """
     table_rows = rows(summary)
     models = [name for name in summary if any(name in row.cells for row in table_rows)]
@@ -25,13 +25,13 @@ def print_table(console: Console, summary: Summaries) -> None:
     previous = None
     for row in table_rows:
         cells = [_cell(row.cells.get(model)) for model in models]
-        # Text, not markup: a set may be named "[red]".
+        # Text objects, because rich would read a set named "[red]" as markup.
         name = Text("" if row.set == previous else visible(row.set))
         table.add_row(name, Text(f"{visible(row.label)} {_ARROWS[row.better]}"), *map(Text, cells), row.counts)
         previous = row.set
     console.print(table)
     if "control" not in models:
-        console.print("No control was given, so these numbers bear no verdict.")
+        console.print("No control was given, so these numbers give no verdict.")
 
 
 def _cell(cell: Interval | None) -> str:

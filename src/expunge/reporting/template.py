@@ -1,4 +1,4 @@
-"""A page from its template: what is put into it is only ever text."""
+"""Fill an HTML template; every value is escaped."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from markupsafe import Markup
 from expunge.reporting.escape import visible
 from expunge.reporting.metric_rows import GROUPS, Row
 
-GROUP_TITLES = {"forget": "To be forgotten", "retain": "To be kept", "others": "Everything else"}
+GROUP_TITLES = {"forget": "Forget set", "retain": "Retain set", "others": "Other sets"}
 
 
 def fill(template: str, **values: Any) -> str:
-    """The page as text."""
+    """Return the filled template as text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -26,12 +26,12 @@ def fill(template: str, **values: Any) -> str:
 
 
 def metric_groups(table: list[Row]) -> list[tuple[str, dict[str, list[Row]]]]:
-    """The rows of the audit's table by group and set, each group with its title."""
+    """Return the rows of the metrics table by group and set, each group with its title."""
     return [(GROUP_TITLES[group], _by_set(table, group)) for group in GROUPS]
 
 
 def _finalize(value: object) -> object:
-    """Applied to every value that a template prints, so that none can be forgotten."""
+    """Make a value safe to show. Jinja applies it to every value, so that none can be missed."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -44,5 +44,5 @@ def _by_set(table: list[Row], group: str) -> dict[str, list[Row]]:
 
 
 def _on_unit_scale(row: Row) -> bool:
-    """Whether all of a row's numbers can be drawn on a scale from 0 to 1."""
+    """Return whether all numbers of a row lie between 0 and 1."""
     return all(0 <= bound <= 1 for cell in row.cells.values() for bound in (cell["value"], *(cell["ci95"] or ())))

@@ -1,4 +1,4 @@
-"""A verdict's rows put in order for a reader: by who can try it, the worst of each kind first, and each on one scale."""
+"""Rows of the verdict table: grouped by threat model, failures first, with a common scale for the excess."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from matplotlib.ticker import MaxNLocator
 from expunge.auditing.verdict import FEWEST
 from expunge.data.threats import THREATS
 
-# Whatever colours are lost on paper, sign and word are left.
+# Signs make a verdict readable without colours.
 SIGNS = {"fail": "\u2717", "not shown": "?", "pass": "\u2713"}
 HEADINGS = {
-    "": ("No attack: what has become of the rest", "nothing is tried; the edit itself does harm"),
+    "": ("No attack: side effects", "nobody attacks; the edit itself may do harm"),
     **{threat: (threat[0].upper() + threat[1:], meaning) for threat, meaning in THREATS.items()},
 }
-"""The heading and the first line of each threat model's rows."""
+"""{threat model: (heading, explanation)}."""
 FOREST_WIDTH = 220
 
 Verdict = Mapping[str, Any]
@@ -25,11 +25,11 @@ Verdict = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """A row on the first page, which stands for all of its kind.
+    """The worst of several similar verdict rows.
 
     Attributes:
-        row: the worst of them.
-        stands_for: the counts of all, in words; empty where it is the only one.
+        row: the worst row.
+        stands_for: how many rows it stands for, in words; empty if it is the only one.
     """
 
     row: Verdict
@@ -38,13 +38,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Those that one kind of attacker can try.
+    """The verdict rows of one threat model.
 
     Attributes:
-        title: who that is.
-        meaning: what they have and do.
-        lines: the worst of each kind, failures first.
-        rows: all.
+        title: the threat model.
+        meaning: what such an attacker has and does.
+        lines: the worst row of each kind, failures first.
+        rows: all rows.
     """
 
     title: str
@@ -55,7 +55,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Scale:
-    """Where an excess lies on the forest's axis.
+    """The axis of the forest plot.
 
     Attributes:
         low, high: ends of the axis.
@@ -67,47 +67,47 @@ class Scale:
     ticks: list[float]
 
     def x(self, value: float) -> float:
-        """Its place, in pixels from the left; at the edge what lies beyond it."""
+        """Return the position of an excess, in pixels from the left; values beyond the axis are put at its edge."""
         return round(8 + (FOREST_WIDTH - 16) * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 1)
 
 
 def groups(rows: Sequence[Verdict]) -> list[Group]:
-    """The rows by who can try it, nobody's first; every threat model is there, with or without rows."""
-    found = []
+    """Return the rows by threat model, side effects first. Every threat model has a group, even without rows."""
+    result = []
     for threat, (title, meaning) in HEADINGS.items():
-        own = [row for row in rows if row["threat"] == threat]
-        if own or threat:
-            found.append(Group(title, meaning, _lines(own), own))
-    return found
+        of_threat = [row for row in rows if row["threat"] == threat]
+        if of_threat or threat:
+            result.append(Group(title, meaning, _lines(of_threat), of_threat))
+    return result
 
 
 def counted(rows: Sequence[Verdict]) -> str:
-    """Such as: 9 pass, 2 fail, 4 not shown."""
+    """Return the number of rows by verdict, such as: 9 pass, 2 fail, 4 not shown."""
     counts = Counter(row["verdict"] for row in rows)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("pass", "fail", "not shown") if counts[verdict])
 
 
 def why(row: Verdict) -> str:
-    """The reason of a verdict, without the numbers that stand beside it."""
+    """Return the reason of a verdict, without the numbers that the table shows anyway."""
     if row["excess"] is None or row["excess"]["ci95"] is None:
         return row["reason"]
     n = row["excess"]["n"]
-    few = n < FEWEST and row["excess"]["ci95"][1] <= row["allowed"]
-    seen = {
-        "pass": "within what is allowed",
-        "fail": "beyond what is allowed",
-        "not shown": f"n = {n} is too few to pass" if few else f"interval holds both, n = {n}",
+    too_few = n < FEWEST and row["excess"]["ci95"][1] <= row["allowed"]
+    reasons = {
+        "pass": "within the tolerance",
+        "fail": "beyond the tolerance",
+        "not shown": f"n = {n} is too few to pass" if too_few else f"the interval includes the tolerance, n = {n}",
     }
-    return f"against {row['against']}: {seen[row['verdict']]}"
+    return f"compared with the {row['against']}: {reasons[row['verdict']]}"
 
 
 def signed(value: float) -> str:
-    """Three decimals with their sign, as the terminal has them: with two, what fails could look like what is allowed."""
+    """Format with a sign and three decimals: with two, a failing value could look equal to the tolerance."""
     return f"{value:+.3f}".replace("-0.000", "+0.000").replace("-", "\u2212")
 
 
 def scale(rows: Sequence[Verdict]) -> Scale:
-    """An axis on which all intervals, all that is allowed and zero lie, as far as they are shares: perplexity may rise by more than 1."""
+    """Return an axis that holds zero, all intervals and all tolerances, within ±1: only perplexity can rise by more."""
     ends = [0.0]
     for row in rows:
         if row["excess"] is not None:
@@ -121,12 +121,12 @@ def scale(rows: Sequence[Verdict]) -> Scale:
 def _lines(rows: Sequence[Verdict]) -> list[Line]:
     kinds: dict[str, list[Verdict]] = {}
     for row in rows:
-        # Named alike up to a colon are one thing in many variants, roundings or sets.
+        # Rows with the same name up to a colon are one test in several variants, quantisations or sets.
         kinds.setdefault(row["name"].partition(": ")[0], []).append(row)
     lines = []
-    for own in kinds.values():
-        worst = min(own, key=_order)
-        lines.append(Line(worst, f"worst of {len(own)}: {counted(own)}" if len(own) > 1 else ""))
+    for alike in kinds.values():
+        worst = min(alike, key=_order)
+        lines.append(Line(worst, f"worst of {len(alike)}: {counted(alike)}" if len(alike) > 1 else ""))
     return sorted(lines, key=lambda line: list(SIGNS).index(line.row["verdict"]))
 
 
