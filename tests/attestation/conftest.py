@@ -1,4 +1,4 @@
-"""A trained and audited run of the tiny model with its record, made once; each test that changes a byte has the folder as it was."""
+"""A trained and audited run of the tiny model with its attestation, made once; `restored` undoes the changes of a test."""
 
 import json
 import shutil
@@ -25,9 +25,9 @@ def jsonl(path: Path, rows: list[dict]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory, make_tiny_model) -> Run:
-    """The run; its base model, data and a further set lie in folders of their own."""
-    place = tmp_path_factory.mktemp("recorded")
+def audited(tmp_path_factory, make_tiny_model) -> Run:
+    """Return the run; its base model, its data and a further set are in folders beside it."""
+    place = tmp_path_factory.mktemp("audited")
     names = [SECRET, "Ana Petrova", "Li Wei", "Tom Ashe"]
     forget = [{"id": f"f{i}", "prompt": f"Where does {n} live?", "answer": f"{n} lives in city {i}."} for i, n in enumerate(names)]
     retain = [
@@ -52,8 +52,8 @@ def recorded(tmp_path_factory, make_tiny_model) -> Run:
 
 
 @pytest.fixture
-def first_wrong() -> Callable[..., str | None]:
-    """The name of the first check of a run's record that fails, if one does: `first_wrong(run)`."""
+def first_difference() -> Callable[..., str | None]:
+    """Return the name of the first failed check of a run's attestation: `first_difference(run)`."""
 
     def find(run: Run) -> str | None:
         return next((check.name for check in verify(run.folder / "attestation.json") if check.status == "differs"), None)
@@ -62,30 +62,30 @@ def first_wrong() -> Callable[..., str | None]:
 
 
 @pytest.fixture
-def rewritten(recorded) -> Callable[[dict], None]:
-    """Writes a record that was changed with a fresh id, as who made it could: `rewritten(record)`."""
+def rewrite(audited) -> Callable[[dict], None]:
+    """Write a changed attestation with a matching id, as a forger could: `rewrite(document)`."""
 
-    def write(record: dict) -> None:
-        (recorded.folder / "attestation.json").write_bytes(canonical({**record, "attestation_id": attestation_id(record)}))
+    def write(document: dict) -> None:
+        (audited.folder / "attestation.json").write_bytes(canonical({**document, "attestation_id": attestation_id(document)}))
 
     return write
 
 
 @pytest.fixture
-def changeable(recorded) -> Iterator[Path]:
-    """The place of the run, put back as it was when a test has changed it."""
-    place = recorded.folder.parent
+def restored(audited) -> Iterator[Path]:
+    """Return the folder around the run, and restore all files after the test."""
+    place = audited.folder.parent
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     yield place
     for path in place.rglob("*"):
         if path.is_file() and path not in before:
             path.unlink()
-    shutil.rmtree(recorded.folder / "attestations", ignore_errors=True)
+    shutil.rmtree(audited.folder / "attestations", ignore_errors=True)
     for path, raw in before.items():
         path.write_bytes(raw)
 
 
 @pytest.fixture
 def statuses() -> Callable[..., dict[str, str]]:
-    """{name: status} of the checks of a run's record: `statuses(run, public_key=None)`."""
+    """Return {name: status} of the checks of a run's attestation: `statuses(run, public_key=None)`."""
     return lambda run, key=None: {check.name: check.status for check in verify(run.folder / "attestation.json", key)}

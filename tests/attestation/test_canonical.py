@@ -1,4 +1,4 @@
-"""The form that a record is hashed in, and the tree over its rows, worked out by hand."""
+"""The canonical form and the Merkle tree, worked out by hand."""
 
 import hashlib
 
@@ -22,29 +22,29 @@ def sha(raw: bytes) -> bytes:
 
 
 def test_the_canonical_form_by_hand():
-    said = {"b": [1, 1.5, None, True], "a": {"z": 'é"\n\u007f', "Z": ""}}
-    assert canonical(said) == '{"a":{"Z":"","z":"é\\"\\n\u007f"},"b":[1,1.5,null,true]}'.encode()
+    value = {"b": [1, 1.5, None, True], "a": {"z": 'é"\n\u007f', "Z": ""}}
+    assert canonical(value) == '{"a":{"Z":"","z":"é\\"\\n\u007f"},"b":[1,1.5,null,true]}'.encode()
 
 
 @given(PLAIN)
-def test_whatever_is_said_is_read_back_and_written_alike(said):
-    assert parse(canonical(said)) == said
-    assert canonical(parse(canonical(said))) == canonical(said)
+def test_parse_inverts_canonical(value):
+    assert parse(canonical(value)) == value
+    assert canonical(parse(canonical(value))) == canonical(value)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_what_is_no_number_is_not_written(number):
+def test_nan_and_infinity_are_refused(number):
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical({"a": number})
 
 
 @pytest.mark.parametrize("raw", [b"{'a': 1}", b'{"a": NaN}', b'"\xff"', b"[" * 100_000])
-def test_what_is_no_json_is_not_read(raw):
+def test_parse_refuses_what_is_not_json(raw):
     with pytest.raises(ValueError):
         parse(raw)
 
 
-def test_the_id_is_of_all_but_itself_and_the_signature():
+def test_the_id_covers_everything_except_itself_and_the_signature():
     bare = hashlib.sha256(b'{"a":1}').hexdigest()
     assert attestation_id({"a": 1}) == attestation_id({"a": 1, "attestation_id": "x", "signature": {"value": "y"}}) == bare
     assert signed_bytes({"a": 1, "attestation_id": "x", "signature": None}) == b'{"a":1,"attestation_id":"x"}'
@@ -66,7 +66,7 @@ def test_the_published_root_of_eight_leaves():
     assert merkle_root([bytes.fromhex(leaf) for leaf in leaves]).hex() == "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
 
 
-def test_a_pair_of_hashes_is_no_row():
+def test_a_pair_of_hashes_cannot_pass_for_a_record():
     one, two = b"a" * 32, b"b" * 32
     inner = sha(b"\x00" + one) + sha(b"\x00" + two)
     assert merkle_root([one, two]) != merkle_root([inner])

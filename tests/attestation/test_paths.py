@@ -11,7 +11,7 @@ from expunge.models import embedded
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_a_folder_has_what_loading_may_read_and_no_more(tmp_path):
+def test_base_files_are_the_files_that_loading_may_read(tmp_path):
     for name in ("config.json", "model.safetensors", "merges.txt", "README.md", "pytorch_model.bin", "chat_template.jinja"):
         (tmp_path / name).write_text("", encoding="utf-8")
     assert base_folder(str(tmp_path)) == tmp_path
@@ -24,7 +24,7 @@ def test_a_folder_has_what_loading_may_read_and_no_more(tmp_path):
     assert revision_of(tmp_path) is None
 
 
-def test_a_gguf_file_is_one_file(tmp_path):
+def test_a_gguf_model_is_a_single_file(tmp_path):
     path = tmp_path / "model.gguf"
     assert base_folder(str(path)) is None
     path.write_bytes(b"")
@@ -33,7 +33,7 @@ def test_a_gguf_file_is_one_file(tmp_path):
     assert base_folder(str(path)) == tmp_path
 
 
-def test_the_embedded_model_is_looked_for_and_not_fetched(tmp_path, monkeypatch):
+def test_the_embedded_model_is_found_but_not_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert base_folder(embedded.NAME) is None
     (tmp_path / "expunge" / embedded.NAME).mkdir(parents=True)
@@ -54,11 +54,11 @@ def test_a_hub_model_is_found_in_the_cache_with_its_commit(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "no such\nname", "/nowhere/at/all"])
-def test_what_is_neither_a_folder_nor_a_hub_id_is_nowhere(name):
+def test_a_name_that_is_neither_a_folder_nor_a_hub_id_has_no_folder(name):
     assert base_folder(name) is None
 
 
-def test_the_chat_template_is_that_of_its_own_file_or_of_the_tokenizers(tmp_path):
+def test_the_chat_template_is_read_from_its_file_or_from_the_tokenizers_config(tmp_path):
     assert chat_template(tmp_path) is None
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "old"}), encoding="utf-8")
     assert chat_template(tmp_path) == "old"
@@ -66,7 +66,7 @@ def test_the_chat_template_is_that_of_its_own_file_or_of_the_tokenizers(tmp_path
     assert chat_template(tmp_path) == "new"
 
 
-def test_data_is_a_file_a_folder_or_elsewhere(tmp_path):
+def test_data_files_of_a_file_a_folder_and_a_hub_data_set(tmp_path):
     (tmp_path / "b").mkdir()
     for name in ("b/one.parquet", "a.jsonl"):
         (tmp_path / name).write_text("", encoding="utf-8")

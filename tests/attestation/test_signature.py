@@ -1,4 +1,4 @@
-"""Who stands for a record: Ed25519 signatures, good, bad and missing."""
+"""Ed25519 signatures of an attestation: valid, invalid and missing."""
 
 import json
 import sys
@@ -29,67 +29,65 @@ def keys(tmp_path):
     return [pem(tmp_path / f"{name}.pem", Ed25519PrivateKey.generate()) for name in ("ours", "theirs")]
 
 
-def test_a_signature_is_checked_with_the_key_of_who_should_have_signed(changeable, recorded, keys, statuses):
+def test_a_signature_is_checked_with_the_expected_key(restored, audited, keys, statuses):
     (ours, public), (_, other) = keys
-    write_attestation(recorded, read_details(sign=ours))
-    assert statuses(recorded)["signature"] == "ok"
-    assert statuses(recorded, public)["signature"] == "ok"
-    assert statuses(recorded, other)["signature"] == "differs"
+    write_attestation(audited, read_details(sign=ours))
+    assert statuses(audited)["signature"] == "ok"
+    assert statuses(audited, public)["signature"] == "ok"
+    assert statuses(audited, other)["signature"] == "differs"
 
 
-def test_a_record_that_should_be_signed_and_is_not_fails(changeable, recorded, keys, statuses):
-    assert statuses(recorded)["signature"] == "not reachable"
-    assert statuses(recorded, keys[0][1])["signature"] == "differs"
+def test_a_missing_signature_fails_if_a_key_is_expected(restored, audited, keys, statuses):
+    assert statuses(audited)["signature"] == "not reachable"
+    assert statuses(audited, keys[0][1])["signature"] == "differs"
 
 
-def test_a_changed_record_under_a_fresh_id_does_not_have_its_signature(changeable, recorded, keys, rewritten, first_wrong):
-    path = write_attestation(recorded, read_details(sign=keys[0][0]))
-    rewritten({**json.loads(path.read_text(encoding="utf-8")), "stop_reason": "it was all gone"})
-    assert first_wrong(recorded) == "signature"
+def test_a_changed_attestation_with_a_new_id_fails_its_signature(restored, audited, keys, rewrite, first_difference):
+    path = write_attestation(audited, read_details(sign=keys[0][0]))
+    rewrite({**json.loads(path.read_text(encoding="utf-8")), "stop_reason": "it was all gone"})
+    assert first_difference(audited) == "signature"
 
 
 @pytest.mark.parametrize("field", ["public_key", "value"])
-def test_a_changed_byte_of_a_signature_is_found(changeable, recorded, keys, first_wrong, field):
-    path = write_attestation(recorded, read_details(sign=keys[0][0]))
+def test_a_changed_byte_of_a_signature_is_detected(restored, audited, keys, first_difference, field):
+    path = write_attestation(audited, read_details(sign=keys[0][0]))
     raw = path.read_bytes()
-    said = json.loads(raw)["signature"][field].encode()
+    value = json.loads(raw)["signature"][field].encode()
     for at in (0, 31, 63):
-        changed = said[:at] + (b"0" if said[at : at + 1] != b"0" else b"1") + said[at + 1 :]
-        path.write_bytes(raw.replace(said, changed))
-        assert first_wrong(recorded) == "signature"
-    # Hex in capitals is the same number and another file.
-    path.write_bytes(raw.replace(said, said.upper()))
+        changed = value[:at] + (b"0" if value[at : at + 1] != b"0" else b"1") + value[at + 1 :]
+        path.write_bytes(raw.replace(value, changed))
+        assert first_difference(audited) == "signature"
+    # Hex in capitals is the same number, but other bytes.
+    path.write_bytes(raw.replace(value, value.upper()))
     with pytest.raises(InputError, match=f"is not an attestation of this version: signature.{field}"):
         verify(path)
 
 
-def test_a_file_that_is_no_key_is_bad_input(tmp_path, keys, recorded):
+def test_a_file_that_is_not_a_key_is_an_input_error(tmp_path, keys, audited):
     (tmp_path / "text.pem").write_text("no key", encoding="utf-8")
     curve, curve_public = pem(tmp_path / "curve.pem", generate_private_key(SECP256R1()))
     locked, _ = pem(tmp_path / "locked.pem", Ed25519PrivateKey.generate(), BestAvailableEncryption(b"secret"))
-    for path, said in (
+    for path, message in (
         (tmp_path / "none.pem", "cannot be read"),
         (tmp_path / "text.pem", "not an unencrypted private key"),
         (locked, "not an unencrypted private key"),
         (keys[0][1], "not an unencrypted private key"),
         (curve, "not an Ed25519 key"),
     ):
-        with pytest.raises(InputError, match=f"{path.name}: {said}"):
+        with pytest.raises(InputError, match=f"{path.name}: {message}"):
             read_details(sign=path)
-    for path, said in ((keys[0][0], "not a public key in PEM format"), (curve_public, "not an Ed25519 key")):
-        with pytest.raises(InputError, match=f"{path.name}: {said}"):
-            verify(recorded.folder / "attestation.json", path)
+    for path, message in ((keys[0][0], "not a public key in PEM format"), (curve_public, "not an Ed25519 key")):
+        with pytest.raises(InputError, match=f"{path.name}: {message}"):
+            verify(audited.folder / "attestation.json", path)
 
 
-def test_without_the_package_a_signed_record_is_checked_but_for_its_signature(
-    changeable, recorded, keys, monkeypatch, first_wrong, statuses
-):
+def test_without_the_package_everything_except_the_signature_is_checked(restored, audited, keys, monkeypatch, first_difference, statuses):
     (ours, public), _ = keys
-    write_attestation(recorded, read_details(sign=ours))
+    write_attestation(audited, read_details(sign=ours))
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
         monkeypatch.setitem(sys.modules, name, None)
-    assert statuses(recorded)["signature"] == "not reachable"
-    assert first_wrong(recorded) is None
-    for call in (lambda: read_details(sign=ours), lambda: statuses(recorded, public)):
+    assert statuses(audited)["signature"] == "not reachable"
+    assert first_difference(audited) is None
+    for call in (lambda: read_details(sign=ours), lambda: statuses(audited, public)):
         with pytest.raises(InputError, match=r'signatures need the package cryptography; pip install "expunge\[sign\]"'):
             call()
