@@ -45,7 +45,7 @@ def tradeoff_figure(summary: Summaries) -> str | None:
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel(f"{x_label}  (higher is better)")
-        axes.set_ylabel(f"{y_label}\n(lower is better, until the control)")
+        axes.set_ylabel(f"{y_label}\n(lower is better, down to the control)")
         light_grid(axes)
         figure.legend(loc="outside upper center", ncols=4 if set(summary) <= set(LOOKS) else 2, frameon=False)
         return svg(figure, "Forgetting against utility, one point for each model")
