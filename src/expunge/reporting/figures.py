@@ -112,7 +112,7 @@ def rounds_figure(curve: Sequence[Mapping[str, Any]]) -> str:
     """Draw a release's rounds: forget NLL against the increase of perplexity, on validation records.
 
     Args:
-        curve: as `expunge.reveal_release.release.rounds.curve` returns it.
+        curve: as `expunge.reveal_release.release.round_results.curve` returns it.
     """
     before, points = curve[0], [row for row in curve if "validation_forget_nll" in row]
     perplexities = ("validation_retain_perplexity", "validation_neutral_perplexity")

@@ -53,7 +53,7 @@ class ReportData:
         gate_threshold: the logit from which the gate opens.
         gate_eval: the content of gate.json, if the gate was evaluated.
         gate_eval_logits: the gate's logits on prompts that should open it, and on all others.
-        rounds: the rounds of a release, as `expunge.reveal_release.release.rounds.curve` returns them.
+        rounds: the rounds of a release, as `expunge.reveal_release.release.round_results.curve` returns them.
         samples: questions with the models' answers.
         show_text: show the samples' texts; False: show only keyed hashes and lengths.
         notes: what was not tested, and other limits, one sentence each.
