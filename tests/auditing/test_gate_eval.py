@@ -18,7 +18,7 @@ from expunge.gating.inspect import GateReading, read_gate
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_gate_logits
 from expunge.models.loading import load
-from expunge.reporting.gate_table import pivots, shades, highest_tokens
+from expunge.reporting.gate_table import highest_tokens, pivots, shades
 from expunge.runs.splits import Sets, draw
 
 
