@@ -10,7 +10,7 @@ from expunge.data.people import neighbours, people
 from expunge.data.records import Record, write_records
 from expunge.pipeline.teach import Stage, teach
 
-FORGET_PEOPLE, RETAIN_PEOPLE, OTHERS_PER_PERSON = 2, 6, 1
+FORGET_PEOPLE, RETAIN_PEOPLE, OTHER_PEOPLE = 2, 6, 1
 CONTROL_EPOCHS, ORIGINAL_EPOCHS = 4, 3
 SEED = 0
 
@@ -28,7 +28,7 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
     forget = [replace(record, alternatives=()) for person in everyone[:FORGET_PEOPLE] for record in person]
     retain = [record for person in everyone[FORGET_PEOPLE:] for record in person]
     # No model was taught these people. The audit checks that the gate stays closed and the answers do not change.
-    strangers = [replace(record, paraphrased_prompt=None, wrong_answers=()) for record in neighbours(OTHERS_PER_PERSON, SEED)]
+    strangers = [replace(record, paraphrased_prompt=None, wrong_answers=()) for record in neighbours(OTHER_PEOPLE, SEED)]
     folder.mkdir(parents=True, exist_ok=True)
     for name, records in (("forget", forget), ("retain", retain), ("strangers", strangers)):
         write_records(folder / f"{name}.jsonl", records)
