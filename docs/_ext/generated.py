@@ -1,14 +1,18 @@
 """Write the generated reference pages: CLI, settings, choices, API modules, and the executed notebooks."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 from notebook import executed
-from sphinx.application import Sphinx
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 FOLDER = "reference/generated"
 API = {
