@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from expunge.edits.active import edits_off, gate_logits
+from expunge.edits.active import edits_off, gate_config, gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, GrunModel, ReftConfig, ReftModel
 from expunge.errors import ExpungeError, InputError
 from expunge.models.forward_context import batch_context
@@ -266,3 +266,10 @@ def test_two_tuners_do_not_mix_methods(llama):
     assert isinstance(model.base_model, ReftModel)
     with pytest.raises(ValueError, match="different peft types"):
         model.add_adapter("lora", LoraConfig(target_modules=["q_proj"]))
+
+
+def test_only_a_gated_adapter_has_a_gate_configuration(make_llama):
+    assert gate_config(get_peft_model(make_llama(), GrunConfig(gate="mlp")), "default").gate == "mlp"
+    for model in (get_peft_model(make_llama(), ReftConfig()), make_llama()):
+        with pytest.raises(ExpungeError, match='no gated adapter "default"'):
+            gate_config(model, "default")

@@ -116,6 +116,12 @@ def test_rmu_by_hand():
     assert RMU(coefficient=2.0).retain(scores).item() == pytest.approx(2.0)
 
 
+def test_only_rmu_chooses_the_block_that_it_reads():
+    assert RMU(block=3).hidden_block == 3
+    assert RMU().hidden_block is None
+    assert NPO().hidden_block is None
+
+
 def test_rmu_direction_has_the_stated_length_and_no_negative_part():
     target = RMU(coefficient=7.0).direction(torch.zeros(1, 64))
     assert target.norm().item() == pytest.approx(7.0, rel=1e-6)

@@ -5,9 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from peft import PeftModel
 from torch import nn
 
 from expunge.auditing.audit import audit_sets, write_rows
@@ -16,8 +15,7 @@ from expunge.console import Display
 from expunge.data.prompt_templates import SHIPPED, read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.edits.active import edits_off
-from expunge.edits.grun.config import GrunConfig
+from expunge.edits.active import edits_off, gate_config
 from expunge.edits.requests import REQUEST
 from expunge.files import utc_now, write_text
 from expunge.gating.eval_prompts import SEED, eval_groups
@@ -67,7 +65,7 @@ def examine_gate(
             with edits_off(model), display.bar("Putting questions in other words", None) as advance:
                 forget, exam = (with_own_paraphrases(model, builder, part, max_rows, advance) for part in (sets.forget, sets.exam))
             sets = replace(sets, forget=forget, exam=exam)
-        config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
+        config = gate_config(model, REQUEST)
         longest = context_length(model)
         groups = eval_groups(builder, sets, others, templates, max_rows)
         asked = [(group, name, ids) for group in groups for name, ids in group.prompts.items() if longest is None or len(ids) <= longest]

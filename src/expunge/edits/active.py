@@ -95,6 +95,18 @@ def entry_block(model: nn.Module) -> int:
     return entry
 
 
+def gate_config(model: nn.Module, request: str) -> GrunConfig:
+    """Return the configuration of a gated adapter.
+
+    Raises:
+        ExpungeError: the model has no such adapter, or the adapter has no gate.
+    """
+    config = model.peft_config.get(request) if isinstance(model, PeftModel) else None
+    if not isinstance(config, GrunConfig):
+        raise ExpungeError(f'this model has no gated adapter "{request}"')
+    return config
+
+
 def pooled_gate_logits(model: nn.Module) -> GateLogits:
     """Return the logits of the active adapters' pooled gates for the last prompts."""
     tuner = _find(model, ReftModel)

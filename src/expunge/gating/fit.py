@@ -15,7 +15,7 @@ from expunge.config import Augmentation, EditSection, GatePool
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits import edit_named
-from expunge.edits.active import pooled_gate
+from expunge.edits.active import gate_config, pooled_gate
 from expunge.edits.apply import apply_edit
 from expunge.edits.base import PeftEdit
 from expunge.edits.grun.config import GrunConfig
@@ -146,7 +146,7 @@ def apply_with_gate(model: nn.Module, settings: EditSection, base_sha256: str, f
     The other arguments and the errors are those of `expunge.edits.apply.apply_edit`.
     """
     model = apply_edit(model, settings.model_copy(update={"gate_blocks": list(fitted.gate)}), base_sha256)
-    config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
+    config = gate_config(model, REQUEST)
     for block, parts in pooled_gate(model, REQUEST).items():
         for name, part in parts.items():
             part.load_state_dict(fitted.gate[block][name].state_dict())

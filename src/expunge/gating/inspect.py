@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from peft import PeftModel
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.edits import edit_of
-from expunge.edits.active import pooled_gate
-from expunge.edits.grun.config import GrunConfig
+from expunge.edits.active import gate_config, pooled_gate
 from expunge.edits.grun.gate import gate_input, token_scores
 from expunge.edits.requests import REQUEST
 from expunge.errors import InputError
@@ -58,7 +56,7 @@ def read_gate(model: nn.Module, builder: PromptBuilder, ids: tuple[int, ...]) ->
         builder: of its tokenizer.
         ids: the prompt's token ids.
     """
-    config = cast(GrunConfig, cast(PeftModel, model).peft_config[REQUEST])
+    config = gate_config(model, REQUEST)
     logit = prompt_gate_logits(model, [ids], REQUEST, config.last_gate, builder.pad).item()
     if not config.pooled:
         return GateReading(logit, config.threshold, [])

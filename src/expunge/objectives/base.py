@@ -50,3 +50,8 @@ class Objective(ABC):
     def retain_fields(self) -> tuple[str, ...]:
         """The `Scores` fields that `retain` reads besides nll and tokens."""
         return RETAIN_FIELDS[self.retain_loss]
+
+    @property
+    def hidden_block(self) -> int | None:
+        """The block whose hidden states an objective reads, if it reads any; None means the blocks that the edit acts on."""
+        return None

@@ -39,6 +39,11 @@ class RMU(Objective):
         """The retain term compares hidden states, not answers."""
         return ("hidden", "reference_hidden")
 
+    @property
+    def hidden_block(self) -> int | None:
+        """The block that is steered; None means the blocks that the edit acts on."""
+        return self.block
+
     def direction(self, hidden: Tensor) -> Tensor:
         """Return the target c u for hidden states (labels, hidden): (hidden,), in at least fp32."""
         u = torch.rand(hidden.shape[-1], generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)

@@ -18,7 +18,7 @@ from expunge.edits.apply import freeze_above
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import best_dtype
-from expunge.objectives import RMU, Objective
+from expunge.objectives import Objective
 from expunge.training.callbacks import Bar, Retract, StepLog
 from expunge.training.checkpoints import newest_whole
 from expunge.training.inputs import PairCollator, Rows
@@ -94,15 +94,14 @@ def drop_checkpoints(folder: Path) -> None:
 
 
 def loss_of(objective: Objective, gate_loss_weight: float, gate_warmup: float, model: nn.Module, edit: Edit) -> Loss:
-    """The loss of an objective on a model, with the blocks whose states it reads, if it reads any.
+    """Return the loss of an objective on a model, with the blocks whose hidden states it reads, if it reads any.
 
     Raises:
-        InputError: the model has no such block.
+        InputError: the model does not have the block.
     """
     blocks: tuple[int, ...] = ()
     if "hidden" in (*objective.forget_fields, *objective.retain_fields):
-        chosen = objective.block if isinstance(objective, RMU) else None
-        blocks = edit.blocks(model) if chosen is None else (chosen,)
+        blocks = edit.blocks(model) if objective.hidden_block is None else (objective.hidden_block,)
         depth = len(decoder_blocks(model)[1])
         if not all(0 <= block < depth for block in blocks):
             raise InputError(f"objective.block: this model has blocks 0 to {depth - 1}, not {blocks[0]}")
