@@ -72,9 +72,9 @@ def test_a_second_request_goes_on_top_of_the_first(tiny_model_dir, tiny_data, tm
         expunge.unlearn(first.folder, **more, out=tmp_path / "third", edit="lora")
 
 
-def test_a_request_on_top_of_an_edit_that_does_not_add_up_is_refused(make_recipe_for, tiny_data, tmp_path):
+def test_a_request_on_top_of_an_edit_other_than_reft_and_grun_is_refused(make_recipe_for, tiny_data, tmp_path):
     first = unlearn(make_recipe_for("first"), Display())
-    with pytest.raises(InputError, match="only reft and grun edits add up"):
+    with pytest.raises(InputError, match="only reft and grun edits can be added to a model"):
         expunge.unlearn(first.folder, forget=tiny_data[0], out=tmp_path / "second")
 
 
