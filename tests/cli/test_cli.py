@@ -137,7 +137,7 @@ def test_tasks_without_the_package_name_the_extra(expunge: Expunge, tmp_path: Pa
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     result = expunge("audit", ".", "--tasks", "mmlu")
     assert (result.code, result.out) == (2, "")
-    assert result.err == "expunge: --tasks: tasks need the package lm_eval; pip install 'expunge[lm-eval]'\n"
+    assert result.err == "expunge: --tasks: lm-eval tasks need the package lm_eval; pip install 'expunge[lm-eval]'\n"
 
 
 def test_task_options_need_tasks_and_tasks_exclude_the_gate_evaluation(expunge: Expunge):

@@ -1,4 +1,4 @@
-"""Prompt attacks: every shipped template asks what it says, and a file of one's own is checked."""
+"""Prompt templates: every shipped template asks the question, and a user's file is checked."""
 
 import numpy as np
 import pytest
@@ -34,13 +34,13 @@ def written(tmp_path, text: str):
     return tmp_path / "mine.yaml"
 
 
-def test_a_question_with_everything_wears_every_shipped_dress(builder):
+def test_every_shipped_variant_fits_a_question_that_fills_all_slots(builder):
     prompts = variants_by_name(read_prompt_templates(), builder, [RECORD], OTHERS, seed=0)
     assert set(prompts) == set(read_prompt_templates())
     assert len({of_record["one"] for of_record in prompts.values()}) == len(prompts)
 
 
-def test_every_template_is_used_in_turn_and_none_asks_nothing(builder):
+def test_templates_take_turns_and_each_of_them_asks_the_question(builder):
     attacks = read_prompt_templates()
     records = [Record(f"r{i}", RECORD.turns, RECORD.answer, RECORD.paraphrased_prompt, None, RECORD.wrong_answers) for i in range(3)]
     prompts = variants_by_name(attacks, builder, records, OTHERS, seed=0)
@@ -51,7 +51,7 @@ def test_every_template_is_used_in_turn_and_none_asks_nothing(builder):
         assert len(starts) >= len(templates), name
 
 
-def test_what_a_record_does_not_have_is_not_asked_with(builder):
+def test_a_template_with_a_slot_that_a_record_cannot_fill_is_left_out(builder):
     bare = Record("bare", (Turn("user", "Where?"),), "There.")
     prompts = variants_by_name(read_prompt_templates(), builder, [bare], [], seed=0)
     assert not {"paraphrase", "multiple_choice", "cloze", "in_context", "few_shot", "mixed_query"} & set(prompts)
@@ -59,7 +59,7 @@ def test_what_a_record_does_not_have_is_not_asked_with(builder):
     assert variants_by_name(read_prompt_templates(), builder, [Record("text", (), "A whole text.")], [], seed=0) == {}
 
 
-def test_an_answer_that_is_begun_comes_after_the_prompt(builder, tmp_path):
+def test_the_start_of_an_answer_comes_after_the_prompt(builder, tmp_path):
     (template,) = read_prompt_templates(written(tmp_path, 'a:\n  - turns: ["{prompt}"]\n    start: "{half}"\n'))["a"]
     ids = template.encode(builder, RECORD, fill_slots(RECORD, OTHERS, np.random.default_rng(0)))
     plain = builder.record(RECORD)
@@ -67,7 +67,7 @@ def test_an_answer_that_is_begun_comes_after_the_prompt(builder, tmp_path):
     assert builder.tokenizer.decode(ids[len(plain.prompt) :]) == "Ada Lund was"
 
 
-def test_what_was_said_before_is_said_in_every_dress(builder):
+def test_earlier_turns_are_in_every_variant(builder):
     before = (Turn("system", "Be kind."), Turn("user", "Tell me about Ada Lund."), Turn("assistant", "She writes."))
     longer = Record("longer", (*before, Turn("user", "Where was she born?")), "In Visby.")
     prompts = variants_by_name(read_prompt_templates(), builder, [longer], OTHERS, seed=0)
@@ -78,7 +78,7 @@ def test_what_was_said_before_is_said_in_every_dress(builder):
         assert ("Be kind." in said) == (name != "system_prompt")
 
 
-def test_a_chat_template_without_a_system_message_is_not_asked_with_one(builder):
+def test_system_prompts_are_left_out_if_the_chat_template_refuses_them(builder):
     template = builder.tokenizer.chat_template
     builder.tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + template
     prompts = variants_by_name(read_prompt_templates(), builder, [RECORD], OTHERS, seed=0)
@@ -107,7 +107,7 @@ def test_a_raw_template_stands_alone(builder, tmp_path):
         ('a: ["{prompt"]', "a: expected '}' before end of string"),
     ],
 )
-def test_a_file_of_ones_own_is_checked(tmp_path, text, said):
+def test_a_faulty_user_file_is_an_error(tmp_path, text, said):
     path = written(tmp_path, text)
     with pytest.raises(InputError) as error:
         read_prompt_templates(path)
@@ -115,7 +115,7 @@ def test_a_file_of_ones_own_is_checked(tmp_path, text, said):
     assert said in str(error.value)
 
 
-def test_synonyms_keep_capitals_and_whole_words():
+def test_synonyms_preserve_capitals_and_replace_whole_words():
     assert with_synonyms("What is the author's Father?") == "Tell me the writer's Dad?"
     assert with_synonyms("a bookshelf") == "a bookshelf"
     # ignoring case, the dotless i is an i
@@ -141,7 +141,7 @@ def test_options_name_the_answer_once():
     assert [line[:2] for line in found["options"].splitlines()] == ["A.", "B.", "C."]
 
 
-def test_the_exam_dresses_in_nothing_that_gates_are_trained_in():
+def test_no_shipped_variant_has_wording_that_gates_train_on():
     trained = {piece.strip() for wrapper in wrappers() for piece in wrapper.split("{prompt}") if len(piece.split()) > 1}
     every = [template for templates in read_prompt_templates().values() for template in templates]
     exam = [text for t in every for text in (*t.turns, t.system or "", t.start or "", t.raw or "")]

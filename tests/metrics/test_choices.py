@@ -1,4 +1,4 @@
-"""Multiple-choice accuracy: option by option what lm-evaluation-harness says."""
+"""Multiple-choice accuracy: each option is scored as in lm-evaluation-harness."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_length_decides_by_text_and_not_by_letters():
     assert not is_right(question, by_letters, torch.tensor([6.0, 9.0]))
 
 
-def test_the_prompts_are_the_harnesss():
+def test_prompts_equal_those_of_the_harness():
     question = Question("q", " Which? ", ("one", "three"), 0)
     assert by_letters(question) == ("Which?\nA. one\nB. three\nAnswer:", [" A", " B"], [1, 1])
     assert by_text(question) == ("Question:  Which? \nAnswer:", [" one", " three"], [3, 5])
@@ -53,7 +53,7 @@ def test_the_prompts_are_the_harnesss():
         (by_text, "acc_norm", {"doc_to_text": "Question: {{question}}\nAnswer:", "doc_to_choice": "{{choices}}"}),
     ],
 )
-def test_each_choice_is_that_of_lm_eval(smollm2, questions_file, tmp_path, monkeypatch, form, metric, task):
+def test_each_choice_equals_that_of_lm_eval(smollm2, questions_file, tmp_path, monkeypatch, form, metric, task):
     lm_eval = pytest.importorskip("lm_eval")
     from lm_eval.models.huggingface import HFLM
 

@@ -1,4 +1,4 @@
-"""What a set of responses is worth: the Vendi score and the harmonic mean."""
+"""Score of a set of responses: the Vendi score and the weighted harmonic mean."""
 
 from math import exp, log
 
@@ -13,7 +13,7 @@ from expunge.metrics.diversity import diversity, set_score, vendi_score
 SHARE = st.floats(0, 1)
 
 
-def test_alike_rows_count_as_one_and_orthogonal_rows_each():
+def test_equal_rows_count_as_one_and_orthogonal_rows_as_many():
     assert vendi_score(tensor([[1.0, 2.0]] * 5)) == pytest.approx(1)
     assert vendi_score(3 * torch.eye(4)) == pytest.approx(4)
     assert diversity(tensor([[1.0, 2.0]] * 5)) == pytest.approx(0)
@@ -39,7 +39,7 @@ def test_one_response_has_no_diversity():
 
 
 @pytest.mark.parametrize("rows", [[[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [float("nan"), 1.0]], [[1.0, 0.0], [float("inf"), 1.0]]])
-def test_a_row_without_a_length_is_an_error(rows):
+def test_a_zero_row_is_an_error(rows):
     with pytest.raises(ValueError, match="with a length"):
         vendi_score(tensor(rows))
 
@@ -60,7 +60,7 @@ def test_a_vendi_score_is_between_one_and_the_number_of_rows_whatever_their_orde
 
 
 @given(st.integers(1, 6), st.integers(2, 4))
-def test_copies_of_a_set_are_as_many_as_the_set(n, copies):
+def test_copies_do_not_change_the_vendi_score(n, copies):
     rows = torch.randn(n, 8, generator=torch.Generator().manual_seed(n))
     assert vendi_score(rows.repeat(copies, 1)) == pytest.approx(vendi_score(rows), rel=1e-6)
 
@@ -70,7 +70,7 @@ def test_the_score_of_a_set_by_hand():
     assert set_score(relevance=0.9, diversity=0.5, alpha=0.25) == pytest.approx(0.75)
 
 
-def test_without_relevance_or_without_diversity_a_set_is_worth_nothing():
+def test_a_set_without_relevance_or_diversity_scores_zero():
     assert set_score(0.0, 0.7, 0.5) == set_score(0.7, 0.0, 0.5) == 0.0
 
 
@@ -88,6 +88,6 @@ def test_a_score_lies_between_its_parts(relevance, diversity, alpha):
 @pytest.mark.parametrize(
     ("given", "name"), [((1.1, 0.5, 0.5), "relevance"), ((0.5, -0.1, 0.5), "diversity"), ((0.5, 0.5, float("nan")), "alpha")]
 )
-def test_what_is_not_a_share_is_an_error(given, name):
+def test_a_part_outside_zero_to_one_is_an_error(given, name):
     with pytest.raises(ValueError, match=name):
         set_score(*given)

@@ -1,4 +1,4 @@
-"""The logit lens: what it says of the last block is what the model says, and of others what a forward pass cut there would."""
+"""The logit lens: the last block has the scores of the model, other blocks those of a model cut off there."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def own_loss(model, builder, record) -> float:
 
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "gpt2", "gemma3", "gpt_neox"], indirect=True)
-def test_the_last_block_says_what_the_model_says(tiny):
+def test_the_last_block_has_the_scores_of_the_model(tiny):
     model, builder = tiny
     done = []
     rows = lens_rows(model, builder, RECORDS, advance=done.append)
@@ -44,7 +44,7 @@ def test_the_last_block_says_what_the_model_says(tiny):
 
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "gpt2"], indirect=True)
-def test_a_block_says_what_a_model_that_ends_there_would(tiny):
+def test_a_block_has_the_scores_of_a_model_that_ends_there(tiny):
     model, builder = tiny
     (row,) = lens_rows(model, builder, RECORDS[:1])
     _, blocks = decoder_blocks(model)
@@ -54,7 +54,7 @@ def test_a_block_says_what_a_model_that_ends_there_would(tiny):
     assert row["nll"][1] == pytest.approx(own_loss(model, builder, RECORDS[0]), rel=1e-4)
 
 
-def test_a_head_that_knows_nothing_is_uniform_at_every_block(tiny):
+def test_a_zero_head_is_uniform_at_every_block(tiny):
     model, builder = tiny
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
     # log 320 = 5.7683 nats a token
@@ -62,7 +62,7 @@ def test_a_head_that_knows_nothing_is_uniform_at_every_block(tiny):
         assert row["nll"] == pytest.approx([5.76832] * 4, abs=1e-4)
 
 
-def test_an_edit_shows_from_its_block_on(tiny):
+def test_an_edit_changes_the_lens_from_its_block_on(tiny):
     model, builder = tiny
     before = lens_rows(model, builder, RECORDS)
     model = apply_edit(model, EditSection(name="reft", blocks=[2], positions="every_token"), "").eval()
@@ -81,7 +81,7 @@ def test_a_model_that_caps_its_logits_is_refused(tiny):
         lens_rows(capped, tiny[1], RECORDS)
 
 
-def test_a_norm_that_does_not_lead_to_the_logits_is_noticed(tiny, monkeypatch):
+def test_a_norm_that_does_not_lead_to_the_logits_is_an_error(tiny, monkeypatch):
     model, builder = tiny
     monkeypatch.setattr(lens, "final_norm", lambda model: torch.nn.Identity())
     with pytest.raises(ExpungeError, match="do not give its logits"):

@@ -52,7 +52,7 @@ def test_members_have_the_lower_scores():
 
 
 @given(scores_of_several, scores_of_several)
-def test_an_auc_lies_between_zero_and_one_and_turns_round_when_the_sets_do(members, nonmembers):
+def test_an_auc_is_between_zero_and_one_and_swapping_the_sets_gives_one_minus_it(members, nonmembers):
     one = membership_summary(rows_of(members, nonmembers))["mia_min_k"].value
     other = membership_summary(rows_of(nonmembers, members))["mia_min_k"].value
     assert 0 <= one <= 1
@@ -69,7 +69,7 @@ def test_privleak_by_hand():
     assert summary.n == 4
 
 
-def test_privleak_of_openunlearning_has_the_classes_the_other_way_round():
+def test_privleak_of_openunlearning_swaps_the_classes():
     # 1 - AUC: unlearned 0.25, control 0.375: (0.25 - 0.375) / 0.375 * 100 = -33.33
     assert privleak(UNLEARNED, CONTROL, compat=True).value == pytest.approx(-100 / 3)
     # Before unlearning the AUC is 1, the control's 1/2: (0 - 0.5) / 0.5 = -100 %, as MUSE's table 3 has it (-99.8)
@@ -107,7 +107,7 @@ def test_privleak_of_a_control_whose_auc_is_zero_is_an_error():
 
 
 def test_privleak_of_other_records_is_an_error():
-    with pytest.raises(ValueError, match="same records"):
+    with pytest.raises(ValueError, match="different records"):
         privleak(UNLEARNED, CONTROL[:-1])
 
 
@@ -136,7 +136,7 @@ def test_a_row_has_every_score_of_its_record(tiny, make_tiny_model):
         assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_gradient_norm_is_of_all_weights_together(tiny):
+def test_the_gradient_norm_covers_all_weights_together(tiny):
     model, builder = tiny
     (row,) = membership_rows(model, builder, RECORDS[:1], [])
     (averaged,) = membership_rows(model, builder, RECORDS[:1], [], compat=True)

@@ -62,7 +62,7 @@ def test_truth_ratio_without_wrong_answers_is_an_error():
 
 
 @pytest.mark.parametrize(("ratio", "forget", "utility"), [(0.25, 0.25, 0.75), (1.0, 1.0, 0.0), (4.0, 0.25, 0.0), (0.0, 0.0, 1.0)])
-def test_truth_ratio_is_read_one_way_for_forgetting_and_another_for_utility(ratio, forget, utility):
+def test_truth_ratio_is_folded_differently_for_forgetting_and_for_utility(ratio, forget, utility):
     assert forget_truth_ratio(ratio) == pytest.approx(forget)
     assert utility_truth_ratio(ratio) == pytest.approx(utility)
 
@@ -120,7 +120,7 @@ def test_zlib_ratio_divides_by_the_compressed_bytes():
     assert zlib_ratio(2.2, "abc") == pytest.approx(0.2)
 
 
-def test_answers_of_a_batch_are_taken_apart():
+def test_scores_of_a_batch_are_split_by_answer():
     # two rows of 2 and 1 labels over two tokens; p(target) = 3/4, 1/4 and 1/2
     scores = Scores(
         nll=tensor([math.log(16 / 3), math.log(2)]),
@@ -244,14 +244,14 @@ def test_auroc_counts_ties_by_half():
     assert auroc([3.0, 2.0], [2.0, 1.0]) == pytest.approx(0.875)
 
 
-def test_fpr_at_tpr_takes_the_highest_threshold_that_keeps_enough_positives():
+def test_fpr_at_tpr_uses_the_highest_threshold_that_enough_positives_reach():
     # 3 of 4 positives are kept at threshold 2; negatives at or above 2: 1 of 3
     assert fpr_at_tpr([4.0, 3.0, 2.0, 1.0], [2.0, 1.5, 0.0], tpr=0.75) == pytest.approx(1 / 3)
     # 55 of 100 at threshold 46, which 0.55 * 100 > 55 must not lower to 45
     assert fpr_at_tpr(list(range(1, 101)), [45.5], tpr=0.55) == 0
 
 
-def test_a_gate_is_open_from_its_threshold_on():
+def test_a_gate_is_open_at_its_threshold_and_above():
     assert share_open([-1.0, 0.0, 0.1, 2.0], 0.0) == pytest.approx(0.75)
 
 
@@ -269,7 +269,7 @@ def test_forget_quality_is_the_exact_ks_p_value():
         forget_quality([], [0.1])
 
 
-def test_model_utility_is_a_harmonic_mean_that_one_zero_brings_down():
+def test_model_utility_is_a_harmonic_mean_and_zero_if_one_part_is_zero():
     # 3 / (1/0.5 + 1/0.25 + 1/1) = 3/7
     assert model_utility({"a": 0.5, "b": 0.25, "c": 1.0}) == pytest.approx(3 / 7)
     assert model_utility({"a": 0.5, "b": 0.0}) == 0

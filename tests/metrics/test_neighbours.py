@@ -1,4 +1,4 @@
-"""Neighbours of what was forgotten, and how well a model still does on them."""
+"""Neighbours of the forget set, and the utility on them."""
 
 import pytest
 
@@ -20,7 +20,7 @@ RETAIN = [
 ]
 
 
-def test_names_are_nearer_than_wording_and_wording_than_nothing():
+def test_shared_names_are_nearer_than_shared_wording():
     near = [record.id for record in neighbours(FORGET, RETAIN, 4)]
     # Two rare words in common, one rare word, "Where", nothing.
     assert near == ["name", "place", "wording", "other"]
@@ -48,11 +48,11 @@ def test_utility_is_the_harmonic_mean_of_means_over_the_neighbours():
     assert (low, high) == (0.0, pytest.approx(1 / 3))
 
 
-def test_without_truth_ratios_two_parts_are_left():
+def test_without_truth_ratios_the_mean_has_two_parts():
     # 2 / (1/0.2 + 1/0.5) = 2/7
     assert neighbour_utility([{"id": "a", "probability": 0.2, "rouge": 0.5}], {"a"}).value == pytest.approx(2 / 7)
 
 
-def test_no_neighbour_no_utility():
+def test_utility_without_neighbours_is_an_error():
     with pytest.raises(ValueError):
         neighbour_utility([{"id": "a", "probability": 0.2, "rouge": 0.5}], {"b"})

@@ -1,4 +1,4 @@
-"""Neutral perplexity with its interval: the tasks' number, and a function of two means."""
+"""Neutral perplexity with its interval, equal to the number that tasks measure."""
 
 from math import exp, log
 
@@ -12,7 +12,7 @@ from expunge.metrics.token_nll import neutral_perplexity
 from expunge.models.loading import load
 
 
-def test_it_is_the_perplexity_that_the_tasks_measure(make_tiny_model):
+def test_it_equals_the_perplexity_that_tasks_measure(make_tiny_model):
     model, tokenizer = load(make_tiny_model())
     builder = PromptBuilder(tokenizer)
     summary = perplexity(perplexity_rows(model, builder))
@@ -29,7 +29,7 @@ def test_a_function_of_means_is_resampled_by_records():
     assert summary.ci95 == pytest.approx((2, 4))
 
 
-def test_a_rise_is_a_share_of_the_perplexity_before():
+def test_a_rise_is_relative_to_the_perplexity_before():
     # 2 and 6 nats over 4 tokens each: exp(1); before 1 and 3: exp(0.5); a rise to exp(0.5) times it
     after, before = [{"nll": 2.0, "tokens": 4}, {"nll": 6.0, "tokens": 4}], [{"nll": 1.0, "tokens": 4}, {"nll": 3.0, "tokens": 4}]
     assert perplexity(after).value == pytest.approx(exp(1))

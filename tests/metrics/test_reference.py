@@ -1,4 +1,4 @@
-"""The metrics, through the product's own scoring, against values that another's code computed on the same model (../shared/reference)."""
+"""The metrics, through the product's own scoring, against values that other code computed on the same model (../shared/reference)."""
 
 import json
 from pathlib import Path

@@ -22,7 +22,7 @@ def test_the_same_values_give_the_same_interval():
     assert mean_ci(values) == mean_ci(values)
 
 
-def test_blocks_do_not_change_what_a_resample_is(monkeypatch):
+def test_the_block_size_does_not_change_the_resamples(monkeypatch):
     values = np.linspace(0, 1, 30).tolist()
     whole = mean_ci(values).ci95
     monkeypatch.setattr(statistics, "_BLOCK", 300)
@@ -34,12 +34,12 @@ def test_one_value_has_no_interval():
 
 
 @pytest.mark.parametrize(("successes", "end"), [(0, 0), (7, 1)])
-def test_the_interval_of_none_or_all_ends_exactly_there(successes, end):
+def test_the_interval_of_no_or_only_successes_ends_exactly_at_zero_or_one(successes, end):
     assert proportion_ci(successes, 7).ci95[end] == end
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")], [1.0, float("inf")]])
-def test_a_mean_of_nothing_or_of_what_is_not_finite_is_an_error(values):
+def test_a_mean_of_no_values_or_of_infinite_values_is_an_error(values):
     with pytest.raises(ValueError):
         mean_ci(values)
 
@@ -50,7 +50,7 @@ def test_the_interval_of_a_mean_lies_within_the_values(values):
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
-def test_the_bootstrap_covers_the_true_mean_about_as_often_as_it_says():
+def test_the_bootstrap_interval_covers_the_true_mean_about_as_often_as_stated():
     generator = np.random.default_rng(1)
     intervals = [mean_ci(generator.normal(size=60).tolist()).ci95 for _ in range(200)]
     covered = sum(low <= 0 <= high for low, high in intervals)
@@ -66,14 +66,14 @@ def test_wilson_by_hand():
     assert summary.ci95 == pytest.approx((0.49016, 0.94332), abs=1e-4)
 
 
-def test_wilson_keeps_a_width_at_the_ends():
+def test_wilsons_interval_has_a_width_at_zero_and_one():
     # 0 of n: upper end z^2 / (n + z^2) = 3.8415 / 67.8415 = 0.05662
     assert proportion_ci(0, 64).ci95 == pytest.approx((0.0, 0.05662), abs=1e-4)
     assert proportion_ci(64, 64).ci95 == pytest.approx((1 - 0.05662, 1.0), abs=1e-4)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 4)])
-def test_what_is_no_proportion_is_an_error(successes, n):
+def test_impossible_counts_are_an_error(successes, n):
     with pytest.raises(ValueError):
         proportion_ci(successes, n)
 

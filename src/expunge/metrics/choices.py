@@ -1,4 +1,4 @@
-"""Multiple-choice accuracy by option letters and by option texts, as lm-evaluation-harness counts it."""
+"""Multiple-choice accuracy by option letters and by option texts, computed as lm-evaluation-harness does."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,18 +15,18 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 Form = Callable[[Question], tuple[str, list[str], list[int]]]
-"""Gives a question's prompt, what may follow it, and what each option's log-likelihood is divided by."""
+"""Turns a question into its prompt, the continuations to score, and the divisor of each continuation's log-likelihood."""
 
 
 def by_letters(question: Question) -> tuple[str, list[str], list[int]]:
-    """MMLU's and WMDP's way (Hendrycks et al., 2021, arXiv 2009.03300): the options are listed, the letters are scored."""
+    """List the options and score their letters, as MMLU and WMDP do (Hendrycks et al., 2021, arXiv 2009.03300)."""
     options = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False)]
     prompt = "\n".join((question.question.strip(), *options, "Answer:"))
     return prompt, [f" {letter}" for letter in LETTERS[: len(options)]], [1] * len(options)
 
 
 def by_text(question: Question) -> tuple[str, list[str], list[int]]:
-    """ARC's way (Clark et al., 2018, arXiv 1803.05457): each option's text is scored, per character (`acc_norm`)."""
+    """Score each option's text per character, as ARC does (Clark et al., 2018, arXiv 1803.05457; `acc_norm`)."""
     return f"Question: {question.question}\nAnswer:", [f" {choice}" for choice in question.choices], list(map(len, question.choices))
 
 
@@ -39,33 +39,33 @@ def option_nll(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> list[Tensor]:
-    """Summed NLL of each option of each question: (options,) each, nats.
+    """Return the summed NLL of the options of each question: one tensor (options,) a question, in nats.
 
     Args:
         model: a causal LM, with or without edits.
-        tokenizer: its own; prompts are plain text, without the chat template, as in the harness.
-        questions: to ask.
+        tokenizer: the model's; prompts are plain text without the chat template, as in the harness.
+        questions: to score.
         form: `by_letters` or `by_text`.
         pad: padding token id.
-        batch_size: questions at once; they are taken in order of length.
+        batch_size: questions at once, in order of length.
         advance: called with the number of questions done.
     """
     prompts, options = [], []
     for question in questions:
-        prompt, follow, _ = form(question)
+        prompt, continuations, _ = form(question)
         start = tuple(tokenizer(prompt).input_ids)
         prompts.append(start)
-        # Both together are encoded and cut: the last token of a prompt may end otherwise before an option.
-        options.append([tuple(tokenizer(prompt + text).input_ids[len(start) :]) for text in follow])
-    found = [torch.empty(0)] * len(questions)
+        # Prompt and option are encoded together and then cut: the prompt's last token may differ where an option follows.
+        options.append([tuple(tokenizer(prompt + text).input_ids[len(start) :]) for text in continuations])
+    results = [torch.empty(0)] * len(questions)
     for batch in batches_by_length(prompts, batch_size):
         nll = score_answers(model, read_prompts(model, [prompts[i] for i in batch], pad), [options[i] for i in batch], pad).nll.cpu()
-        for i, own in zip(batch, nll.split([len(options[i]) for i in batch]), strict=True):
-            found[i] = own
+        for i, of_question in zip(batch, nll.split([len(options[i]) for i in batch]), strict=True):
+            results[i] = of_question
         advance(len(batch))
-    return found
+    return results
 
 
 def is_right(question: Question, form: Form, nll: Tensor) -> bool:
-    """Whether the right option is the likeliest, each divided as the form says; nll: (options,)."""
+    """Return whether the right option is the likeliest; nll: (options,), each divided by the form's divisor."""
     return int((nll / torch.tensor(form(question)[2])).argmin()) == question.answer

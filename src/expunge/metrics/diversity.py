@@ -1,19 +1,19 @@
-"""What a set of responses is worth: relevant and diverse at once (after Reveal-and-Release, arXiv 2509.14624)."""
+"""Score of a set of responses: relevance and diversity combined (after Reveal-and-Release, arXiv 2509.14624)."""
 
 import torch
 from torch import Tensor
 
 
 def set_score(relevance: float, diversity: float, alpha: float) -> float:
-    """Weighted harmonic mean, 1 / (alpha / diversity + (1 - alpha) / relevance): low if either is low.
+    """Return the weighted harmonic mean 1 / (alpha / diversity + (1 - alpha) / relevance): low if either is low.
 
     Args:
         relevance: mean relevance of the responses, in [0, 1].
-        diversity: of the responses, in [0, 1]; normalised, as a raw Vendi score exceeds 1 and would lift irrelevant sets.
+        diversity: of the responses, in [0, 1]; normalised, because a raw Vendi score exceeds 1 and would raise irrelevant sets.
         alpha: weight of diversity, in [0, 1].
 
     Returns:
-        A number in [0, 1]; 0 if a part that has a weight is 0, the other part alone at alpha 0 or 1.
+        A number in [0, 1]; 0 if a part with a weight above 0 is 0; at alpha 0 or 1 one part alone.
 
     Raises:
         ValueError: if one of them is not in [0, 1].
@@ -28,20 +28,20 @@ def set_score(relevance: float, diversity: float, alpha: float) -> float:
 
 
 def diversity(embeddings: Tensor) -> float:
-    """Vendi score of n responses, taken to [0, 1]: (VS - 1) / (n - 1), and 0 for fewer than two.
+    """Return the Vendi score of n responses mapped to [0, 1]: (VS - 1) / (n - 1), or 0 for fewer than two responses.
 
     Args:
         embeddings: (n, dim), any scale.
 
     Raises:
-        ValueError: if there are two rows or more and one has no length, or is not finite.
+        ValueError: if there are two rows or more and one of them is zero or not finite.
     """
     n = len(embeddings)
     return min(1.0, max(0.0, (vendi_score(embeddings) - 1) / (n - 1))) if n > 1 else 0.0
 
 
 def vendi_score(embeddings: Tensor) -> float:
-    """Effective number of distinct responses (Friedman and Dieng, 2022, arXiv 2210.02410, eq. 1).
+    """Return the effective number of distinct responses (Friedman and Dieng, 2022, arXiv 2210.02410, eq. 1).
 
     Args:
         embeddings: (n, dim), any scale; cosine similarity is used.
@@ -50,7 +50,7 @@ def vendi_score(embeddings: Tensor) -> float:
         exp(-sum mu ln mu) over the eigenvalues mu of the similarities / n: from 1 (all alike) to n (all orthogonal).
 
     Raises:
-        ValueError: if there are no rows, or one has no length or is not finite.
+        ValueError: if there are no rows, or one of them is zero or not finite.
     """
     rows = embeddings.double()
     lengths = rows.norm(dim=-1)

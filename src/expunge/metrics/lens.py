@@ -1,4 +1,4 @@
-"""The logit lens (nostalgebraist, 2020): what each block's hidden states would say, which tells an answer suppressed from one erased."""
+"""Logit lens (nostalgebraist, 2020): decode each block's hidden states, to see whether an answer is suppressed or erased."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from expunge.models.blocks import decoder_blocks, final_norm
 from expunge.models.head import frozen_head, token_scores
 from expunge.models.scoring import score
 
-# Of a token's NLL: bf16 states differ by this much between one way to the logits and another.
+# A token's NLL in bf16 differs by this much between two ways to compute the logits.
 TOLERANCE = 0.05
 
 Row = dict[str, Any]
@@ -29,9 +29,9 @@ def lens_rows(
 ) -> list[Row]:
     """Decode every block's output, after its edit, through the final norm and the output head.
 
-    An answer that a block in the middle finds as likely as the original's did, and only the last ones do not, is suppressed; where no
-    block does, it is erased, or stored as the lens does not see. Lower blocks of any model score worse than a uniform guess at times:
-    compare block by block with the original and the control.
+    Where a middle block finds the answer as likely as the original's block does, and only the last blocks do not, the answer is
+    suppressed. Where no block does, it is erased, or stored in a form that the lens does not see. Lower blocks of any model may score
+    worse than a uniform guess: compare block by block with the original and the control.
 
     Args:
         model: a causal LM in evaluation mode, with or without edits.
@@ -41,15 +41,15 @@ def lens_rows(
         advance: called with the number of records done.
 
     Returns:
-        A row a record, in their order: `id`, and `nll`, a list with a value a block: nats, mean over the answer's tokens. The last
-        is the model's own.
+        One row a record, in their order: `id`, and `nll`, one value a block: nats, mean over the answer's tokens. The last value is
+        that of the model itself.
 
     Raises:
-        ExpungeError: the model's logits are not its head over its final norm, as where they are scaled or capped.
+        ExpungeError: the model's logits are not its head applied to its final norm, for example because they are scaled or capped.
     """
     depth, norm, head = len(decoder_blocks(model)[1]), final_norm(model), frozen_head(model)
     if head is None:
-        raise ExpungeError(f"{type(model).__name__}: its logits are not its output head's; the logit lens does not know such models")
+        raise ExpungeError(f"{type(model).__name__}: its logits are not its output head's; the logit lens does not support such models")
     encoded = [builder.record(record) for record in records]
     rows: list[Row] = [{} for _ in records]
     device = next(model.parameters()).device
@@ -59,7 +59,7 @@ def lens_rows(
         by_block = [token_scores(norm(scores.hidden[block]), head, targets)[0] for block in range(depth)]
         if not torch.allclose(by_block[-1], scores.token_nll, rtol=TOLERANCE, atol=TOLERANCE):
             raise ExpungeError(
-                f"{type(model).__name__}: its last block, norm and head do not give its logits; the logit lens does not know it"
+                f"{type(model).__name__}: its last block, norm and head do not give its logits; the logit lens does not support this model"
             )
         means = torch.stack([torch.stack([part.mean() for part in nll.split(lengths)]) for nll in by_block], dim=1)
         for i, nll in zip(chosen, means.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Metrics of how likely a model finds a given answer: pure functions of its token log-probabilities."""
+"""Metrics of how likely an answer is to a model: pure functions of token log-probabilities."""
 
 import zlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from expunge.models.scores import Scores
 
 @dataclass(frozen=True)
 class AnswerScore:
-    """What a model says of one answer under teacher forcing.
+    """Scores of one answer under teacher forcing.
 
     Attributes:
         nll: nats, summed over the answer's tokens (end of turn included).
@@ -34,23 +34,23 @@ class AnswerScore:
         return self.nll / self.tokens
 
     def without_end(self) -> "AnswerScore":
-        """The same answer without its last token: OpenUnlearning leaves the end of turn out of its token metrics."""
+        """Return the scores without the last token: OpenUnlearning leaves the end of turn out of its token metrics."""
         logprobs = self.token_logprobs[:-1]
         return AnswerScore(-sum(logprobs), self.tokens - 1, logprobs, self.greedy_match[:-1])
 
 
 def each_answer(scores: Scores) -> list[AnswerScore]:
-    """The answers of a scored batch, one by one."""
+    """Split the scores of a batch by answer."""
     parts = [part.tolist() for part in (scores.nll, scores.tokens, -scores.token_nll, scores.greedy)]
     answers, start = [], 0
     for nll, tokens in zip(parts[0], parts[1], strict=True):
-        own = slice(start, start := start + tokens)
-        answers.append(AnswerScore(nll, tokens, parts[2][own], parts[3][own]))
+        place = slice(start, start := start + tokens)
+        answers.append(AnswerScore(nll, tokens, parts[2][place], parts[3][place]))
     return answers
 
 
 def probability(nll: float, tokens: int) -> float:
-    """Length-normalised probability of an answer, exp(-nll / tokens) (TOFU, Maini et al., 2024, arXiv 2401.06121, §2.2.2).
+    """Return the length-normalised probability of an answer, exp(-nll / tokens) (TOFU, Maini et al., 2024, arXiv 2401.06121, §2.2.2).
 
     Args:
         nll: nats, summed over the answer.
@@ -60,11 +60,11 @@ def probability(nll: float, tokens: int) -> float:
 
 
 def probability_with_options(p: float, wrong_ps: Sequence[float]) -> float:
-    """Share of an answer's probability among the options (TOFU's real authors and world facts).
+    """Return the share of an answer's probability among the options (TOFU's real authors and world facts).
 
     Args:
         p: `probability` of the answer.
-        wrong_ps: the same of each wrong answer.
+        wrong_ps: `probability` of each wrong answer.
 
     Returns:
         The share; 0 when every option's probability is 0.
@@ -74,14 +74,14 @@ def probability_with_options(p: float, wrong_ps: Sequence[float]) -> float:
 
 
 def truth_ratio(wrong_losses: Sequence[float], paraphrase_loss: float) -> float:
-    """How likely wrong answers are against a paraphrase of the right one (TOFU, eq. 1).
+    """Return how likely wrong answers are relative to a paraphrase of the right one (TOFU, eq. 1).
 
     Args:
-        wrong_losses: mean loss of a token of each wrong answer, nats; they are averaged before the exponential.
-        paraphrase_loss: the same of the paraphrased answer.
+        wrong_losses: mean token loss of each wrong answer, in nats; averaged before the exponential.
+        paraphrase_loss: mean token loss of the paraphrased answer.
 
     Returns:
-        0 when only the right answer is likely, 1 when the model cannot tell, more when it prefers wrong ones.
+        0 if only the right answer is likely, 1 if right and wrong are equally likely, more if wrong answers are likelier.
 
     Raises:
         ValueError: if there is no wrong answer.
@@ -91,17 +91,17 @@ def truth_ratio(wrong_losses: Sequence[float], paraphrase_loss: float) -> float:
 
 
 def forget_truth_ratio(ratio: float) -> float:
-    """min(r, 1/r) of a forget record's truth ratio: 1 when right and wrong are alike to the model."""
+    """Return min(r, 1/r) of a forget record's truth ratio: 1 if right and wrong answers are equally likely."""
     return min(ratio, 1 / ratio) if ratio > 0 else 0.0
 
 
 def utility_truth_ratio(ratio: float) -> float:
-    """max(0, 1 - r) of a retained record's truth ratio: 1 when only the right answer is likely."""
+    """Return max(0, 1 - r) of a retain record's truth ratio: 1 if only the right answer is likely."""
     return max(0.0, 1 - ratio)
 
 
 def exact_memorization(greedy_match: Sequence[bool]) -> float:
-    """Share of the answer's tokens that teacher-forced greedy decoding gets right (Tirumala et al., 2022, arXiv 2205.10770).
+    """Return the share of answer tokens that teacher-forced greedy decoding gets right (Tirumala et al., 2022, arXiv 2205.10770).
 
     Raises:
         ValueError: if the answer has no token.
@@ -110,14 +110,14 @@ def exact_memorization(greedy_match: Sequence[bool]) -> float:
 
 
 def extraction_strength(greedy_match: Sequence[bool], compat: bool = False) -> float:
-    """1 - k/|y|, smallest k from which every greedy token is the answer's (Carlini et al., 2021; Wang et al., 2024, arXiv 2406.09179).
+    """Return 1 - k/|y|, k the shortest true prefix that greedy decoding completes (Carlini, 2021; Wang et al., 2024, arXiv 2406.09179).
 
     Args:
-        greedy_match: of each answer token, whether greedy decoding after the true beginning gives it.
+        greedy_match: for each answer token, whether greedy decoding after the true beginning yields it.
         compat: OpenUnlearning's value, which never falls below 1/|y|; it also leaves the end token out (`AnswerScore.without_end`).
 
     Returns:
-        1 when the prompt alone yields the answer, 0 when not even its last token follows from the rest.
+        1 if the prompt alone yields the answer, 0 if not even the last token follows from all others.
 
     Raises:
         ValueError: if the answer has no token.
@@ -132,23 +132,23 @@ def extraction_strength(greedy_match: Sequence[bool], compat: bool = False) -> f
 
 
 def min_k(token_logprobs: Sequence[float], share: float = 0.4) -> float:
-    """Mean negative log-probability of the least likely tokens (Min-K %, Shi et al., 2024, arXiv 2310.16789).
+    """Return the mean negative log-probability of the least likely tokens (Min-K %, Shi et al., 2024, arXiv 2310.16789).
 
     Args:
         token_logprobs: nats, at least one.
-        share: of the tokens to keep, rounded down to whole tokens, at least one.
+        share: of the tokens to use, rounded down to whole tokens, at least one.
     """
-    kept = max(1, int(len(token_logprobs) * share))
-    return -fmean(sorted(token_logprobs)[:kept])
+    count = max(1, int(len(token_logprobs) * share))
+    return -fmean(sorted(token_logprobs)[:count])
 
 
 def min_k_plus_plus(logits: Tensor, targets: Tensor, share: float = 0.4) -> float:
-    """`min_k` of log-probabilities standardised over the vocabulary (Min-K++ %, Zhang et al., 2024, arXiv 2404.02936, eq. 3).
+    """Return `min_k` of log-probabilities standardised over the vocabulary (Min-K++ %, Zhang et al., 2024, arXiv 2404.02936, eq. 3).
 
     Args:
         logits: (labels, vocab), of one answer.
         targets: (labels,), its token ids.
-        share: of the tokens to keep.
+        share: of the tokens to use.
     """
     logprobs = logits.float().log_softmax(-1)
     probs = logprobs.exp()
@@ -158,7 +158,7 @@ def min_k_plus_plus(logits: Tensor, targets: Tensor, share: float = 0.4) -> floa
 
 
 def zlib_ratio(loss: float, answer: str) -> float:
-    """Mean token loss per byte of the compressed answer (Carlini et al., 2021, arXiv 2012.07805, §5.1).
+    """Return the mean token loss per byte of the compressed answer (Carlini et al., 2021, arXiv 2012.07805, §5.1).
 
     Args:
         loss: nats a token.
@@ -168,5 +168,5 @@ def zlib_ratio(loss: float, answer: str) -> float:
 
 
 def _target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """(labels,): log-probability of each target."""
+    """Return the log-probability of each target: (labels,)."""
     return torch.gather(logits.float().log_softmax(-1), 1, targets.unsqueeze(1)).squeeze(1)

@@ -1,4 +1,4 @@
-"""Membership inference: scores of an answer that was trained on against those of one that never was, and what is left of the gap."""
+"""Membership inference: scores that separate records a model was trained on from records it never saw; AUROC and PrivLeak."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,16 +20,16 @@ from expunge.models.scores import Scores
 from expunge.models.scoring import score
 
 SCORES = {
-    "loss": "mean loss of a token (LOSS, Yeom et al., 2018, arXiv 1709.01604)",
-    "zlib": "the same per byte of the compressed answer (Carlini et al., 2021, arXiv 2012.07805)",
+    "loss": "mean token loss (LOSS, Yeom et al., 2018, arXiv 1709.01604)",
+    "zlib": "loss per byte of the compressed answer (Carlini et al., 2021, arXiv 2012.07805)",
     "min_k": "mean loss of the least likely tokens (Min-K %, Shi et al., 2024, arXiv 2310.16789)",
-    "min_k_plus_plus": "the same, standardised over the vocabulary (Min-K++ %, Zhang et al., 2024, arXiv 2404.02936)",
+    "min_k_plus_plus": "Min-K %, standardised over the vocabulary (Min-K++ %, Zhang et al., 2024, arXiv 2404.02936)",
     "reference": "loss less a reference model's (Carlini et al., 2021)",
     "grad_norm": "norm of the loss's gradient (Wang et al., 2024, arXiv 2402.17012)",
 }
-"""Every score, nats or made of nats: the lower it is, the likelier the answer was trained on."""
+"""Every score: the lower it is, the likelier the answer was trained on."""
 SHARE = 0.4
-"""Of the tokens, for Min-K: MUSE's and OpenUnlearning's choice."""
+"""Share of the tokens that Min-K uses, as in MUSE and OpenUnlearning."""
 
 Row = dict[str, Any]
 Split = tuple[list[float], list[float]]
@@ -46,22 +46,22 @@ def membership_rows(
     compat: bool = False,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> list[Row]:
-    """Every score of every record, from one forward pass and for the gradient one backward pass.
+    """Compute every score of every record, from one forward pass and, for the gradient norm, one backward pass.
 
     Args:
-        model: a causal LM in evaluation mode, with or without edits. Gradients that it holds are lost.
+        model: a causal LM in evaluation mode, with or without edits. Gradients that it holds are deleted.
         builder: of its tokenizer.
-        members: records that the original was trained on and that are to be forgotten.
+        members: forget records, which the original was trained on.
         nonmembers: records that no model was trained on, see `expunge.auditing.probes.nonmembers`.
         reference: a model of the same tokenizer, for the reference score.
-        gradients: score by the gradient's norm too; then one record is scored at a time.
+        gradients: also compute the gradient norm; then one record is scored at a time.
         batch_size: records at once without gradients.
-        compat: OpenUnlearning's values: Min-K scores leave the end of turn out, and the gradient's norm is the mean of the norms of
-            the weights' gradients instead of the norm of all of them together.
+        compat: OpenUnlearning's values: Min-K scores leave the end of turn out, and the gradient norm is the mean of the norms of
+            each weight's gradient instead of the norm of all gradients together.
         advance: called with the number of records done.
 
     Returns:
-        A row a record, members first, each in their order: `id`, `member`, and of `SCORES` those that were asked for.
+        One row a record, members first, both in their order: `id`, `member`, and the requested `SCORES`.
     """
     records = [*members, *nonmembers]
     encoded = [builder.record(record) for record in records]
@@ -78,24 +78,24 @@ def membership_rows(
             with torch.no_grad():
                 scores = score(model, batch, logits=True)
         with torch.no_grad():
-            known = None if reference is None else score(reference, batch)
+            reference_scores = None if reference is None else score(reference, batch)
             for place, (i, answer) in enumerate(zip(chosen, each_answer(scores), strict=True)):
                 rows[i] |= _likelihoods(builder, records[i], encoded[i], answer, scores, place, compat)
-                if known is not None:
-                    rows[i]["reference"] = answer.loss - (known.nll[place] / known.tokens[place]).item()
+                if reference_scores is not None:
+                    rows[i]["reference"] = answer.loss - (reference_scores.nll[place] / reference_scores.tokens[place]).item()
         advance(len(chosen))
     return rows
 
 
 def membership_summary(rows: Sequence[Row]) -> dict[str, Summary]:
-    """AUROC of members against non-members by each score there is, as `mia_` and its name, with a bootstrap interval.
+    """Return the AUROC of members against non-members for each score, as `mia_` and its name, with a bootstrap interval.
 
-    0.5 when the two cannot be told apart, 1 when every member looks better known than every non-member. Below 0.5 the members look
-    less known than records that the model never saw: that too tells them apart (over-unlearning). Compare with the control's: where
-    the two sets differ in topic or style, a model that saw neither is not at 0.5.
+    0.5: the score does not separate the two. 1: every member scores as better known than every non-member. Below 0.5 the members score as
+    less known than records that the model never saw, which also separates them (over-unlearning). Compare with the control: where the
+    two sets differ in topic or style, a model that saw neither is not at 0.5.
 
     Args:
-        rows: as `membership_rows` gives them.
+        rows: from `membership_rows`.
 
     Raises:
         ValueError: if there are no members, or no non-members.
@@ -104,52 +104,52 @@ def membership_summary(rows: Sequence[Row]) -> dict[str, Summary]:
 
 
 def privleak(unlearned: Sequence[Row], control: Sequence[Row] | None, compat: bool = False) -> Summary:
-    """PrivLeak (MUSE, Shi et al., 2024, arXiv 2407.06460, §3.1): (AUC(unlearned) - AUC(control)) / AUC(control), by Min-K %.
+    """Return PrivLeak by Min-K %: (AUC(unlearned) - AUC(control)) / AUC(control) (MUSE, Shi et al., 2024, arXiv 2407.06460, §3.1).
 
-    The AUC is `membership_summary`'s, of forget records as members against records that nobody saw. 0: the forget set stands out no
-    more than for a model that never saw it; positive: it is still recognised (under-unlearning); negative: it is known less than what
-    was never seen (over-unlearning).
+    The AUC is that of `membership_summary`: forget records as members against records that no model saw. 0: the unlearned model
+    recognises the forget set no more than a model that never saw it. Positive: it still recognises it (under-unlearning). Negative: it
+    knows it less than records that it never saw (over-unlearning).
 
-    The paper defines the AUC so, but its code, its tables and its sentence on signs have members and non-members the other way round
-    (the model before unlearning is at -99.8 %): its signs are the opposite of ours. OpenUnlearning takes 1 - AUC of both models to
-    give the tables' values, and 0.5 for the control where there is none; a number without a control is never given here.
+    The paper defines the AUC in this way, but its code, its tables and its sentence on signs swap members and non-members (the model
+    before unlearning is at -99.8 %), so that its signs are the opposite of ours. OpenUnlearning takes 1 - AUC of both models to
+    reproduce the tables, and 0.5 for a missing control; this function requires a control.
 
     Args:
         unlearned: rows of the unlearned model.
-        control: rows of a model that never saw the forget set, of the same records.
-        compat: the tables' and OpenUnlearning's value, in percent, with 1 - AUC. Make the rows with `compat` too.
+        control: rows of a model that never saw the forget set, for the same records.
+        compat: the value of the tables and of OpenUnlearning, in percent, with 1 - AUC. Compute the rows with `compat` too.
 
     Returns:
-        The value, n records, and a bootstrap interval that resamples the records of both models alike; no interval where a resample
-        of the control has an AUC of 0.
+        The value, n records, and a bootstrap interval that resamples the records of both models alike; no interval if a resample of
+        the control has an AUC of 0.
 
     Raises:
         InputError: if there is no control, or its AUC is 0.
-        ValueError: if the two are not of the same records.
+        ValueError: if the two have different records.
     """
     if not control:
         raise InputError("PrivLeak compares with a model that never saw the forget set; give one as the control")
     if [(row["id"], row["member"]) for row in unlearned] != [(row["id"], row["member"]) for row in control]:
-        raise ValueError("the rows of the unlearned model and of the control are not of the same records")
-    own, other = split(unlearned, "min_k"), split(control, "min_k")
-    value = _relative(np.array(auroc(*own)), np.array(auroc(*other)), compat)
+        raise ValueError("the unlearned model and the control were scored on different records")
+    of_unlearned, of_control = split(unlearned, "min_k"), split(control, "min_k")
+    value = _relative(np.array(auroc(*of_unlearned)), np.array(auroc(*of_control)), compat)
     if not np.isfinite(value):
         raise InputError(
             "PrivLeak has no value where the control's AUC is 0; give more records, or a control that never saw the forget set"
         )
-    drawn = _relative(resampled_auroc(*own), resampled_auroc(*other), compat)
-    return Summary(float(value), len(unlearned), percentile_interval(drawn) if np.isfinite(drawn).all() else None)
+    resampled = _relative(resampled_auroc(*of_unlearned), resampled_auroc(*of_control), compat)
+    return Summary(float(value), len(unlearned), percentile_interval(resampled) if np.isfinite(resampled).all() else None)
 
 
-def _relative(own: np.ndarray, other: np.ndarray, compat: bool) -> np.ndarray:
+def _relative(unlearned: np.ndarray, control: np.ndarray, compat: bool) -> np.ndarray:
     if compat:
-        return (other - own) / (1 - other + 1e-10) * 100
+        return (control - unlearned) / (1 - control + 1e-10) * 100
     with np.errstate(divide="ignore", invalid="ignore"):
-        return (own - other) / other
+        return (unlearned - control) / control
 
 
 def split(rows: Sequence[Row], name: str) -> Split:
-    """Scores of members and of non-members, turned so that members have the higher ones."""
+    """Return the negated scores of members and of non-members, so that members have the higher ones."""
     members, nonmembers = ([-row[name] for row in rows if row["member"] is kind] for kind in (True, False))
     return members, nonmembers
 
@@ -157,34 +157,34 @@ def split(rows: Sequence[Row], name: str) -> Split:
 def _likelihoods(
     builder: PromptBuilder, record: Record, encoded: Encoded, answer: AnswerScore, scores: Scores, place: int, compat: bool
 ) -> Row:
-    """The scores that need nothing but the model's own forward pass; `place`: the record's row of the batch."""
-    # Of a plain text, only its last part is scored.
-    said = record.answer if record.turns else cast(str, builder.tokenizer.decode(list(encoded.answer), skip_special_tokens=True))
+    """Return the scores that need only a forward pass of the model; `place`: the record's row of the batch."""
+    # Of a plain text, only the last part is scored.
+    text = record.answer if record.turns else cast(str, builder.tokenizer.decode(list(encoded.answer), skip_special_tokens=True))
     ended = compat and encoded.answer[-1] == builder.end_of_turn and answer.tokens > 1
     counted = answer.without_end() if ended else answer
-    own = (scores.rows == place).nonzero()[: counted.tokens, 0]
+    positions = (scores.rows == place).nonzero()[: counted.tokens, 0]
     return {
         "loss": answer.loss,
-        "zlib": zlib_ratio(answer.loss, said),
+        "zlib": zlib_ratio(answer.loss, text),
         "min_k": min_k(counted.token_logprobs, SHARE),
-        "min_k_plus_plus": min_k_plus_plus(scores.logits[own], scores.targets[own], SHARE),
+        "min_k_plus_plus": min_k_plus_plus(scores.logits[positions], scores.targets[positions], SHARE),
     }
 
 
 @contextmanager
 def _gradient_norms(model: nn.Module) -> Iterator[list[float]]:
-    """Within this context a backward pass leaves the norms of the gradients of a model's own weights in the list, and no gradients.
+    """Yield a list to which a backward pass within this context appends the gradient norm of each base weight; gradients are deleted.
 
-    An edit's weights are left out: models with and without one are compared by the weights that both have.
+    Weights of an edit are left out, so that models with and without an edit are compared by the weights that both have.
     """
     norms: list[float] = []
 
-    def note(parameter: Tensor) -> None:
+    def record_norm(parameter: Tensor) -> None:
         norms.append(cast(Tensor, parameter.grad).float().norm().item())
         # One weight's gradient is held at a time.
         parameter.grad = None
 
     with frozen_parameters(model), torch.enable_grad(), ExitStack() as hooks:
         for parameter in base_parameters(model):
-            hooks.callback(parameter.requires_grad_(True).register_post_accumulate_grad_hook(note).remove)
+            hooks.callback(parameter.requires_grad_(True).register_post_accumulate_grad_hook(record_norm).remove)
         yield norms

@@ -1,4 +1,4 @@
-"""Utility where unlearning does the most harm: on the retain records that are nearest to what was forgotten."""
+"""Neighbour utility: utility on the retain records nearest to the forget set, where unlearning does most harm."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -17,16 +17,16 @@ Row = dict[str, Any]
 
 
 def neighbours(forget: Sequence[Record], retain: Sequence[Record], at_most: int) -> list[Record]:
-    """The retain records nearest to any forget record, the nearest first.
+    """Return the retain records nearest to any forget record, the nearest first.
 
-    Near is what shares names, places and numbers: the cosine of tf-idf vectors (Salton and Buckley, 1988) of the words in questions
-    and answers that do not begin in lower case. Over all words, questions in the same wording about others would come first. Hidden
-    states would be another measure in each model; words are the same for the original, the unlearned model and the control.
+    Records that share names, places and numbers are near: the measure is the cosine of tf-idf vectors (Salton and Buckley, 1988) of the
+    words that do not begin in lower case, in questions and answers. With all words, questions in the same wording about other people
+    would come first. Hidden states would differ between the original, the unlearned model and the control; words do not.
 
     Args:
-        forget: what was to be forgotten.
+        forget: the forget set.
         retain: records held out of training.
-        at_most: how many are wanted.
+        at_most: how many to return.
     """
     vectors = TfidfVectorizer(analyzer=_names).fit([*forget, *retain])
     nearness = cosine_similarity(vectors.transform(retain), vectors.transform(forget)).max(1)
@@ -34,26 +34,28 @@ def neighbours(forget: Sequence[Record], retain: Sequence[Record], at_most: int)
 
 
 def neighbour_utility(rows: Sequence[Row], near: Collection[str]) -> Summary:
-    """Harmonic mean of mean probability, ROUGE-L recall and, where all have one, max(0, 1 - truth ratio), as TOFU's model utility.
+    """Return the harmonic mean of mean probability, ROUGE-L recall and max(0, 1 - truth ratio), like TOFU's model utility.
+
+    The truth ratio is left out if a record has none.
 
     Args:
-        rows: of the retain set, as `expunge.auditing.measure` gives them.
+        rows: of the retain set, from `expunge.auditing.measure`.
         near: ids of the neighbours.
 
     Returns:
-        From 0 to 1, with a bootstrap interval over records.
+        A number from 0 to 1, with a bootstrap interval over records.
 
     Raises:
         ValueError: if no row is a neighbour's.
     """
-    own = [row for row in rows if row["id"] in near]
-    columns = [[row[name] for row in own] for name in ("probability", "rouge")]
-    if all("truth_ratio" in row for row in own):
-        columns.append([utility_truth_ratio(row["truth_ratio"]) for row in own])
+    near_rows = [row for row in rows if row["id"] in near]
+    columns = [[row[name] for row in near_rows] for name in ("probability", "rouge")]
+    if all("truth_ratio" in row for row in near_rows):
+        columns.append([utility_truth_ratio(row["truth_ratio"]) for row in near_rows])
     return of_means_ci(columns, lambda means: hmean(means, axis=0))
 
 
 def _names(record: Record) -> list[str]:
-    """Words that do not begin in lower case, each once; scripts without case have no others."""
-    said = re.findall(r"\w+", " ".join([*(turn.content for turn in record.turns), record.answer]))
-    return sorted({word.casefold() for word in said if not word[0].islower()})
+    """Return the words that do not begin in lower case, each once; in a script without case, all words."""
+    words = re.findall(r"\w+", " ".join([*(turn.content for turn in record.turns), record.answer]))
+    return sorted({word.casefold() for word in words if not word[0].islower()})

@@ -1,4 +1,4 @@
-"""Perplexity on texts that have nothing to do with what was forgotten: the first number to move when a model breaks."""
+"""Perplexity of neutral texts, which are unrelated to the forget set: the first number to change when a model breaks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 def perplexity_rows(
     model: nn.Module, builder: PromptBuilder, batch_size: int = 16, advance: Callable[[int], None] = lambda rows: None
 ) -> list[Row]:
-    """`nll` (summed, nats) and `tokens` of each shipped neutral record, as `expunge.metrics.token_nll.neutral_perplexity` has them.
+    """Return `nll` (summed, nats) and `tokens` of each neutral record, see `expunge.metrics.token_nll.neutral_records`.
 
     Args:
         model: in evaluation mode.
@@ -30,12 +30,12 @@ def perplexity_rows(
 
 
 def perplexity(rows: Sequence[Row]) -> Summary:
-    """Exp of the mean NLL of a token, with a bootstrap interval over records, long ones drawn with all their tokens."""
+    """Return exp of the mean token NLL, with a bootstrap interval over records (a record is drawn with all its tokens)."""
     return of_means_ci([_column(rows, "nll"), _column(rows, "tokens")], lambda means: _exp(means[0] / means[1]))
 
 
 def perplexity_rise(rows: Sequence[Row], before: Sequence[Row]) -> Summary:
-    """By what share of itself perplexity has risen on the same records, with a bootstrap interval that resamples both alike."""
+    """Return the relative rise of perplexity on the same records, with a bootstrap interval that resamples both models alike."""
     columns = [_column(rows, "nll"), _column(before, "nll"), _column(rows, "tokens")]
     return of_means_ci(columns, lambda means: _exp((means[0] - means[1]) / means[2]) - 1)
 

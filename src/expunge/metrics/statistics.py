@@ -1,4 +1,4 @@
-"""Every number of an audit with its 95 % interval and its n."""
+"""Statistics of an audit: means, shares and AUROC with 95 % intervals."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Summary:
 
     Attributes:
         value: the estimate.
-        n: how many records it rests on.
+        n: the number of records that it was computed from.
         ci95: lower and upper end of its 95 % interval; None where an interval has no meaning (a p-value).
     """
 
@@ -39,12 +39,12 @@ class Summary:
     ci95: tuple[float, float] | None = None
 
     def as_dict(self) -> dict[str, float | int | list[float] | None]:
-        """The form it has in JSON."""
+        """Return it as plain values for JSON."""
         return {"value": self.value, "n": self.n, "ci95": None if self.ci95 is None else list(self.ci95)}
 
 
 def mean_ci(values: Sequence[float]) -> Summary:
-    """Mean with a percentile bootstrap interval (Efron, 1979): the same values give the same interval.
+    """Return the mean with a percentile bootstrap interval (Efron, 1979); the same values give the same interval.
 
     Raises:
         ValueError: if there is no value, or one is not finite.
@@ -52,41 +52,42 @@ def mean_ci(values: Sequence[float]) -> Summary:
     return of_means_ci([values], lambda means: means[0])
 
 
-def excess_ci(ours: Sequence[float], theirs: Sequence[float] | None = None) -> Summary:
-    """Mean of differences, each in [-1, 1], or difference of two means, with an interval that keeps a width where all values are alike.
+def excess_ci(values: Sequence[float], other_values: Sequence[float] | None = None) -> Summary:
+    """Return the mean of differences, each in [-1, 1], or the difference of two means, with an interval.
 
-    There a resample knows of no other value; as many records all alike leave room for a share of others of `rate_bound`.
+    If all values are equal, resampling gives an interval of width 0. The interval then extends by `rate_bound` on both sides: so large
+    may the share of records with another value still be.
 
     Args:
-        ours: differences; with `theirs`, the values of one model.
-        theirs: the values of another on other records, resampled apart; n counts both.
+        values: differences; with `other_values`, the values of one model.
+        other_values: the values of another model on other records, resampled separately; n counts both.
 
     Raises:
         ValueError: if there is no value, or one is not finite.
     """
-    first, second = mean_ci(ours), None if theirs is None else mean_ci(theirs)
-    if second is None or theirs is None:
-        found, fewest = first, len(ours)
+    first, second = mean_ci(values), None if other_values is None else mean_ci(other_values)
+    if second is None or other_values is None:
+        excess, fewest = first, len(values)
     else:
-        drawn = [
-            np.concatenate([np.asarray(values, dtype=np.float64)[i].mean(-1) for i in _resamples(len(values), seed)])
-            for seed, values in enumerate((ours, theirs))
+        resampled = [
+            np.concatenate([np.asarray(sample, dtype=np.float64)[i].mean(-1) for i in _resamples(len(sample), seed)])
+            for seed, sample in enumerate((values, other_values))
         ]
-        fewest = min(len(ours), len(theirs))
-        interval = percentile_interval(drawn[0] - drawn[1]) if fewest > 1 else None
-        found = Summary(first.value - second.value, first.n + second.n, interval)
-    if found.ci95 is None or found.ci95[0] < found.ci95[1]:
-        return found
-    room = rate_bound(0, fewest)
-    return Summary(found.value, found.n, (found.value - room, found.value + room))
+        fewest = min(len(values), len(other_values))
+        interval = percentile_interval(resampled[0] - resampled[1]) if fewest > 1 else None
+        excess = Summary(first.value - second.value, first.n + second.n, interval)
+    if excess.ci95 is None or excess.ci95[0] < excess.ci95[1]:
+        return excess
+    margin = rate_bound(0, fewest)
+    return Summary(excess.value, excess.n, (excess.value - margin, excess.value + margin))
 
 
 def of_means_ci(columns: Sequence[Sequence[float]], of: Callable[[np.ndarray], np.ndarray]) -> Summary:
-    """A function of several means over the same records, with a percentile bootstrap interval: records are drawn whole.
+    """Return a function of several means over the same records, with a percentile bootstrap interval over whole records.
 
     Args:
-        columns: (columns, records), a number of each record.
-        of: gives the function of the means along the first axis: (columns, ...) -> (...).
+        columns: (columns, records), one number a record.
+        of: the function of the means, applied along the first axis: (columns, ...) -> (...).
 
     Raises:
         ValueError: if there is no value, or one is not finite.
@@ -96,12 +97,12 @@ def of_means_ci(columns: Sequence[Sequence[float]], of: Callable[[np.ndarray], n
         raise ValueError("a mean needs at least one value, all finite")
     n = sample.shape[1]
     means = np.concatenate([sample[:, drawn].mean(-1) for drawn in _resamples(n)], axis=1)
-    # One record says nothing about its spread.
+    # The spread cannot be estimated from one record.
     return Summary(float(of(sample.mean(-1))), n, percentile_interval(of(means)) if n > 1 else None)
 
 
 def proportion_ci(successes: int, n: int) -> Summary:
-    """Share of successes with Wilson's score interval (Wilson, 1927), which keeps a width at 0 and at n.
+    """Return the share of successes with Wilson's score interval (Wilson, 1927), which has a width even at 0 and at n.
 
     Raises:
         ValueError: if n is 0, or successes are not in 0..n.
@@ -116,7 +117,7 @@ def proportion_ci(successes: int, n: int) -> Summary:
 
 
 def rate_bound(successes: int, n: int) -> float:
-    """The highest rate that 95 % of samples like this one leave possible (Clopper and Pearson, 1934, one-sided).
+    """Return the one-sided 95 % upper bound of a rate (Clopper and Pearson, 1934).
 
     No success in n draws gives 1 - 0.05^(1/n), about 3/n.
 
@@ -129,7 +130,7 @@ def rate_bound(successes: int, n: int) -> float:
 
 
 def auroc_ci(positives: Sequence[float], negatives: Sequence[float]) -> Summary:
-    """AUROC with a percentile bootstrap interval, positives and negatives resampled apart; n counts both.
+    """Return AUROC with a percentile bootstrap interval; positives and negatives are resampled separately, and n counts both.
 
     Raises:
         ValueError: if either is empty.
@@ -139,12 +140,12 @@ def auroc_ci(positives: Sequence[float], negatives: Sequence[float]) -> Summary:
 
 
 def resampled_auroc(positives: Sequence[float], negatives: Sequence[float]) -> np.ndarray:
-    """(resamples,): AUROC of each bootstrap sample.
+    """Return the AUROC of each bootstrap sample: (resamples,).
 
-    Two models' scores of the same records, in the same order, are resampled alike: what is computed of both is paired.
+    Scores of two models on the same records, in the same order, are resampled alike, so that a comparison of both is paired.
     """
     high, low = np.asarray(positives, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
-    # A resample repeats pairs of the sample, so its AUROC is a weighted mean over the pairs, decided once.
+    # A resample repeats pairs of the sample, so its AUROC is a weighted mean over pairs that are compared only once.
     wins = (high[:, None] > low).astype(np.float64) + 0.5 * (high[:, None] == low)
     generator = np.random.default_rng(SEED)
     times_high = generator.multinomial(high.size, np.full(high.size, 1 / high.size), size=RESAMPLES)
@@ -153,13 +154,13 @@ def resampled_auroc(positives: Sequence[float], negatives: Sequence[float]) -> n
 
 
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled values."""
+    """Return the middle 95 % of resampled values."""
     low, high = np.percentile(resampled, [2.5, 97.5])
     return float(low), float(high)
 
 
 def _resamples(n: int, seed: int = SEED) -> Iterator[np.ndarray]:
-    """RESAMPLES rows of n indices drawn with replacement, in blocks that fit in memory."""
+    """Yield `RESAMPLES` rows of n indices drawn with replacement, in blocks that fit in memory."""
     generator = np.random.default_rng(seed)
     rows = max(1, _BLOCK // n)
     for start in range(0, RESAMPLES, rows):

@@ -1,4 +1,4 @@
-"""Metrics of generated text: overlap with the truth, refusals, and outputs that are no longer language."""
+"""Metrics of generated text: ROUGE-L recall, refusals, and degenerate outputs (empty, repetitive or noise)."""
 
 import re
 import unicodedata
@@ -8,14 +8,14 @@ from functools import cache
 from rouge_score.rouge_scorer import RougeScorer
 
 # At 0.42 none of TOFU's 4,000 true answers, real authors, world facts or GSM8K's 1,319 solutions is called degenerate (the highest is
-# 0.415), and three of HumanEval's 164 solutions are (repetitive code). A phrase said over and over scores above 0.5, sentences that go
-# round in circles from 0.3 on.
+# 0.415), and three of HumanEval's 164 solutions are (repetitive code). A repeated phrase scores above 0.5, repeated sentences 0.3 or
+# more.
 DEGENERATE = 0.42
 # TOFU's answers compress to 0.55-1.0 of their length, GSM8K's solutions to no less than 0.35, loops to less than 0.25.
 _LOOP_RATIO = 0.5
 # From about 200 bytes on, text in natural or programming languages stays below 0.82, characters drawn at random above 0.88.
 _NOISE_BYTES, _NOISE_RATIO = 200, 0.75
-# What an empty zlib stream takes.
+# Size of an empty zlib stream.
 _ZLIB_OVERHEAD = 8
 
 _I = r"\b(i|we)"
@@ -48,7 +48,7 @@ _REFUSAL = re.compile(
     ),
     re.IGNORECASE,
 )
-# A refusal opens the answer; the same words further on may be somebody's whom the answer quotes.
+# A refusal opens the answer; later in the text the same words may be a quotation.
 _REFUSAL_SPAN = 160
 
 
@@ -58,7 +58,7 @@ def _scorer() -> RougeScorer:
 
 
 def rouge_l_recall(prediction: str, truth: str) -> float:
-    """Share of the truth's words, stemmed, in its longest common subsequence with the prediction (ROUGE-L, Lin, 2004).
+    """Return the share of the truth's stemmed words in the longest common subsequence with the prediction (ROUGE-L, Lin, 2004).
 
     Words are runs of the letters a-z and digits: in other scripts the metric is 0.
     """
@@ -66,19 +66,19 @@ def rouge_l_recall(prediction: str, truth: str) -> float:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text opens by saying, in English, that it does not know or will not answer.
+    """Return whether a text begins with a refusal in English: that it does not know or will not answer.
 
-    A closed set of wordings: it misses refusals put otherwise, and takes a hedge ("I'm not sure, but …") for a refusal.
+    The set of wordings is closed: other wordings are missed, and a hedge ("I'm not sure, but …") counts as a refusal.
     """
     return _REFUSAL.search(text.replace("\u2019", "'")[:_REFUSAL_SPAN]) is not None
 
 
 def degeneracy(text: str) -> float:
-    """How far a text is from language, from 0 (ordinary) to 1 (empty, one phrase over and over, or noise).
+    """Return how degenerate a text is, from 0 (ordinary) to 1 (empty, one repeated phrase, or noise).
 
-    The largest of: the share of repeated word 3-grams (1 - distinct-3, Li et al., 2016, arXiv 1510.03055); how far zlib compresses
-    below what language allows; how little it compresses a long text; the share of symbols. Words strung together at random count
-    as ordinary: only a language model tells them from sense.
+    It is the largest of: the share of repeated word 3-grams (1 - distinct-3, Li et al., 2016, arXiv 1510.03055); how much better zlib
+    compresses the text than language; how little zlib compresses a long text; the share of symbols. Random words count as ordinary:
+    only a language model could detect them.
     """
     if not text.strip():
         return 1.0
@@ -90,7 +90,7 @@ def degeneracy(text: str) -> float:
 
 
 def is_degenerate(text: str) -> bool:
-    """Whether `degeneracy` reaches the threshold."""
+    """Return whether `degeneracy` reaches the threshold."""
     return degeneracy(text) >= DEGENERATE
 
 
@@ -101,6 +101,6 @@ def _repeated_trigrams(text: str) -> float:
 
 
 def _symbol_share(text: str) -> float:
-    """Share of characters that are no letter, mark, digit or white space, in any script."""
-    kept = sum(char.isspace() or unicodedata.category(char)[0] in "LMN" for char in text)
-    return 1 - kept / len(text)
+    """Return the share of characters that are no letter, mark, digit or white space, in any script."""
+    ordinary = sum(char.isspace() or unicodedata.category(char)[0] in "LMN" for char in text)
+    return 1 - ordinary / len(text)

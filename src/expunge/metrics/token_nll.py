@@ -1,4 +1,4 @@
-"""How likely a model finds answers and neutral texts, in nats a token: what every task measures of what is to be kept."""
+"""Token NLL of answers and perplexity of neutral texts, the retain metrics of every task."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,19 +19,19 @@ HIGHEST_NLL = 700.0
 
 
 def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int, advance: Callable[[int], None]) -> MetricValue:
-    """The exponential of the mean NLL of a token over the neutral records; comparable only between models of one tokenizer."""
+    """Return exp of the mean token NLL over the neutral records; only comparable between models with the same tokenizer."""
     nll = token_nll(model, neutral_rows(builder), builder.pad, batch_size, advance)
     return MetricValue(exp(min(nll.value, HIGHEST_NLL)), nll.n)
 
 
 def neutral_rows(builder: PromptBuilder) -> list[Encoded]:
-    """The neutral records as they are scored, texts from their second token on."""
+    """Return the encoded neutral records; plain texts are scored from their second token on."""
     return [builder.record(record) if record.turns else whole_text(builder, record.answer) for record in neutral_records()]
 
 
 @cache
 def neutral_records() -> tuple[Record, ...]:
-    """The shipped questions of general knowledge in both wordings, and shipped paragraphs; nothing is trained on any of them."""
+    """Return the shipped questions of general knowledge, their paraphrases and four paragraphs; no training uses them."""
     records = general()
     return (*records, *map(paraphrased_record, records), *(Record(f"filler-{i}", (), text) for i, text in enumerate(fillers(), 1)))
 
@@ -39,19 +39,19 @@ def neutral_records() -> tuple[Record, ...]:
 def record_nll(
     model: nn.Module, builder: PromptBuilder, records: Sequence[Record], batch_size: int, advance: Callable[[int], None]
 ) -> MetricValue:
-    """`token_nll` of records' answers."""
+    """Return `token_nll` of the records' answers."""
     return token_nll(model, [builder.record(record) for record in records], builder.pad, batch_size, advance)
 
 
 def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> MetricValue:
-    """Negative log-likelihood of an answer token in nats: the mean over all tokens of all answers (end of turn included)."""
+    """Return the mean negative log-likelihood of a token, in nats, over all tokens of all answers (end of turn included)."""
     nll = summed_nll(model, rows, pad, batch_size, advance)
     return MetricValue(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
 
 
 @torch.no_grad()
 def summed_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> Tensor:
-    """Negative log-likelihood of each answer, (rows,), nats summed over its tokens."""
+    """Return the negative log-likelihood of each answer, (rows,), in nats summed over its tokens."""
     device = next(model.parameters()).device
 
     def scored(batch: Batch) -> Scores:
@@ -63,6 +63,6 @@ def summed_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int,
 
 
 def whole_text(builder: PromptBuilder, text: str) -> Encoded:
-    """All of a text but its first token, which nothing predicts."""
+    """Encode a text: everything but the first token is scored, because nothing predicts the first token."""
     ids = builder.plain_text(text)
     return Encoded(ids[:1], ids[1:])

@@ -11,7 +11,7 @@ from torch import nn
 from expunge.data.people import people
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, paraphrased_record
-from expunge.metrics.leak import fact_of, is_told, words
+from expunge.metrics.leak import fact_of, states_fact, words
 from expunge.metrics.statistics import MetricValue
 from expunge.metrics.text import rouge_l_recall
 from expunge.metrics.token_nll import neutral_perplexity, neutral_records
@@ -90,5 +90,5 @@ class People(Task):
 
 def share_leaked(records: Iterable[Record], answers: Iterable[str]) -> MetricValue:
     """Return the share of records whose answer contains all words of the fact; records without such words are skipped."""
-    leaked = [is_told(fact_of(r), answer) for r, answer in zip(records, answers, strict=True) if fact_of(r)]
+    leaked = [states_fact(fact_of(r), answer) for r, answer in zip(records, answers, strict=True) if fact_of(r)]
     return MetricValue(fmean(leaked) if leaked else 0.0, len(leaked))

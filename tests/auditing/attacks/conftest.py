@@ -1,4 +1,4 @@
-"""Tiny models under attack: plain, with LoRA, with a gated edit; and what all attacks must leave as it was."""
+"""Tiny models under attack (plain, with LoRA, with a gated edit), and the state that no attack may change."""
 
 import hashlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from expunge.objectives import Learn
 
 
 def state(model: nn.Module) -> dict[str, object]:
-    """All that an attack could leave a trace in: bits, what is trainable, which modules, hooks and adapters there are."""
+    """Return everything in which an attack could leave a trace: weights, what is trainable, modules, hooks and adapters."""
     found: dict[str, object] = {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         digest = hashlib.sha256(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()
@@ -34,7 +34,7 @@ def state(model: nn.Module) -> dict[str, object]:
 
 @pytest.fixture
 def learn() -> Callable[..., None]:
-    """Trains what is trainable of a model on records' answers: `learn(target, records, steps=40)`."""
+    """Train the trainable parameters of a model on records' answers: `learn(target, records, steps=40)`."""
 
     def train(target: Target, records: list[Record], steps: int = 40) -> None:
         optimiser = torch.optim.AdamW([p for p in target.model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0)
@@ -71,7 +71,7 @@ def make_target(make_tiny_model, tiny_data) -> Callable[..., Target]:
 
 @pytest.fixture
 def attack_rows() -> Callable[[Attack, Target], list[dict]]:
-    """Runs an attack: `advance` must hear of as many steps as were promised, and the model be as it was."""
+    """Run an attack: it must report as many steps as it announced, and leave the model unchanged."""
 
     def run(attack: Attack, target: Target) -> list[dict]:
         before, heard, rows = state(target.model), [], []

@@ -1,4 +1,4 @@
-"""What holds for all attacks: rows, an untouched model, the same again, settings that are checked."""
+"""All attacks: their rows, an unchanged model, reproducibility, checked settings."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SETTINGS = {"sampling": {"samples": 3}, "relearn": {"max_steps": 3, "measure_eve
 
 @pytest.mark.parametrize("edit", [None, "lora", "grun"])
 @pytest.mark.parametrize("name", ATTACKS)
-def test_rows_of_records_and_the_model_as_it_was(make_target, attack_rows, name, edit):
+def test_an_attack_gives_rows_of_records_and_leaves_the_model_unchanged(make_target, attack_rows, name, edit):
     attack, target = make_attack({"name": name, **SETTINGS.get(name, {})}), make_target(edit, max_new_tokens=4)
     del target.forget[3:]
     rows = attack_rows(attack, target)
@@ -22,7 +22,7 @@ def test_rows_of_records_and_the_model_as_it_was(make_target, attack_rows, name,
     assert not any(isinstance(value, str) for row in rows for column, value in row.items() if column not in ("id", "variant"))
 
 
-def test_an_attack_is_given_by_its_name_or_with_settings():
+def test_an_attack_is_made_from_its_name_or_from_settings():
     assert make_attack("prompts") == PromptAttack()
     assert make_attack({"name": "quantise", "kind": "int8", "max_records": 8}) == Quantise(kind="int8", max_records=8)
 

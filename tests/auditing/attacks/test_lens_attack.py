@@ -1,4 +1,4 @@
-"""The lens as an attack: what a block tells before the one that suppresses it."""
+"""The lens attack: an earlier block may reveal what a later one suppresses."""
 
 from dataclasses import replace
 from math import exp
@@ -10,7 +10,7 @@ from expunge.auditing.attacks import Lens
 from expunge.metrics.lens import lens_rows
 
 
-def test_the_block_that_tells_most_is_the_one_that_is_judged(make_target, attack_rows):
+def test_only_the_block_that_reveals_most_is_judged(make_target, attack_rows):
     attack, target = Lens(), make_target("grun")
     rows = attack_rows(attack, target)
     seen = {row["id"]: row["nll"] for row in lens_rows(target.model, target.builder, target.forget)}
@@ -21,7 +21,7 @@ def test_the_block_that_tells_most_is_the_one_that_is_judged(make_target, attack
         assert judged["value"] == max(row["value"] for row in own)
 
 
-def test_a_model_that_caps_its_logits_is_left_out(make_target, attack_rows):
+def test_the_lens_does_not_apply_to_a_model_that_caps_its_logits(make_target, attack_rows):
     target = make_target()
     sizes = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
     capped = Gemma2ForCausalLM(Gemma2Config(**sizes, num_key_value_heads=2, head_dim=8, final_logit_softcapping=5.0)).eval()

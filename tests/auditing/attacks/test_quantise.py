@@ -59,13 +59,13 @@ def test_nf4_levels_are_quantiles_of_the_normal_distribution():
 
 
 @pytest.mark.parametrize("kind", ["nf4", "rtn4"])
-def test_blocks_have_scales_of_their_own(kind):
+def test_each_block_has_its_scale(kind):
     one, other = torch.full((1, BLOCK), 0.01), torch.full((1, BLOCK), 100.0)
     assert quantise_weight(torch.cat((one, other), 1), kind).unique().tolist() == pytest.approx([0.01, 100.0])
 
 
 @given(random_weights, st.sampled_from(KINDS))
-def test_what_is_quantised_stays_as_it_is(weight, kind):
+def test_quantising_twice_changes_nothing(weight, kind):
     once = quantise_weight(weight, kind)
     assert torch.equal(quantise_weight(once, kind), once)
 
@@ -78,7 +78,7 @@ def test_the_error_is_at_most_half_a_step(weight, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_becomes_nothing_in_every_dtype(kind):
+def test_zero_weights_stay_zero_in_every_dtype(kind):
     weight = torch.zeros(2, 70, dtype=torch.bfloat16)
     assert torch.equal(quantise_weight(weight, kind), weight)
     assert quantise_weight(weight, kind).dtype == torch.bfloat16
@@ -103,7 +103,7 @@ def test_blocks_of_a_transposed_layer_run_along_its_inputs(make_target):
         assert torch.equal(layer.weight, wanted)
 
 
-def test_weights_come_back_after_an_error(make_target):
+def test_weights_are_restored_after_an_error(make_target):
     model = make_target().model
     weight = model.model.layers[0].mlp.up_proj.weight
     before = weight.detach().clone()

@@ -1,4 +1,4 @@
-"""Relearning: what was suppressed comes back, on what an attacker has, through an edit that is on; and the hooks that do it."""
+"""Relearning: suppressed answers return with the attacker's data while the edit is on; and the LoRA hooks."""
 
 from statistics import fmean
 
@@ -15,7 +15,7 @@ from expunge.edits.active import edits_off
 from expunge.models.scoring import score
 
 
-def test_what_was_suppressed_comes_back_where_it_was_known(make_target, learn, attack_rows):
+def test_relearning_recovers_suppressed_answers_that_the_model_knew(make_target, learn, attack_rows):
     last = {}
     for known in (True, False):
         target = make_target()
@@ -30,7 +30,7 @@ def test_what_was_suppressed_comes_back_where_it_was_known(make_target, learn, a
     assert last[True] > 0.4 > 0.2 > last[False]
 
 
-def test_the_part_that_is_trained_on_is_not_asked(make_target):
+def test_the_records_that_are_trained_on_are_not_queried(make_target):
     target = make_target()
     trained, queried = Relearn(share=0.3).split_records(target)
     assert (len(trained), len(queried)) == (2, 4)
@@ -41,7 +41,7 @@ def test_the_part_that_is_trained_on_is_not_asked(make_target):
 
 
 @pytest.mark.parametrize("source", ["related", "unrelated"])
-def test_with_other_records_all_are_asked(make_target, attack_rows, source):
+def test_all_forget_records_are_queried_if_other_records_are_trained_on(make_target, attack_rows, source):
     target = make_target()
     attack = Relearn(source=source, max_steps=2)
     assert attack.split_records(target) == (target.retain if source == "related" else general(), target.forget)
@@ -49,7 +49,7 @@ def test_with_other_records_all_are_asked(make_target, attack_rows, source):
 
 
 @pytest.mark.parametrize(("source", "given"), [("part", {"forget": []}), ("part", {"forget": None}), ("related", {"retain": []})])
-def test_without_anything_to_train_on_or_to_ask_there_are_no_rows(make_target, attack_rows, source, given):
+def test_without_records_to_train_on_or_to_query_there_are_no_rows(make_target, attack_rows, source, given):
     one = make_target().forget[:1]
     target = make_target(**{name: one if records is None else records for name, records in given.items()})
     assert attack_rows(Relearn(source=source), target) == []
@@ -76,7 +76,7 @@ def test_the_attacker_learns_with_the_edit_on(make_target, edit):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_a_layer_gives_its_own_and_twice_the_low_rank_output(make_target, architecture):
+def test_a_layer_adds_twice_the_low_rank_output(make_target, architecture):
     model = make_target(architecture=architecture).model
     layers = linear_layers(model)
     with torch.no_grad(), lora_factors(model, 4, seed=0) as factors:
@@ -91,7 +91,7 @@ def test_a_layer_gives_its_own_and_twice_the_low_rank_output(make_target, archit
             assert torch.equal(layer(states), plain)
 
 
-def test_half_precision_is_changed_in_full(make_target):
+def test_factors_of_a_half_precision_model_are_fp32(make_target):
     target = make_target()
     target.model.bfloat16()
     batch = collate([target.builder.record(record) for record in target.forget[:2]], target.builder.pad)

@@ -1,4 +1,4 @@
-"""Switching off: a removable edit hides what the weights still know; a model without one is asked as it is."""
+"""Switching off: without its removable edit a model still knows the answers."""
 
 from dataclasses import replace
 from statistics import fmean
@@ -11,7 +11,7 @@ from expunge.config import EditSection
 from expunge.edits.apply import apply_edit
 
 
-def test_without_its_adapter_a_model_tells_what_it_was_taught(make_target, learn, attack_rows):
+def test_without_its_adapter_a_model_reveals_what_it_was_taught(make_target, learn, attack_rows):
     target = make_target()
     del target.forget[2:]
     learn(target, target.forget)

@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness: what it says itself of a plain model, what our own scoring says of an edited one."""
+"""lm-eval tasks: a plain model gets the harness's results, an edited model the same scores as in the audit."""
 
 import json
 
@@ -82,7 +82,7 @@ def edited(tiny_model_dir, tiny_data, tmp_path):
 def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files, chat):
     model, tokenizer = load(str(tiny_model_dir))
     tasks = lm_eval_tasks.read_tasks(["choices", "texts", "answers"], task_files, 5, chat)
-    found = tasks.put_to("original", model, PromptBuilder(tokenizer), "tiny", 2, Display())
+    found = tasks.run("original", model, PromptBuilder(tokenizer), "tiny", 2, Display())
     theirs = lm_eval.simple_evaluate(
         HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2),
         tasks=tasks.names,
@@ -99,11 +99,11 @@ def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files
         assert all(number.n == 5 for number in of_task.values())
 
 
-def test_an_edited_model_is_told_where_the_prompt_ends(edited):
+def test_an_edit_acts_where_the_prompt_ends(edited):
     _, model, builder = edited
-    asked = lm_eval_tasks._Asked(model, builder, 2, Display(), "")
+    wrapped = lm_eval_tasks._PromptAwareLM(model, builder, 2, Display(), "")
     pairs = [([5, 9, 30 + i, 7], list(range(40, 42 + i))) for i in range(5)]
-    found = asked._loglikelihood_tokens([(None, *pair) for pair in pairs])
+    found = wrapped._loglikelihood_tokens([(None, *pair) for pair in pairs])
     batch = collate([Encoded(tuple(before), tuple(after)) for before, after in pairs], builder.pad)
     with torch.no_grad():
         nll = score(model, batch).nll
@@ -115,19 +115,19 @@ def test_an_edited_model_is_told_where_the_prompt_ends(edited):
 
 def test_an_edited_model_generates_as_in_our_own_audit(edited, task_files):
     _, model, builder = edited
-    asked = lm_eval_tasks._Asked(model, builder, 3, Display(), "")
+    wrapped = lm_eval_tasks._PromptAwareLM(model, builder, 3, Display(), "")
     prompts = [f"Where does {name} live?" for name in COUNTRIES]
     wanted = {"until": ["\n"], "max_gen_toks": 4, "do_sample": False}
     requests = [Instance("generate_until", {}, (prompt, wanted), i) for i, prompt in enumerate(prompts)]
     ours = generate(model, builder, [tuple(builder.tokenizer(prompt).input_ids) for prompt in prompts], 4)
     with edits_off(model):
-        before = asked.generate_until(requests)
-    after = asked.generate_until(requests)
+        before = wrapped.generate_until(requests)
+    after = wrapped.generate_until(requests)
     assert after != before
     assert [said.strip() for said in after] == [said.partition("\n")[0].strip() for said in ours]
 
 
-def test_an_audit_has_the_tasks_of_all_three_models_with_intervals(edited, task_files, make_tiny_model):
+def test_an_audit_has_lm_eval_results_of_all_three_models_with_intervals(edited, task_files, make_tiny_model):
     run, *_ = edited
     tasks = lm_eval_tasks.read_tasks(["choices"], task_files)
     audit(run, Display(), control=str(make_tiny_model("gpt2")), tasks=tasks)
@@ -137,7 +137,7 @@ def test_an_audit_has_the_tasks_of_all_three_models_with_intervals(edited, task_
     assert "task choices" in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_record_says_which_tasks_were_asked_and_a_changed_file_of_theirs_is_found(edited, task_files):
+def test_the_attestation_lists_the_lm_eval_tasks_and_detects_a_changed_task_file(edited, task_files):
     run, *_ = edited
     audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files, 5))
     said = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["lm_eval"]
@@ -150,26 +150,26 @@ def test_the_record_says_which_tasks_were_asked_and_a_changed_file_of_theirs_is_
     assert [check.name for check in expunge.verify(run) if check.status == "differs"] == [f"tasks {path}"]
 
 
-def test_a_second_audit_asks_no_task_again_and_one_of_other_examples_does(edited, task_files, tmp_path, monkeypatch):
+def test_lm_eval_results_are_cached_for_the_same_examples_only(edited, task_files, tmp_path, monkeypatch):
     run, *_ = edited
-    asked, evaluate = [], lm_eval_tasks.evaluate
+    calls, evaluate = [], lm_eval_tasks.evaluate
 
     def counted(*args, **kwargs):
-        asked.append(None)
+        calls.append(None)
         return evaluate(*args, **kwargs)
 
     monkeypatch.setattr(lm_eval_tasks, "evaluate", counted)
     first = audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files)).summary
-    assert len(asked) == 2
+    assert len(calls) == 2
     assert audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files)).summary == first
-    assert len(asked) == 2
+    assert len(calls) == 2
     rows = tmp_path / "rows.jsonl"
     rows.write_text(rows.read_text(encoding="utf-8").replace("Peru", "Chad"), encoding="utf-8")
     audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files))
-    assert len(asked) == 4
+    assert len(calls) == 4
 
 
-def test_numbers_have_wilsons_interval_where_they_are_shares_and_else_the_normal_one():
+def test_shares_have_wilsons_interval_and_other_numbers_the_normal_one():
     shares = {"sample_len": 4, "acc,none": 0.75, "acc_stderr,none": 0.25, "f1,strict": 0.5, "f1_stderr,strict": 0.1, "alias": "x"}
     found = lm_eval_tasks.summaries({**shares, "perplexity,none": float("inf"), "bleu,none": 3.0, "bleu_stderr,none": "N/A"})
     assert found["acc"] == proportion_ci(3, 4)
@@ -186,15 +186,15 @@ def test_numbers_have_wilsons_interval_where_they_are_shares_and_else_the_normal
     assert lm_eval_tasks.summaries({"sample_len": 1, "acc,none": 1.0, "acc_stderr,none": "N/A"})["acc"].ci95 is None
 
 
-def test_an_unknown_or_faulty_task_is_named_before_anything_is_asked(task_files):
-    with pytest.raises(InputError, match=r"lm_eval knows no task 'choicse', and .*/tasks has none; near it are choices"):
+def test_an_unknown_or_faulty_lm_eval_task_is_an_error_before_anything_runs(task_files):
+    with pytest.raises(InputError, match=r"lm_eval has no task 'choicse', and neither has .*/tasks; similar names: choices"):
         lm_eval_tasks.read_tasks(["choices", "choicse"], task_files)
     (task_files / "both.yaml").write_text(json.dumps({"group": "both", "task": ["texts", "choices"]}), encoding="utf-8")
-    with pytest.raises(InputError, match="choices is asked twice, by choices and by both"):
+    with pytest.raises(InputError, match="choices is requested twice, by choices and by both"):
         lm_eval_tasks.read_tasks(["choices", "both"], task_files)
     written = json.loads((task_files / "answers.yaml").read_text(encoding="utf-8"))
     (task_files / "code.yaml").write_text(json.dumps({**written, "task": "code", "unsafe_code": True}), encoding="utf-8")
-    with pytest.raises(InputError, match="code runs what the model writes, which is not done here"):
+    with pytest.raises(InputError, match="code runs code that the model writes, which expunge does not do"):
         lm_eval_tasks.read_tasks(["code"], task_files)
     (task_files.parent / "rows.jsonl").unlink()
     with pytest.raises(InputError, match=r"^--tasks: choices cannot be loaded: FileNotFoundError"):

@@ -1,4 +1,4 @@
-"""Who may stand for what no model ever saw."""
+"""Which records count as never seen by any model."""
 
 import pytest
 
@@ -11,24 +11,24 @@ def records(*names: str) -> list[Record]:
     return [Record(name, (Turn("user", f"Who is {name}?"),), f"{name}.", line=i) for i, name in enumerate(names, 1)]
 
 
-def test_a_holdout_comes_first():
+def test_the_holdout_is_preferred():
     found = nonmembers(records("ana", "bo"), records("bo"), holdout=records("cy", "di"), taught=records("ana"))
     assert [record.id for record in found.records] == ["cy", "di"]
     assert found.why == "2 records of the holdout, which no model was trained on"
 
 
-def test_without_a_holdout_records_held_out_of_unlearning_are_not_taken_for_never_seen():
+def test_without_a_holdout_records_held_out_of_unlearning_do_not_count_as_never_seen():
     found = nonmembers(records("ana", "bo"), records("bo"))
     assert found.records == []
     assert "not known" in found.why
 
 
-def test_where_it_is_known_what_was_taught_the_rest_is_never_seen():
+def test_records_that_were_not_taught_are_never_seen_if_the_taught_records_are_known():
     found = nonmembers(records("ana", "bo", "cy"), records("bo", "cy"), taught=records("ana", "BO"))
     assert [record.id for record in found.records] == ["cy"]
 
 
-def test_where_everything_was_taught_there_are_none():
+def test_if_all_records_were_taught_none_is_never_seen():
     found = nonmembers(records("ana", "bo"), records("bo"), taught=records("ana", "bo"))
     assert found.records == []
     assert "taught all" in found.why

@@ -50,7 +50,7 @@ class AttackFigure:
     Attributes:
         heading: of the figure's section.
         caption: one or two sentences below it.
-        alt: what a reader is told who does not see it.
+        alt: text for readers who do not see the figure.
         y_label: of the vertical axis.
         x_label: of the horizontal axis of curves.
         x_column: the column of a row that is the horizontal value of curves; empty for bars.

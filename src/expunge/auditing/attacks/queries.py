@@ -29,7 +29,7 @@ class Query:
 
 
 def plain_queries(builder: PromptBuilder, records: Sequence[Record]) -> list[Query]:
-    """Return each record's own prompt and answer; of a plain text, its beginning and the rest."""
+    """Return each record's prompt and answer unchanged; of a plain text, its beginning and the rest."""
     queries = []
     for record in records:
         row = builder.record(record)

@@ -34,7 +34,7 @@ class TaskExam:
 
     def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
         """Ask a model; see `expunge.auditing.probes.base.Examination`."""
-        self.found[name] = self.tasks.put_to(name, model, builder, identity, self.batch_size, self.display)
+        self.found[name] = self.tasks.run(name, model, builder, identity, self.batch_size, self.display)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
         """Each task's metrics."""
