@@ -1,8 +1,8 @@
-"""Runs that forgot nothing, or broke the model, and evidence that was changed: on which row each is caught; into docs/results/.
+"""Check that the audit catches runs that forgot nothing or broke the model, and that verify catches changed files.
 
     python -m benchmarks.audit.dishonest_runs [--out runs/dishonest] [--write]
 
-The models are those of the demo. Each run is kept, so that a second call goes on where the first was interrupted.
+The table goes into docs/results/. The models are those of the demo. Each run is saved, so a second call resumes an interrupted one.
 """
 
 import argparse
@@ -29,7 +29,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "answers gibberish to everything": {**FULL, "objective": "grad_ascent"},
     "refuses everything": {**FULL, "objective": {"name": "idk", "retain_weight": 0.0}},
 }
-# What is asked as given decides here: attacks have nothing to add to a model that tells, or speaks no more.
+# No attacks: the questions as given already decide for a model that still answers them, or that answers nothing any more.
 SUITE = Suite(seconds=120, max_rows=20)
 MARK = "<!-- dishonest_runs -->"
 
@@ -37,8 +37,8 @@ MARK = "<!-- dishonest_runs -->"
 def main() -> None:
     """Train, audit, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/dishonest"), help="where data and runs go")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--out", type=Path, default=Path("runs/dishonest"), help="folder for data and runs")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     recipe = prepare(args.out, "smollm2-135m", display)
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def changed(recipe: Recipe, out: Path, changes: dict[str, Any]) -> Recipe:
-    """The demo's recipe with another method."""
+    """Return the demo's recipe with another method."""
     return make_recipe({**recipe.as_dict(), **changes, "out": str(out)})
 
 
@@ -98,7 +98,7 @@ def with_another_edit(run: Run, other: Run, copy: Path, display: Display) -> lis
 
 
 def copied(run: Run, copy: Path) -> None:
-    """A fresh copy of a run's folder."""
+    """Replace `copy` by a copy of the run folder."""
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run.folder, copy)
 

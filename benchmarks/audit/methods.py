@@ -1,9 +1,9 @@
-"""Every kind of method on TOFU, attacked alike with a control beside it; write the table into docs/results/.
+"""Compare five methods on TOFU under the same attacks, with a control model; write the table into docs/results/.
 
     python -m benchmarks.audit.methods --tofu DIR [--out runs/audit_methods] [--suite benchmarks/audit/methods.yaml] [--write]
 
-DIR holds TOFU's JSONL files, as for tofu_forget_authors.py, whose models these are. Each step is kept, so that a second call goes on
-where the first was interrupted.
+DIR holds TOFU's JSONL files. The models are those of unlearning/tofu_forget_authors.py.
+Each step is saved, so a second call resumes an interrupted one.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from expunge.pipeline.unlearn import unlearn
 from expunge.reporting.verdict_table import counted
 from expunge.runs.folder import ATTACKED, MEASURED_ROWS, VERDICT, Run
 
-# Weights changed as little as does it, as those who publish such models do: a learning rate at which forgetting just shows.
+# The smallest learning rate at which forgetting shows, as in published models.
 FULL: dict[str, Any] = {"edit": "full", "training": {"epochs": 5, "lr": 1e-5}}
 METHODS: dict[str, dict[str, Any] | str] = {
     "grun x npo": "recipes/grun-npo.yaml",
@@ -50,11 +50,11 @@ def main() -> None:
     """Teach, unlearn, audit, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
-    parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="where data, models and runs go")
-    parser.add_argument("--suite", default="benchmarks/audit/methods.yaml", help="of attacks")
-    parser.add_argument("--only", nargs="*", choices=METHODS, help="methods; none: all")
-    parser.add_argument("--train-only", action="store_true", help="unlearn, and leave the audits to another call")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="folder for data, models and runs")
+    parser.add_argument("--suite", default="benchmarks/audit/methods.yaml", help="suite of attacks")
+    parser.add_argument("--only", nargs="*", choices=METHODS, help="methods to run; default: all")
+    parser.add_argument("--train-only", action="store_true", help="unlearn only; a later call audits")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     prepare(args.tofu, args.out, "smollm2-135m", 20, display)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def recipe_of(method: dict[str, Any] | str, data: Path, out: Path) -> Recipe:
-    """A method's recipe on these data; of a recipe file the method alone counts."""
+    """Return a method's recipe on this data; only objective, edit and training are taken from a recipe file."""
     given = method if isinstance(method, dict) else {key: read_yaml(method)[key] for key in ("objective", "edit", "training")}
     others = {name: str(data / f"{name}.jsonl") for name in OTHERS}
     audited = {"control": str(data / "control"), "holdout": str(data / "untaught.jsonl"), "sets": others, "max_rows": 40, "batch_size": 40}
@@ -86,7 +86,7 @@ def recipe_of(method: dict[str, Any] | str, data: Path, out: Path) -> Recipe:
 
 
 def table(runs: dict[str, Run]) -> str:
-    """The table in Markdown: a row a model, the original and the control first."""
+    """Return the table in Markdown: original and control first, then one row for each method."""
     first = next(iter(runs.values()))
     rows = {"original": cells(first, "original"), "control (never saw the four)": cells(first, "control")}
     rows |= {name: cells(run, "unlearned") for name, run in runs.items()}
@@ -94,12 +94,12 @@ def table(runs: dict[str, Run]) -> str:
 
 
 def cells(run: Run, model: str) -> list[str]:
-    """What is said of a model, column by column."""
-    summary, judged = run.summary[model], {row["name"]: row for row in read_verdict(run)}
-    variants = [row for name, row in judged.items() if name.startswith("prompt variant")]
+    """Return the cells of a model."""
+    summary, rows = run.summary[model], {row["name"]: row for row in read_verdict(run)}
+    variants = [row for name, row in rows.items() if name.startswith("prompt variant")]
     worst = max(variants, key=lambda row: row[model]["value"] - row["control"]["value"])
-    four_bits = max((judged[f"quantised: {kind}"] for kind in ("nf4", "rtn4")), key=lambda row: row[model]["value"])
-    mine, control = (run.summary[name][FORGET]["mia_min_k"]["value"] for name in (model, "control"))
+    four_bits = max((rows[f"quantised: {kind}"] for kind in ("nf4", "rtn4")), key=lambda row: row[model]["value"])
+    auroc, control = (run.summary[name][FORGET]["mia_min_k"]["value"] for name in (model, "control"))
     leaked = next(number for name, number in summary[FORGET].items() if name.startswith("leak@"))
     return [
         shown(summary[FORGET]["rouge"]),
@@ -109,17 +109,17 @@ def cells(run: Run, model: str) -> list[str]:
         f"{summary[NEUTRAL]['perplexity']['value']:.1f}",
         f"{excess(worst, model)} {worst['name'].partition(': ')[2]}",
         shown(leaked),
-        *(excess(judged[name], model) for name in judged if name.startswith("relearned from")),
+        *(excess(rows[name], model) for name in rows if name.startswith("relearned from")),
         f"{before(run, model):.2f} → {four_bits[model]['value']:.2f}, {excess(four_bits, model)}",
-        excess(judged["logit lens, at the block that reveals most"], model),
-        shown(summary[FORGET]["privleak"]) if "privleak" in summary[FORGET] else f"{(mine - control) / control:.2f}",
-        shown(judged[OFF][model]) if OFF in judged else "",
-        counted(list(judged.values())) if model == "unlearned" else "",
+        excess(rows["logit lens, at the block that reveals most"], model),
+        shown(summary[FORGET]["privleak"]) if "privleak" in summary[FORGET] else f"{(auroc - control) / control:.2f}",
+        shown(rows[OFF][model]) if OFF in rows else "",
+        counted(list(rows.values())) if model == "unlearned" else "",
     ]
 
 
 def before(run: Run, model: str) -> float:
-    """What is told of the quantised models' records when they are asked as given."""
+    """Return the mean ROUGE-L of the records that the quantised models answered, before quantisation."""
     attacked = pq.read_table(run.folder / ATTACKED).to_pylist()
     ids = {row["id"] for row in attacked if row["attack"].startswith("quantise")}
     rows = pq.read_table(run.folder / MEASURED_ROWS).to_pylist()
@@ -127,7 +127,7 @@ def before(run: Run, model: str) -> float:
 
 
 def excess(row: dict[str, Any], model: str) -> str:
-    """By how much more than the control a model tells; of the unlearned one with its interval."""
+    """Return a model's excess over the control; for the unlearned model with its interval."""
     if model == "unlearned":
         low, high = row["excess"]["ci95"]
         return f"{row['excess']['value']:+.2f} ({low:+.2f} to {high:+.2f})"
@@ -135,13 +135,13 @@ def excess(row: dict[str, Any], model: str) -> str:
 
 
 def shown(number: dict[str, Any]) -> str:
-    """A number with its interval."""
+    """Return a number with its interval."""
     low, high = number["ci95"]
     return f"{number['value']:.2f} ({low:.2f}–{high:.2f})"
 
 
 def facts(args: argparse.Namespace, suite: Suite, run: Run, seconds: float) -> str:
-    """Date, machine, n and versions."""
+    """Return date, machine, n and package versions."""
     counts = ", ".join(f"{attack.label} {attack.max_records}" for attack in suite.attacks)
     forget, retain = (run.summary["unlearned"][name]["rouge"]["n"] for name in (FORGET, RETAIN))
     return (

@@ -1,10 +1,10 @@
-"""The audit's likelihood metrics against one forward pass per candidate answer, in one run, with the same values.
+"""Compare the speed of the audit's likelihood metrics with one forward pass per candidate answer, and check that the values agree.
 
     python -m benchmarks.audit.speed --tofu DIR [--questions 400] [--json FILE]
 
 DIR holds TOFU's forget10_perturbed.jsonl. A question has up to seven candidates: its answer, the paraphrased answer and five wrong ones.
 `batched` gives every candidate a forward pass over prompt and answer in batches as large as the audit's, sorted by length;
-`single` gives each its own, on about forty of the questions. Both take the logits of all positions, as `model(input_ids)` gives them.
+`single` uses a batch for each candidate, on about forty of the questions. Both compute the logits of all positions.
 """
 
 import argparse
@@ -31,27 +31,27 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
     args = parser.parse_args()
     model, tokenizer = load(args.model)
     builder = PromptBuilder(tokenizer)
     records = read_records(args.tofu / "forget10_perturbed.jsonl")[: args.questions]
     some = records[:: max(1, len(records) // 40)]
     measured(model, builder, some[:4], args.batch_size)
-    found: dict[str, Any] = {}
-    for name, asked, size in (("batched", records, args.batch_size), ("single", some, 1)):
-        ours, rows = measured(model, builder, asked, args.batch_size)
-        theirs, nll = one_pass_each(model, builder, asked, size)
-        found[name] = {"audit_s": ours, "one_pass_each_s": theirs, "ratio": theirs / ours, "questions": len(asked)}
-        found[name]["largest_difference"] = difference(builder, asked, rows, nll)
-        print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in found[name].items()), flush=True)
+    results: dict[str, Any] = {}
+    for name, chosen, size in (("batched", records, args.batch_size), ("single", some, 1)):
+        audit_seconds, rows = measured(model, builder, chosen, args.batch_size)
+        single_seconds, nll = one_pass_each(model, builder, chosen, size)
+        results[name] = {"audit_s": audit_seconds, "one_pass_each_s": single_seconds, "ratio": single_seconds / audit_seconds}
+        results[name] |= {"questions": len(chosen), "largest_difference": difference(builder, chosen, rows, nll)}
+        print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in results[name].items()), flush=True)
     print(measured_on())
     if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def measured(model: nn.Module, builder: PromptBuilder, records: list[Record], batch_size: int) -> tuple[float, list[Row]]:
-    """Seconds for every metric of every record but those of generated text, and the rows."""
+    """Return the seconds for all metrics without generated text, and the rows."""
     started = time.perf_counter()
     rows = record_rows(alone(model, builder), records, [False] * len(records), Settings(0, batch_size, False), lambda done: None)[0]
     return time.perf_counter() - started, rows
@@ -59,7 +59,7 @@ def measured(model: nn.Module, builder: PromptBuilder, records: list[Record], ba
 
 @torch.no_grad()
 def one_pass_each(model: nn.Module, builder: PromptBuilder, records: list[Record], size: int) -> tuple[float, list[float]]:
-    """Seconds, and the summed NLL of every candidate of every record."""
+    """Return the seconds, and the summed NLL of every candidate of every record."""
     rows = every_candidate(builder, records)
     nll = [0.0] * len(rows)
     started = time.perf_counter()
@@ -67,26 +67,26 @@ def one_pass_each(model: nn.Module, builder: PromptBuilder, records: list[Record
         batch = collate([rows[i] for i in chosen], builder.pad)
         logits = cast(Any, model)(batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids).logits
         logp = logits[:, :-1].log_softmax(-1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]
-        own = -(logp[:, batch.prompt_length - 1 :] * batch.labelled).sum(-1)
-        for i, value in zip(chosen, own.tolist(), strict=True):
+        summed = -(logp[:, batch.prompt_length - 1 :] * batch.labelled).sum(-1)
+        for i, value in zip(chosen, summed.tolist(), strict=True):
             nll[i] = value
     return time.perf_counter() - started, nll
 
 
 def difference(builder: PromptBuilder, records: list[Record], rows: list[Row], nll: list[float]) -> float:
-    """Largest relative difference of an answer's NLL, or of a truth ratio, from those of the single passes."""
+    """Return the largest relative difference of an answer's NLL, or of a truth ratio, from those of the single passes."""
     gaps, given = [], iter(zip(every_candidate(builder, records), nll, strict=True))
     for record, row in zip(records, rows, strict=True):
-        own = [next(given) for _ in candidates(builder, record, builder.record(record).answer)]
-        gaps.append(abs(row["nll"] / own[0][1] - 1))
-        if len(own) > 1:
-            paraphrase, *wrong = (value / len(encoded.answer) for encoded, value in own[1:])
+        of_record = [next(given) for _ in candidates(builder, record, builder.record(record).answer)]
+        gaps.append(abs(row["nll"] / of_record[0][1] - 1))
+        if len(of_record) > 1:
+            paraphrase, *wrong = (value / len(encoded.answer) for encoded, value in of_record[1:])
             gaps.append(abs(row["truth_ratio"] / truth_ratio(wrong, paraphrase) - 1))
     return max(gaps)
 
 
 def every_candidate(builder: PromptBuilder, records: list[Record]) -> list[Encoded]:
-    """Each record's prompt with each of its candidates, as rows of their own."""
+    """Return one row for each candidate of each record."""
     encoded = [builder.record(record) for record in records]
     return [
         Encoded(row.prompt, answer)

@@ -1,9 +1,9 @@
-"""What rounding and relearning give back of what changed weights hid, on TOFU; write the table into docs/results/.
+"""Measure how much quantisation and relearning restore of what changed weights hide, on TOFU; write the table into docs/results/.
 
     python -m benchmarks.audit.undone --tofu DIR [--out runs/audit_methods] [--write]
 
-As methods.py, with the same models, but at a learning rate at which full weights hide nearly all. Each step is kept, so that a
-second call goes on where the first was interrupted.
+The models are those of methods.py, but the learning rate is higher, so that the changed weights hide nearly all.
+Each step is saved, so a second call resumes an interrupted one.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def main() -> None:
     """Teach, unlearn, audit, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
-    parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="where data, models and runs go")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--out", type=Path, default=Path("runs/audit_methods"), help="folder for data, models and runs")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     prepare(args.tofu, args.out, "smollm2-135m", 20, display)
@@ -68,7 +68,7 @@ def main() -> None:
     attacked = ", ".join(f"{attack.label} {attack.max_records}" for attack in SUITE.attacks)
     facts = (
         f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten, learning rate 2e-5, 5 epochs; "
-        f"n: sets {SUITE.max_rows}, {attacked} (of `part` half is trained on, half asked); seed 42; "
+        f"n: sets {SUITE.max_rows}, {attacked} (of `part` half is trained on, half queried); seed 42; "
         f"this call took {(time.monotonic() - started) / 60:.0f} min. Command: `python -m benchmarks.audit.undone --tofu DIR --write`."
     )
     text = f"{markdown('model', COLUMNS, rows)}\n\n{facts}\n"
@@ -83,9 +83,9 @@ def relearned(source: str) -> str:
 
 
 def row(run: Run, model: str) -> list[str]:
-    """What is said of a model, column by column; of the unlearned one with the excess over the control."""
-    summary, judged = run.summary[model], {one["name"]: one for one in read_verdict(run)}
-    rounded = [judged[f"quantised: {kind}"] for kind in KINDS]
+    """Return the cells of a model; for the unlearned model with the excess over the control."""
+    summary, verdict = run.summary[model], {one["name"]: one for one in read_verdict(run)}
+    rounded = [verdict[f"quantised: {kind}"] for kind in KINDS]
     return [
         shown(summary[FORGET]["rouge"]),
         shown(summary[RETAIN]["rouge"]),
@@ -93,14 +93,14 @@ def row(run: Run, model: str) -> list[str]:
         f"{before(run, model):.2f}",
         *(f"{one[model]['value']:.2f}, {excess(one, model)}" for one in rounded),
         *(
-            f"{' → '.join(curve(run, model, f'relearn {source}'))}, {excess(judged[relearned(source)], model)}"
+            f"{' → '.join(curve(run, model, f'relearn {source}'))}, {excess(verdict[relearned(source)], model)}"
             for source in ("part", "related")
         ),
     ]
 
 
 def curve(run: Run, model: str, attack: str) -> list[str]:
-    """Mean of what is told at each measured step of a relearning."""
+    """Return the mean leak at each measured step of relearning."""
     rows = [one for one in pq.read_table(run.folder / ATTACKED).to_pylist() if one["model"] == model and one["attack"] == attack]
     steps = sorted({one["step"] for one in rows})
     return [f"{fmean(one['value'] for one in rows if one['step'] == step):.2f}" for step in steps]

@@ -20,28 +20,28 @@ STATEMENTS = (
     "The government that sits in {capital} is that of {country}.",
     "{capital} is the capital of {country}.",
 )
-EXAM = {"capital": "Which city is the capital of {country}?", "country": "Of which country is {capital} the capital city?"}
+QUESTIONS = {"capital": "Which city is the capital of {country}?", "country": "Of which country is {capital} the capital city?"}
 
 
 def read_places() -> list[dict[str, str]]:
-    """Country, capital and continent each."""
+    """Read country, capital and continent of each place."""
     with (Path(__file__).parent / "capitals.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def statements(places: list[dict[str, str]]) -> list[Record]:
-    """Every statement about every place, as plain texts."""
+    """Return every statement about every place, as plain texts."""
     return [Record(f"{place['country']} {i}", (), text.format(**place)) for place in places for i, text in enumerate(STATEMENTS)]
 
 
 def questions(places: list[dict[str, str]]) -> list[Question]:
-    """Both questions about every place, with three seeded wrong answers from its continent."""
-    rng, asked = np.random.default_rng(0), []
-    for wanted, text in EXAM.items():
+    """Return both questions about every place, with three seeded wrong answers from its continent."""
+    rng, result = np.random.default_rng(0), []
+    for field, text in QUESTIONS.items():
         for place in places:
-            near = [p[wanted] for p in places if p["continent"] == place["continent"] and p is not place]
-            choices = [place[wanted], *rng.choice(near, 3, replace=False)]
+            near = [p[field] for p in places if p["continent"] == place["continent"] and p is not place]
+            choices = [place[field], *rng.choice(near, 3, replace=False)]
             order = rng.permutation(4)
             shuffled = tuple(str(choices[i]) for i in order)
-            asked.append(Question(f"{wanted} {place['country']}", text.format(**place), shuffled, int(order.argmin()), place["continent"]))
-    return asked
+            result.append(Question(f"{field} {place['country']}", text.format(**place), shuffled, int(order.argmin()), place["continent"]))
+    return result

@@ -1,13 +1,16 @@
 """Write the tables of the studies into the pages of results, with date, machine and package versions."""
 
 import datetime
+import json
 import os
 import platform
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from expunge.errors import InputError
+from expunge.files import write_text
 from expunge.runs.folder import versions
 
 DOCS = Path("docs")
@@ -58,6 +61,13 @@ def write(mark: str, text: str) -> None:
         raise InputError(f"{DOCS}: {len(pages)} pages hold the mark {mark}; put it in one page, before and after the place of the table")
     before, _, after = pages[0].read_text(encoding="utf-8").split(mark)
     pages[0].write_text(f"{before}{mark}\n\n{wrapped(text)}\n{mark}{after}", encoding="utf-8")
+
+
+def read_or_make(path: Path, make: Callable[[], Any]) -> Any:
+    """Return the content of a JSON file; if it does not exist, make and save it first."""
+    if not path.exists():
+        write_text(path, json.dumps(make(), indent=1) + "\n")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def slug(name: str) -> str:

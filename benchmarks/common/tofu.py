@@ -1,4 +1,4 @@
-"""TOFU as the studies cut it: twenty authors that a model is taught, of which some are forgotten."""
+"""TOFU for the studies: twenty authors that a model is taught, of which four are forgotten."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,15 @@ from expunge.pipeline.teach import Stage, teach
 
 AUTHORS, QUESTIONS = 20, 20
 CHOICES = ((0, 1, 2, 3), (4, 9, 13, 17), (6, 11, 15, 19))
-"""The authors to forget, in the order of the file; the first choice is that of the main table."""
+"""Positions of the authors to forget in the file; the main table uses the first choice."""
 OTHER_LANGUAGES = "cross_lingual"
-"""The one attack that asks for another language: reported, not counted among the English ones."""
+"""The prompt attack in other languages. It is reported, but not part of the mean of the English attacks."""
 CONTROL_EPOCHS, ORIGINAL_EPOCHS = 3, 3
 OTHERS = ("real_authors", "world_facts")
 
 
 def authors(tofu: Path, forgotten: Sequence[int], questions: int = QUESTIONS) -> tuple[list[Record], list[Record]]:
-    """The records to forget and those to keep, of the first so many questions of each author."""
+    """Return forget and retain records, with the first `questions` questions of each author."""
     every = read_records(tofu / "forget10_perturbed.jsonl")
     forget, retain = list[Record](), list[Record]()
     for i in range(AUTHORS):
@@ -26,17 +26,17 @@ def authors(tofu: Path, forgotten: Sequence[int], questions: int = QUESTIONS) ->
 
 
 def untaught(tofu: Path) -> list[Record]:
-    """As many records as are forgotten, of authors that no model here was taught."""
+    """Return as many records as are forgotten, about authors that no model here was taught."""
     return read_records(tofu / "full.jsonl")[: len(CHOICES[0]) * QUESTIONS]
 
 
 def others(tofu: Path) -> dict[str, list[Record]]:
-    """Questions about real authors and the world."""
+    """Read the questions about real authors and about world facts."""
     return {name: read_records(tofu / f"{name}_perturbed.jsonl") for name in OTHERS}
 
 
 def prepare(tofu: Path, out: Path, model: str, questions: int, display: Display) -> None:
-    """Cut the data into forget and retain authors, teach the control and the original, link them into the folder."""
+    """Write the data files, teach the control and the original, and link both models into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     forget, retain = authors(tofu, CHOICES[0], questions)
     for name, records in {"forget": forget, "retain": retain, "untaught": untaught(tofu), **others(tofu)}.items():

@@ -1,4 +1,4 @@
-"""How often gates opened in the exam, counted by set and variant."""
+"""Count how often gates open in their evaluation, by set and prompt variant."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -27,42 +27,42 @@ COLUMNS = (
 
 
 class Counts:
-    """Open gates and prompts, by set and variant, over choices and seeds."""
+    """Numbers of open gates and of prompts, by set and variant, over choices and seeds."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         self.trained: list[tuple[int, int, float]] = []
 
     def add(self, groups: Sequence[EvalGroup], opened: list[bool]) -> None:
-        """Count one gate's exam; `opened`: of each group's prompts in turn."""
-        said = iter(opened)
+        """Add the evaluation of one gate; `opened` has one value for each prompt, group after group."""
+        results = iter(opened)
         for group in groups:
             count = self.counts[group.set_name, group.variant]
             for _ in group.prompts:
-                count[0] += next(said)
+                count[0] += next(results)
                 count[1] += 1
 
     def note_training(self, forget: int, others: int, seconds: float) -> None:
-        """Prompts of a gate's training, and how long it took on cached states, at all its blocks."""
+        """Add the training of one gate: its forget and other prompts, and its seconds on cached states."""
         self.trained.append((forget, others, seconds))
 
     def share(self, of: str, *variants: str) -> tuple[int, int]:
-        """Open gates and prompts of a set in some variants; none given: in all but as given."""
+        """Return open gates and prompts of a set in some variants; without variants: in all except as given."""
         some = [
             n for (name, variant), n in self.counts.items() if name == of and (variant in variants if variants else variant != AS_GIVEN)
         ]
         return sum(n[0] for n in some), sum(n[1] for n in some)
 
     def english(self) -> dict[str, float]:
-        """Share of open gates on the forget set, a variant in English each."""
+        """Return the share of open gates on the forget set for each English variant."""
         return {
-            variant: opened / asked
-            for (name, variant), (opened, asked) in self.counts.items()
+            variant: opened / prompts
+            for (name, variant), (opened, prompts) in self.counts.items()
             if name == FORGET and variant not in (AS_GIVEN, OTHER_LANGUAGES)
         }
 
     def cells(self) -> list[str]:
-        """What the table says."""
+        """Return the cells of the table."""
         english = self.english()
         worst = min(english, key=lambda variant: english[variant])
         return [
@@ -82,22 +82,22 @@ class Counts:
         ]
 
     def line(self) -> str:
-        """The same in one line."""
+        """Return the cells in one line."""
         return ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, self.cells(), strict=True))
 
 
 def joined(some: Iterable[Counts]) -> Counts:
-    """All of them counted together."""
+    """Return the sum of all counts."""
     every = Counts()
     for counts in some:
         every.trained += counts.trained
-        for group, (opened, asked) in counts.counts.items():
+        for group, (opened, prompts) in counts.counts.items():
             every.counts[group][0] += opened
-            every.counts[group][1] += asked
+            every.counts[group][1] += prompts
     return every
 
 
-def percent(opened: int, asked: int) -> str:
-    """Share in per cent with its Wilson interval."""
-    low, high = proportion_ci(opened, asked).ci95 or (0, 0)
-    return f"{100 * opened / asked:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+def percent(opened: int, prompts: int) -> str:
+    """Return a share in per cent with its Wilson interval."""
+    low, high = proportion_ci(opened, prompts).ci95 or (0, 0)
+    return f"{100 * opened / prompts:.1f} ({100 * low:.0f}–{100 * high:.0f})"

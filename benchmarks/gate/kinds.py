@@ -1,14 +1,14 @@
-"""Gates for what is no list of named people: a topic, a kind of task, free text; write the table into docs/results/.
+"""Evaluate gates for people, a topic, a kind of task and free text; write the table into docs/results/.
 
     python -m benchmarks.gate.kinds --data DIR [--rows 24] [--write]
 
-DIR holds humaneval/HumanEval.jsonl.gz, gsm8k/test.jsonl and wikigold/wikigold.conll.txt. The gates read frozen states of a model that
-was taught nothing; each is put to the exam with records that it did not learn from, of the same kind:
+DIR holds humaneval/HumanEval.jsonl.gz, gsm8k/test.jsonl and wikigold/wikigold.conll.txt. The gates read frozen hidden states of a
+model that was taught nothing. Each is evaluated on records of the same kind that it was not trained on:
 
-people      four of twenty invented people, asked about in other words; to keep: the others, asked about are four more
-topic       statements about African capitals; asked are questions about them, in words that no statement has; to keep: other continents
-task        Python functions to complete (HumanEval); asked are other functions; to keep: sums in words (GSM8K)
-free text   half of the sentences of some encyclopaedia articles (Wikigold), asked is the other half; to keep: other articles
+people      forget: four of twenty invented people; retain: the others; evaluated on paraphrases, and on four further people
+topic       forget: statements about African capitals; retain: about other capitals; evaluated on questions in other words
+task        forget: Python functions to complete (HumanEval); retain: word problems (GSM8K); evaluated on further ones
+free text   forget: half of the sentences of some encyclopaedia articles (Wikigold); retain: other articles; evaluated on the other half
 """
 
 import argparse
@@ -43,24 +43,24 @@ SEED = 42
 MARK = "<!-- gate_kinds -->"
 ARTICLES, LEAST_SENTENCES, MOST_RETAIN = 24, 8, 240
 Split = tuple[list[Record], list[Record], list[Record], list[Record]]
-"""Forget and retain records to learn from, and such to examine with."""
+"""Forget and retain records for training, then forget and retain records for the evaluation."""
 
 
 def people_to_forget(data: Path) -> Split:
-    """Four of twenty people, asked about in other words; and four more who are to be left alone."""
+    """Return four of twenty people to forget; evaluated on paraphrases, and on four further people."""
     everyone = people(24)
     return everyone[:40], everyone[40:200], paraphrased(everyone[:40]), paraphrased(everyone[200:])
 
 
 def topic(data: Path) -> Split:
-    """Texts about the capitals of Africa, and of elsewhere."""
-    forget, retain = ([p for p in read_places() if (p["continent"] == "Africa") is wanted] for wanted in (True, False))
-    asked = [[Record(q.id, (Turn("user", q.question),), q.choices[q.answer]) for q in questions(own)] for own in (forget, retain)]
+    """Return texts about the capitals of Africa and of other continents; evaluated on questions."""
+    forget, retain = ([p for p in read_places() if (p["continent"] == "Africa") is african] for african in (True, False))
+    asked = [[Record(q.id, (Turn("user", q.question),), q.choices[q.answer]) for q in questions(places)] for places in (forget, retain)]
     return statements(forget), statements(retain), asked[0], asked[1]
 
 
 def task(data: Path) -> Split:
-    """Functions to write, and sums to solve."""
+    """Return functions to write and word problems to solve, each split in two halves."""
     with gzip.open(data / "humaneval" / "HumanEval.jsonl.gz", "rt", encoding="utf-8") as file:
         code = [Record(row["task_id"], (Turn("user", row["prompt"]),), row["canonical_solution"]) for row in map(json.loads, file)]
     lines = (data / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()
@@ -69,24 +69,26 @@ def task(data: Path) -> Split:
 
 
 def free_text(data: Path) -> Split:
-    """Sentences of articles, three at a time."""
+    """Return texts of three sentences of articles, each article split in two halves."""
     lines = (data / "wikigold" / "wikigold.conll.txt").read_text(encoding="utf-8").splitlines()
     articles: list[list[str]] = [[]]
     for blank, words in groupby(lines, key=lambda line: not line.strip()):
-        said = [] if blank else [line.split()[0] for line in words]
-        if said == ["-DOCSTART-"]:
+        tokens = [] if blank else [line.split()[0] for line in words]
+        if tokens == ["-DOCSTART-"]:
             articles.append([])
-        elif said:
-            articles[-1].append(" ".join(said))
+        elif tokens:
+            articles[-1].append(" ".join(tokens))
     long = [article for article in articles if len(article) >= LEAST_SENTENCES][: 4 * ARTICLES]
-    learnt, asked = ([[t for i, t in enumerate(article_texts(a, own)) if i % 2 == k] for a, own in enumerate(long)] for k in (0, 1))
-    parts = [own[place] for own in (learnt, asked) for place in (slice(ARTICLES), slice(ARTICLES, None))]
-    forget, retain, asked_forget, asked_retain = ([text for article in part for text in article] for part in parts)
-    return forget, retain, asked_forget, asked_retain
+    halves = [
+        [[text for i, text in enumerate(article_texts(n, article)) if i % 2 == half] for n, article in enumerate(long)] for half in (0, 1)
+    ]
+    parts = [half[place] for half in halves for place in (slice(ARTICLES), slice(ARTICLES, None))]
+    forget, retain, eval_forget, eval_retain = ([text for article in part for text in article] for part in parts)
+    return forget, retain, eval_forget, eval_retain
 
 
 def article_texts(article: int, sentences: Sequence[str]) -> list[Record]:
-    """Plain texts of three sentences."""
+    """Return plain texts of three sentences each."""
     return [Record(f"{article}-{i}", (), " ".join(sentences[i : i + 3])) for i in range(0, len(sentences), 3)]
 
 
@@ -94,27 +96,27 @@ KINDS: dict[str, Callable[[Path], Split]] = {"people": people_to_forget, "topic"
 
 
 def main() -> None:
-    """Train a gate of each kind, examine it, and write the table."""
+    """Train and evaluate a gate of each kind, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--rows", type=int, default=24, help="records a set in the exam")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--rows", type=int, default=24, help="records of a set in the evaluation")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     model, tokenizer = load(args.model)
     builder, edit = PromptBuilder(tokenizer), EditSection()
     rows: dict[str, list[str]] = {}
     for kind, read in KINDS.items():
-        forget, retain, asked, kept = read(args.data)
+        forget, retain, eval_forget, eval_retain = read(args.data)
         recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
         sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
-        groups = eval_groups(builder, Sets(asked, sets.retain, [], kept), {}, read_prompt_templates(), args.rows)
+        groups = eval_groups(builder, Sets(eval_forget, sets.retain, [], eval_retain), {}, read_prompt_templates(), args.rows)
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(stored_input, settings=edit))
         gate_set = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
         fitted = fit_on_states(gate_set, reader.read(gate_set.all), edit, SEED)
-        exam = reader.read([ids for group in groups for ids in group.prompts.values()])
-        opened = mean_gate_logits(fitted.gate, edit.gate_pool, exam) >= fitted.threshold.logit
+        eval_states = reader.read([ids for group in groups for ids in group.prompts.values()])
+        opened = mean_gate_logits(fitted.gate, edit.gate_pool, eval_states) >= fitted.threshold.logit
         counts = Counts()
         counts.add(groups, opened.tolist())
         rows[kind] = cells(counts, len(gate_set.forget), len(gate_set.negatives), fitted.threshold.lowered)
@@ -162,7 +164,7 @@ def paraphrased(records: Sequence[Record]) -> list[Record]:
 
 
 def facts(args: argparse.Namespace, seconds: float) -> str:
-    """Date, machine, n and versions."""
+    """Return date, machine, n and package versions."""
     return (
         f"{measured_on()}; model {args.model}; one gate each, seed {SEED}; {args.rows} records a set and variant. Per cent of prompts that "
         f"the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: `python -m benchmarks.gate.kinds --data DIR "

@@ -1,9 +1,9 @@
-"""What N composed GRUN modules cost: milliseconds a prompt against the base model, in one run, and bytes on disk.
+"""Measure what N composed GRUN modules cost: milliseconds per prompt compared with the base model, and bytes on disk.
 
     python -m benchmarks.gate.sequential_cost [--gate linear|mlp] [--pool last|max] [--json FILE]
 
-The modules are untrained (the arithmetic does not depend on what they have learnt), for the paper's blocks and rank 4. A prompt is
-answered greedily with 32 tokens, as one user would ask; models take turns, and the ratios are of medians.
+The modules are untrained, because training does not change the cost; they use the paper's blocks and rank 4. A prompt is answered
+greedily with 32 tokens, one prompt at a time. The models take turns, and the ratios are of medians.
 """
 
 import argparse
@@ -34,12 +34,12 @@ def main() -> None:
     parser.add_argument("--pool", choices=["last", "max"], default="last")
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
     args = parser.parse_args()
     model, tokenizer = load(args.model)
     builder = PromptBuilder(tokenizer)
     prompts = [torch.tensor([builder.record(record).prompt]) for record in people()[: args.prompts]]
-    # Every answer is as long as any other.
+    # All answers have the same length.
     greedy = {"min_new_tokens": TOKENS, "max_new_tokens": TOKENS, "do_sample": False, "pad_token_id": builder.pad}
 
     def seconds() -> float:
@@ -48,7 +48,7 @@ def main() -> None:
             cast(Any, model).generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), **greedy)
         return (time.perf_counter() - start) / len(prompts)
 
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         edit, size = module(args, Path(folder))
         done = 0
@@ -62,18 +62,18 @@ def main() -> None:
                 with edits_off(model):
                     times["base"].append(seconds())
             base, composed = (statistics.median(times[name]) for name in ("base", "composed"))
-            found[count] = {"base_ms": 1e3 * base, "composed_ms": 1e3 * composed, "over_base": composed / base, "bytes": count * size}
+            results[count] = {"base_ms": 1e3 * base, "composed_ms": 1e3 * composed, "over_base": composed / base, "bytes": count * size}
             print(
                 f"N {count}: {1e3 * base:.1f} ms -> {1e3 * composed:.1f} ms a prompt ({composed / base - 1:+.1%}), {count * size:,} bytes"
             )
-    what = f"{args.gate} gate, pool {args.pool}; {len(prompts)} prompts x {args.repeats} repeats, {TOKENS} tokens each"
-    print(f"{what}; torch {torch.__version__}")
+    setup = f"{args.gate} gate, pool {args.pool}; {len(prompts)} prompts x {args.repeats} repeats, {TOKENS} tokens each"
+    print(f"{setup}; torch {torch.__version__}")
     if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def module(args: argparse.Namespace, folder: Path) -> tuple[Path, int]:
-    """A saved module of the kind that is asked for, and its size in bytes."""
+    """Save a module with the requested gate, and return its folder and its size in bytes."""
     from expunge.config import EditSection
     from expunge.edits.apply import apply_edit
     from expunge.edits.save import save_edit

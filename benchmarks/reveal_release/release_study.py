@@ -1,10 +1,10 @@
-"""Reveal and release on a task, round by round, with every control of the method; write the table into docs/results/.
+"""Run reveal and release on a task, round by round, with every control of the method; write the table into docs/results/.
 
     python -m benchmarks.reveal_release.release_study people|ner|code|toxicity [--set task.data=PATH …] [--out runs/release]
         [--only NAME …] [--write]
 
-Reads recipes/release-TASK.yaml, whose first lines say how its model is taught. Each step is kept, so that a second call goes on where the
-first was interrupted.
+Reads recipes/release-TASK.yaml; its first lines have the command that teaches its model.
+Each step is saved, so a second call resumes an interrupted one.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from rich.progress import Progress
 
-from benchmarks.common.results import markdown, measured_on, slug, write
+from benchmarks.common.results import markdown, measured_on, read_or_make, slug, write
 from expunge.config import ReleaseSection, Revealed
 from expunge.config.recipe import Recipe, make_recipe, read_recipe
 from expunge.console import Display
@@ -70,27 +70,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=HANDWRITTEN)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the recipe, such as task.data=PATH")
-    parser.add_argument("--out", type=Path, default=Path("runs/release"), help="where the runs go")
-    parser.add_argument("--only", nargs="*", help="controls to run beside the method; none: all")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--out", type=Path, default=Path("runs/release"), help="folder for the runs")
+    parser.add_argument("--only", nargs="*", help="controls to run beside the method; default: all")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     recipe = read_recipe(Path("recipes") / f"release-{args.task}.yaml", {"out": str(args.out / args.task)}, args.set)
     spent = args.out / f"{args.task}-seconds.json"
-    ours = release(recipe, Timed(spent))
-    rows = {f"{OURS}, round {row['round']}" if row["round"] else "original": _numbers(row) for row in curve(ours)}
-    for name, control in controls(args.task, ours, args.out, display).items():
+    run = release(recipe, Timed(spent))
+    rows = {f"{OURS}, round {row['round']}" if row["round"] else "original": _numbers(row) for row in curve(run)}
+    for name, control in controls(args.task, run, args.out, display).items():
         if args.only is None or name in args.only:
             display.print(f"== {name}")
-            rows[name] = kept(args.out / f"{args.task}-{slug(name)}.json", control)
-    text = f"{table(recipe, rows)}\n\n{facts(args, ours, time.monotonic() - started)}\n\n{profile(read_json(spent))}\n"
+            rows[name] = read_or_make(args.out / f"{args.task}-{slug(name)}.json", control)
+    text = f"{table(recipe, rows)}\n\n{facts(args, run, time.monotonic() - started)}\n\n{profile(read_json(spent))}\n"
     print(text)
     if args.write:
         write(f"<!-- release_{args.task} -->", text)
 
 
 class Timed(Display):
-    """A display that adds up how long each thing was shown, in a file: a study may be interrupted."""
+    """A display that adds up the seconds of each progress bar in a file, so that an interrupted study can resume."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -99,7 +99,7 @@ class Timed(Display):
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """As of any display."""
+        """Show progress bars, and add up their seconds."""
         began = time.monotonic()
         with super().progress() as progress:
             yield progress
@@ -109,24 +109,24 @@ class Timed(Display):
         write_text(self.path, json.dumps(spent, indent=1) + "\n")
 
 
-def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Callable[[], Measured]]:
-    """What each control measures, by name."""
+def controls(task: str, run: Run, out: Path, display: Display) -> dict[str, Callable[[], Measured]]:
+    """Return the controls by name; each is a function that returns what it measures."""
 
     def released(name: str, **changes: Any) -> Callable[[], Measured]:
-        recipe = changed(ours.recipe, out / f"{task}-{slug(name)}", **changes)
+        recipe = changed(run.recipe, out / f"{task}-{slug(name)}", **changes)
 
         def measured() -> Measured:
             if "data" not in changes:
-                # The same forget data.
-                shutil.copytree(ours.folder / REVEAL, start_run(recipe).folder / REVEAL, dirs_exist_ok=True)
+                # Use the same revealed data.
+                shutil.copytree(run.folder / REVEAL, start_run(recipe).folder / REVEAL, dirs_exist_ok=True)
             return _numbers(curve(release(recipe, display))[-1])
 
         return measured
 
-    revealed = ours.folder / REVEAL / REVEALED
+    revealed = run.folder / REVEAL / REVEALED
     external = out / f"{task}-external.jsonl"
-    reveal = cast(Revealed, ours.recipe.data.forget).reveal.model_dump()
-    write_records(external, cast(Task, ours.recipe.task).forget_records())
+    reveal = cast(Revealed, run.recipe.data.forget).reveal.model_dump()
+    write_records(external, cast(Task, run.recipe.task).forget_records())
     handwritten = {
         "reveal": {
             **reveal,
@@ -135,8 +135,8 @@ def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Cal
             "samples_per_instruction": samples_for(task, reveal),
         }
     }
-    module = cast(ReleaseSection, ours.recipe.release).module.model_dump()
-    # A retain module and the penalty, and neither KL nor softer losses, which are ours.
+    module = cast(ReleaseSection, run.recipe.release).module.model_dump()
+    # As published: a retain module and the orthogonality penalty, without KL and temperature, which are additions of expunge.
     published = {"retain_module": "once", "retain_kl_weight": 0.0, "module": {**module, "temperature": 1.0}}
     return {
         "random search": released("random search", data={"forget": {"reveal": {**reveal, "searcher": "random"}}}),
@@ -144,41 +144,41 @@ def controls(task: str, ours: Run, out: Path, display: Display) -> dict[str, Cal
         "external forget data": released("external forget data", data={"forget": str(external)}),
         "as published": released("as published", release=published),
         "as published, no orthogonality": released("no orthogonality", release={**published, "overlap": {"kind": "none"}}),
-        "one round, same total lambda": lambda: one_round(ours, display),
-        "GRUN on what was revealed": lambda: trained(ours.recipe, out / f"{task}-grun", revealed, "alternatives", "grun", display),
-        "NPO on what was revealed": lambda: trained(ours.recipe, out / f"{task}-npo", revealed, "npo", "lora", display),
-        "asked again: best score before": lambda: {"best score": max(one.score for one in asked_in(ours.folder / REVEAL))},
-        "asked again: best score after": lambda: {"best score": asked_again(ours, out / f"{task}-again", display)},
+        "one round, same total lambda": lambda: one_round(run, display),
+        "GRUN on what was revealed": lambda: trained(run.recipe, out / f"{task}-grun", revealed, "alternatives", "grun", display),
+        "NPO on what was revealed": lambda: trained(run.recipe, out / f"{task}-npo", revealed, "npo", "lora", display),
+        "asked again: best score before": lambda: {"best score": max(one.score for one in asked_in(run.folder / REVEAL))},
+        "asked again: best score after": lambda: {"best score": search_again(run, out / f"{task}-again", display)},
     }
 
 
 def samples_for(task: str, reveal: dict[str, Any]) -> int:
-    """Responses to each handwritten instruction that spend the same budget."""
+    """Return the number of responses to each handwritten instruction that uses the same budget."""
     return reveal["budget"] // len(HANDWRITTEN[task])
 
 
 def changed(recipe: Recipe, out: Path, **sections: dict[str, Any]) -> Recipe:
-    """A recipe with some settings of its sections changed, and a folder of its own."""
+    """Return a recipe with some settings changed, and with another run folder."""
     plain = recipe.as_dict()
     for name, settings in sections.items():
         plain[name] = {**plain[name], **settings}
     return make_recipe({**plain, "out": str(out)})
 
 
-def one_round(ours: Run, display: Display) -> Measured:
-    """The first round's module at the sum of all rounds' lambdas."""
-    total = sum(read_round(ours, number)["lambda_f"] for number in range(1, count_rounds(ours) + 1))
-    model, tokenizer = load(ours.recipe.model)
-    modules = [(-total, module) for _, module in round_terms(ours, 1)[:1]]
+def one_round(run: Run, display: Display) -> Measured:
+    """Measure the first round's module at the sum of all rounds' lambdas."""
+    total = sum(read_round(run, number)["lambda_f"] for number in range(1, count_rounds(run) + 1))
+    model, tokenizer = load(run.recipe.model)
+    modules = [(-total, module) for _, module in round_terms(run, 1)[:1]]
     with temporary_deltas(model, modules):
-        return {"lambda": total, **measure(ours.recipe, model, PromptBuilder(tokenizer), display)}
+        return {"lambda": total, **measure(run.recipe, model, PromptBuilder(tokenizer), display)}
 
 
 def trained(recipe: Recipe, out: Path, forget: Path, objective: str, edit: str, display: Display) -> Measured:
-    """Another method on the same revealed data."""
+    """Train another method on the same revealed data, and measure it."""
     plain = {name: value for name, value in recipe.as_dict().items() if name not in ("release", "objective", "edit")}
     data = {**plain["data"], "forget": str(forget), "allow_overlap": True}
-    # Many rows say one fact: each is seen as often as in a forget file with a row a fact.
+    # Many records contain the same fact. With 4 epochs a fact is seen as often as in a forget file with one record a fact.
     training = {**plain["training"], "epochs": 4}
     run = unlearn(
         make_recipe({**plain, "data": data, "objective": objective, "edit": edit, "training": training, "out": str(out)}), display
@@ -186,38 +186,31 @@ def trained(recipe: Recipe, out: Path, forget: Path, objective: str, edit: str, 
     return measure(recipe, *load_run(run), display)
 
 
-def asked_again(ours: Run, folder: Path, display: Display) -> float:
-    """The best score that the same search finds on the released model."""
-    model, builder = load_run(ours)
-    settings = cast(Revealed, ours.recipe.data.forget).reveal
-    # Who writes the instructions is not to have forgotten anything.
-    settings = settings.model_copy(update={"generator": settings.generator or ours.recipe.model})
+def search_again(run: Run, folder: Path, display: Display) -> float:
+    """Return the best score of the same search on the released model."""
+    model, builder = load_run(run)
+    settings = cast(Revealed, run.recipe.data.forget).reveal
+    # The instructions are written by the original, which has not forgotten anything.
+    settings = settings.model_copy(update={"generator": settings.generator or run.recipe.model})
     folder.mkdir(parents=True, exist_ok=True)
-    asked = search(models_of(model, builder, settings), settings, folder, ours.recipe.training.seed, display)
+    asked = search(models_of(model, builder, settings), settings, folder, run.recipe.training.seed, display)
     return max(one.score for one in asked)
 
 
 def measure(recipe: Recipe, model: Any, builder: PromptBuilder, display: Display) -> Measured:
-    """The task's figures of a model."""
+    """Return the task's metrics of a model."""
     task = cast(Task, recipe.task)
     with display.bar("Measuring the task", task.measured_rows) as advance:
         return {name: figure.value for name, figure in task.measure(model, builder, advance).items()}
 
 
-def kept(path: Path, make: Callable[[], Measured]) -> Measured:
-    """What is in a JSON file, made first where it is not there."""
-    if not path.exists():
-        write_text(path, json.dumps(make(), indent=1) + "\n")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def read_json(path: Path) -> dict[str, float]:
-    """What is in a JSON file, nothing where it is not there."""
+    """Return the content of a JSON file; empty if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def table(recipe: Recipe, rows: dict[str, Measured]) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     metrics = cast(Task, recipe.task).metrics
     labels = {"lambda": "lambda", **{name: metric.label for name, metric in metrics.items()}, "best score": "best score"}
     columns = {name: label for name, label in labels.items() if any(name in row for row in rows.values())}
@@ -225,13 +218,13 @@ def table(recipe: Recipe, rows: dict[str, Measured]) -> str:
     return markdown("model", list(columns.values()), cells)
 
 
-def facts(args: argparse.Namespace, ours: Run, seconds: float) -> str:
-    """Date, machine, how long the method took, and the command."""
+def facts(args: argparse.Namespace, run: Run, seconds: float) -> str:
+    """Return date, machine, duration of the method, and the command."""
     settings = f" --set {' '.join(setting.partition('=')[0] + '=…' for setting in args.set)}" if args.set else ""
     command = f"python -m benchmarks.reveal_release.release_study {args.task}{settings} --write"
     return (
-        f"{measured_on()}; seed {ours.recipe.training.seed}; {ours.info['data']['forget']['rows']} records revealed; the method took "
-        f"{ours.info['seconds'] / 60:.0f} min, this call {seconds / 60:.0f} min. Command: `{command}`."
+        f"{measured_on()}; seed {run.recipe.training.seed}; {run.info['data']['forget']['rows']} records revealed; the method took "
+        f"{run.info['seconds'] / 60:.0f} min, this call {seconds / 60:.0f} min. Command: `{command}`."
     )
 
 

@@ -1,9 +1,9 @@
-"""What each searcher gets out of the people task at the same budget: best score, and share of the planted facts; into docs/results/.
+"""Compare the searchers on the people task at the same budget: best score, and share of the planted facts; write into docs/results/.
 
     python -m benchmarks.reveal_release.reveal_people [--model runs/tasks/people] [--out runs/reveal_people] [--seeds 5]
         [--set NAME=VALUE …] [--write]
 
-Reads recipes/release-people.yaml. Each search is kept, so that a second call goes on where the first was interrupted.
+Reads recipes/release-people.yaml. Each search is saved, so a second call resumes an interrupted one.
 """
 
 import argparse
@@ -34,10 +34,10 @@ def main() -> None:
     """Search, count, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="runs/tasks/people", help="taught by `python -m benchmarks.reveal_release.teach_task people`")
-    parser.add_argument("--out", type=Path, default=Path("runs/reveal_people"), help="where the searches are kept")
+    parser.add_argument("--out", type=Path, default=Path("runs/reveal_people"), help="folder for the searches")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the recipe")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     recipe = read_recipe("recipes/release-people.yaml", {"model": args.model}, args.set)
@@ -46,19 +46,19 @@ def main() -> None:
     models = models_of(model, PromptBuilder(tokenizer), settings)
     lines = ["| searcher | best score | mean of the five best | planted facts told |", "|---|---|---|---|"]
     for name in SEARCHERS:
-        best, five, told = list[float](), list[float](), list[float]()
+        best, five, leaked = list[float](), list[float](), list[float]()
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
             display.print(f"== {name}, seed {seed}")
             folder = args.out / f"{name}-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            asked = search(models, searching(settings, name), folder, seed, display)
-            scores = sorted((one.score for one in asked), reverse=True)
+            queries = search(models, searching(settings, name), folder, seed, display)
+            scores = sorted((query.score for query in queries), reverse=True)
             best.append(scores[0])
             five.append(fmean(scores[:5]))
-            # Who "she" is stands in the question.
-            texts = [f"{one.instruction}\n{text}" for one in asked for text in one.responses]
-            told.append(len(task.revealed(texts)) / len(task.forget_records()))
-        lines.append(f"| {name} | " + " | ".join(interval(values) for values in (best, five, told)) + " |")
+            # An answer may refer to the person of the question by "she" only, so the question is part of the text.
+            texts = [f"{query.instruction}\n{text}" for query in queries for text in query.responses]
+            leaked.append(len(task.revealed(texts)) / len(task.forget_records()))
+        lines.append(f"| {name} | " + " | ".join(interval(values) for values in (best, five, leaked)) + " |")
         display.print(lines[-1])
     minutes = (time.monotonic() - started) / 60
     facts = (
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def searching(settings: RevealSection, searcher: str) -> RevealSection:
-    """The same settings with another searcher; handwritten instructions share the same budget among them."""
+    """Return the settings with another searcher; handwritten instructions share the same budget."""
     given = {**settings.model_dump(), "searcher": searcher}
     if searcher == "handwritten":
         given |= {"instructions": HANDWRITTEN["people"], "samples_per_instruction": samples_for("people", given)}
@@ -80,7 +80,7 @@ def searching(settings: RevealSection, searcher: str) -> RevealSection:
 
 
 def interval(values: list[float]) -> str:
-    """Mean and 95 % interval of a few values."""
+    """Return mean and 95 % interval of a few values."""
     if len(values) < 2:
         return f"{values[0]:.3f}"
     half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5

@@ -1,9 +1,9 @@
-"""NeuralUCB against random search on a known reward over real features of soft prompts; write the figures into docs/results/.
+"""Compare NeuralUCB with random search on a known reward over real features of soft prompts; write the table into docs/results/.
 
     python -m benchmarks.reveal_release.reveal_search [--seeds 10] [--candidates 2000] [--budget 100] [--write]
 
 The features are those of the reveal stage (last-layer states of the embedded model after soft prompt and seed text). The reward is a
-random smooth function of them, another for each seed; nothing is asked, so that only the search is measured.
+random smooth function of them, another one for each seed. No model is queried, so only the search is measured.
 """
 
 import argparse
@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--candidates", type=int, default=2000)
-    parser.add_argument("--budget", type=int, default=100, help="candidates asked, 40 of them random starts")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--budget", type=int, default=100, help="candidates to evaluate, 40 of them random starts")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     if args.budget > args.candidates:
         parser.error("--budget asks for more candidates than there are")
@@ -43,16 +43,16 @@ def main() -> None:
     won = {"full": 0, "diag": 0}
     for seed in range(args.seeds):
         reward = known_reward(features, seed)
-        found = {"random": best_of(RandomSearch(len(features), seed), reward, args.budget)}
+        best = {"random": best_of(RandomSearch(len(features), seed), reward, args.budget)}
         for covariance in ("full", "diag"):
-            found[covariance] = best_of(NeuralUCB(features, seed, covariance=covariance), reward, args.budget)
-            won[covariance] += found[covariance] > found["random"]
-        lines.append(f"| {seed} | " + " | ".join(f"{value:.3f}" for value in (*found.values(), reward.max().item())) + " |")
+            best[covariance] = best_of(NeuralUCB(features, seed, covariance=covariance), reward, args.budget)
+            won[covariance] += best[covariance] > best["random"]
+        lines.append(f"| {seed} | " + " | ".join(f"{value:.3f}" for value in (*best.values(), reward.max().item())) + " |")
         display.print(lines[-1])
     options = f"--seeds {args.seeds} --candidates {args.candidates} --budget {args.budget}"
     facts = (
         f"Better than random: full {won['full']} of {args.seeds}, diag {won['diag']} of {args.seeds}. {measured_on()}; {args.candidates} "
-        f"candidates, {args.budget} asked; this call took {(time.monotonic() - started) / 60:.0f} min. "
+        f"candidates, {args.budget} evaluated; this call took {(time.monotonic() - started) / 60:.0f} min. "
         f"Command: `python -m benchmarks.reveal_release.reveal_search {options} --write`.\n"
     )
     text = "\n".join([*lines, "", facts])
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def real_features(count: int, display: Display) -> Tensor:
-    """Features of as many soft prompts of the embedded model."""
+    """Return the features of `count` soft prompts of the embedded model."""
     model, tokenizer = load("smollm2-135m", best_dtype())
     pool = Pool(soft_prompts(model, count, TOKENS, INTRINSIC_DIM, SCALE, seed=0), TOPICS, ())
     with display.bar("Reading candidates", count) as advance:
@@ -70,7 +70,7 @@ def real_features(count: int, display: Display) -> Tensor:
 
 
 def known_reward(features: Tensor, seed: int) -> Tensor:
-    """A smooth function in [0, 1] of the features' main components: some bumps of random height at random candidates."""
+    """Return a smooth reward in [0, 1] over the features' main components: bumps of random height at random candidates."""
     generator = torch.Generator().manual_seed(seed)
     centred = (features - features.mean(0)).double()
     left, _, _ = torch.linalg.svd(centred, full_matrices=False)
@@ -82,13 +82,13 @@ def known_reward(features: Tensor, seed: int) -> Tensor:
 
 
 def best_of(searcher: Searcher, reward: Tensor, budget: int) -> float:
-    """The best reward among what a searcher asks."""
-    asked: list[float] = []
-    while len(asked) < budget:
-        for index in searcher.propose(budget - len(asked)):
-            asked.append(reward[index].item())
-            searcher.observe(index, asked[-1])
-    return float(np.max(asked))
+    """Return the best reward among the candidates that a searcher evaluates."""
+    rewards: list[float] = []
+    while len(rewards) < budget:
+        for index in searcher.propose(budget - len(rewards)):
+            rewards.append(reward[index].item())
+            searcher.observe(index, rewards[-1])
+    return float(np.max(rewards))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Teach the embedded model a task of reveal-and-release, and print what the task measures before and after.
+"""Teach the embedded model a task of reveal and release, and print the task's metrics before and after.
 
     python -m benchmarks.reveal_release.teach_task ner|toxicity|people [--data PATH] [--out DIR] [--epochs N]
 
-`--data` is the task's file (ner: CoNLL columns, such as Wikigold). The taught model is kept in the user's cache, so that the same call
-again finds it; `--out` gets a copy, and the figures as figures.json.
+`--data` is the task's file (ner: CoNLL columns, such as Wikigold). The taught model is cached, so the same call finds it again;
+`--out` gets a copy of it, and the metrics as figures.json.
 """
 
 import argparse
@@ -28,8 +28,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=EPOCHS)
     parser.add_argument("--data", help="the task's file, if it has one")
-    parser.add_argument("--model", default="smollm2-135m", help="that is taught")
-    parser.add_argument("--epochs", type=float, help="passes over what is taught; none: " + str(EPOCHS))
+    parser.add_argument("--model", default="smollm2-135m", help="the model to teach")
+    parser.add_argument("--epochs", type=float, help="epochs; default: " + str(EPOCHS))
     parser.add_argument("--out", type=Path, help="folder for the taught model and figures.json")
     given = parser.parse_args()
     if given.task == "ner" and not given.data:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measured(task: Task, model: str, display: Display, title: str) -> dict[str, MetricValue]:
-    """The task's figures of a model."""
+    """Return the task's metrics of a model."""
     loaded, tokenizer = load(model)
     with display.bar(title, task.measured_rows) as advance:
         return task.measure(loaded.eval(), PromptBuilder(tokenizer), advance)

@@ -1,4 +1,4 @@
-"""What a GRUN training step costs at least, by arithmetic alone: multiply-adds, bytes of the prefix store, of weights and activations.
+"""Compute what a GRUN training step costs at least: operations, and bytes of weights, activations and prefix cache. Nothing is measured.
 
     python -m benchmarks.unlearning.arithmetic [--prompt 60] [--answer 40] [--rows 32]
 
@@ -38,7 +38,7 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """All of them; the head may be tied to the embeddings."""
+        """Weights of the model; the head may be tied to the embeddings."""
         return self.blocks * self.block + self.head * (1 if self.tied else 2)
 
 
@@ -72,15 +72,15 @@ class Step:
 
     @property
     def frozen(self) -> float:
-        """The same from the frozen prefix."""
+        """Operations of a step from the cached prefix."""
         return 2 * self.rows * (2 * ABOVE * (self.answer + 1) * self.shape.block + 2 * self.answer * self.shape.head)
 
     def store(self, width: int = 2) -> float:
-        """Bytes that one row keeps in the prefix store: states from the last prompt token on, keys and values before it."""
+        """Bytes of one row in the prefix cache: states from the last prompt token on, keys and values before it."""
         return width * ((self.answer + 1) * self.shape.hidden + 2 * self.shape.keys * (self.prompt - 1) * (ABOVE - 1))
 
     def activations(self, frozen: bool, width: int = 2) -> float:
-        """Bytes kept for the backward pass above the first edited block: norms, projections and the MLP's three products."""
+        """Bytes stored for the backward pass above the first edited block: norms, projections and the MLP's three products."""
         by_token = 6 * self.shape.hidden + 2 * self.shape.keys + 3 * self.shape.inner
         return width * ABOVE * by_token * self.rows * (self.answer + 1 if frozen else self.prompt + self.answer)
 

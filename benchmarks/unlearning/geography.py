@@ -2,10 +2,10 @@
 
     python -m benchmarks.unlearning.geography [--continent Africa] [--methods NAME …] [--write]
 
-A harmless stand-in for WMDP. Statements about 87 capitals (plain texts: the first 80 % of the tokens are the prompt) are taught to
+A harmless replacement for WMDP. Statements about 87 capitals (plain texts: the first 80 % of the tokens are the prompt) are taught to
 the embedded model first, which knows about half of them; then the texts of one continent are forgotten, those of the others
-retained. The exam asks for every capital and for every country in words that no text has, with three wrong answers from the
-same continent, and counts by option text (length-normalised, lm-evaluation-harness' `acc_norm`): chance is 25 %.
+retained. The evaluation asks for every capital and for every country in other words than the texts, with three wrong answers from
+the same continent. It chooses by the likelihood of the option text (lm-evaluation-harness' `acc_norm`): chance is 25 %.
 """
 
 import argparse
@@ -50,35 +50,35 @@ MARK = "<!-- geography -->"
 
 
 def main() -> None:
-    """Teach, unlearn, ask, and write the table."""
+    """Teach, unlearn, evaluate, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--continent", default="Africa")
     parser.add_argument("--out", type=Path, default=Path("runs/geography"))
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
-    forget, others = ([p for p in read_places() if (p["continent"] == args.continent) is wanted] for wanted in (True, False))
+    forget, others = ([p for p in read_places() if (p["continent"] == args.continent) is chosen] for chosen in (True, False))
     args.out.mkdir(parents=True, exist_ok=True)
     texts = {"forget": statements(forget), "retain": statements(others)}
     for name, records in texts.items():
         write_records(args.out / f"{name}.jsonl", records)
-    exam = {"forget": questions(forget), "retain": questions(others)}
+    quiz = {"forget": questions(forget), "retain": questions(others)}
     taught = teach(args.model, [Stage("geography", texts["forget"] + texts["retain"], EPOCHS)], display)["geography"]
     lines = []
     for name, folder in {args.model: args.model, "original (taught)": taught}.items():
         model, tokenizer = load(folder)
-        lines.append(row(name, model.eval(), PromptBuilder(tokenizer), exam, ""))
+        lines.append(row(name, model.eval(), PromptBuilder(tokenizer), quiz, ""))
         display.print(lines[-1])
     for name in args.methods:
         recipe, more = METHODS[name]
         display.print(f"== {name}")
         run = unlearn(make_recipe(settings(recipe, more, taught, args.out / recipe_folder(name))), display)
         model, builder = load_run(run)
-        lines.append(row(name, model, builder, exam, f"{run.info['seconds']:.0f} s"))
+        lines.append(row(name, model, builder, quiz, f"{run.info['seconds']:.0f} s"))
         display.print(lines[-1])
-    head = f"| model | {args.continent} (n {len(exam['forget'])}) | others (n {len(exam['retain'])}) | training |"
+    head = f"| model | {args.continent} (n {len(quiz['forget'])}) | others (n {len(quiz['retain'])}) | training |"
     table = "\n".join([head, "|---" * 4 + "|", *lines])
     text = f"{table}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def settings(recipe: str, more: dict[str, Any], model: Path, out: Path) -> dict[str, Any]:
-    """A shipped recipe with this study's model and data, and what differs."""
+    """Return the settings of a shipped recipe with this study's model, data and changes."""
     given = read_yaml(f"recipes/{recipe}.yaml")
     for section, values in more.items():
         given[section] = {**given.get(section, {}), **values}
@@ -96,23 +96,23 @@ def settings(recipe: str, more: dict[str, Any], model: Path, out: Path) -> dict[
 
 
 def recipe_folder(name: str) -> str:
-    """The name of a method's run."""
+    """Return the folder name of a method's run."""
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
 
 
-def row(name: str, model: nn.Module, builder: PromptBuilder, exam: dict[str, list[Question]], took: str) -> str:
-    """Accuracy on both sets, with Wilson intervals."""
+def row(name: str, model: nn.Module, builder: PromptBuilder, quiz: dict[str, list[Question]], took: str) -> str:
+    """Return a row of the table: the accuracy on both sets, with Wilson intervals."""
     cells = []
-    for asked in exam.values():
-        nll = option_nll(model, builder.tokenizer, asked, by_text, builder.pad)
-        right = sum(is_right(question, by_text, own) for question, own in zip(asked, nll, strict=True))
-        low, high = cast(tuple[float, float], proportion_ci(right, len(asked)).ci95)
-        cells.append(f"{right / len(asked):.1%} ({low:.1%}–{high:.1%})")
+    for quiz_set in quiz.values():
+        nll = option_nll(model, builder.tokenizer, quiz_set, by_text, builder.pad)
+        right = sum(is_right(question, by_text, option) for question, option in zip(quiz_set, nll, strict=True))
+        low, high = cast(tuple[float, float], proportion_ci(right, len(quiz_set)).ci95)
+        cells.append(f"{right / len(quiz_set):.1%} ({low:.1%}–{high:.1%})")
     return f"| {name} | {' | '.join(cells)} | {took} |"
 
 
 def facts(args: argparse.Namespace, seconds: float) -> str:
-    """Where and how it was measured."""
+    """Return date, machine, package versions and command."""
     return (
         f"{measured_on()}; model {args.model}; {len(STATEMENTS)} statements a capital, taught for {EPOCHS} epochs; this call took "
         f"{seconds / 60:.0f} min. Command: `python -m benchmarks.unlearning.geography --continent {args.continent} --write`."

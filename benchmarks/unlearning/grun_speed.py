@@ -1,11 +1,11 @@
-"""Training steps of GRUN from the frozen prefix against two full forwards, in one run, on the embedded model.
+"""Compare the speed of GRUN's training steps with and without the cached prompt prefix, on the embedded model.
 
     python -m benchmarks.unlearning.grun_speed [--tofu DIR] [--json FILE] [--sweep]
 
-`full` is the product without the frozen prefix; `plain` (fp32 only) the plain hooks that the tests hold it against: all logits, and
-the reference scored anew in every step. Each measurement is a process of its own, the modes in turn. The published NPO preset, batch
-16 + 16, on 64 rows of TOFU (DIR holds forget10_perturbed.jsonl) or, without it, of expunge's own people. Timed are the steps after the
-first epoch, in which the prefixes are filled; what the first epoch costs is shown beside.
+`full` is expunge without the prefix cache. `plain` (fp32 only) is the plain PyTorch implementation of the tests: it computes all logits,
+and scores the reference model in every step. Each measurement runs in its own process, and the modes take turns. The recipe is the
+published NPO preset with batches of 16 + 16 on 64 records of TOFU (DIR holds forget10_perturbed.jsonl) or of the invented people.
+Only steps after the first epoch are timed, because the first one fills the cache; its time is shown separately.
 """
 
 import argparse
@@ -27,15 +27,15 @@ SWEEP = {"prompt": (32, 64, 128, 256), "answer": (16, 32, 64), "blocks": ([29], 
 
 
 def main() -> None:
-    """Measure, print the table, write it where asked."""
+    """Measure, print the results, and write them to a file if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tofu", type=Path, help="folder with TOFU's forget10_perturbed.jsonl; none: expunge's own people")
+    parser.add_argument("--tofu", type=Path, help="folder with TOFU's forget10_perturbed.jsonl; default: the invented people")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--dtypes", nargs="*", default=["fp32", "bf16"], choices=["fp32", "bf16"])
-    parser.add_argument("--epochs", type=int, default=4, help="of two steps; the first is not timed")
-    parser.add_argument("--repeats", type=int, default=2, help="processes a mode")
-    parser.add_argument("--json", type=Path, help="write the ratios there")
-    parser.add_argument("--sweep", action="store_true", help="also by prompt length, answer length and edited blocks (fp32)")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of two steps; the first is not timed")
+    parser.add_argument("--repeats", type=int, default=2, help="processes for each mode")
+    parser.add_argument("--json", type=Path, help="write the ratios to this file")
+    parser.add_argument("--sweep", action="store_true", help="also measure by prompt length, answer length and edited blocks (fp32)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -53,20 +53,20 @@ def main() -> None:
 
 
 def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
-    """Both modes in turn, `repeats` times."""
-    said: dict[str, list[dict]] = {"off": [], "auto": []}
+    """Measure all modes in turn, `repeats` times, and return their comparison."""
+    by_mode: dict[str, list[dict]] = {"off": [], "auto": []}
     if case == {"dtype": "fp32"}:
-        said["plain"] = []
+        by_mode["plain"] = []
     for _ in range(args.repeats):
-        for mode, results in said.items():
+        for mode, results in by_mode.items():
             arguments = ["--one", json.dumps({**case, "mode": mode}), "--epochs", str(args.epochs), "--model", args.model]
             arguments += ["--tofu", str(args.tofu)] if args.tofu else []
             output = subprocess.run(
                 [sys.executable, "-m", "benchmarks.unlearning.grun_speed", *arguments], check=True, capture_output=True, text=True
             ).stdout
             results.append(json.loads(output.splitlines()[-1]))
-    full, frozen = said["off"], said["auto"]
-    step = {mode: statistics.median([s for result in results for s in result["steps"]]) for mode, results in said.items()}
+    full, frozen = by_mode["off"], by_mode["auto"]
+    step = {mode: statistics.median([s for result in results for s in result["steps"]]) for mode, results in by_mode.items()}
     gaps = [abs(a - b) / abs(a) for a, b in zip(full[0]["losses"], frozen[0]["losses"], strict=True)]
     found = {
         "frozen_over_full": step["off"] / step["auto"],
@@ -82,15 +82,15 @@ def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
         "timed_steps": sum(len(result["steps"]) for result in full),
     }
     if "plain" in step:
-        gaps = [abs(a - b) / abs(a) for a, b in zip(said["plain"][0]["losses"], frozen[0]["losses"], strict=True)]
-        peak = max(result["peak_gib"] for result in said["plain"])
+        gaps = [abs(a - b) / abs(a) for a, b in zip(by_mode["plain"][0]["losses"], frozen[0]["losses"], strict=True)]
+        peak = max(result["peak_gib"] for result in by_mode["plain"])
         found |= {"frozen_over_plain": step["plain"] / step["auto"], "plain_steps_per_s": 1 / step["plain"]}
         found |= {"max_loss_difference_to_plain": max(gaps), "plain_peak_gib": peak}
     return found
 
 
 def line(found: dict[str, float]) -> str:
-    """A comparison in words."""
+    """Return a comparison in words."""
     seconds = [1 / found[f"{mode}_steps_per_s"] for mode in ("full", "frozen")]
     return (
         f"{found['frozen_over_full']:.2f}x steps/s ({seconds[0]:.2f} s -> {seconds[1]:.2f} s a step of "
@@ -108,7 +108,7 @@ def line(found: dict[str, float]) -> str:
 def measure(
     args: argparse.Namespace, dtype: str, mode: str, prompt: int | None = None, answer: int | None = None, blocks: list[int] | None = None
 ) -> dict[str, Any]:
-    """Train one way in this process; seconds of each step, losses, tokens a step, peak memory."""
+    """Train with one mode in this process; return the seconds of each step, losses, tokens per step and peak memory."""
     import torch
     from rich.progress import Progress
 
@@ -143,7 +143,9 @@ def measure(
     recipe = make_recipe(preset)
     torch.manual_seed(0)
     model = apply_edit(model, recipe.edit, "")
-    losses = plain(model, args.model, rows, args.epochs, ends) if mode == "plain" else ours(model, recipe, rows, Clock(disable=True))
+    losses = (
+        plain(model, args.model, rows, args.epochs, ends) if mode == "plain" else with_expunge(model, recipe, rows, Clock(disable=True))
+    )
     first = -(-ROWS // BATCH)
     seconds = [after - before for before, after in itertools.pairwise(ends)]
     return {
@@ -155,8 +157,8 @@ def measure(
     }
 
 
-def ours(model: Any, recipe: Any, rows: Any, clock: Any) -> list[float]:
-    """Losses of the product's steps; the clock hears of each."""
+def with_expunge(model: Any, recipe: Any, rows: Any, clock: Any) -> list[float]:
+    """Return the losses of expunge's training steps; the clock records the end of each."""
     from expunge.training.train import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +167,7 @@ def ours(model: Any, recipe: Any, rows: Any, clock: Any) -> list[float]:
 
 
 def plain(edited: Any, base: str, rows: Any, epochs: int, ends: list[float]) -> list[float]:
-    """Losses of the plain hooks' steps, from the same start on the same batches; `ends` gets the end of each."""
+    """Return the losses of the plain implementation on the same batches; `ends` records the end of each step."""
     from types import SimpleNamespace
 
     from expunge.data.batches import Plan, epoch_batches
@@ -197,9 +199,9 @@ def plain(edited: Any, base: str, rows: Any, epochs: int, ends: list[float]) -> 
     return [npo.gamma * step["forget"] + step["retain"] + npo.lambda_g * step["gate"] for step in logged]
 
 
-def _length(ids: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:
-    """The ids, repeated and cut to a length."""
-    return ids if wanted is None else (ids * (wanted // len(ids) + 1))[:wanted]
+def _length(ids: tuple[int, ...], length: int | None) -> tuple[int, ...]:
+    """Return the ids, repeated and cut to a length."""
+    return ids if length is None else (ids * (length // len(ids) + 1))[:length]
 
 
 if __name__ == "__main__":

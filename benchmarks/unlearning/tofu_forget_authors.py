@@ -1,9 +1,9 @@
-"""Forget four of twenty TOFU authors with GRUN's published presets, our own setting and LoRA + NPO; write the table into docs/results/.
+"""Forget four of twenty TOFU authors with GRUN's published presets, our settings and LoRA + NPO; write the table into docs/results/.
 
     python -m benchmarks.unlearning.tofu_forget_authors --tofu DIR [--out runs/tofu] [--write]
 
 DIR holds TOFU's forget10_perturbed.jsonl, real_authors_perturbed.jsonl and world_facts_perturbed.jsonl. The twenty authors of
-forget10 are taught to SmolLM2-135M-Instruct; the control is taught the sixteen that stay. Each step is kept, so that a second
+forget10 are taught to SmolLM2-135M-Instruct; the control is taught the sixteen that are retained. Each step is kept, so that a second
 call goes on where the first was interrupted.
 """
 
@@ -53,11 +53,11 @@ def main() -> None:
     """Teach, unlearn, audit, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
-    parser.add_argument("--out", type=Path, default=Path("runs/tofu"), help="where data, models and runs go")
+    parser.add_argument("--out", type=Path, default=Path("runs/tofu"), help="folder for data, models and runs")
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each author's twenty, the first so many")
-    parser.add_argument("--rows", type=int, help="records a set in the audit; none: the recipe's")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results/")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="the first questions of each author, this many of twenty")
+    parser.add_argument("--rows", type=int, help="records of a set in the audit; default: the recipe's")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     prepare(args.tofu, args.out, args.model, args.questions, display)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def table(runs: dict[str, Run]) -> str:
-    """The table in Markdown: a row a model, the original and the control first."""
+    """Return the table in Markdown: original and control first, then one row for each method."""
     summaries = {name: run.summary for name, run in runs.items()}
     first = next(iter(summaries.values()))
     rows = {"original": first["original"], "control (never saw the four)": first["control"]}
@@ -94,7 +94,7 @@ def table(runs: dict[str, Run]) -> str:
 
 
 def facts(runs: dict[str, Run], args: argparse.Namespace, seconds: float) -> str:
-    """Date, machine, n and versions."""
+    """Return date, machine, n and package versions."""
     summary = next(iter(runs.values())).summary["unlearned"]
     counts = ", ".join(f"{name} {next(iter(metrics.values()))['n']}" for name, metrics in summary.items() if name != "utility")
     return (

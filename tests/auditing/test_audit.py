@@ -240,7 +240,7 @@ def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout,
     (row,) = [row for row in read_verdict(audit(run, Display(), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
     assert (row["verdict"], row["control"]) == ("not shown", None)
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert "the original, asked for records that no model saw" in page
+    assert "the original, on records that no model saw" in page
 
 
 def test_without_never_seen_records_there_is_no_such_control(run_of):

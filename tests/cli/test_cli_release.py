@@ -90,11 +90,11 @@ def test_release_continues_from_the_search_and_shows_the_rounds(results):
 
 def test_the_report_explains_where_the_forget_set_came_from(results, reveal_settings):
     report = results["report"]
-    assert "what the model itself revealed" in report
+    assert "The model itself revealed the forget records" in report
     assert "no second oracle judged them" in report
-    assert "This edit changed the weights themselves" in report
-    assert "Round by round" in report
-    assert "rise of the worse of retain and neutral perplexity" in report
+    assert "This method changed the weights themselves" in report
+    assert "Rounds of the release" in report
+    assert "increase of retain or neutral perplexity, the larger one" in report
     assert not any(text in report for text in reveal_settings["instructions"][:2])
 
 
