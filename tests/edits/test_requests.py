@@ -1,4 +1,4 @@
-"""Requests one after another: their modules add up, come and go, and each is judged against those before it."""
+"""Several requests on one model: their changes add up, requests are added and removed, each has its reference model."""
 
 import pytest
 import torch

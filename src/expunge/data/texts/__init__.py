@@ -1,4 +1,4 @@
-"""Shipped lists of texts: neutral instructions, refusals, what surrounds a question, and questions of general knowledge."""
+"""Shipped texts: neutral instructions, refusals, wrappers and contexts for questions, and questions of general knowledge."""
 
 from functools import cache
 from pathlib import Path
@@ -11,12 +11,12 @@ FOLDER = Path(__file__).parent
 
 
 def neutral_instructions() -> list[str]:
-    """120 everyday requests that have nothing to do with any forget set."""
+    """Return 120 everyday requests that have nothing to do with any forget set."""
     return _lines("neutral_instructions.txt")
 
 
 def neutral_questions() -> list[str]:
-    """80 short questions of general knowledge, none of them among `general`, with a word or two for an answer."""
+    """Return 80 short questions of general knowledge with answers of a word or two; none of them is in `general`."""
     return _lines("neutral_questions.txt")
 
 
@@ -26,14 +26,14 @@ def eval_instructions() -> list[str]:
 
 
 def refusals() -> list[str]:
-    """30 sentences that decline to answer."""
+    """Return 30 sentences that decline to answer."""
     return _lines("refusals.txt")
 
 
 def wrappers() -> list[str]:
-    """24 ways to wrap a question, each with one `{prompt}`; eight kinds of three, none of them an attack's.
+    """Return 24 ways to wrap a question, each with one `{prompt}`: three of each of eight kinds. No attack uses them.
 
-    In order: polite form, quoted, list, letter, interview, form to fill in, thinking aloud, passed on for somebody else.
+    In order: polite form, quotation, list, letter, interview, form to fill in, thinking aloud, question on behalf of another person.
     """
     return _lines("wrappers.txt")
 
@@ -50,18 +50,18 @@ def unrelated_texts() -> list[str]:
 
 
 def fillers() -> list[str]:
-    """Four further paragraphs about nothing in particular, that nothing is trained on."""
+    """Return four further paragraphs on everyday subjects; nothing is trained on them."""
     return _lines("fillers.txt")
 
 
 @cache
 def synonyms() -> dict[str, str]:
-    """Words and phrases of questions, in lower case, with another that means about the same."""
+    """Return {word or phrase of a question, in lower case: another one with about the same meaning}."""
     return dict(line.split("\t") for line in _lines("synonyms.txt"))
 
 
 def general() -> list[Record]:
-    """30 questions of general knowledge, each with a paraphrase and three to five wrong answers."""
+    """Return 30 questions of general knowledge, each with a paraphrase and three to five wrong answers."""
     return read_records(FOLDER / "general.jsonl")
 
 
