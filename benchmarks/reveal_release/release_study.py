@@ -31,7 +31,7 @@ from expunge.pipeline.unlearn import unlearn
 from expunge.reveal_release.release.lora_delta import temporary_deltas
 from expunge.reveal_release.release.round_results import count_rounds, curve, read_round, round_terms
 from expunge.reveal_release.reveal.search import search
-from expunge.reveal_release.reveal.select import asked_in, models_of
+from expunge.reveal_release.reveal.select import read_queries, search_models
 from expunge.runs.folder import REVEAL, REVEALED, Run, start_run
 from expunge.runs.load import load_run
 from expunge.tasks import Task
@@ -147,7 +147,7 @@ def controls(task: str, run: Run, out: Path, display: Display) -> dict[str, Call
         "one round, same total lambda": lambda: one_round(run, display),
         "GRUN on what was revealed": lambda: trained(run.recipe, out / f"{task}-grun", revealed, "alternatives", "grun", display),
         "NPO on what was revealed": lambda: trained(run.recipe, out / f"{task}-npo", revealed, "npo", "lora", display),
-        "asked again: best score before": lambda: {"best score": max(one.score for one in asked_in(run.folder / REVEAL))},
+        "asked again: best score before": lambda: {"best score": max(query.reward for query in read_queries(run.folder / REVEAL))},
         "asked again: best score after": lambda: {"best score": search_again(run, out / f"{task}-again", display)},
     }
 
@@ -193,8 +193,8 @@ def search_again(run: Run, folder: Path, display: Display) -> float:
     # The instructions are written by the original, which has not forgotten anything.
     settings = settings.model_copy(update={"generator": settings.generator or run.recipe.model})
     folder.mkdir(parents=True, exist_ok=True)
-    asked = search(models_of(model, builder, settings), settings, folder, run.recipe.training.seed, display)
-    return max(one.score for one in asked)
+    queries = search(search_models(model, builder, settings), settings, folder, run.recipe.training.seed, display)
+    return max(query.reward for query in queries)
 
 
 def measure(recipe: Recipe, model: Any, builder: PromptBuilder, display: Display) -> Measured:

@@ -22,7 +22,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.loading import load
 from expunge.reveal_release.reveal.search import search
-from expunge.reveal_release.reveal.select import models_of
+from expunge.reveal_release.reveal.select import search_models
 from expunge.tasks import People
 
 FIRST_SEED = 42
@@ -43,22 +43,22 @@ def main() -> None:
     recipe = read_recipe("recipes/release-people.yaml", {"model": args.model}, args.set)
     task, settings = cast(People, recipe.task), cast(Revealed, recipe.data.forget).reveal
     model, tokenizer = load(recipe.model)
-    models = models_of(model, PromptBuilder(tokenizer), settings)
-    lines = ["| searcher | best score | mean of the five best | planted facts told |", "|---|---|---|---|"]
+    models = search_models(model, PromptBuilder(tokenizer), settings)
+    lines = ["| searcher | best reward | mean of the five best | planted facts revealed |", "|---|---|---|---|"]
     for name in SEARCHERS:
-        best, five, leaked = list[float](), list[float](), list[float]()
+        best, five, revealed = list[float](), list[float](), list[float]()
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
             display.print(f"== {name}, seed {seed}")
             folder = args.out / f"{name}-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             queries = search(models, searching(settings, name), folder, seed, display)
-            scores = sorted((query.score for query in queries), reverse=True)
-            best.append(scores[0])
-            five.append(fmean(scores[:5]))
-            # An answer may refer to the person of the question by "she" only, so the question is part of the text.
+            rewards = sorted((query.reward for query in queries), reverse=True)
+            best.append(rewards[0])
+            five.append(fmean(rewards[:5]))
+            # The instruction says who "she" is.
             texts = [f"{query.instruction}\n{text}" for query in queries for text in query.responses]
-            leaked.append(len(task.revealed(texts)) / len(task.forget_records()))
-        lines.append(f"| {name} | " + " | ".join(interval(values) for values in (best, five, leaked)) + " |")
+            revealed.append(len(task.revealed(texts)) / len(task.forget_records()))
+        lines.append(f"| {name} | " + " | ".join(interval(values) for values in (best, five, revealed)) + " |")
         display.print(lines[-1])
     minutes = (time.monotonic() - started) / 60
     facts = (

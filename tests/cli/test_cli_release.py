@@ -13,7 +13,7 @@ from expunge.console import Display
 from expunge.data.records import read_records
 from expunge.errors import InputError
 from expunge.pipeline.unlearn import unlearn
-from expunge.reveal_release.reveal.select import asked_in
+from expunge.reveal_release.reveal.select import read_queries
 from expunge.runs.load import load_run
 
 MODULE = {"rank": 2, "epochs": 1, "lr": 5e-3, "dtype": "fp32"}
@@ -75,7 +75,7 @@ def test_the_attestation_of_a_release_does_not_reveal_the_topic(results, reveal_
 
 def test_reveal_shows_scores_hashes_and_the_next_command(place, results, reveal_settings):
     out = results["reveal"].out
-    hashes = [one["instruction"] for one in json.loads((place / "runs/mine/reveal/results.json").read_text(encoding="utf-8"))["asked"]]
+    hashes = [one["instruction"] for one in json.loads((place / "runs/mine/reveal/results.json").read_text(encoding="utf-8"))["queries"]]
     assert any(mark in out for mark in hashes)
     assert not any(text in out for text in reveal_settings["instructions"])
     assert "No second oracle judged them: name one as data.forget.reveal.judge." in out
@@ -177,7 +177,7 @@ def test_a_users_oracle_and_embedder_are_used(place, tmp_path, reveal_settings):
     run = expunge.release({**plain, "data": data, "out": str(tmp_path / "run")})
     assert len(judged) > 24
     # Rows of an identity are as different as can be: 1 / (0.5 / 1 + 0.5 / 0.5).
-    assert {round(one.score, 6) for one in asked_in(run.folder / "reveal")} == {round(2 / 3, 6)}
+    assert {round(query.reward, 6) for query in read_queries(run.folder / "reveal")} == {round(2 / 3, 6)}
     with pytest.raises(InputError, match="release: is for"):
         expunge.unlearn(plain["model"], forget="x.jsonl", release={})
     with pytest.raises(InputError, match="release: is not given"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
-from expunge.metrics.diversity import diversity, set_score, vendi_score
+from expunge.metrics.diversity import diversity, set_reward, vendi_score
 
 SHARE = st.floats(0, 1)
 
@@ -67,22 +67,22 @@ def test_copies_do_not_change_the_vendi_score(n, copies):
 
 def test_the_score_of_a_set_by_hand():
     # 1 / (0.25 / 0.5 + 0.75 / 0.9) = 1 / (0.5 + 0.833333) = 0.75
-    assert set_score(relevance=0.9, diversity=0.5, alpha=0.25) == pytest.approx(0.75)
+    assert set_reward(relevance=0.9, diversity=0.5, alpha=0.25) == pytest.approx(0.75)
 
 
 def test_a_set_without_relevance_or_diversity_scores_zero():
-    assert set_score(0.0, 0.7, 0.5) == set_score(0.7, 0.0, 0.5) == 0.0
+    assert set_reward(0.0, 0.7, 0.5) == set_reward(0.7, 0.0, 0.5) == 0.0
 
 
 def test_a_part_without_weight_does_not_count():
-    assert set_score(relevance=0.4, diversity=0.0, alpha=0.0) == pytest.approx(0.4)
-    assert set_score(relevance=0.0, diversity=0.3, alpha=1.0) == pytest.approx(0.3)
+    assert set_reward(relevance=0.4, diversity=0.0, alpha=0.0) == pytest.approx(0.4)
+    assert set_reward(relevance=0.0, diversity=0.3, alpha=1.0) == pytest.approx(0.3)
 
 
 @given(SHARE, SHARE, SHARE)
 def test_a_score_lies_between_its_parts(relevance, diversity, alpha):
     parts = [part for part, weight in ((diversity, alpha), (relevance, 1 - alpha)) if weight > 0]
-    assert min(parts) - 1e-9 <= set_score(relevance, diversity, alpha) <= max(parts) + 1e-9
+    assert min(parts) - 1e-9 <= set_reward(relevance, diversity, alpha) <= max(parts) + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_score_lies_between_its_parts(relevance, diversity, alpha):
 )
 def test_a_part_outside_zero_to_one_is_an_error(given, name):
     with pytest.raises(ValueError, match=name):
-        set_score(*given)
+        set_reward(*given)

@@ -26,24 +26,25 @@ def command(
     from expunge.console import Display
     from expunge.pipeline.prepare import reveal_only
     from expunge.reveal_release.reveal.private_files import hash_key, text_hash
-    from expunge.reveal_release.reveal.select import asked_in, best_of, read_results
+    from expunge.reveal_release.reveal.select import read_queries, read_results, top_queries
     from expunge.runs.folder import REVEAL
 
     run = reveal_only(load_recipe(recipe, settings, out), Display())
-    asked, results = asked_in(run.folder / REVEAL), read_results(run.folder / REVEAL)
+    queries, results = read_queries(run.folder / REVEAL), read_results(run.folder / REVEAL)
     key = hash_key(run.folder / REVEAL)
-    table = Table("Score", "Relevance", "Diversity", "Instruction", title="Best instructions", title_justify="left")
-    for one in best_of(asked, SHOWN_INSTRUCTIONS):
-        shown = one.instruction if show_text else text_hash(one.instruction, key)
-        table.add_row(f"{one.score:.2f}", f"{one.relevance:.2f}", f"{one.diversity:.2f}", Text(shown))
+    table = Table("Reward", "Relevance", "Diversity", "Instruction", title="Best instructions", title_justify="left")
+    for query in top_queries(queries, SHOWN_INSTRUCTIONS):
+        shown = query.instruction if show_text else text_hash(query.instruction, key)
+        table.add_row(f"{query.reward:.2f}", f"{query.relevance:.2f}", f"{query.diversity:.2f}", Text(shown))
     standard_output().print(table)
     dropped = ", ".join(f"{count} {reason}" for reason, count in results["dropped"].items() if count)
-    judged = results["judged"]
+    relevance = results["judge_relevance"]
     print_lines(
-        f"Selected {results['kept']} of {results['responses']} responses to {len(asked)} instructions (left out: {dropped or 'none'}).",
+        f"Selected {results['selected']} of {results['responses']} responses to {len(queries)} instructions "
+        f"(dropped: {dropped or 'none'}).",
         "No second oracle judged them: name one as data.forget.reveal.judge."
-        if judged is None
-        else f"The judge's mean relevance is {judged:.2f}.",
+        if relevance is None
+        else f"The judge's mean relevance is {relevance:.2f}.",
         f"Run     {run.folder} (its reveal/ holds the revealed responses: `expunge purge {run.folder}` deletes them)",
         f"Next    expunge release {recipe} --out {run.folder}, with the same overrides if there were some",
     )

@@ -1,11 +1,11 @@
-"""Score of a set of responses: relevance and diversity combined (after Reveal-and-Release, arXiv 2509.14624)."""
+"""Reward of a set of responses: relevance and diversity combined (after Reveal-and-Release, arXiv 2509.14624)."""
 
 import torch
 from torch import Tensor
 
 
-def set_score(relevance: float, diversity: float, alpha: float) -> float:
-    """Return the weighted harmonic mean 1 / (alpha / diversity + (1 - alpha) / relevance): low if either is low.
+def set_reward(relevance: float, diversity: float, alpha: float) -> float:
+    """Return the reward of a set of responses, 1 / (alpha / diversity + (1 - alpha) / relevance): low if either is low.
 
     Args:
         relevance: mean relevance of the responses, in [0, 1].

@@ -20,7 +20,7 @@ from expunge.edits.lora import check_module
 from expunge.errors import InputError
 from expunge.models.loading import check_model_exists, weights_sha256
 from expunge.pipeline.self_generated import make_retain, read_retain
-from expunge.reveal_release.reveal.select import models_of, read_revealed, reveal
+from expunge.reveal_release.reveal.select import read_revealed, reveal, search_models
 from expunge.runs.folder import REVEAL, REVEALED, Run, locked, start_run
 from expunge.runs.load import _check_base, load_start
 from expunge.runs.splits import Sets, check_fits, read_audit_sets, read_sets, split
@@ -127,7 +127,7 @@ def _timed(run: Run) -> Iterator[None]:
 def _revealed(run: Run, settings: RevealSection, seed: int, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
     """The forget set that the model itself reveals, for a recipe that has no file; once made it is read back."""
     with PartialState().main_process_first():
-        return reveal(models_of(model, builder, settings), settings, run.folder / REVEAL, seed, display)
+        return reveal(search_models(model, builder, settings), settings, run.folder / REVEAL, seed, display)
 
 
 def reread_sets(run: Run) -> Sets:

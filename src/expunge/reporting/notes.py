@@ -28,8 +28,8 @@ def notes(run: Run, samples: list[Sample], found: AttackResults | None) -> list[
     if run.recipe.data.retain is None:
         lines.append(f"No retain set was given: the retain records are {run.recipe.retain_source}.")
     if isinstance(run.recipe.data.forget, Revealed):
-        judged = read_results(run.folder / REVEAL)["judged"]
-        second = "no second oracle judged them" if judged is None else f"a second oracle gives them a mean relevance of {judged:.2f}"
+        relevance = read_results(run.folder / REVEAL)["judge_relevance"]
+        second = "no second oracle judged them" if relevance is None else f"a second oracle gives them a mean relevance of {relevance:.2f}"
         lines.append(f"The model itself revealed the forget records, selected by an oracle; {second}.")
     if run.recipe.release is not None:
         lines.append(f"The unlearned model is that of round {run.info['round']}; the folder rounds/ has the changes of each round.")

@@ -1,4 +1,4 @@
-"""NeuralUCB: its closed forms against explicit matrices, what it proposes, and that it finds more than chance does."""
+"""NeuralUCB: closed forms against explicit matrices, its proposals, and a comparison with random search."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def tiny_inputs(count: int, seed: int) -> Tensor:
 
 
 def by_autograd(network: Network, inputs: Tensor) -> Tensor:
-    """(n, parameters): gradients of the output as it is written down, w2 relu(W1 x + b1) / sqrt(width) + b2."""
+    """Return the gradients of w2 relu(W1 x + b1) / sqrt(width) + b2 by autograd, (n, parameters)."""
     rows = []
     for x in inputs:
         first, last = network.first.clone().requires_grad_(), network.last.clone().requires_grad_()
@@ -32,39 +32,39 @@ def by_autograd(network: Network, inputs: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def test_the_bonus_of_the_whole_covariance_is_that_of_the_explicit_matrix():
-    network, asked, scanned = tiny_network(), tiny_inputs(9, 0), tiny_inputs(20, 1)
-    big, g = by_autograd(network, asked), by_autograd(network, scanned)
+def test_the_full_bonus_equals_that_of_the_explicit_matrix():
+    network, observed, candidates = tiny_network(), tiny_inputs(9, 0), tiny_inputs(20, 1)
+    big, g = by_autograd(network, observed), by_autograd(network, candidates)
     covariance = RIDGE * torch.eye(big.shape[1]).double() + big.T @ big
     expected = RIDGE * (g @ torch.linalg.inv(covariance) * g).sum(1)
-    given = VARIANCES["full"](network.gradients(scanned), network.gradients(asked), RIDGE)
+    given = VARIANCES["full"](network.gradients(candidates), network.gradients(observed), RIDGE)
     torch.testing.assert_close(given, expected)
 
 
-def test_the_bonus_of_the_diagonal_is_that_of_the_explicit_matrix():
-    network, asked, scanned = tiny_network(), tiny_inputs(9, 0), tiny_inputs(20, 1)
-    big, g = by_autograd(network, asked), by_autograd(network, scanned)
+def test_the_diagonal_bonus_equals_that_of_the_explicit_matrix():
+    network, observed, candidates = tiny_network(), tiny_inputs(9, 0), tiny_inputs(20, 1)
+    big, g = by_autograd(network, observed), by_autograd(network, candidates)
     diagonal = (RIDGE * torch.eye(big.shape[1]).double() + big.T @ big).diagonal()
     expected = RIDGE * (g.square() / diagonal).sum(1)
-    given = VARIANCES["diag"](network.gradients(scanned), network.gradients(asked), RIDGE)
+    given = VARIANCES["diag"](network.gradients(candidates), network.gradients(observed), RIDGE)
     torch.testing.assert_close(given, expected)
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.sampled_from(["full", "diag"]), st.integers(0, 99))
-def test_what_is_asked_makes_no_bonus_larger(before, after, covariance, seed):
-    network, asked, scanned = tiny_network(), tiny_inputs(before + after, seed), tiny_inputs(20, seed + 1)
-    few, all_of_them = network.gradients(asked[:before]), network.gradients(asked)
-    bonus, later = (VARIANCES[covariance](network.gradients(scanned), g, RIDGE) for g in (few, all_of_them))
+def test_observations_never_increase_a_bonus(before, after, covariance, seed):
+    network, observed, candidates = tiny_network(), tiny_inputs(before + after, seed), tiny_inputs(20, seed + 1)
+    few, all_of_them = network.gradients(observed[:before]), network.gradients(observed)
+    bonus, later = (VARIANCES[covariance](network.gradients(candidates), g, RIDGE) for g in (few, all_of_them))
     assert bool((later <= bonus + 1e-9).all())
 
 
 @given(st.integers(1, 30), st.integers(0, 99))
-def test_of_what_was_asked_no_more_than_the_noise_is_unknown(count, seed):
+def test_the_bonus_of_an_observed_candidate_is_at_most_lambda(count, seed):
     gradients = tiny_network().gradients(tiny_inputs(count, seed))
     assert VARIANCES["full"](gradients, gradients, RIDGE).max() <= RIDGE + 1e-9
 
 
-def test_one_asked_candidate_by_hand():
+def test_the_bonus_of_one_observed_candidate_by_hand():
     # Width 1, dim 1: first (1, 0), last (2, 0), x = 3: h = 3, upstream 2, so g = (2 * 3, 2 * 1, 3, 1) and |g|^2 = 36 + 4 + 9 + 1 = 50.
     network = Network(torch.tensor([[1.0, 0.0]]).double(), torch.tensor([2.0, 0.0]).double())
     g = network.gradients(torch.tensor([[3.0, 1.0]]).double())
@@ -75,22 +75,22 @@ def test_one_asked_candidate_by_hand():
     assert VARIANCES["diag"](g, g, 0.5).item() == pytest.approx(1.744613, abs=1e-6)
 
 
-def test_a_fit_is_that_of_autograd_and_adam():
+def test_a_fit_equals_autograd_with_adam():
     network, inputs = initial_network(DIM + 1, seed=3, width=WIDTH), tiny_inputs(9, 0).float()
-    scores = standardised(torch.arange(9.0))
+    rewards = standardised(torch.arange(9.0))
     parameters = [network.first.clone().requires_grad_(), network.last.clone().requires_grad_()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, weight_decay=RIDGE / 9)
     for _ in range(20):
         optimizer.zero_grad()
         hidden = torch.relu(inputs @ parameters[0].T) / WIDTH**0.5
-        (hidden @ parameters[1][:-1] + parameters[1][-1] - scores).square().mean().backward()
+        (hidden @ parameters[1][:-1] + parameters[1][-1] - rewards).square().mean().backward()
         optimizer.step()
-    fitted = fit(network, inputs, scores, RIDGE, steps=20)
+    fitted = fit(network, inputs, rewards, RIDGE, steps=20)
     torch.testing.assert_close(fitted.first, parameters[0].detach())
     torch.testing.assert_close(fitted.last, parameters[1].detach())
 
 
-def test_gradients_keep_their_size_whatever_the_width_and_the_features():
+def test_the_size_of_gradients_does_not_depend_on_width_and_features():
     for dim, width in ((10, 100), (400, 100), (50, 400)):
         inputs = network_inputs(5 + 40 * torch.randn(200, dim, generator=torch.Generator().manual_seed(0)))
         gradients = initial_network(dim + 1, seed=0, width=width).gradients(inputs)
@@ -98,13 +98,13 @@ def test_gradients_keep_their_size_whatever_the_width_and_the_features():
         assert gradients.dot(gradients).diagonal().mean().item() == pytest.approx(3, rel=0.3)
 
 
-def test_features_that_do_not_vary_count_for_nothing():
+def test_constant_features_become_0():
     inputs = network_inputs(torch.cat((torch.randn(50, 2), torch.full((50, 1), 3.7)), dim=1))
     assert inputs[:, 2].abs().max() == 0
     assert standardised(torch.full((7,), 0.3)).tolist() == [0.0] * 7
 
 
-def ask_all(searcher: Searcher, rewards: list[float]) -> list[int]:
+def propose_all(searcher: Searcher, rewards: list[float]) -> list[int]:
     proposed = []
     while some := searcher.propose(1):
         (index,) = some
@@ -121,13 +121,13 @@ def ask_all(searcher: Searcher, rewards: list[float]) -> list[int]:
     st.sampled_from(["full", "diag"]),
     st.integers(0, 9),
 )
-def test_every_candidate_is_proposed_once_whatever_the_scores(rewards, starts, scan, covariance, seed):
+def test_every_candidate_is_proposed_once_for_any_rewards(rewards, starts, scan, covariance, seed):
     features = torch.randn(len(rewards), 4, generator=torch.Generator().manual_seed(seed))
     searcher = NeuralUCB(features, seed, random_starts=starts, candidates_per_step=scan, covariance=covariance, steps=5)
-    assert sorted(ask_all(searcher, rewards)) == list(range(len(rewards)))
+    assert sorted(propose_all(searcher, rewards)) == list(range(len(rewards)))
 
 
-def test_a_searcher_that_observes_the_same_proposes_the_same():
+def test_equal_observations_give_equal_proposals():
     features, rewards = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.rand(60).tolist()
     one = NeuralUCB(features, 5, random_starts=4, candidates_per_step=20, steps=50)
     history = []
@@ -135,25 +135,25 @@ def test_a_searcher_that_observes_the_same_proposes_the_same():
         (index,) = one.propose(1)
         assert [index] == one.propose(1)
         again = NeuralUCB(features, 5, random_starts=4, candidates_per_step=20, steps=50)
-        for known in history:
-            again.observe(known, rewards[known])
+        for earlier in history:
+            again.observe(earlier, rewards[earlier])
         assert again.propose(1) == [index]
         one.observe(index, rewards[index])
         history.append(index)
     other = NeuralUCB(features, 6, random_starts=4, candidates_per_step=20, steps=50)
-    assert ask_all(other, rewards)[:12] != history
+    assert propose_all(other, rewards)[:12] != history
 
 
-def test_the_starts_are_those_of_random_search():
+def test_the_random_starts_are_those_of_random_search():
     features = torch.randn(30, 3)
     bandit, random = NeuralUCB(features, 8, random_starts=5, steps=5), RandomSearch(30, 8)
-    assert ask_all(bandit, [0.0] * 30)[:5] == ask_all(random, [0.0] * 30)[:5]
+    assert propose_all(bandit, [0.0] * 30)[:5] == propose_all(random, [0.0] * 30)[:5]
 
 
-@pytest.mark.parametrize("score", [float("-inf"), float("nan")])
-def test_a_score_that_is_not_finite_is_an_error(score):
+@pytest.mark.parametrize("reward", [float("-inf"), float("nan")])
+def test_a_reward_that_is_not_finite_is_an_error(reward):
     with pytest.raises(ValueError, match="candidate 2"):
-        NeuralUCB(torch.randn(5, 3), 0).observe(2, score)
+        NeuralUCB(torch.randn(5, 3), 0).observe(2, reward)
 
 
 def test_a_candidate_observed_twice_is_an_error():
@@ -169,14 +169,14 @@ def test_features_that_are_not_finite_are_an_error():
 
 
 def synthetic(seed: int) -> tuple[Tensor, list[float]]:
-    """2,000 candidates in 32 dimensions, and a reward in (0, 1) that is a smooth nonlinear function of three directions of them."""
+    """Return 2,000 candidates in 32 dimensions and their rewards in (0, 1), a smooth nonlinear function of three directions."""
     generator = torch.Generator().manual_seed(1000 + seed)
     features = torch.randn(2000, 32, generator=generator)
     a, b, c = (features @ torch.randn(32, 3, generator=generator) / 32**0.5).unbind(1)
     return features, torch.sigmoid(torch.sin(1.5 * a) + b * c.tanh() + 0.8 * b - 1).tolist()
 
 
-def test_it_finds_better_candidates_than_chance_at_equal_budget():
+def test_the_bandit_finds_better_candidates_than_random_search_at_equal_budget():
     wins, budget = 0, 80
     for seed in range(10):
         features, rewards = synthetic(seed)
@@ -193,11 +193,11 @@ def test_it_finds_better_candidates_than_chance_at_equal_budget():
     assert wins >= 8
 
 
-def test_what_is_asked_together_begins_with_what_would_be_asked_alone():
+def test_a_batch_starts_with_the_candidate_that_would_be_proposed_alone():
     features = torch.randn(60, 6, generator=torch.Generator().manual_seed(1))
 
-    def searcher(together: int) -> NeuralUCB:
-        made = NeuralUCB(features, seed=2, random_starts=10, steps=50, batch_size=together)
+    def searcher(size: int) -> NeuralUCB:
+        made = NeuralUCB(features, seed=2, random_starts=10, steps=50, batch_size=size)
         for index in made.propose(10):
             made.observe(index, features[index, 0].item())
         return made
@@ -206,5 +206,5 @@ def test_what_is_asked_together_begins_with_what_would_be_asked_alone():
     assert len(alone) == 1
     assert four[:1] == alone
     assert len(set(four)) == 4
-    # What the budget no longer reaches is not proposed.
+    # No more candidates are proposed than the budget allows.
     assert searcher(4).propose(3) == four[:3]

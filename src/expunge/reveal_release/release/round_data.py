@@ -7,7 +7,7 @@ import numpy as np
 from expunge.config import Revealed
 from expunge.data.records import Record
 from expunge.reveal_release.release.context import RoundContext
-from expunge.reveal_release.reveal.select import best_instructions, models_of, resample, reveal
+from expunge.reveal_release.reveal.select import resample, reveal, search_models, top_instructions
 from expunge.runs.folder import REVEAL
 
 VALIDATION_SHARE = 0.25
@@ -26,10 +26,10 @@ def forget_records(context: RoundContext, number: int) -> list[Record]:
     if number == 1 or refresh == "reuse" or not isinstance(recipe.data.forget, Revealed):
         return context.sets.forget
     settings, folder = recipe.data.forget.reveal, context.folder(number) / REVEAL
-    models, seed = models_of(context.model, context.builder, settings), context.seed + number
+    models, seed = search_models(context.model, context.builder, settings), context.seed + number
     if refresh == "research":
         return reveal(models, settings, folder, seed, context.display)
-    instructions = best_instructions(context.run.folder / REVEAL, settings)
+    instructions = top_instructions(context.run.folder / REVEAL, settings)
     return resample(models, settings, instructions, folder, seed, context.display)
 
 

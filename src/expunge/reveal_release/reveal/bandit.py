@@ -1,4 +1,4 @@
-"""NeuralUCB (Zhou et al., 2020, arXiv 1911.04462) over a fixed pool, with the preset of INSTINCT (Lin et al., 2023, arXiv 2310.02905)."""
+"""NeuralUCB over a fixed pool of candidates (Zhou et al., 2020, arXiv 1911.04462), after INSTINCT (Lin et al., 2023, arXiv 2310.02905)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ WIDTH, LR = 100, 1e-3
 
 
 class NeuralUCB:
-    """Asks where a network that was fitted to the scores so far expects much, or knows little.
+    """Proposes candidates for which a network fitted to the rewards predicts a high reward or is uncertain.
 
-    Utility of a candidate: mu(x) + sqrt(lambda nu g(x)^T U^-1 g(x)), g the gradient of the fitted network mu by its parameters and
-    U = lambda I + sum g g^T over all asked candidates, the random starts among them. After INSTINCT, but for:
+    The utility of a candidate is mu(x) + sqrt(lambda nu g(x)^T U^-1 g(x)). mu is the fitted network, g its gradient with respect to its
+    parameters, and U = lambda I + sum g g^T over all observed candidates, the random starts among them. Differences from INSTINCT:
 
-    - Every fit begins at the same parameters, drawn by the seed, and a pull draws by seed and number of observations: a searcher that
-      has observed the same proposes the same (on the same machine with as many threads). To resume, observing again is enough; nothing
-      is fitted before something is proposed.
-    - Scores are standardised over the observations and the network is scaled so that |g|^2 is near 3 at its initialisation, whatever
-      its width and the number of features. So mean and bonus are in one unit, the scores' deviation, and neither drowns the other.
-    - Nothing is asked twice, and a score that is not finite is an error.
+    - Every fit starts from the same parameters, which the seed determines. A step draws its candidates by the seed and the number of
+      observations. A searcher with the same observations makes the same proposals (on the same machine with the same number of
+      threads), so a search resumes by observing again. Nothing is fitted before a proposal.
+    - Rewards are standardised over the observations. The network is scaled so that |g|^2 is near 3 at initialisation for every width and
+      number of features. Mean and bonus then have one unit, the standard deviation of the rewards, and similar sizes.
+    - No candidate is proposed after its observation, and a reward that is not finite is an error.
     """
 
     def __init__(
@@ -40,22 +40,22 @@ class NeuralUCB:
         steps: int = 1000,
         batch_size: int = 1,
     ):
-        """Standardise the features over the pool; the defaults are INSTINCT's.
+        """Standardise the features over the pool. The defaults are INSTINCT's.
 
         Args:
             features: (candidates, dim).
-            seed: of the starts, the scans and the initialisation. The starts are the first of `RandomSearch` with the same seed.
-            random_starts: candidates asked at random before the first fit, at least 1.
-            candidates_per_step: unasked candidates, drawn anew, that a pull chooses among.
-            covariance: of the gradients of the asked candidates: whole, or its diagonal alone.
-            exploration: weight of the bonus's square.
-            ridge: lambda, of the covariance and (over the number of observations) of the fit: as the scores are standardised, the share
-                of their variance that is taken for noise.
+            seed: of the random starts, the candidates of each step and the initialisation. `RandomSearch` with it has the same starts.
+            random_starts: candidates proposed at random before the first fit, at least 1.
+            candidates_per_step: candidates, drawn anew among those not observed, whose utility a step computes.
+            covariance: of the gradients of the observed candidates: full, or its diagonal only.
+            exploration: nu, the weight of the squared bonus.
+            ridge: lambda, of the covariance and (divided by the number of observations) of the fit: the share of the rewards' variance
+                that counts as noise.
             steps: of Adam in a fit, each over all observations.
-            batch_size: candidates asked for each fit, those of the highest utility.
+            batch_size: candidates proposed after each fit, those with the highest utility.
 
         Raises:
-            ValueError: if a feature is not finite.
+            ValueError: a feature is not finite.
         """
         if not bool(features.isfinite().all()):
             raise ValueError("the features of the candidates must be finite")
@@ -65,51 +65,51 @@ class NeuralUCB:
         self._variance = VARIANCES[covariance]
         self._inputs = network_inputs(features)
         self._initial = initial_network(self._inputs.shape[1], seed)
-        self._first = RandomSearch(len(features), seed)
-        self._scores: dict[int, float] = {}
+        self._random = RandomSearch(len(features), seed)
+        self._rewards: dict[int, float] = {}
 
-    def propose(self, most: int) -> list[int]:
-        """Random starts, up to `most`, or what to ask next, up to `batch_size`; the same until something is observed."""
-        observed = len(self._scores)
+    def propose(self, limit: int) -> list[int]:
+        """Return random starts, or up to `batch_size` candidates with the highest utility; the same until the next observation."""
+        observed = len(self._rewards)
         if observed < self.random_starts:
-            return self._first.propose(min(most, self.random_starts - observed))
-        unasked = np.setdiff1d(np.arange(len(self._inputs)), list(self._scores))
-        if not len(unasked):
+            return self._random.propose(min(limit, self.random_starts - observed))
+        unobserved = np.setdiff1d(np.arange(len(self._inputs)), list(self._rewards))
+        if not len(unobserved):
             return []
         generator = np.random.default_rng([self.seed, observed])
-        scanned = generator.choice(unasked, min(self.candidates_per_step, len(unasked)), replace=False)
-        best = self._utility(scanned).topk(min(self.batch_size, most, len(scanned))).indices
-        return scanned[best.numpy()].tolist()
+        drawn = generator.choice(unobserved, min(self.candidates_per_step, len(unobserved)), replace=False)
+        best = self._utility(drawn).topk(min(self.batch_size, limit, len(drawn))).indices
+        return drawn[best.numpy()].tolist()
 
-    def observe(self, index: int, score: float) -> None:
-        """Take note of a candidate's score.
+    def observe(self, index: int, reward: float) -> None:
+        """Record the reward of a candidate.
 
         Raises:
-            ValueError: if it was observed before, or the score is not finite.
+            ValueError: the candidate was observed before, or the reward is not finite.
         """
-        if index in self._scores or not isfinite(score):
-            raise ValueError(f"candidate {index}: observed twice, or its score {score} is not finite")
-        self._scores[index] = score
-        self._first.observe(index, score)
+        if index in self._rewards or not isfinite(reward):
+            raise ValueError(f"candidate {index}: observed twice, or its reward {reward} is not finite")
+        self._rewards[index] = reward
+        self._random.observe(index, reward)
 
     def _utility(self, candidates: np.ndarray) -> Tensor:
-        """(candidates,): mean plus bonus, by a network fitted anew."""
-        asked = self._inputs[list(self._scores)]
-        network = fit(self._initial, asked, standardised(torch.tensor(list(self._scores.values()))), self.ridge, self.steps)
-        # What the asked explain of a gradient's length is a difference of near numbers, too near for fp32.
+        """Fit a network, and return mean plus bonus, (candidates,)."""
+        observed = self._inputs[list(self._rewards)]
+        network = fit(self._initial, observed, standardised(torch.tensor(list(self._rewards.values()))), self.ridge, self.steps)
+        # The bonus is the difference of nearly equal numbers, too nearly equal for fp32.
         precise = Network(network.first.double(), network.last.double())
         gradients = precise.gradients(self._inputs[candidates].double())
-        variance = self._variance(gradients, precise.gradients(asked.double()), self.ridge)
+        variance = self._variance(gradients, precise.gradients(observed.double()), self.ridge)
         return gradients.hidden @ precise.last + (self.exploration * variance).sqrt()
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of the network's output by its parameters at n inputs, in factors: one is (upstream x inputs, hidden).
+    """Gradients of the network's output with respect to its parameters at n inputs, stored as factors: (upstream x inputs, hidden).
 
     Attributes:
         inputs: (n, dim + 1).
-        upstream: (n, width), by the hidden units before the ReLU.
+        upstream: (n, width), with respect to the hidden units before the ReLU.
         hidden: (n, width + 1).
     """
 
@@ -118,24 +118,24 @@ class Gradients:
     hidden: Tensor
 
     def dot(self, other: "Gradients") -> Tensor:
-        """(n, m): inner products with m other gradients."""
+        """Return the inner products with m other gradients, (n, m)."""
         return (self.upstream @ other.upstream.T) * (self.inputs @ other.inputs.T) + self.hidden @ other.hidden.T
 
     def squared(self) -> "Gradients":
-        """Each entry of each gradient squared."""
+        """Return the gradients with each entry squared."""
         return Gradients(self.inputs.square(), self.upstream.square(), self.hidden.square())
 
     def total(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted sum of the gradients, weights (n,): by the first layer, (width, dim + 1), and by the last, (width + 1,)."""
+        """Return the sum of the gradients, weighted by `weights`, (n,): first layer, (width, dim + 1), and last layer, (width + 1,)."""
         return (self.upstream * weights[:, None]).T @ self.inputs, self.hidden.T @ weights
 
 
 @dataclass(frozen=True)
 class Network:
-    """One hidden layer of ReLUs in the tangent-kernel scaling, so that gradients keep their size whatever the width.
+    """A network with one hidden layer of ReLUs. In tangent-kernel scaling the size of its gradients does not depend on its width.
 
     Attributes:
-        first: (width, dim + 1); the last column is the bias, as inputs end in a 1.
+        first: (width, dim + 1); the last column is the bias, because inputs end in a 1.
         last: (width + 1,); the last entry is the bias.
     """
 
@@ -143,20 +143,20 @@ class Network:
     last: Tensor
 
     def gradients(self, inputs: Tensor) -> Gradients:
-        """Of the output at inputs, (n, dim + 1). The output itself is `gradients.hidden @ last`: it is linear in the last layer."""
+        """Return the gradients of the output at inputs, (n, dim + 1); the output itself is `gradients.hidden @ last`."""
         scale = len(self.first) ** -0.5
         hidden = (inputs @ self.first.T).relu() * scale
         return Gradients(inputs, (hidden > 0) * (self.last[:-1] * scale), torch.cat((hidden, hidden.new_ones(len(hidden), 1)), dim=1))
 
 
 def network_inputs(features: Tensor) -> Tensor:
-    """Features standardised over the pool, scaled to a mean squared length of 1, and a 1 for the bias: (candidates, dim + 1), fp32."""
+    """Return features standardised over the pool and scaled to a mean squared norm of 1, with a 1 for the bias: (candidates, dim + 1)."""
     scaled = standardised(features) / features.shape[1] ** 0.5
     return torch.cat((scaled, scaled.new_ones(len(scaled), 1)), dim=1)
 
 
 def initial_network(inputs: int, seed: int, width: int = WIDTH) -> Network:
-    """Parameters of unit variance; the bias of the output is 0."""
+    """Return a network whose parameters have unit variance; the bias of the output is 0."""
     generator = torch.Generator().manual_seed(seed)
     first, last = torch.randn(width, inputs, generator=generator), torch.randn(width + 1, generator=generator)
     last[-1] = 0.0
@@ -164,60 +164,60 @@ def initial_network(inputs: int, seed: int, width: int = WIDTH) -> Network:
 
 
 @torch.no_grad()
-def fit(network: Network, inputs: Tensor, scores: Tensor, ridge: float, steps: int) -> Network:
-    """Least squares by Adam over all observations at once, with weight decay lambda / t.
+def fit(network: Network, inputs: Tensor, rewards: Tensor, ridge: float, steps: int) -> Network:
+    """Fit a network by least squares, with Adam on all observations at once and weight decay lambda / t.
 
     Args:
-        network: to begin with; it stays as it is.
+        network: initial parameters; not changed.
         inputs: (t, dim + 1).
-        scores: (t,).
+        rewards: (t,).
         ridge: lambda.
         steps: of Adam.
     """
     first, last = (parameter.clone().requires_grad_() for parameter in (network.first, network.last))
     fitted = Network(first, last)
-    optimizer = torch.optim.Adam([first, last], lr=LR, weight_decay=ridge / len(scores), fused=True)
+    optimizer = torch.optim.Adam([first, last], lr=LR, weight_decay=ridge / len(rewards), fused=True)
     for _ in range(steps):
         gradients = fitted.gradients(inputs)
-        # By hand: the factors are there, and autograd would take as long again.
-        first.grad, last.grad = gradients.total((gradients.hidden @ last - scores) * (2 / len(scores)))
+        # The gradients are computed by hand from the factors, because autograd would double the time.
+        first.grad, last.grad = gradients.total((gradients.hidden @ last - rewards) * (2 / len(rewards)))
         optimizer.step()
     return Network(first.detach(), last.detach())
 
 
-def full_variance(of: Gradients, asked: Gradients, ridge: float) -> Tensor:
-    """The bonus lambda g^T U^-1 g for U = lambda I + G^T G, by Woodbury's identity: |g|^2 - (G g)^T (lambda I + G G^T)^-1 G g.
+def full_variance(of: Gradients, observed: Gradients, ridge: float) -> Tensor:
+    """Return lambda g^T U^-1 g for U = lambda I + G^T G, by Woodbury's identity |g|^2 - (G g)^T (lambda I + G G^T)^-1 G g.
 
     Args:
         of: n gradients g.
-        asked: t gradients, the rows of G; nothing larger than t x t is solved.
+        observed: t gradients, the rows of G; no matrix larger than t x t is inverted.
         ridge: lambda.
 
     Returns:
         (n,), at least 0.
     """
-    gram = asked.dot(asked)
+    gram = observed.dot(observed)
     factor = torch.linalg.cholesky(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
-    explained = torch.linalg.solve_triangular(factor, asked.dot(of), upper=False).square().sum(0)
+    explained = torch.linalg.solve_triangular(factor, observed.dot(of), upper=False).square().sum(0)
     squares = of.squared()
     lengths = squares.upstream.sum(1) * squares.inputs.sum(1) + squares.hidden.sum(1)
     return (lengths - explained).clamp(min=0.0)
 
 
-def diagonal_variance(of: Gradients, asked: Gradients, ridge: float) -> Tensor:
-    """The bonus lambda g^T U^-1 g for U the diagonal of lambda I + G^T G; arguments and result as of `full_variance`."""
-    squares, seen = of.squared(), asked.squared()
-    first, last = seen.total(torch.ones_like(seen.hidden[:, 0]))
-    by_first = ((squares.upstream @ (1 / (ridge + first))) * squares.inputs).sum(1)
-    return ridge * (by_first + squares.hidden @ (1 / (ridge + last)))
+def diagonal_variance(of: Gradients, observed: Gradients, ridge: float) -> Tensor:
+    """Return lambda g^T U^-1 g for the diagonal U of lambda I + G^T G; arguments and result are those of `full_variance`."""
+    squares, observed_squares = of.squared(), observed.squared()
+    first, last = observed_squares.total(torch.ones_like(observed_squares.hidden[:, 0]))
+    first_term = ((squares.upstream @ (1 / (ridge + first))) * squares.inputs).sum(1)
+    return ridge * (first_term + squares.hidden @ (1 / (ridge + last)))
 
 
 VARIANCES: dict[str, Callable[[Gradients, Gradients, float], Tensor]] = {"full": full_variance, "diag": diagonal_variance}
-"""By the name of the covariance."""
+"""Function that computes the squared bonus, by the setting `covariance`."""
 
 
 def standardised(values: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over the first dimension, fp32; what varies by no more than rounding becomes 0."""
+    """Return values with mean 0 and standard deviation 1 over the first dimension, fp32; columns that only vary by rounding become 0."""
     precise = values.double()
     centred = precise - precise.mean(0)
     deviation = centred.square().mean(0).sqrt()

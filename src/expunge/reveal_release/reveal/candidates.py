@@ -1,4 +1,4 @@
-"""Candidates to ask with: soft prompts that a generator turns into instructions (INSTINCT, arXiv 2310.02905), and texts of the user's."""
+"""Candidates of a search: soft prompts, from which a generator writes instructions (INSTINCT, arXiv 2310.02905), and handwritten ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,19 +17,21 @@ from expunge.models.blocks import decoder_blocks
 from expunge.models.generation import Sampler, generate, greedy
 from expunge.models.hidden_states import prompt_states
 
-READ_AT_ONCE = 32
-LONGEST_INSTRUCTION = 64
+BATCH_SIZE = 32
+MAX_INSTRUCTION_TOKENS = 64
+LABELS = ("Instruction:", "Question:", "Prompt:", "- ", "* ", "1. ")
+"""What generators write in front of an instruction."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What may be asked, one candidate a row: first the soft prompts, then the user's texts.
+    """The candidates of a search (the arms of the bandit): first the soft prompts, then the handwritten instructions.
 
     Attributes:
         soft: (soft prompts, tokens, hidden).
-        topics: seed texts; soft prompt i stands before text i modulo their number.
-        instructions: instructions of the user's.
-        prefixes: how the answer to a soft prompt begins; each goes with every seed text in turn. None: as the model likes.
+        topics: soft prompt i precedes topic i modulo their number.
+        instructions: handwritten ones.
+        prefixes: first words of what is generated from a soft prompt; each is combined with every topic in turn. Empty: no prefix.
     """
 
     soft: Tensor
@@ -40,27 +42,31 @@ class Pool:
     def __len__(self) -> int:
         return len(self.soft) + len(self.instructions)
 
-    def is_text(self, candidate: int) -> bool:
-        """Whether a candidate is a text of the user's."""
+    def is_handwritten(self, candidate: int) -> bool:
+        """Return whether a candidate is a handwritten instruction."""
         return candidate >= len(self.soft)
 
-    def seed_text(self, candidate: int) -> str:
-        """What follows a soft prompt, or the user's text itself."""
-        return self.instructions[candidate - len(self.soft)] if self.is_text(candidate) else self.topics[candidate % len(self.topics)]
+    def text(self, candidate: int) -> str:
+        """Return the topic of a soft prompt, or the handwritten instruction."""
+        if self.is_handwritten(candidate):
+            return self.instructions[candidate - len(self.soft)]
+        return self.topics[candidate % len(self.topics)]
 
     def prefix(self, candidate: int) -> str:
-        """What the answer to a soft prompt begins with; nothing for a text of the user's."""
-        return "" if self.is_text(candidate) or not self.prefixes else self.prefixes[candidate // len(self.topics) % len(self.prefixes)]
+        """Return the prefix of a soft prompt; empty for a handwritten instruction."""
+        if self.is_handwritten(candidate) or not self.prefixes:
+            return ""
+        return self.prefixes[candidate // len(self.topics) % len(self.prefixes)]
 
 
 def soft_prompts(model: nn.Module, count: int, tokens: int, intrinsic_dim: int, soft_token_scale: float, seed: int) -> Tensor:
-    """Points of a scrambled Sobol sequence, taken into the space of token embeddings by a fixed random matrix.
+    """Return points of a scrambled Sobol sequence, projected into the space of token embeddings by a fixed random matrix.
 
     Args:
-        model: whose embeddings they stand beside.
-        count: how many.
-        tokens: length of each (spec: k).
-        intrinsic_dim: dimensions of the sequence (spec: d').
+        model: whose token embeddings give the scale.
+        count: number of soft prompts.
+        tokens: length of each.
+        intrinsic_dim: dimensions of the sequence.
         soft_token_scale: mean norm of the soft tokens, as a multiple of the mean norm of the token embeddings. Ours: with points in
             [0, 1] and a matrix of another scale most soft prompts give the same instruction.
         seed: of the scrambling and of the matrix.
@@ -73,81 +79,88 @@ def soft_prompts(model: nn.Module, count: int, tokens: int, intrinsic_dim: int, 
     rng = np.random.default_rng([seed, 20])
     sobol = qmc.Sobol(intrinsic_dim, scramble=True, rng=rng)
     points = 2 * torch.from_numpy(sobol.random(1 << (count - 1).bit_length())[:count]).float() - 1
-    length = _embeddings(model).float().norm(dim=-1).mean()
+    norm = _embeddings(model).float().norm(dim=-1).mean()
     matrix = torch.from_numpy(rng.standard_normal((intrinsic_dim, tokens * _embeddings(model).shape[1]))).float()
     soft = (points @ matrix).view(count, tokens, -1)
-    return soft * (soft_token_scale * length / soft.norm(dim=-1).mean())
+    return soft * (soft_token_scale * norm / soft.norm(dim=-1).mean())
 
 
 def pool_features(model: nn.Module, builder: PromptBuilder, pool: Pool, advance: Callable[[int], None]) -> Tensor:
-    """Last-layer state at the last token of each candidate, soft prompt, seed text and begin together: (candidates, hidden), fp32."""
+    """Return the last block's state at the last token of each candidate (soft prompt, topic and prefix): (candidates, hidden), fp32."""
     last = len(decoder_blocks(model)[1]) - 1
     features = torch.empty(len(pool), _embeddings(model).shape[1])
-    for chosen, prompts in _batches(model, builder, pool, range(len(pool))):
-        with chosen as places:
-            states = prompt_states(model, prompts, [last], builder.pad, len(prompts), transform=lambda states: states[-1].float())[last]
+    for context, prompts in _batches(model, builder, pool, range(len(pool))):
+        with context as places:
+            size = len(prompts)
+            states = prompt_states(model, prompts, [last], builder.pad, size, transform=lambda tokens: tokens[-1].float())[last]
         features[places] = torch.stack(states)
         advance(len(prompts))
     return features
 
 
-def instructions(model: nn.Module, builder: PromptBuilder, pool: Pool, candidates: Sequence[int]) -> list[str]:
-    """The text that each candidate asks: what the generator makes of a soft prompt, greedily, or the user's own.
+def write_instructions(model: nn.Module, builder: PromptBuilder, pool: Pool, candidates: Sequence[int]) -> list[str]:
+    """Return the instruction of each candidate: generated greedily from its soft prompt, or handwritten.
 
     Args:
         model: the generator.
         builder: of its tokenizer.
-        pool: of which the candidates are.
+        pool: that the candidates belong to.
         candidates: indices.
     """
-    written = iter(answers(model, builder, pool, [i for i in candidates if not pool.is_text(i)], LONGEST_INSTRUCTION))
-    return [pool.seed_text(i) if pool.is_text(i) else plain_instruction(next(written)) for i in candidates]
+    soft = [i for i in candidates if not pool.is_handwritten(i)]
+    generated = iter(generate_from_candidates(model, builder, pool, soft, MAX_INSTRUCTION_TOKENS))
+    return [pool.text(i) if pool.is_handwritten(i) else clean_instruction(next(generated)) for i in candidates]
 
 
-def answers(
+def generate_from_candidates(
     model: nn.Module, builder: PromptBuilder, pool: Pool, candidates: Sequence[int], max_new_tokens: int, sampler: Sampler = greedy
 ) -> list[str]:
-    """What a model answers to candidates themselves, soft prompt and seed text together, what it begins with included.
+    """Return what a model generates from candidates, their prefixes included.
 
-    A candidate may come repeatedly.
+    The prompt of a candidate is its soft prompt and topic, or the handwritten instruction. A candidate may occur more than once.
     """
-    said = [""] * len(candidates)
-    for chosen, prompts in _batches(model, builder, pool, candidates):
-        with chosen as places:
-            for place, text in zip(places, generate(model, builder, prompts, max_new_tokens, len(prompts), sampler=sampler), strict=True):
-                said[place] = _gone_on(pool.prefix(candidates[place]), text)
-    return said
+    texts = [""] * len(candidates)
+    for context, prompts in _batches(model, builder, pool, candidates):
+        with context as places:
+            generated = generate(model, builder, prompts, max_new_tokens, len(prompts), sampler=sampler)
+            for place, text in zip(places, generated, strict=True):
+                texts[place] = _joined(pool.prefix(candidates[place]), text)
+    return texts
 
 
-def _gone_on(begin: str, text: str) -> str:
+def _joined(prefix: str, text: str) -> str:
     # Decoding drops the space before the first word.
-    return f"{begin} {text}" if begin and text[:1].isalnum() else begin + text
+    return f"{prefix} {text}" if prefix and text[:1].isalnum() else prefix + text
 
 
-def plain_instruction(text: str) -> str:
-    """The first paragraph of what a generator wrote, without the quotes, list marks and labels that it puts around an instruction."""
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    for mark in ("Instruction:", "Question:", "Prompt:", "- ", "* ", "1. "):
-        first = first.removeprefix(mark).strip()
-    return first.strip("\"'“”* ")
+def clean_instruction(text: str) -> str:
+    """Return the first paragraph of a generated text, without quotes, list marks and labels around the instruction."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    for label in LABELS:
+        line = line.removeprefix(label).strip()
+    return line.strip("\"'“”* ")
 
 
 def _batches(
     model: nn.Module, builder: PromptBuilder, pool: Pool, candidates: Sequence[int]
 ) -> Iterator[tuple[AbstractContextManager[list[int]], list[tuple[int, ...]]]]:
-    """Places of candidates whose prompts are equally long, so that no padding comes before a soft prompt and their order stays."""
+    """Yield batches of prompts: a context in which the model reads their soft prompts and that returns their places, and token ids.
+
+    The prompts of a batch have equal lengths, so that no padding precedes a soft prompt and `generate` keeps their order.
+    """
     groups: dict[tuple[bool, int], list[tuple[int, tuple[int, ...]]]] = {}
     for place, candidate in enumerate(candidates):
         prefix = pool.prefix(candidate)
-        ids = builder.prompt((Turn("user", pool.seed_text(candidate)),)) + (builder.unfinished_answer(prefix) if prefix else ())
-        if not pool.is_text(candidate):
+        ids = builder.prompt((Turn("user", pool.text(candidate)),)) + (builder.unfinished_answer(prefix) if prefix else ())
+        if not pool.is_handwritten(candidate):
             ids = (builder.pad,) * pool.soft.shape[1] + ids
-        groups.setdefault((pool.is_text(candidate), len(ids)), []).append((place, ids))
-    for (is_text, _), group in groups.items():
-        for start in range(0, len(group), READ_AT_ONCE):
-            places = [place for place, _ in group[start : start + READ_AT_ONCE]]
-            soft = None if is_text else pool.soft[[candidates[place] for place in places]]
-            yield _soft_prefix(model, soft, places), [ids for _, ids in group[start : start + READ_AT_ONCE]]
+        groups.setdefault((pool.is_handwritten(candidate), len(ids)), []).append((place, ids))
+    for (is_handwritten, _), group in groups.items():
+        for start in range(0, len(group), BATCH_SIZE):
+            batch = group[start : start + BATCH_SIZE]
+            places = [place for place, _ in batch]
+            soft = None if is_handwritten else pool.soft[[candidates[place] for place in places]]
+            yield _with_soft_prompts(model, soft, places), [ids for _, ids in batch]
 
 
 def _embeddings(model: nn.Module) -> Tensor:
@@ -155,11 +168,11 @@ def _embeddings(model: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _soft_prefix(model: nn.Module, soft: Tensor | None, places: list[int]) -> Iterator[list[int]]:
-    """Within this context the first tokens of every prompt that the model reads are these vectors, (batch, tokens, hidden)."""
+def _with_soft_prompts(model: nn.Module, soft: Tensor | None, places: list[int]) -> Iterator[list[int]]:
+    """Replace the embeddings of each prompt's first tokens by vectors, (batch, tokens, hidden), within this context."""
 
     def hook(_module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
-        # What is generated comes one token at a time, after the cache.
+        # Tokens that are generated later come one at a time, shorter than a soft prompt, and stay unchanged.
         if soft is None or output.shape[1] <= soft.shape[1]:
             return output
         return torch.cat((soft.to(output), output[:, soft.shape[1] :]), dim=1)

@@ -1,4 +1,4 @@
-"""Instructions that a model rewrites, told what earlier ones were worth: GEPA (Agrawal et al., 2025, arXiv 2507.19457), an extra."""
+"""Search by rewriting: a model improves instructions, given the rewards of earlier ones (GEPA, Agrawal et al., 2025, arXiv 2507.19457)."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,44 +9,44 @@ import numpy as np
 from expunge.errors import InputError
 
 SHOWN = 4
-"""Earlier instructions that a reflection sees beside the one to be improved."""
+"""Number of earlier instructions in a reflection's prompt, beside the one to improve."""
 PATIENCE = 20
-"""Reflections in a row that bring no new text, after which a search ends."""
+"""Number of reflections in a row without a new instruction that ends the search."""
 _COMPONENT = "instruction"
 
 
 def gepa_search(
     start_texts: Sequence[str], evaluate: Callable[[str], float], reflect: Callable[[str], str], budget: int, seed: int
 ) -> None:
-    """Ask the start texts, then what reflection makes of the best so far; whoever evaluates keeps the results.
+    """Evaluate the start instructions, then rewritings of the best one so far; `evaluate` stores the results.
 
-    GEPA's instances are tasks that candidates are good at one by one. Here is one task, so its Pareto front is the best instruction.
+    GEPA keeps a Pareto front over several tasks. Here there is one task, so the front is the best instruction.
 
     Args:
-        start_texts: at least one.
-        evaluate: the score of an instruction, in [0, 1]; it is called once a text. A search that was killed goes on if it answers what
-            it was asked before from its log: the same texts come again, as long as `reflect` gives the same for the same.
-        reflect: from a request for a better instruction to that instruction and nothing else; a model, most likely.
-        budget: distinct texts to evaluate. Fewer are, if reflection brings nothing new `PATIENCE` times in a row.
-        seed: of what a reflection is shown.
+        start_texts: instructions to start from, at least one.
+        evaluate: returns the reward of an instruction, in [0, 1]; called once for each instruction. A killed search resumes if it returns
+            earlier rewards from a log: the same instructions come again if `reflect` is deterministic.
+        reflect: returns a better instruction for a request, and nothing else; usually a model.
+        budget: number of distinct instructions to evaluate; fewer if `PATIENCE` reflections in a row bring nothing new.
+        seed: determines which instructions a reflection's prompt shows.
 
     Raises:
-        InputError: the package is not installed.
+        InputError: the package `gepa` is not installed.
     """
     try:
         import gepa
     except ImportError as error:
-        raise InputError("the searcher gepa needs the package gepa; install expunge[gepa]") from error
+        raise InputError('searcher gepa: the package gepa is missing; pip install "expunge[gepa]"') from error
     rewriter = _Rewriter(evaluate, reflect, budget, seed)
     for text in list(dict.fromkeys(start_texts))[:budget]:
-        rewriter.score(text)
+        rewriter.reward(text)
     gepa.optimize(
         {_COMPONENT: rewriter.best()},
         trainset=[_COMPONENT],
         adapter=rewriter,
         custom_candidate_proposer=rewriter.rewrite,
         reflection_minibatch_size=1,
-        # Else it would go on for ever without a proposal.
+        # Otherwise a perfect score would loop forever without a proposal.
         skip_perfect_score=False,
         stop_callbacks=rewriter.stop,
         logger=_Silent(),
@@ -56,39 +56,39 @@ def gepa_search(
 
 
 class _Rewriter:
-    """What GEPA calls: its adapter (see `gepa.core.adapter.GEPAAdapter`), its proposer and its stop callback."""
+    """GEPA's adapter (see `gepa.core.adapter.GEPAAdapter`), its proposer and its stop callback in one object."""
 
     propose_new_texts: Any = None
 
     def __init__(self, evaluate: Callable[[str], float], reflect: Callable[[str], str], budget: int, seed: int):
         self._evaluate, self._reflect, self._budget, self._seed = evaluate, reflect, budget, seed
-        self._scores: dict[str, float] = {}
+        self._rewards: dict[str, float] = {}
         self._reflections = self._idle = 0
         self._failure: BaseException | None = None
 
-    def score(self, text: str) -> float:
-        if text not in self._scores:
-            self._scores[text] = self._evaluate(text)
+    def reward(self, text: str) -> float:
+        if text not in self._rewards:
+            self._rewards[text] = self._evaluate(text)
             self._idle = 0
-        return self._scores[text]
+        return self._rewards[text]
 
     def best(self) -> str:
-        return max(self._scores, key=self._scores.__getitem__)
+        return max(self._rewards, key=self._rewards.__getitem__)
 
     def stop(self, gepa_state: Any) -> bool:
-        # GEPA logs what a reflection raises, and goes on.
+        # GEPA would log an exception of a reflection and continue.
         if self._failure is not None:
             raise self._failure
-        return len(self._scores) >= self._budget or self._idle >= PATIENCE
+        return len(self._rewards) >= self._budget or self._idle >= PATIENCE
 
     def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:
         from gepa.core.adapter import EvaluationBatch
 
         text = candidate[_COMPONENT]
-        return EvaluationBatch(outputs=[text] * len(batch), scores=[self.score(text)] * len(batch), trajectories=[text] * len(batch))
+        return EvaluationBatch(outputs=[text] * len(batch), scores=[self.reward(text)] * len(batch), trajectories=[text] * len(batch))
 
     def make_reflective_dataset(self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]) -> dict[str, list]:
-        return {_COMPONENT: [{"score": self._scores[candidate[_COMPONENT]]}]}
+        return {_COMPONENT: [{"score": self._rewards[candidate[_COMPONENT]]}]}
 
     def rewrite(self, candidate: dict[str, str], reflective_dataset: Mapping[str, Any], components_to_update: list[str]) -> dict[str, str]:
         request = self._request(candidate[_COMPONENT])
@@ -101,11 +101,11 @@ class _Rewriter:
         return {_COMPONENT: text} if text else {}
 
     def _request(self, parent: str) -> str:
-        """A request to improve an instruction, beside some others; which ones changes, lest a greedy model say the same again."""
-        others = [text for text in self._scores if text != parent]
+        """Return a prompt that asks for a better instruction; it shows changing others, as a greedy model would repeat itself otherwise."""
+        others = [text for text in self._rewards if text != parent]
         chosen = np.random.default_rng([self._seed, self._reflections]).permutation(len(others))[:SHOWN]
-        shown = sorted((*(others[i] for i in chosen), parent), key=self._scores.__getitem__)
-        lines = "".join(f"Score {100 * self._scores[text]:.0f}: {text}\n" for text in shown)
+        shown = sorted((*(others[i] for i in chosen), parent), key=self._rewards.__getitem__)
+        lines = "".join(f"Score {100 * self._rewards[text]:.0f}: {text}\n" for text in shown)
         return (
             "Here are instructions for a language model, each with a score from 0 to 100 for how much of what is sought it brings out, in "
             f"how many different answers; the last is the best.\n\n{lines}\n"
@@ -114,7 +114,7 @@ class _Rewriter:
 
 
 class _Silent:
-    """GEPA's logger prints; progress is shown in one place, by whoever searches."""
+    """Discards log messages: GEPA's own logger prints, but the search shows progress itself."""
 
     def log(self, message: str) -> None:
         pass

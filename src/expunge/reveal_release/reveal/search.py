@@ -1,4 +1,4 @@
-"""The search for instructions that make a model tell: propose, ask, score, observe; goes on after any asking that was logged."""
+"""Search for instructions that make a model reveal what must be forgotten: propose, query, score, observe (after arXiv 2310.02905)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,174 +14,183 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
 from expunge.files import atomic_file
-from expunge.metrics.diversity import set_score
+from expunge.metrics.diversity import set_reward
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.oracles.checked import diversity_of, judge_texts
 from expunge.oracles.embedders import Embedder, StateEmbedder
 from expunge.reveal_release.reveal.bandit import NeuralUCB
 from expunge.reveal_release.reveal.candidates import (
-    LONGEST_INSTRUCTION,
+    MAX_INSTRUCTION_TOKENS,
     Pool,
-    answers,
-    instructions,
-    plain_instruction,
+    clean_instruction,
+    generate_from_candidates,
     pool_features,
     soft_prompts,
+    write_instructions,
 )
 from expunge.reveal_release.reveal.gepa import gepa_search
-from expunge.reveal_release.reveal.search_log import Asked, Notebook, Turns
-from expunge.reveal_release.reveal.searchers import InOrder, RandomSearch, Searcher
+from expunge.reveal_release.reveal.search_log import Query, SearchLog, Step
+from expunge.reveal_release.reveal.searchers import RandomSearch, Searcher, SequentialSearch
 from expunge.runs.folder import SEARCH_LOG
 
-AT_ONCE = 8
-"""The most instructions asked together."""
+MAX_PROPOSED = 8
+"""Largest number of instructions queried in one step."""
 BATCH_SIZE = 64
 FEATURES = "features.safetensors"
 
 
 @dataclass(frozen=True)
-class Models:
-    """Who is asked and who writes the instructions.
+class SearchModels:
+    """The models of a search.
 
     Attributes:
-        target, builder: the model that is asked, with its prompt builder.
-        generator, writer: the model that writes, with its own; often the same.
+        target, builder: the model that is queried, and its prompt builder.
+        generator, generator_builder: the model that writes the instructions, and its prompt builder; often the target itself.
     """
 
     target: nn.Module
     builder: PromptBuilder
     generator: nn.Module
-    writer: PromptBuilder
+    generator_builder: PromptBuilder
 
 
-class Asker:
-    """Asks a target and scores what it answers."""
+class Evaluator:
+    """Queries the target: samples its responses and computes their reward."""
 
-    def __init__(self, models: Models, settings: RevealSection):
+    def __init__(self, models: SearchModels, settings: RevealSection):
+        """Check that oracles and embedder work, before anything is sampled.
+
+        Raises:
+            InputError: a file or package that they need is missing.
+        """
         self.models, self.settings = models, settings
         self._embedder: Embedder = settings.embedder or StateEmbedder(models.target, models.builder)
-        # What they lack shows here, before anything is sampled.
         self._embedder.embed(["a text"])
         for oracle in filter(None, (settings.oracle, settings.judge)):
             judge_texts(oracle, ["a text"])
 
-    def ask(self, texts: Sequence[str], seed: int) -> list[Asked]:
-        """Sample responses to instructions."""
-        count = self.settings.samples_per_instruction
-        prompts = [self.models.builder.prompt((Turn("user", text),)) for text in texts for _ in range(count)]
+    def query(self, instructions: Sequence[str], seed: int) -> list[Query]:
+        """Query the target with instructions."""
+        builder, count = self.models.builder, self.settings.samples_per_instruction
+        prompts = [builder.prompt((Turn("user", text),)) for text in instructions for _ in range(count)]
         sampler = nucleus_sampler(seed, self.settings.temperature)
-        said = generate(self.models.target, self.models.builder, prompts, self.settings.max_new_tokens, BATCH_SIZE, sampler=sampler)
-        return self._scored(texts, said)
+        responses = generate(self.models.target, builder, prompts, self.settings.max_new_tokens, BATCH_SIZE, sampler=sampler)
+        return self._scored(instructions, responses)
 
-    def ask_directly(self, pool: Pool, candidates: Sequence[int], seed: int) -> list[Asked]:
-        """Sample responses to soft prompts themselves."""
-        each = [candidate for candidate in candidates for _ in range(self.settings.samples_per_instruction)]
+    def query_soft_prompts(self, pool: Pool, candidates: Sequence[int], seed: int) -> list[Query]:
+        """Query the target with soft prompts themselves."""
+        repeated = [candidate for candidate in candidates for _ in range(self.settings.samples_per_instruction)]
         sampler = nucleus_sampler(seed, self.settings.temperature)
-        said = answers(self.models.target, self.models.builder, pool, each, self.settings.max_new_tokens, sampler)
-        return self._scored([pool.seed_text(i) for i in candidates], said)
+        target, builder = self.models.target, self.models.builder
+        responses = generate_from_candidates(target, builder, pool, repeated, self.settings.max_new_tokens, sampler)
+        return self._scored([pool.text(i) for i in candidates], responses)
 
-    def _scored(self, texts: Sequence[str], said: Sequence[str]) -> list[Asked]:
-        count, found = self.settings.samples_per_instruction, []
-        relevances = judge_texts(self.settings.oracle, said)
-        for i, text in enumerate(texts):
-            own, relevant = said[i * count : (i + 1) * count], relevances[i * count : (i + 1) * count]
-            varied = diversity_of(self._embedder, own)
-            mean = sum(relevant) / count
-            score = set_score(mean, varied, self.settings.diversity_weight)
-            tokens = sum(len(self.models.builder.answer(response)) for response in own)
-            found.append(Asked(text, tuple(own), tuple(relevant), mean, varied, score, tokens))
-        return found
+    def _scored(self, instructions: Sequence[str], responses: Sequence[str]) -> list[Query]:
+        count, queries = self.settings.samples_per_instruction, []
+        all_relevances = judge_texts(self.settings.oracle, responses)
+        for i, instruction in enumerate(instructions):
+            texts, relevances = responses[i * count : (i + 1) * count], all_relevances[i * count : (i + 1) * count]
+            diversity = diversity_of(self._embedder, texts)
+            relevance = sum(relevances) / count
+            reward = set_reward(relevance, diversity, self.settings.diversity_weight)
+            tokens = sum(len(self.models.builder.answer(text)) for text in texts)
+            queries.append(Query(instruction, tuple(texts), tuple(relevances), relevance, diversity, reward, tokens))
+        return queries
 
 
-def search(models: Models, settings: RevealSection, folder: Path, seed: int, display: Display) -> list[Asked]:
-    """Ask until the budget is spent or nothing is left to ask; the same call after an interruption goes on after the last asking.
+def search(models: SearchModels, settings: RevealSection, folder: Path, seed: int, display: Display) -> list[Query]:
+    """Query until the budget is spent or no candidate is left; after an interruption the same call resumes after the last logged step.
 
     Args:
         models: in evaluation mode.
         settings: of the search.
-        folder: gets the log, which nobody else may read, and the pool's features.
-        seed: of everything that is drawn.
+        folder: gets the log, which only the owner may read, and the pool's features.
+        seed: determines all sampling.
         display: where progress goes.
 
     Returns:
-        Every instruction that was asked, in order.
+        All queries, in order.
 
     Raises:
-        InputError: the oracle, or the searcher, lacks something.
+        InputError: the oracle or the searcher lacks a file or a package.
         ExpungeError: the log in the folder is of another search.
     """
-    asker = Asker(models, settings)
+    evaluator = Evaluator(models, settings)
     pool = make_pool(models, settings, seed)
     searcher = None if settings.searcher == "gepa" else _searcher(models, settings, pool, folder, seed, display)
-    with display.bar("Asking, in sampled responses", settings.budget) as advance:
-        notebook = Notebook(folder / SEARCH_LOG, settings.samples_per_instruction, advance)
+    with display.bar("Searching, in sampled responses", settings.budget) as advance:
+        log = SearchLog(folder / SEARCH_LOG, settings.samples_per_instruction, advance)
         if searcher is None:
-            _search_texts(asker, notebook, seed)
+            _search_by_rewriting(evaluator, log, seed)
         else:
-            _search_pool(asker, notebook, pool, searcher, seed)
-    return list(notebook.asked.values())
+            _search_pool(evaluator, log, pool, searcher, seed)
+    return list(log.queries.values())
 
 
-def _search_pool(asker: Asker, notebook: Notebook, pool: Pool, searcher: Searcher, seed: int) -> None:
-    limit, asked, first = asker.settings.budget // asker.settings.samples_per_instruction, notebook.asked, True
-    while affordable := max(0, limit - len(asked)):
-        # What a fitted searcher proposed then need not be worked out again; the first proposal tells one search from another.
-        proposed = None if notebook.replaying and not first else searcher.propose(AT_ONCE)
+def _search_pool(evaluator: Evaluator, log: SearchLog, pool: Pool, searcher: Searcher, seed: int) -> None:
+    settings, first = evaluator.settings, True
+    limit = settings.budget // settings.samples_per_instruction
+    while affordable := max(0, limit - len(log.queries)):
+        # While replaying, only the first proposal is computed, to recognise the log of another search: fitting the bandit takes time.
+        proposed = None if log.replaying and not first else searcher.propose(MAX_PROPOSED)
         if proposed == []:
             return
 
-        def make(number: int, proposed: list[int] | None = proposed, affordable: int = affordable) -> Turns:
-            return _take(asker, pool, proposed or [], asked, affordable, _drawn(seed, number))
+        def make(number: int, proposed: list[int] | None = proposed, affordable: int = affordable) -> Step:
+            return _query_candidates(evaluator, pool, proposed or [], log.queries, affordable, _step_seed(seed, number))
 
-        turns, first = notebook.next(proposed, None, make), False
-        for candidate, key in zip(turns.proposed, turns.keys, strict=True):
-            # What the budget no longer reached is not judged.
-            if not key or key in asked:
-                searcher.observe(candidate, asked[key].score if key else 0.0)
+        step, first = log.next_step(proposed, None, make), False
+        for candidate, key in zip(step.proposed, step.keys, strict=True):
+            # A candidate whose query the budget did not cover is not observed.
+            if not key or key in log.queries:
+                searcher.observe(candidate, log.queries[key].reward if key else 0.0)
 
 
-def _search_texts(asker: Asker, notebook: Notebook, seed: int) -> None:
-    """GEPA: texts rewritten by the generator, which is told what earlier ones were worth."""
-    models, settings = asker.models, asker.settings
+def _search_by_rewriting(evaluator: Evaluator, log: SearchLog, seed: int) -> None:
+    """GEPA: the generator rewrites instructions, given the rewards of earlier ones."""
+    models, settings = evaluator.models, evaluator.settings
 
-    def evaluate(text: str) -> float:
-        key = settings.prompt_template.replace(SLOT, text)
-        if key not in notebook.asked:
-            notebook.next(None, [key], lambda number: Turns([], [key], {key: asker.ask([key], _drawn(seed, number))[0]}))
-        return notebook.asked[key].score
+    def evaluate(instruction: str) -> float:
+        key = settings.prompt_template.replace(SLOT, instruction)
+        if key not in log.queries:
+            log.next_step(None, [key], lambda number: Step([], [key], {key: evaluator.query([key], _step_seed(seed, number))[0]}))
+        return log.queries[key].reward
 
     def reflect(request: str) -> str:
-        prompt = models.writer.prompt((Turn("user", request),))
-        return plain_instruction(generate(models.generator, models.writer, [prompt], LONGEST_INSTRUCTION)[0])
+        prompt = models.generator_builder.prompt((Turn("user", request),))
+        return clean_instruction(generate(models.generator, models.generator_builder, [prompt], MAX_INSTRUCTION_TOKENS)[0])
 
     gepa_search(settings.instructions, evaluate, reflect, settings.budget // settings.samples_per_instruction, seed)
 
 
-def _drawn(seed: int, number: int) -> int:
+def _step_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, 21, number]).generate_state(1)[0])
 
 
-def make_pool(models: Models, settings: RevealSection, seed: int) -> Pool:
-    """The candidates of a search."""
+def make_pool(models: SearchModels, settings: RevealSection, seed: int) -> Pool:
+    """Return the candidates of a search."""
     shape = settings.soft_prompt_count, settings.soft_tokens, settings.intrinsic_dim
     soft = soft_prompts(models.generator, *shape, settings.soft_token_scale, seed)
     return Pool(soft, tuple(settings.topics), tuple(dict.fromkeys(settings.instructions)), tuple(settings.prefixes))
 
 
-def _take(asker: Asker, pool: Pool, proposed: list[int], asked: Mapping[str, Asked], affordable: int, seed: int) -> Turns:
-    """Ask what was not asked yet of some candidates, as far as the budget reaches."""
-    models, settings = asker.models, asker.settings
+def _query_candidates(
+    evaluator: Evaluator, pool: Pool, proposed: list[int], queries: Mapping[str, Query], affordable: int, seed: int
+) -> Step:
+    """Make the queries of candidates that were not made yet, as far as the budget reaches."""
+    models, settings = evaluator.models, evaluator.settings
     if settings.mode == "direct":
         keys = [str(candidate) for candidate in proposed]
         fresh = keys[:affordable]
-        return Turns(proposed, keys, dict(zip(fresh, asker.ask_directly(pool, proposed[:affordable], seed), strict=True)))
-    written = instructions(models.generator, models.writer, pool, proposed)
-    keys = [settings.prompt_template.replace(SLOT, text) if text else "" for text in written]
-    fresh = list(dict.fromkeys(key for key in keys if key and key not in asked))[:affordable]
-    return Turns(proposed, keys, dict(zip(fresh, asker.ask(fresh, seed), strict=True)))
+        made = evaluator.query_soft_prompts(pool, proposed[:affordable], seed)
+        return Step(proposed, keys, dict(zip(fresh, made, strict=True)))
+    instructions = write_instructions(models.generator, models.generator_builder, pool, proposed)
+    keys = [settings.prompt_template.replace(SLOT, text) if text else "" for text in instructions]
+    fresh = list(dict.fromkeys(key for key in keys if key and key not in queries))[:affordable]
+    return Step(proposed, keys, dict(zip(fresh, evaluator.query(fresh, seed), strict=True)))
 
 
-def _searcher(models: Models, settings: RevealSection, pool: Pool, folder: Path, seed: int, display: Display) -> Searcher:
+def _searcher(models: SearchModels, settings: RevealSection, pool: Pool, folder: Path, seed: int, display: Display) -> Searcher:
     if settings.searcher == "neural_ucb":
         features = _features(models, pool, folder, display)
         return NeuralUCB(
@@ -194,14 +203,14 @@ def _searcher(models: Models, settings: RevealSection, pool: Pool, folder: Path,
             batch_size=settings.batch_size,
             seed=seed,
         )
-    return InOrder(len(pool)) if settings.searcher == "handwritten" else RandomSearch(len(pool), seed)
+    return SequentialSearch(len(pool)) if settings.searcher == "handwritten" else RandomSearch(len(pool), seed)
 
 
-def _features(models: Models, pool: Pool, folder: Path, display: Display) -> Tensor:
+def _features(models: SearchModels, pool: Pool, folder: Path, display: Display) -> Tensor:
     path = folder / FEATURES
     if not path.exists():
-        with display.bar("Reading candidates", len(pool)) as advance:
-            features = pool_features(models.generator, models.writer, pool, advance)
+        with display.bar("Computing features of the candidates", len(pool)) as advance:
+            features = pool_features(models.generator, models.generator_builder, pool, advance)
         with atomic_file(path) as fresh:
             save_file({"features": features}, fresh)
     return load_file(path)["features"]

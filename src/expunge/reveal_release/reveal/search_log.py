@@ -1,4 +1,4 @@
-"""What a search has asked, kept line by line, so that one that was stopped goes on after its last asking."""
+"""The log of a search, one line per step: a killed search resumes from it."""
 
 import json
 from collections.abc import Callable
@@ -12,16 +12,17 @@ from expunge.reveal_release.reveal.private_files import append_private
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An instruction, what was answered to it, and what that is worth.
+class Query:
+    """An instruction, the responses sampled for it, and their reward.
 
     Attributes:
-        instruction: what the target was asked, see `RevealSection.prompt_template`; in direct mode what followed the soft prompt.
+        instruction: the prompt that the target got, see `RevealSection.prompt_template`; in direct mode the topic after the soft prompt.
         responses: the sampled texts.
-        relevances: of each.
-        relevance, diversity: of the set.
-        score: their weighted harmonic mean.
-        tokens: sampled for the responses, which is what asking costs.
+        relevances: of each response, in [0, 1].
+        relevance: their mean.
+        diversity: of the responses, in [0, 1].
+        reward: weighted harmonic mean of relevance and diversity.
+        tokens: sampled tokens, which is what the query cost.
     """
 
     instruction: str
@@ -29,79 +30,85 @@ class Asked:
     relevances: tuple[float, ...]
     relevance: float
     diversity: float
-    score: float
+    reward: float
     tokens: int
 
 
 @dataclass(frozen=True)
-class Turns:
-    """One asking of several candidates, a line of the log.
+class Step:
+    """A step of a search, and a line of its log.
 
     Attributes:
-        proposed: the candidates.
-        keys: what each of them asks: those with the same key ask the same, and are asked once. Empty: nothing.
-        asked: by key, what was asked now.
+        proposed: candidates that the searcher proposed.
+        keys: of each candidate's query. Candidates with equal keys share one query; a candidate with an empty key has none.
+        queries: those made in this step, by key.
     """
 
     proposed: list[int]
     keys: list[str]
-    asked: dict[str, Asked]
+    queries: dict[str, Query]
 
 
-class Notebook:
-    """All that was asked, and its log on the disk, from which a search that was stopped goes on.
+class SearchLog:
+    """All queries of a search, and the file from which a killed search resumes.
 
     Attributes:
-        asked: by key.
-        replaying: whether the next line is read, not made.
+        queries: by key, in order.
     """
 
     def __init__(self, path: Path, samples: int, advance: Callable[[int], None]):
-        self.asked: dict[str, Asked] = {}
+        """Open the log.
+
+        Args:
+            path: of the file.
+            samples: responses for each query.
+            advance: called with the number of responses that a step brings.
+        """
+        self.queries: dict[str, Query] = {}
         self._path, self._logged, self._samples, self._advance = path, read_log(path), samples, advance
         self._number = 0
         if path.exists() and not path.read_bytes().endswith(b"\n"):
-            # The next line would go on in the one that a kill cut short.
-            whole = path.read_bytes()
-            write_text(path, whole[: whole.rfind(b"\n") + 1].decode(), PRIVATE)
+            # A kill cut the last line short; the next one must not continue it.
+            content = path.read_bytes()
+            write_text(path, content[: content.rfind(b"\n") + 1].decode(), PRIVATE)
 
     @property
     def replaying(self) -> bool:
-        """Whether the next line stands in the log already."""
+        """Whether the next step is in the file already."""
         return self._number < len(self._logged)
 
-    def next(self, proposed: list[int] | None, keys: list[str] | None, make: Callable[[int], Turns]) -> Turns:
-        """The next line: read, or made and written.
+    def next_step(self, proposed: list[int] | None, keys: list[str] | None, make: Callable[[int], Step]) -> Step:
+        """Return the next step: from the file, or made and appended to it.
 
         Args:
-            proposed: candidates that it is of, where the caller knows; none: whatever the log says.
-            keys: likewise.
-            make: makes it; given its number, to draw by.
+            proposed: candidates that it must have; none: whatever the file has.
+            keys: that it must have; none: whatever the file has.
+            make: makes it, given its number, which seeds the sampling.
 
         Raises:
-            ExpungeError: the log is of another search.
+            ExpungeError: the log is of a search with other settings.
         """
         if self.replaying:
-            turns = self._logged[self._number]
-            if (proposed is not None and turns.proposed != proposed) or (keys is not None and turns.keys != keys):
-                raise ExpungeError(f"{self._path}: is of a search with other settings; delete it to begin anew")
+            step = self._logged[self._number]
+            if (proposed is not None and step.proposed != proposed) or (keys is not None and step.keys != keys):
+                raise ExpungeError(f"{self._path}: is the log of a search with other settings; delete it to start again")
         else:
-            turns = make(self._number)
-            append_private(self._path, json.dumps(asdict(turns), ensure_ascii=False))
+            step = make(self._number)
+            append_private(self._path, json.dumps(asdict(step), ensure_ascii=False))
         self._number += 1
-        self.asked |= turns.asked
-        self._advance(self._samples * len(turns.asked))
-        return turns
+        self.queries |= step.queries
+        self._advance(self._samples * len(step.queries))
+        return step
 
 
-def read_log(path: Path) -> list[Turns]:
-    """What was asked so far; a line that a kill cut short does not count."""
+def read_log(path: Path) -> list[Step]:
+    """Return the steps in a log; a line that a kill cut short does not count."""
     if not path.exists():
         return []
-    # As bytes: a kill may have cut a character.
+    # The file is split as bytes, because a kill may have cut a character.
     lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
-    return [Turns(line["proposed"], line["keys"], {key: _asked(**one) for key, one in line["asked"].items()}) for line in lines]
+    return [Step(line["proposed"], line["keys"], {key: _query(**query) for key, query in line["queries"].items()}) for line in lines]
 
 
-def _asked(responses: list[str], relevances: list[float], **rest: Any) -> Asked:
-    return Asked(responses=tuple(responses), relevances=tuple(relevances), **rest)
+def _query(responses: list[str], relevances: list[float], **rest: Any) -> Query:
+    return Query(responses=tuple(responses), relevances=tuple(relevances), **rest)

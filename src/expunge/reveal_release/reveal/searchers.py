@@ -1,4 +1,4 @@
-"""What chooses the candidate to ask next, behind one protocol; here the two that learn nothing."""
+"""The protocol of a searcher, which chooses the candidate to query next, and the two searchers that do not learn."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -8,42 +8,39 @@ import numpy as np
 
 
 class Searcher(Protocol):
-    """Chooses among the candidates of a pool, by what those already asked were worth.
+    """Chooses candidates of a pool by the rewards of those already queried.
 
-    What it proposes depends on its seed and on the observations, in their order, and on nothing else: a search that was killed goes
-    on in a new searcher once that has observed the same again.
+    Its proposals depend only on its seed and on the observations in their order. A killed search resumes in a new searcher that gets
+    the same observations.
     """
 
-    def propose(self, most: int) -> list[int]:
-        """Candidates to ask next, none of them observed: those, up to `most`, that it asks before it hears of any of them.
-
-        None are left where there are none.
-        """
+    def propose(self, limit: int) -> list[int]:
+        """Return up to `limit` candidates to query before the next observation, none of them observed; none if none are left."""
         ...
 
-    def observe(self, index: int, score: float) -> None:
-        """Take note of what a candidate was worth."""
+    def observe(self, index: int, reward: float) -> None:
+        """Record the reward of a candidate."""
         ...
 
 
-class InOrder:
-    """Candidates in the order given: texts written by hand, the best guess first."""
+class SequentialSearch:
+    """Propose candidates in their order: for handwritten instructions, the most promising first."""
 
     def __init__(self, count: int):
         self._order: Sequence[int] = range(count)
-        self._asked: set[int] = set()
+        self._observed: set[int] = set()
 
-    def propose(self, most: int) -> list[int]:
-        """The first candidates in the order that have not been observed."""
-        return list(islice((index for index in self._order if index not in self._asked), most))
+    def propose(self, limit: int) -> list[int]:
+        """Return the next candidates in the order."""
+        return list(islice((index for index in self._order if index not in self._observed), limit))
 
-    def observe(self, index: int, score: float) -> None:
-        """Take note that a candidate was asked."""
-        self._asked.add(index)
+    def observe(self, index: int, reward: float) -> None:
+        """Record that a candidate was queried."""
+        self._observed.add(index)
 
 
-class RandomSearch(InOrder):
-    """Candidates in a random order: what any search has to beat at the same budget."""
+class RandomSearch(SequentialSearch):
+    """Propose candidates in a random order: the baseline that a search must beat at equal budget."""
 
     def __init__(self, count: int, seed: int):
         super().__init__(count)

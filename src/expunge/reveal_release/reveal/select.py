@@ -1,4 +1,4 @@
-"""From what was asked to a forget set: the responses of the best instructions, filtered; the same instructions asked again."""
+"""Select a forget set from a search: the filtered responses of the best instructions, or new responses to the same instructions."""
 
 import copy
 import json
@@ -20,21 +20,21 @@ from expunge.files import PRIVATE, write_text
 from expunge.models.loading import best_device, best_dtype, load
 from expunge.oracles.checked import judge_texts
 from expunge.reveal_release.reveal.private_files import hash_key, text_hash
-from expunge.reveal_release.reveal.responses import Response, kept_responses, up_to
-from expunge.reveal_release.reveal.search import AT_ONCE, Asker, Models, search
-from expunge.reveal_release.reveal.search_log import Asked, read_log
+from expunge.reveal_release.reveal.responses import Dropped, Response, filter_responses, truncate
+from expunge.reveal_release.reveal.search import MAX_PROPOSED, Evaluator, SearchModels, search
+from expunge.reveal_release.reveal.search_log import Query, read_log
 from expunge.runs.folder import REVEALED, SEARCH_LOG
 
 RESULTS = "results.json"
-SHOWN_SCORES = 5
+REWARDS_IN_ERROR = 5
 
 
 class NothingRevealed(ExpungeError):
-    """Too little is left of what the model told."""
+    """Too few responses pass the filters."""
 
 
-def models_of(model: nn.Module, builder: PromptBuilder, settings: RevealSection) -> Models:
-    """The target, in the dtype that this machine is fast at, and the generator.
+def search_models(model: nn.Module, builder: PromptBuilder, settings: RevealSection) -> SearchModels:
+    """Return the target, in the dtype in which this machine is fast, and the generator.
 
     Raises:
         InputError: the generator cannot be loaded.
@@ -43,100 +43,129 @@ def models_of(model: nn.Module, builder: PromptBuilder, settings: RevealSection)
     target = model if next(model.parameters()).dtype == dtype else copy.deepcopy(model).to(dtype)
     target = target.to(device)
     if settings.generator is None:
-        return Models(target.eval(), builder, target, builder)
+        return SearchModels(target.eval(), builder, target, builder)
     generator, tokenizer = load(settings.generator, dtype)
-    return Models(target.eval(), builder, cast(nn.Module, generator).to(device), PromptBuilder(tokenizer))
+    return SearchModels(target.eval(), builder, cast(nn.Module, generator).to(device), PromptBuilder(tokenizer))
 
 
-def reveal(models: Models, settings: RevealSection, folder: Path, seed: int, display: Display) -> list[Record]:
-    """Search, and make a forget set of what the best instructions brought; once made, it is read back.
+def reveal(models: SearchModels, settings: RevealSection, folder: Path, seed: int, display: Display) -> list[Record]:
+    """Search, and select a forget set from the responses of the best instructions; an existing forget set is read back.
 
     Args:
         models: in evaluation mode.
-        settings: of the search and of what is kept.
-        folder: made; gets the log, the forget set (both for the owner's eyes only) and `results.json`, which has hashes for texts.
-        seed: of everything that is drawn.
+        settings: of the search and the filters.
+        folder: created; gets the log and the forget set, which only the owner may read, and `results.json`, with hashes of texts.
+        seed: determines all sampling.
         display: where progress goes.
 
     Raises:
-        NothingRevealed: too little is left after filtering; the message has the scores.
+        NothingRevealed: too few responses pass the filters; the message has the rewards.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / REVEALED).exists():
         return read_revealed(folder)
-    return _kept(search(models, settings, folder, seed, display), settings, folder)
+    return _select(search(models, settings, folder, seed, display), settings, folder)
 
 
 def resample(
-    models: Models, settings: RevealSection, instructions: Sequence[str], folder: Path, seed: int, display: Display
+    models: SearchModels, settings: RevealSection, instructions: Sequence[str], folder: Path, seed: int, display: Display
 ) -> list[Record]:
-    """A forget set from new responses to instructions that were found before; arguments and errors as for `reveal`."""
+    """Select a forget set from new responses to known instructions; arguments and errors are those of `reveal`."""
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / REVEALED).exists():
         return read_revealed(folder)
-    asker, asked = Asker(models, settings), list[Asked]()
-    with display.bar("Asking again, in sampled responses", settings.samples_per_instruction * len(instructions)) as advance:
-        for start in range(0, len(instructions), AT_ONCE):
-            some = instructions[start : start + AT_ONCE]
-            asked += asker.ask(some, int(np.random.SeedSequence([seed, 22, start]).generate_state(1)[0]))
-            advance(settings.samples_per_instruction * len(some))
-    return _kept(asked, settings, folder)
+    evaluator, queries = Evaluator(models, settings), list[Query]()
+    with display.bar("Sampling new responses", settings.samples_per_instruction * len(instructions)) as advance:
+        for start in range(0, len(instructions), MAX_PROPOSED):
+            batch = instructions[start : start + MAX_PROPOSED]
+            queries += evaluator.query(batch, int(np.random.SeedSequence([seed, 22, start]).generate_state(1)[0]))
+            advance(settings.samples_per_instruction * len(batch))
+    return _select(queries, settings, folder)
 
 
-def best_of(asked: Sequence[Asked], count: int) -> list[Asked]:
-    """The instructions with the highest scores, the first asked first among equals; those that brought nothing are not among them."""
-    return [one for one in sorted(asked, key=lambda one: -one.score)[:count] if one.score > 0]
+def top_queries(queries: Sequence[Query], count: int) -> list[Query]:
+    """Return the queries with the highest rewards, those above 0 only; among equals the earlier comes first."""
+    return [query for query in sorted(queries, key=lambda query: -query.reward)[:count] if query.reward > 0]
 
 
-def best_instructions(folder: Path, settings: RevealSection) -> list[str]:
-    """The instructions that a finished search found best."""
-    return [one.instruction for one in best_of(asked_in(folder), settings.top_k)]
+def top_instructions(folder: Path, settings: RevealSection) -> list[str]:
+    """Return the instructions with the highest rewards of a finished search."""
+    return [query.instruction for query in top_queries(read_queries(folder), settings.top_k)]
 
 
-def asked_in(folder: Path) -> list[Asked]:
-    """Every instruction that a search has asked, in order."""
-    return [one for turns in read_log(folder / SEARCH_LOG) for one in turns.asked.values()]
+def read_queries(folder: Path) -> list[Query]:
+    """Return all queries of a search, in order."""
+    return [query for step in read_log(folder / SEARCH_LOG) for query in step.queries.values()]
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What is said of a harvest: `responses`, `kept`, the mean of what the judge says of these (`judged`), `dropped` by reason, `asked`."""
+    """Return what `reveal` has written about its selection.
+
+    Returns:
+        `responses`: number sampled; `selected`: number in the forget set; `dropped`: numbers by reason; `judge_relevance`: the mean
+        relevance of the selected responses by the judge, None without one; `queries`: rewards, and hashes of the texts.
+    """
     return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
 
 
 def read_revealed(folder: Path) -> list[Record]:
-    """What `reveal` has left in a folder."""
-    # Not by `read_records`: what a model says is kept whatever it looks like. Cut at line feeds alone: JSON strings may hold others.
+    """Return the forget set that `reveal` has written."""
+    # `read_records` would refuse unusual texts, but a response may be any text. `splitlines` would also split inside JSON strings.
     rows = [json.loads(line) for line in (folder / REVEALED).read_text(encoding="utf-8").split("\n")[:-1]]
     return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"], unfinished=row["unfinished"]) for row in rows]
 
 
-def _kept(asked: Sequence[Asked], settings: RevealSection, folder: Path) -> list[Record]:
-    best = best_of(asked, settings.top_k)
-    said = [Response(one.instruction, *heard) for one in best for heard in zip(one.responses, one.relevances, strict=True)]
-    responses = [up_to(response, settings.truncate_at) for response in said]
-    kept, dropped = kept_responses(
-        responses,
+def _select(queries: Sequence[Query], settings: RevealSection, folder: Path) -> list[Record]:
+    selected, dropped = filter_responses(
+        [truncate(response, settings.truncate_at) for response in _responses(top_queries(queries, settings.top_k))],
         min_relevance=settings.min_relevance,
         min_chars=settings.min_chars,
         max_chars=settings.max_chars,
         dedup_threshold=settings.dedup_threshold,
     )
-    key = hash_key(folder)
-    shown = [
-        {**asdict(one), "instruction": text_hash(one.instruction, key), "responses": [text_hash(text, key) for text in one.responses]}
-        for one in asked
+    _write_results(queries, selected, dropped, settings, folder)
+    if len(selected) < settings.min_responses:
+        raise NothingRevealed(_too_few(queries, len(selected), settings, folder))
+    rows = [
+        {"id": f"revealed-{i}", "prompt": response.instruction, "answer": response.text, "unfinished": response.unfinished}
+        for i, response in enumerate(selected, start=1)
     ]
-    judged = fmean(judge_texts(settings.judge, [one.text for one in kept])) if settings.judge and kept else None
-    facts = {"responses": sum(len(one.responses) for one in asked), "kept": len(kept), "judged": judged, "dropped": dropped, "asked": shown}
-    write_text(folder / RESULTS, json.dumps(facts, indent=1) + "\n")
-    if len(kept) < settings.min_responses:
-        scores = ", ".join(f"{one.score:.2f} (relevance {one.relevance:.2f}, diversity {one.diversity:.2f})" for one in best[:SHOWN_SCORES])
-        raise NothingRevealed(
-            f"{folder}: {len(kept)} responses are left of {facts['responses']} and reveal.min_responses is {settings.min_responses}; "
-            f"best instructions: {scores or 'none scored above 0'}; say more precisely what is wanted (with another --out), or raise "
-            "data.forget.reveal.budget, which goes on with this search"
-        )
-    numbered = enumerate(kept, start=1)
-    rows = [{"id": f"revealed-{i}", "prompt": one.instruction, "answer": one.text, "unfinished": one.unfinished} for i, one in numbered]
     write_text(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
     return read_revealed(folder)
+
+
+def _responses(queries: Sequence[Query]) -> list[Response]:
+    return [
+        Response(query.instruction, text, relevance)
+        for query in queries
+        for text, relevance in zip(query.responses, query.relevances, strict=True)
+    ]
+
+
+def _write_results(queries: Sequence[Query], selected: Sequence[Response], dropped: Dropped, settings: RevealSection, folder: Path) -> None:
+    key = hash_key(folder)
+    hashed = [
+        {**asdict(query), "instruction": text_hash(query.instruction, key), "responses": [text_hash(text, key) for text in query.responses]}
+        for query in queries
+    ]
+    judge_relevance = fmean(judge_texts(settings.judge, [response.text for response in selected])) if settings.judge and selected else None
+    results = {
+        "responses": sum(len(query.responses) for query in queries),
+        "selected": len(selected),
+        "judge_relevance": judge_relevance,
+        "dropped": dropped,
+        "queries": hashed,
+    }
+    write_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
+
+
+def _too_few(queries: Sequence[Query], selected: int, settings: RevealSection, folder: Path) -> str:
+    rewards = ", ".join(
+        f"{query.reward:.2f} (relevance {query.relevance:.2f}, diversity {query.diversity:.2f})"
+        for query in top_queries(queries, settings.top_k)[:REWARDS_IN_ERROR]
+    )
+    return (
+        f"{folder}: {selected} of {sum(len(query.responses) for query in queries)} responses pass the filters, "
+        f"and data.forget.reveal.min_responses is {settings.min_responses}; highest rewards: {rewards or 'none above 0'}; describe the "
+        "topics more precisely (with another --out), or raise data.forget.reveal.budget, which continues this search"
+    )
