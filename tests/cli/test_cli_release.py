@@ -102,7 +102,7 @@ def test_errors_after_a_purge_explain_it(results):
     assert "revealed.jsonl" in results["purge"].out
     assert "nothing was deleted" in results["declined"].err
     assert "`expunge purge` deletes it" in results["again"].err
-    assert "no round can be taken back or forth" in results["undone"].err
+    assert "no round can be undone or repeated" in results["undone"].err
 
 
 def test_show_text_shows_the_instructions(place, expunge_in, reveal_settings):
