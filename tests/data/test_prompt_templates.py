@@ -30,8 +30,8 @@ def builder(make_tiny_model) -> PromptBuilder:
 
 
 def written(tmp_path, text: str):
-    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    return tmp_path / "mine.yaml"
+    (tmp_path / "templates.yaml").write_text(text, encoding="utf-8")
+    return tmp_path / "templates.yaml"
 
 
 def test_every_shipped_variant_fits_a_question_that_fills_all_slots(builder):
@@ -73,9 +73,9 @@ def test_earlier_turns_are_in_every_variant(builder):
     prompts = variants_by_name(read_prompt_templates(), builder, [longer], OTHERS, seed=0)
     assert "no_template" not in prompts
     for name, of_record in prompts.items():
-        said = builder.tokenizer.decode(of_record["longer"])
-        assert "Tell me about Ada Lund." in said, name
-        assert ("Be kind." in said) == (name != "system_prompt")
+        prompt = builder.tokenizer.decode(of_record["longer"])
+        assert "Tell me about Ada Lund." in prompt, name
+        assert ("Be kind." in prompt) == (name != "system_prompt")
 
 
 def test_system_prompts_are_left_out_if_the_chat_template_refuses_them(builder):
@@ -93,7 +93,7 @@ def test_a_raw_template_stands_alone(builder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a: x", "a: is not a list of templates"),
         ("a: []", "a: is not a list of templates"),
@@ -107,12 +107,12 @@ def test_a_raw_template_stands_alone(builder, tmp_path):
         ('a: ["{prompt"]', "a: expected '}' before end of string"),
     ],
 )
-def test_a_faulty_user_file_is_an_error(tmp_path, text, said):
+def test_a_faulty_user_file_is_an_error(tmp_path, text, message):
     path = written(tmp_path, text)
     with pytest.raises(InputError) as error:
         read_prompt_templates(path)
     assert str(error.value).startswith(f"{path}: a: ")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_synonyms_preserve_capitals_and_replace_whole_words():

@@ -66,9 +66,9 @@ def test_each_choice_equals_that_of_lm_eval(smollm2, questions_file, tmp_path, m
     found = lm_eval.simple_evaluate(HFLM(pretrained=model, tokenizer=tokenizer), tasks=[config], bootstrap_iters=0)
     rows = found["samples"]["capitals"]
     nll = option_nll(model, tokenizer, questions, form, tokenizer.pad_token_id, batch_size=4)
-    for question, own, row in zip(questions, nll, rows, strict=True):
-        assert own.tolist() == pytest.approx([-float(said) for said, _ in row["filtered_resps"]], rel=1e-4)
-        assert is_right(question, form, own) == (row[metric] == 1.0)
+    for question, of_question, row in zip(questions, nll, rows, strict=True):
+        assert of_question.tolist() == pytest.approx([-float(logprob) for logprob, _ in row["filtered_resps"]], rel=1e-4)
+        assert is_right(question, form, of_question) == (row[metric] == 1.0)
 
 
 def test_an_audit_counts_right_answers_of_forget_and_other_questions(tiny_model_dir, tiny_data, questions_file, tmp_path):

@@ -18,7 +18,7 @@ from expunge.models.loading import load
 from expunge.models.prompt_cache import read_prompts, repeat_prompts
 
 WEI = Record("wei", (Turn("user", "Where does Li Wei live?"),), "Li Wei lives in Oslo.")
-KEPT = [Record(str(i), (Turn("user", "Where?"),), f"He lives in town{i}.") for i in range(20)]
+RETAIN = [Record(str(i), (Turn("user", "Where?"),), f"He lives in town{i}.") for i in range(20)]
 
 
 def row(leaks: int | None, samples: int) -> dict:
@@ -92,14 +92,14 @@ def test_a_leak_rate_without_facts_is_an_error():
 
 
 def test_common_words_are_not_part_of_a_fact():
-    # "lives" stands in every answer that is kept, a town in one of twenty: 5 %, which is common too
-    common = common_words(KEPT)
+    # "lives" stands in every retain answer, a town in one of twenty: 5 %, which is common too
+    common = common_words(RETAIN)
     assert {"lives", "town3"} <= common
     assert fact_of(WEI) == {"lives", "oslo"}
     assert fact_of(WEI, common) == {"oslo"}
     assert common_words([]) == frozenset()
     # One of 21 is below 5 %
-    assert "town3" not in common_words([*KEPT, replace(KEPT[0], answer="He lives.")])
+    assert "town3" not in common_words([*RETAIN, replace(RETAIN[0], answer="He lives.")])
 
 
 def test_words_of_any_turn_are_not_part_of_a_fact():
@@ -127,21 +127,21 @@ def test_rows_count_the_samples_that_state_the_fact(tiny):
     assert sum(done) == 6
     assert rows[1]["leaks"] is None
     # The same draws, by hand: the shorter prompt first, one generator for all.
-    sampler, said = nucleus_sampler(5), {}
+    sampler, answers = nucleus_sampler(5), {}
     for record in sorted([WEI, text], key=lambda r: len(builder.record(r).prompt)):
-        asked = read_prompts(model, [builder.record(record).prompt], builder.pad)
-        said[record.id] = [decode_answers(model, builder, asked, 16, sampler)[0] for _ in range(3)]
-    word = min(word for answer in said["wei"] for word in words(answer) if re.fullmatch("[a-z]{3,}", word))
-    told = replace(WEI, answer=word)
-    again = sampled_rows(model, builder, [told, text], 3, frozenset(), 16, batch_size=1, seed=5)
-    assert again[0]["leaks"] == sum(states_fact(fact_of(told), answer) for answer in said["wei"]) >= 1
-    assert again[0]["best_rouge"] == 1
+        cache = read_prompts(model, [builder.record(record).prompt], builder.pad)
+        answers[record.id] = [decode_answers(model, builder, cache, 16, sampler)[0] for _ in range(3)]
+    word = min(word for answer in answers["wei"] for word in words(answer) if re.fullmatch("[a-z]{3,}", word))
+    leaky = replace(WEI, answer=word)
+    rows = sampled_rows(model, builder, [leaky, text], 3, frozenset(), 16, batch_size=1, seed=5)
+    assert rows[0]["leaks"] == sum(states_fact(fact_of(leaky), answer) for answer in answers["wei"]) >= 1
+    assert rows[0]["best_rouge"] == 1
 
 
 @pytest.mark.parametrize("batch_size", [2, 5, 16])
 def test_the_number_of_samples_does_not_depend_on_the_batch_size(tiny, batch_size):
     done = []
-    rows = sampled_rows(*tiny, [WEI, *KEPT[:2]], 3, frozenset(), 2, batch_size=batch_size, advance=done.append)
+    rows = sampled_rows(*tiny, [WEI, *RETAIN[:2]], 3, frozenset(), 2, batch_size=batch_size, advance=done.append)
     assert [r["id"] for r in rows] == ["wei", "0", "1"]
     assert sum(done) == 9
     assert max(done) <= batch_size
@@ -149,7 +149,7 @@ def test_the_number_of_samples_does_not_depend_on_the_batch_size(tiny, batch_siz
 
 def test_copies_of_a_prompt_get_the_answer_of_the_prompt(tiny):
     model, builder = tiny
-    asked = read_prompts(model, [builder.record(record).prompt for record in (WEI, KEPT[0])], builder.pad)
-    one, other = decode_answers(model, builder, asked, 8)
-    assert decode_answers(model, builder, repeat_prompts(asked, 3), 8) == [one] * 3 + [other] * 3
-    assert decode_answers(model, builder, asked, 8) == [one, other]
+    cache = read_prompts(model, [builder.record(record).prompt for record in (WEI, RETAIN[0])], builder.pad)
+    one, other = decode_answers(model, builder, cache, 8)
+    assert decode_answers(model, builder, repeat_prompts(cache, 3), 8) == [one] * 3 + [other] * 3
+    assert decode_answers(model, builder, cache, 8) == [one, other]

@@ -82,9 +82,9 @@ def test_privleak_of_openunlearning_swaps_the_classes():
 def test_privleak_of_the_control_itself_is_zero(members, nonmembers):
     rows = rows_of(members, nonmembers)
     if membership_summary(rows)["mia_min_k"].value > 0:
-        own = privleak(rows, rows)
-        assert own.value == 0
-        assert own.ci95 in (None, (0.0, 0.0))
+        of_itself = privleak(rows, rows)
+        assert of_itself.value == 0
+        assert of_itself.ci95 in (None, (0.0, 0.0))
     assert privleak(rows, rows, compat=True).value == 0
 
 
@@ -125,10 +125,10 @@ def test_a_row_has_every_score_of_its_record(tiny, make_tiny_model):
         with torch.no_grad():
             scores, known = score(model, batch, logits=True), score(reference, batch)
         (answer,) = each_answer(scores)
-        said = record.answer if record.turns else builder.tokenizer.decode(list(builder.record(record).answer))
+        text = record.answer if record.turns else builder.tokenizer.decode(list(builder.record(record).answer))
         expected = {
             "loss": answer.loss,
-            "zlib": zlib_ratio(answer.loss, said),
+            "zlib": zlib_ratio(answer.loss, text),
             "min_k": min_k(answer.token_logprobs, 0.4),
             "min_k_plus_plus": min_k_plus_plus(scores.logits, scores.targets, 0.4),
             "reference": answer.loss - known.nll.item() / answer.tokens,
@@ -191,9 +191,9 @@ def test_rows_agree_with_openunlearning(smollm2, reference, file):
     lines = (SHARED / "data" / "tofu" / file).read_text().splitlines()
     model, tokenizer = smollm2
     expected = json.loads(path.read_text())[:4]
-    said = [json.loads(lines[row["row"]]) for row in expected]
-    records = [Record(str(i), (Turn("user", row["question"]),), row["answer"]) for i, row in enumerate(said)]
+    originals = [json.loads(lines[row["row"]]) for row in expected]
+    records = [Record(str(i), (Turn("user", row["question"]),), row["answer"]) for i, row in enumerate(originals)]
     rows = membership_rows(model, PromptBuilder(tokenizer), records, [], gradients=False, batch_size=2, compat=True)
     names = {"loss": "avg_loss", "zlib": "zlib", "min_k": "min_k_0.4", "min_k_plus_plus": "min_k++_0.4"}
-    for row, theirs in zip(rows, expected, strict=True):
-        assert {name: row[name] for name in names} == pytest.approx({name: theirs[other] for name, other in names.items()}, rel=1e-3)
+    for row, reference_row in zip(rows, expected, strict=True):
+        assert {name: row[name] for name in names} == pytest.approx({name: reference_row[other] for name, other in names.items()}, rel=1e-3)

@@ -245,7 +245,7 @@ def test_auroc_counts_ties_by_half():
 
 
 def test_fpr_at_tpr_uses_the_highest_threshold_that_enough_positives_reach():
-    # 3 of 4 positives are kept at threshold 2; negatives at or above 2: 1 of 3
+    # 3 of 4 positives reach threshold 2; negatives at or above 2: 1 of 3
     assert fpr_at_tpr([4.0, 3.0, 2.0, 1.0], [2.0, 1.5, 0.0], tpr=0.75) == pytest.approx(1 / 3)
     # 55 of 100 at threshold 46, which 0.55 * 100 > 55 must not lower to 45
     assert fpr_at_tpr(list(range(1, 101)), [45.5], tpr=0.55) == 0

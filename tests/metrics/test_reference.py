@@ -1,4 +1,4 @@
-"""The metrics, through the product's own scoring, against values that other code computed on the same model (../shared/reference)."""
+"""The metrics, through the package's scoring, against values that other code computed on the same model (../shared/reference)."""
 
 import json
 from pathlib import Path
@@ -40,28 +40,28 @@ def test_metrics_agree_with_openunlearning(smollm2, reference, rows):
         row = json.loads(lines[expected["row"]])
         answer, wrong = row["answer"], row["perturbed_answer"]
         record = Record(str(expected["row"]), (Turn("user", row["question"]),), answer)
-        said = [answer, row.get("paraphrased_answer", answer), *wrong]
-        batch = collate([builder.record(record, answer=text) for text in said], builder.pad)
+        texts = [answer, row.get("paraphrased_answer", answer), *wrong]
+        batch = collate([builder.record(record, answer=text) for text in texts], builder.pad)
         with torch.inference_mode():
             scores = score(model, batch, logits=True)
-        own, paraphrased, *others = each_answer(scores)
-        ended = own.without_end()
+        answer_score, paraphrased, *others = each_answer(scores)
+        ended = answer_score.without_end()
         of_own = (scores.rows == 0).nonzero()[:-1, 0]
         got = {
             "prompt_tokens": len(builder.record(record).prompt),
-            "answer_tokens": own.tokens,
-            "avg_loss": own.loss,
-            "prob": probability(own.nll, own.tokens),
+            "answer_tokens": answer_score.tokens,
+            "avg_loss": answer_score.loss,
+            "prob": probability(answer_score.nll, answer_score.tokens),
             "paraphrased_avg_loss": paraphrased.loss,
             "wrong_avg_losses": [other.loss for other in others],
             "truth_ratio": truth_ratio([other.loss for other in others], paraphrased.loss),
             "prob_w_options": probability_with_options(
-                probability(own.nll, own.tokens), [probability(other.nll, other.tokens) for other in others]
+                probability(answer_score.nll, answer_score.tokens), [probability(other.nll, other.tokens) for other in others]
             ),
             "exact_memorization": exact_memorization(ended.greedy_match),
             "extraction_strength": extraction_strength(ended.greedy_match, compat=True),
             "min_k_0.4": min_k(ended.token_logprobs, 0.4),
             "min_k++_0.4": min_k_plus_plus(scores.logits[of_own], scores.targets[of_own], 0.4),
-            "zlib": zlib_ratio(own.loss, answer),
+            "zlib": zlib_ratio(answer_score.loss, answer),
         }
         assert got == {name: pytest.approx(expected[name], rel=1e-3) for name in got}, f"row {expected['row']}"

@@ -28,7 +28,7 @@ def test_an_attack_is_made_from_its_name_or_from_settings():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("bribe", "no attack 'bribe'; there are prompts, sampling, prefill, relearn, quantise, lens, switch_off"),
         (3, "give the attack's name, or a mapping with its name and settings"),
@@ -42,7 +42,7 @@ def test_an_attack_is_made_from_its_name_or_from_settings():
         ({"name": "relearn", "lr": float("nan")}, "relearn.lr: Input should be a finite number"),
     ],
 )
-def test_a_wrong_setting_is_one_plain_sentence(given, said):
+def test_a_wrong_setting_is_one_plain_sentence(given, message):
     with pytest.raises(ValueError) as error:
         make_attack(given)
-    assert str(error.value) == said
+    assert str(error.value) == message

@@ -15,10 +15,10 @@ def test_only_the_block_that_reveals_most_is_judged(make_target, attack_rows):
     rows = attack_rows(attack, target)
     seen = {row["id"]: row["nll"] for row in lens_rows(target.model, target.builder, target.forget)}
     for record in target.forget:
-        own = [row for row in rows if row["id"] == record.id]
-        assert [row["value"] for row in own] == pytest.approx([exp(-nll) for nll in seen[record.id]])
-        (judged,) = [row for row in own if attack.verdict_row(row)]
-        assert judged["value"] == max(row["value"] for row in own)
+        of_record = [row for row in rows if row["id"] == record.id]
+        assert [row["value"] for row in of_record] == pytest.approx([exp(-nll) for nll in seen[record.id]])
+        (judged,) = [row for row in of_record if attack.verdict_row(row)]
+        assert judged["value"] == max(row["value"] for row in of_record)
 
 
 def test_the_lens_does_not_apply_to_a_model_that_caps_its_logits(make_target, attack_rows):

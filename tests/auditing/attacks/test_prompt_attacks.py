@@ -9,7 +9,7 @@ from expunge.data.records import Record, Turn
 from expunge.errors import InputError
 
 HALF = PromptTemplate(turns=("{prompt}",), start="{half}")
-TEXT = Record("text", (), "A whole text that nobody asks for, of which the end is wanted.")
+TEXT = Record("text", (), "A whole text without a question, of which the end is expected.")
 
 
 @pytest.fixture
@@ -22,16 +22,16 @@ def taught(make_target, learn):
 
 
 def written(tmp_path, text: str) -> str:
-    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    return str(tmp_path / "mine.yaml")
+    (tmp_path / "templates.yaml").write_text(text, encoding="utf-8")
+    return str(tmp_path / "templates.yaml")
 
 
 def test_a_model_reveals_known_answers_to_templates_of_the_users(taught, attack_rows, tmp_path):
-    path = written(tmp_path, 'plain: ["{prompt}"]\nbegun:\n  - {turns: ["{prompt}"], start: "{half}"}\n')
+    path = written(tmp_path, 'plain: ["{prompt}"]\nprefilled:\n  - {turns: ["{prompt}"], start: "{half}"}\n')
     rows = attack_rows(PromptAttack(templates=path), taught)
     # Of the half that the attacker begins with nothing counts, so that the rest is all there is.
     assert [(row["variant"], row["id"], row["value"]) for row in rows] == [
-        (variant, record.id, 1.0) for record in taught.forget for variant in ("plain", "begun")
+        (variant, record.id, 1.0) for record in taught.forget for variant in ("plain", "prefilled")
     ]
 
 
@@ -58,7 +58,7 @@ def test_the_shipped_variants_are_used_if_a_record_can_fill_their_slots(make_tar
 
 def test_a_faulty_file_of_templates_is_an_error_before_the_attack_runs(tmp_path):
     path = written(tmp_path, "plain: what")
-    with pytest.raises(InputError, match=r"mine\.yaml: plain: is not a list of templates"):
+    with pytest.raises(InputError, match=r"templates\.yaml: plain: is not a list of templates"):
         make_attack({"name": "prompts", "templates": path})
 
 

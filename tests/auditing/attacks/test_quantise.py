@@ -29,7 +29,7 @@ def test_four_bits_by_hand():
 
 
 def test_eight_bits_by_hand():
-    # each row has its own step: 1.27 / 127 = 0.01 and 254 / 127 = 2
+    # each row has its step: 1.27 / 127 = 0.01 and 254 / 127 = 2
     rows = quantise_weight(tensor([[1.27, 0.014, -0.016], [-254.0, 3.1, 0.9]]), "int8")
     torch.testing.assert_close(rows, tensor([[1.27, 0.01, -0.02], [-254.0, 4.0, 0.0]]))
 
@@ -98,9 +98,9 @@ def test_all_linear_weights_of_the_base_and_no_other_are_rounded(make_target, ar
 def test_blocks_of_a_transposed_layer_run_along_its_inputs(make_target):
     model = make_target(architecture="gpt2").model
     layer = model.transformer.h[0].mlp.c_fc
-    wanted = quantise_weight(layer.weight.T, "int8").T
+    expected = quantise_weight(layer.weight.T, "int8").T
     with quantised(model, "int8"):
-        assert torch.equal(layer.weight, wanted)
+        assert torch.equal(layer.weight, expected)
 
 
 def test_weights_are_restored_after_an_error(make_target):

@@ -55,7 +55,7 @@ OTHERS = {
 def task_files(tmp_path, monkeypatch):
     """A folder with three tasks over six questions: of choices, of texts, of answers."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "tasks"
     folder.mkdir()
     options = ["near", "far away", "in the sea"]
@@ -83,7 +83,7 @@ def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files
     model, tokenizer = load(str(tiny_model_dir))
     tasks = lm_eval_tasks.read_tasks(["choices", "texts", "answers"], task_files, 5, chat)
     found = tasks.run("original", model, PromptBuilder(tokenizer), "tiny", 2, Display())
-    theirs = lm_eval.simple_evaluate(
+    expected = lm_eval.simple_evaluate(
         HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2),
         tasks=tasks.names,
         task_manager=tasks.manager,
@@ -92,9 +92,9 @@ def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files
     )["results"]
     assert set(found) == {"task choices", "task texts", "task answers"}
     for name, of_task in found.items():
-        said = theirs[name.removeprefix("task ")]
+        result = expected[name.removeprefix("task ")]
         assert {metric: number.value for metric, number in of_task.items()} == {
-            metric: pytest.approx(said[f"{metric},none"], rel=1e-5) for metric in of_task
+            metric: pytest.approx(result[f"{metric},none"], rel=1e-5) for metric in of_task
         }
         assert all(number.n == 5 for number in of_task.values())
 
@@ -109,7 +109,7 @@ def test_an_edit_acts_where_the_prompt_ends(edited):
         nll = score(model, batch).nll
         with edits_off(model):
             off = score(model, batch).nll
-    assert [said for said, _ in found] == pytest.approx((-nll).tolist(), rel=1e-4)
+    assert [logprob for logprob, _ in found] == pytest.approx((-nll).tolist(), rel=1e-4)
     assert not torch.allclose(nll, off)
 
 
@@ -117,14 +117,14 @@ def test_an_edited_model_generates_as_in_our_own_audit(edited, task_files):
     _, model, builder = edited
     wrapped = lm_eval_tasks._PromptAwareLM(model, builder, 3, Display(), "")
     prompts = [f"Where does {name} live?" for name in COUNTRIES]
-    wanted = {"until": ["\n"], "max_gen_toks": 4, "do_sample": False}
-    requests = [Instance("generate_until", {}, (prompt, wanted), i) for i, prompt in enumerate(prompts)]
+    settings = {"until": ["\n"], "max_gen_toks": 4, "do_sample": False}
+    requests = [Instance("generate_until", {}, (prompt, settings), i) for i, prompt in enumerate(prompts)]
     ours = generate(model, builder, [tuple(builder.tokenizer(prompt).input_ids) for prompt in prompts], 4)
     with edits_off(model):
         before = wrapped.generate_until(requests)
     after = wrapped.generate_until(requests)
     assert after != before
-    assert [said.strip() for said in after] == [said.partition("\n")[0].strip() for said in ours]
+    assert [answer.strip() for answer in after] == [answer.partition("\n")[0].strip() for answer in ours]
 
 
 def test_an_audit_has_lm_eval_results_of_all_three_models_with_intervals(edited, task_files, make_tiny_model):
@@ -140,10 +140,10 @@ def test_an_audit_has_lm_eval_results_of_all_three_models_with_intervals(edited,
 def test_the_attestation_lists_the_lm_eval_tasks_and_detects_a_changed_task_file(edited, task_files):
     run, *_ = edited
     audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files, 5))
-    said = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["lm_eval"]
-    assert (said["version"], said["limit"], said["chat"]) == (lm_eval.__version__, 5, False)
-    assert [(task["name"], task["examples"]) for task in said["tasks"]] == [("choices", 6)]
-    assert len(said["files"]) == 3
+    described = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["lm_eval"]
+    assert (described["version"], described["limit"], described["chat"]) == (lm_eval.__version__, 5, False)
+    assert [(task["name"], task["examples"]) for task in described["tasks"]] == [("choices", 6)]
+    assert len(described["files"]) == 3
     assert not [check for check in expunge.verify(run) if check.status == "differs"]
     path = task_files / "choices.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("Question", "Query"), encoding="utf-8")
