@@ -119,7 +119,7 @@ def measure(
     from expunge.edits.apply import apply_edit
     from expunge.models.loading import load
     from expunge.objectives import OBJECTIVES
-    from expunge.training.inputs import encode_rows
+    from expunge.training.inputs import encode_records
 
     ends: list[float] = []
 
@@ -129,7 +129,7 @@ def measure(
 
     model, tokenizer = load(args.model)
     records = (read_records(args.tofu / "forget10_perturbed.jsonl") if args.tofu else people())[: 2 * ROWS]
-    rows = encode_rows(PromptBuilder(tokenizer), records[:ROWS], records[ROWS:], OBJECTIVES["npo"]())
+    rows = encode_records(PromptBuilder(tokenizer), records[:ROWS], records[ROWS:], OBJECTIVES["npo"]())
     for part in (rows.forget, rows.retain):
         part[:] = [Encoded(_length(row.prompt, prompt), _length(row.answer, answer)) for row in part]
     preset: dict[str, Any] = {

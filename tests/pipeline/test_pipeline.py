@@ -24,7 +24,7 @@ from expunge.pipeline.prepare import reread_sets
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import start_run
 from expunge.runs.splits import split
-from expunge.training.checkpoints import fault
+from expunge.training.checkpoints import find_damage
 
 # 32 random dimensions tell too little apart for the default 3 %
 GATED = {"name": "grun", "false_positive_rate": 0.5}
@@ -40,7 +40,7 @@ def test_a_model_and_a_forget_file_are_enough(tiny_model_dir, tiny_data, tmp_pat
     rows = run.info["data"]["retain"]["rows"]
     assert rows["calibration"] == rows["held_out"] == 36
     assert rows["trained"] == len((run.folder / "retain.jsonl").read_text(encoding="utf-8").split("\n")) - 1 - 72
-    assert fault(run.edit) is None
+    assert find_damage(run.edit) is None
     assert not (run.folder / "checkpoints").exists()
     model, prompts = expunge.load(run)
     assert not model.training

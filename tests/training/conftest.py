@@ -19,31 +19,31 @@ from expunge.edits.apply import apply_edit
 from expunge.gating.fit import apply_with_gate, fit_gate
 from expunge.models.loading import load, weights_sha256
 from expunge.runs.splits import Sets
-from expunge.training.inputs import Rows, encode_rows
+from expunge.training.inputs import EncodedRecords, encode_records
 from expunge.training.train import train
 
-# The Trainer collects garbage before and after every training: half a second if it has to look at all that was imported.
+# The Trainer collects garbage before and after every training, which takes half a second with all imported objects.
 gc.freeze()
 
 
 @dataclass
 class Training:
-    """What `train` needs; `run` calls it."""
+    """The arguments of `train`; `run` calls it."""
 
     model: nn.Module
     recipe: Recipe
-    rows: Rows
+    records: EncodedRecords
     folder: Path
     pad: int
 
     def run(self, progress: Progress | None = None) -> nn.Module:
-        train(self.model, self.recipe, self.rows, self.folder, self.pad, progress or Progress(disable=True))
+        train(self.model, self.recipe, self.records, self.folder, self.pad, progress or Progress(disable=True))
         return self.model
 
 
 @pytest.fixture
 def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Training]:
-    """Makes the same training at every call: `make(objective, edit, folder="run", model_dir=None, **training)`."""
+    """Make the same training at every call: `make(objective, edit, folder="run", model_dir=None, **training)`."""
 
     def make(
         objective: str | dict[str, Any], edit: dict[str, Any], folder: str = "run", model_dir: Path | None = None, **training: Any
@@ -62,8 +62,8 @@ def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Trainin
         torch.manual_seed(0)
         sha256 = weights_sha256(model)
         model = apply_edit(model, recipe.edit, sha256) if gate is None else apply_with_gate(model, recipe.edit, sha256, gate)
-        rows = encode_rows(builder, *sets, objective=recipe.objective)
+        records = encode_records(builder, *sets, objective=recipe.objective)
         (tmp_path / folder).mkdir(exist_ok=True)
-        return Training(model, recipe, rows, tmp_path / folder, builder.pad)
+        return Training(model, recipe, records, tmp_path / folder, builder.pad)
 
     return make

@@ -68,7 +68,7 @@ def _parts(layer):
 
 
 def _steps(training, resample):
-    lengths = [[(len(row.prompt), len(row.answer)) for row in rows] for rows in (training.rows.forget, training.rows.retain)]
+    lengths = [[(len(row.prompt), len(row.answer)) for row in rows] for rows in (training.records.forget, training.records.retain)]
     plan = Plan(*lengths, batch_size=BATCH)
-    collate = PairCollator(training.rows, training.pad, resample, plan.seed)
+    collate = PairCollator(training.records, training.pad, resample, plan.seed)
     return [collate(batch) for epoch in range(EPOCHS) for batch in epoch_batches(plan, epoch)]

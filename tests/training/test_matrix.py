@@ -57,7 +57,7 @@ def check(training, make_tiny_model) -> None:
     assert changed
     assert changed <= trained
 
-    batch = collate(training.rows.forget, training.pad)
+    batch = collate(training.records.forget, training.pad)
     fresh, _ = load(make_tiny_model())
     untouched = logits_of(fresh, batch)
     save_edit(model, training.folder / "edit", weights_sha256(fresh))

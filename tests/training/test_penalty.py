@@ -12,6 +12,7 @@ from expunge.edits.save import save_edit
 from expunge.errors import ExpungeError
 from expunge.models.loading import load, weights_sha256
 from expunge.reveal_release.release.orthogonality import overlap
+from expunge.training.loss import LossConstraint
 from expunge.training.train import train
 
 LORA = {"name": "lora"}
@@ -19,18 +20,18 @@ LORA = {"name": "lora"}
 
 def penalised(training, weight: float = 0.05, seed: int = 1):
     """Train with the overlap of A with fixed random rows as penalty; gives trained parameters and the log."""
-    own = {name: p for name, p in training.model.named_parameters() if p.requires_grad and ".lora_A." in name}
+    trained = {name: p for name, p in training.model.named_parameters() if p.requires_grad and ".lora_A." in name}
     generator = torch.Generator().manual_seed(seed)
-    fixed = {name: torch.randn(3, p.shape[1], generator=generator) for name, p in own.items()}
+    fixed = {name: torch.randn(3, p.shape[1], generator=generator) for name, p in trained.items()}
     with Progress(disable=True) as progress:
         train(
             training.model,
             training.recipe,
-            training.rows,
+            training.records,
             training.folder,
             training.pad,
             progress,
-            penalty=lambda: weight * overlap(fixed, own, "frobenius"),
+            constraint=LossConstraint(lambda: weight * overlap(fixed, trained, "frobenius")),
         )
     log = [json.loads(line) for line in (training.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return {name: p.detach() for name, p in training.model.named_parameters() if p.requires_grad}, log

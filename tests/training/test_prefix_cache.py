@@ -14,7 +14,7 @@ from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.models.blocks import decoder_blocks
 from expunge.models.loading import load
-from expunge.training.inputs import encode_rows
+from expunge.training.inputs import encode_records
 from expunge.training.train import train
 
 EDIT = {"name": "grun", "blocks": [2, 3], "gate_pool": "last"}
@@ -35,7 +35,7 @@ def run(tiny_model_dir, tiny_data, tmp_path):
             if edit_of(recipe).trains_gate_first(recipe.edit) and "grun_gate" in name:
                 parameter.requires_grad_(False)
         builder, tokens = PromptBuilder(tokenizer), [0] * 4
-        rows = encode_rows(builder, read_records(tiny_data[0]), read_records(tiny_data[1]), recipe.objective)
+        records = encode_records(builder, read_records(tiny_data[0]), read_records(tiny_data[1]), recipe.objective)
 
         def count(module, args, _output):
             tokens[module.self_attn.layer_idx] += args[0].shape[0] * args[0].shape[1]
@@ -44,7 +44,7 @@ def run(tiny_model_dir, tiny_data, tmp_path):
             getattr(block, "base_layer", block).register_forward_hook(count)
         folder = tmp_path / f"{prefix_cache}-{epochs}"
         folder.mkdir()
-        train(model, recipe, rows, folder, builder.pad, Progress(disable=True))
+        train(model, recipe, records, folder, builder.pad, Progress(disable=True))
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         return [line["loss"] for line in lines], tokens, model
 
@@ -83,7 +83,7 @@ def test_losses_in_bf16_agree_within_its_precision(run):
 def test_later_epochs_do_not_run_the_lower_blocks(run):
     _, four_epochs, _ = run("auto", "npo", EDIT, epochs=4)
     _, eight_epochs, _ = run("auto", "npo", EDIT, epochs=8)
-    # The retain rows, ten for six forget rows an epoch, have all been seen after two epochs.
+    # All ten retain records, six an epoch, have occurred after two epochs.
     assert eight_epochs[:3] == four_epochs[:3]
     assert eight_epochs[3] > four_epochs[3]
 

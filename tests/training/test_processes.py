@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from expunge.config.recipe import read_recipe
 from expunge.console import Display
 from expunge.pipeline.unlearn import unlearn
-from expunge.training.checkpoints import newest_whole
+from expunge.training.checkpoints import newest_intact_checkpoint
 
 COMBINATIONS = {
     "full-kl": {"objective": "kl", "edit": {"name": "full"}},
@@ -130,7 +130,7 @@ def test_two_processes_that_were_stopped_go_on(tmp_path, recipes, launch, spread
     stopped = launch(f"{spread}:4", [path])
     assert "stopped on purpose" in stopped.stderr
     run = tmp_path / "two" / "lora-dpo"
-    assert newest_whole(run / "checkpoints").name == "checkpoint-2"
+    assert newest_intact_checkpoint(run / "checkpoints").name == "checkpoint-2"
     before = (run / "metrics.jsonl").read_text().splitlines()
     done = launch(spread, [path])
     assert done.returncode == 0, done.stderr[-3000:]

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from expunge.edits.save import save_edit
 from expunge.errors import ExpungeError
-from expunge.training.checkpoints import fault, newest_whole, write_manifest
+from expunge.training.checkpoints import find_damage, newest_intact_checkpoint, write_manifest
 
 EDITS = {
     "full": {"name": "full", "modules": r"layers\.3\."},
@@ -54,7 +54,7 @@ def test_an_interrupted_training_ends_as_the_uninterrupted_one(make_training, ed
     with pytest.raises(KeyboardInterrupt):
         first.run(Interrupted(step=5))
     assert len((first.folder / "metrics.jsonl").read_text().splitlines()) == 5
-    assert newest_whole(first.folder / "checkpoints").name == "checkpoint-4"
+    assert newest_intact_checkpoint(first.folder / "checkpoints").name == "checkpoint-4"
     again = make_training("npo", EDITS[edit], folder="broken", **FIVE_EPOCHS)
     again.run()
     assert result(again) == result(whole)
@@ -86,7 +86,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(make_training, caplog, tm
         damaged = Path(shutil.copytree(checkpoints, tmp_path / str(i)))
         damage(damaged / "checkpoint-4" / file)
         caplog.clear()
-        assert newest_whole(damaged) == damaged / "checkpoint-2"
+        assert newest_intact_checkpoint(damaged) == damaged / "checkpoint-2"
         assert f"checkpoint checkpoint-4 is not used: {file}" in caplog.text
 
 
@@ -106,22 +106,22 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_drops_w
 def test_a_checkpoint_that_was_not_finished_does_not_count(make_training, caplog):
     checkpoints = interrupt(make_training)
     (checkpoints / "checkpoint-4" / "manifest.json").unlink()
-    assert newest_whole(checkpoints) == checkpoints / "checkpoint-2"
+    assert newest_intact_checkpoint(checkpoints) == checkpoints / "checkpoint-2"
     assert "checkpoint-4 is not used: was not finished" in caplog.text
     (checkpoints / "checkpoint-2" / "manifest.json").write_text('{"adapter_model.saf', encoding="utf-8")
-    assert newest_whole(checkpoints) is None
+    assert newest_intact_checkpoint(checkpoints) is None
     assert "checkpoint-2 is not used: its manifest cannot be read" in caplog.text
 
 
 def test_a_manifest_is_of_every_file_and_says_what_is_wrong(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"abc")
-    assert fault(tmp_path) == "was not finished"
+    assert find_damage(tmp_path) == "was not finished"
     write_manifest(tmp_path)
     assert json.loads((tmp_path / "manifest.json").read_text()) == {"a.bin": hashlib.sha256(b"abc").hexdigest()}
-    assert fault(tmp_path) is None
+    assert find_damage(tmp_path) is None
     assert not list(tmp_path.glob("*.part"))
     (tmp_path / "a.bin").write_bytes(b"abd")
-    assert fault(tmp_path) == "a.bin does not have the hash it was saved with"
+    assert find_damage(tmp_path) == "a.bin does not have the hash it was saved with"
 
 
 @pytest.mark.parametrize("edit", ["full", "lora", "grun"])
@@ -129,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(make_training,
     training = make_training("npo", EDITS[edit], batch_size=3, save_steps=1)
     with torch.no_grad():
         next(p for name, p in training.model.named_parameters() if "norm" in name)[0] = torch.nan
-    with pytest.raises(ExpungeError, match=r"the loss is nan at step 1 \(rows (f\d, ){3}r\d") as error:
+    with pytest.raises(ExpungeError, match=r"the loss is nan at step 1 \(records (f\d, ){3}r\d") as error:
         training.run()
     assert error.value.exit_code == 1
     assert not list((training.folder / "checkpoints").iterdir())
@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(make_training,
 
 def test_a_step_that_overshoots_stops_at_the_next(make_training):
     training = make_training("grad_ascent", EDITS["full"], batch_size=3, save_steps=50, lr=1e38)
-    with pytest.raises(ExpungeError, match=r"the loss is (nan|inf|-inf) at step 2 \(rows f\d, f\d, f\d\)"):
+    with pytest.raises(ExpungeError, match=r"the loss is (nan|inf|-inf) at step 2 \(records f\d, f\d, f\d\)"):
         training.run()
     assert not list((training.folder / "checkpoints").iterdir())
 
@@ -148,6 +148,8 @@ def test_a_gradient_that_is_not_finite_is_not_stepped_on(make_training):
     parameter = next(parameter for parameter in training.model.parameters() if parameter.requires_grad)
     parameter.register_hook(lambda gradient: gradient * torch.inf)
     before = [parameter.detach().clone() for parameter in training.model.parameters()]
-    with pytest.raises(ExpungeError, match=r"a gradient is not finite at step 1 \(rows (f\d, ){3}r\d, r\d, r\d\); the step was not taken"):
+    with pytest.raises(
+        ExpungeError, match=r"a gradient is not finite at step 1 \(records (f\d, ){3}r\d, r\d, r\d\); the step was not taken"
+    ):
         training.run()
     assert all(torch.equal(old, new) for old, new in zip(before, training.model.parameters(), strict=True))

@@ -20,8 +20,8 @@ from expunge.files import PRIVATE, write_text
 from expunge.oracles.checked import judge_texts
 from expunge.runs.folder import ALTERNATIVES, NEUTRAL, RETAIN, Run
 from expunge.runs.splits import FEWEST_RETAIN
-from expunge.training.alternatives import DRAWS, own_alternatives
-from expunge.training.self_retain import self_retain
+from expunge.training.alternatives import DRAWS, generate_alternatives
+from expunge.training.neutral_answers import answer_instructions
 
 FEW_RETAIN = 40
 
@@ -67,7 +67,7 @@ def with_alternatives(
     with PartialState().main_process_first():
         if not path.exists():
             with display.bar("Generating alternative answers", DRAWS * sum(not record.alternatives for record in records)) as advance:
-                made = own_alternatives(model, builder, records, seed, advance)
+                made = generate_alternatives(model, builder, records, seed, advance)
             _write(path, [{"alternatives": record.alternatives} for record in made])
     return [replace(record, alternatives=tuple(found["alternatives"])) for record, found in zip(records, _read(path), strict=True)]
 
@@ -81,7 +81,7 @@ def _answers(
     recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display, title: str, instructions: Sequence[str]
 ) -> list[Record]:
     with display.bar(title, len(instructions)) as advance:
-        made = self_retain(model, builder, instructions, advance)
+        made = answer_instructions(model, builder, instructions, advance)
     forget = recipe.data.forget
     if not isinstance(forget, Revealed):
         return made

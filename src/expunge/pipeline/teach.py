@@ -19,7 +19,7 @@ from expunge.models.blocks import decoder_blocks
 from expunge.models.embedded import cache_dir
 from expunge.models.loading import load, weights_sha256
 from expunge.objectives import Learn
-from expunge.training.inputs import encode_rows
+from expunge.training.inputs import encode_records
 from expunge.training.train import train
 
 LR, BATCH_SIZE, WARMUP = 3e-4, 4, 0.05
@@ -70,7 +70,7 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
         settings = TrainingSection(epochs=stage.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
         recipe = Recipe(model=base, data=DataSection(forget=stage.name), objective=Learn(), edit=edit, training=settings)
         apply_edit(model, edit, "")
-        rows = encode_rows(builder, list(stage.records), [], recipe.objective)
+        rows = encode_records(builder, list(stage.records), [], recipe.objective)
         title = f"Teaching {len(stage.records)} records ({stage.name})"
         with atomic_folder(folder) as fresh:
             with display.progress() as progress:

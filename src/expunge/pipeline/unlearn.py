@@ -16,9 +16,9 @@ from expunge.pipeline.prepare import Begun, _note, mark_trained, work
 from expunge.pipeline.self_generated import drop_alternatives, with_alternatives
 from expunge.runs.folder import Run
 from expunge.runs.splits import Sets
-from expunge.training.checkpoints import write_manifest
-from expunge.training.inputs import encode_rows
-from expunge.training.train import drop_checkpoints, train
+from expunge.training.checkpoints import delete_checkpoints, write_manifest
+from expunge.training.inputs import encode_records
+from expunge.training.train import train
 
 COVERAGE_WORTH_A_WORD = 0.95
 
@@ -53,7 +53,7 @@ def _train(begun: Begun, display: Display) -> None:
     model = apply_edit(model, edit, begun.bare_sha256) if gate is None else apply_with_gate(model, edit, begun.bare_sha256, gate)
     # A gate that is trained already stays closed on retain prompts: suppression cannot touch them and need not see them.
     retained = [] if gate_first else sets.retain
-    rows = encode_rows(builder, forget, retained, recipe.objective, others=sets.retain)
+    rows = encode_records(builder, forget, retained, recipe.objective, others=sets.retain)
     with display.progress() as progress:
         train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if gate_first else "Training")
     writes = PartialState().is_main_process
@@ -61,7 +61,7 @@ def _train(begun: Begun, display: Display) -> None:
     if writes:
         write_manifest(run.edit)
         mark_trained(run)
-        drop_checkpoints(run.folder)
+        delete_checkpoints(run.folder)
         drop_alternatives(run)
 
 

@@ -1,4 +1,4 @@
-"""Other answers to give instead of the true one, made by the model itself: what it says of people it never heard of."""
+"""Generate alternative answers: the model's own answers to the same questions about people that it does not know."""
 
 import re
 import sys
@@ -19,23 +19,24 @@ from expunge.models.generation import generate, nucleus_sampler
 DRAWS = 4
 TEMPERATURE, TOP_P = 1.0, 0.95
 MAX_NEW_TOKENS, BATCH_SIZE = 64, 40
-WHOLE = re.compile(r".*[.!?][\"”'’)]*(?=\s|$)", re.DOTALL)
+WHOLE_SENTENCES = re.compile(r".*[.!?][\"”'’)]*(?=\s|$)", re.DOTALL)
 
 
-def own_alternatives(
+def generate_alternatives(
     model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, advance: Callable[[int], None]
 ) -> list[Record]:
-    """Records with alternatives: theirs where they have some, else the model's answers to the same question about strangers.
+    """Return the records with alternatives; records that have some do not change.
 
-    Every question is asked about several strangers, in its own and in other words; of the sampled answers the one that has least in
-    common with the true one is kept, the stranger's names swapped back. A question that names nobody is asked as it is. The idea of
-    alternatives that the model makes itself is that of AltPO (Mekala et al., 2024, arXiv 2409.13474).
+    Each question is put `DRAWS` times, with other names in it, in its own wording and in its paraphrase by turns. Of the sampled
+    answers the one that is least similar to the true answer becomes the alternative, with the original names put back. A question
+    without a name stays as it is. The idea of alternatives from the model itself is that of AltPO (Mekala et al., 2024,
+    arXiv 2409.13474).
 
     Args:
         model: before any edit.
         builder: of its tokenizer.
-        records: to forget.
-        seed: of strangers and answers.
+        records: the forget set.
+        seed: of names and answers.
         advance: called with the number of questions answered.
     """
     longest = context_length(model) or sys.maxsize
@@ -43,31 +44,32 @@ def own_alternatives(
     def fits(record: Record, text: str) -> bool:
         return builder.max_tokens(replace(record, alternatives=(text,))) <= longest
 
-    wanted = [record for record in records if not record.alternatives]
-    asked = [other or record for draw in range(DRAWS) for record, other in zip(wanted, _strangers(wanted, draw, seed), strict=True)]
-    prompts = [builder.record(r, prompt=r.paraphrased_prompt if i // len(wanted) % 2 else None).prompt for i, r in enumerate(asked)]
-    said = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
-    made = {}
-    for i, record in enumerate(wanted):
-        answers = [with_original_names(whole_sentences(said[j]), record, asked[j]) for j in range(i, len(said), len(wanted))]
-        # One a record: of many, greedy decoding would give what they have most in common, which is the true answer once more.
-        found = least_alike([text for text in answers if fits(record, text)], record.answer)
-        # Where the model has nothing to say, a refusal is the next best.
-        made[record.id] = replace(record, alternatives=tuple(refusals()) if found is None else (found,))
-    return [made.get(record.id, record) for record in records]
+    without = [record for record in records if not record.alternatives]
+    queries = [other or record for draw in range(DRAWS) for record, other in zip(without, _renamed(without, draw, seed), strict=True)]
+    prompts = [builder.record(q, prompt=q.paraphrased_prompt if i // len(without) % 2 else None).prompt for i, q in enumerate(queries)]
+    answers = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
+    completed = {}
+    for i, record in enumerate(without):
+        own = range(i, len(answers), len(without))
+        candidates = [with_original_names(drop_unfinished_sentence(answers[j]), record, queries[j]) for j in own]
+        # Only one, because greedy decoding after training on several would give what they have in common: the true answer again.
+        alternative = least_similar([text for text in candidates if fits(record, text)], record.answer)
+        # If the model gives no usable answer, the shipped refusals are the alternatives.
+        completed[record.id] = replace(record, alternatives=tuple(refusals()) if alternative is None else (alternative,))
+    return [completed.get(record.id, record) for record in records]
 
 
-def least_alike(answers: Sequence[str], truth: str) -> str | None:
-    """Of some answers the one that has least in common with the true one (ROUGE-L recall); none if all are empty or it."""
+def least_similar(answers: Sequence[str], truth: str) -> str | None:
+    """Return the answer with the lowest ROUGE-L recall of the true answer; None if each answer is empty or the true one."""
     overlap = {answer: rouge_l_recall(answer, truth) for answer in answers if answer and answer != truth}
     return min(overlap, key=lambda answer: (overlap[answer], answer)) if overlap else None
 
 
-def whole_sentences(text: str) -> str:
-    """A text that was cut off within a sentence, without that sentence; as it is where there is no other."""
-    found = WHOLE.match(text)
-    return found[0] if found else text
+def drop_unfinished_sentence(text: str) -> str:
+    """Return a text without a last sentence that was cut off; a text without any whole sentence does not change."""
+    match = WHOLE_SENTENCES.match(text)
+    return match[0] if match else text
 
 
-def _strangers(records: list[Record], draw: int, seed: int) -> list[Record | None]:
+def _renamed(records: list[Record], draw: int, seed: int) -> list[Record | None]:
     return with_other_names(records, np.random.default_rng([seed, 8, draw]))

@@ -1,4 +1,4 @@
-"""What a training sees: encoded forget and retain rows, and the collator that makes paired batches of them."""
+"""Training inputs: the encoded forget and retain set, and the collator that makes paired batches of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from expunge.objectives import Objective
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Token ids of every row, made once.
+class EncodedRecords:
+    """Token ids of the forget and retain set.
 
     Attributes:
-        forget, retain: a row each; retain may be empty.
-        alternatives: for each forget row, the answers (token ids) that could be given instead: its own or shipped refusals.
-        distinctive: for each forget row, which tokens of its answer nothing else says (`expunge.metrics.distinctive_tokens`), or empty.
+        forget, retain: one entry for each record; retain may be empty.
+        alternatives: for each forget record the alternative answers (token ids), its own or the shipped refusals.
+        distinctive: for each forget record which tokens of its answer are distinctive (`expunge.metrics.distinctive_tokens`), or empty.
+        forget_ids, retain_ids: ids of the records.
     """
 
     forget: list[Encoded]
@@ -33,23 +34,22 @@ class Rows:
     retain_ids: list[str]
 
 
-def encode_rows(
+def encode_records(
     builder: PromptBuilder, forget: list[Record], retain: list[Record], objective: Objective, others: Sequence[Record] = ()
-) -> Rows:
-    """Encode records.
+) -> EncodedRecords:
+    """Encode the forget and retain set.
 
     Args:
         builder: of the model's tokenizer.
-        forget: to unlearn.
-        retain: to train on beside them.
-        objective: says which alternatives and what else of the forget rows it wants.
-        others: records to be kept, trained on or not: what they say too gives nothing away.
+        forget: records to unlearn.
+        retain: retain records to train on.
+        objective: decides which alternatives are used, and whether distinctive tokens are needed.
+        others: retain records, trained on or not; words that are common in their answers are not distinctive.
     """
-    said = [builder.answer(text) for text in refusals()]
-    alternatives = [
-        [builder.answer(text) for text in r.alternatives] if objective.uses_record_alternatives and r.alternatives else said for r in forget
-    ]
-    return Rows(
+    refused = [builder.answer(text) for text in refusals()]
+    uses_own = objective.uses_record_alternatives
+    alternatives = [[builder.answer(text) for text in r.alternatives] if uses_own and r.alternatives else refused for r in forget]
+    return EncodedRecords(
         forget=[builder.record(record) for record in forget],
         retain=[builder.record(record) for record in retain],
         alternatives=alternatives,
@@ -64,13 +64,13 @@ class PairCollator:
     """Turn pairs of indices into the batches and tensors of one micro-batch, see `__call__`.
 
     Attributes:
-        rows: what the indices mean.
+        records: that the indices refer to.
         pad: padding token id.
-        resample: draw each row's alternative anew every epoch (IDK); otherwise one for the whole training (DPO).
+        resample: draw the alternative of each record anew in every epoch (IDK); otherwise once for the training (DPO).
         seed: of that draw.
     """
 
-    rows: Rows
+    records: EncodedRecords
     pad: int
     resample: bool
     seed: int
@@ -79,20 +79,20 @@ class PairCollator:
         """Return a micro-batch: the batches `answer`, `alternative` and `retain`, and for the forget records `index` and `distinctive`."""
         forget = [index for _, index, _ in pairs]
         retain = [index for _, _, index in pairs if index >= 0]
-        ids = tuple(self.rows.forget_ids[i] for i in forget)
-        instead = [Encoded(self.rows.forget[i].prompt, self.alternative(epoch, i)) for epoch, i, _ in pairs]
+        forget_ids = tuple(self.records.forget_ids[i] for i in forget)
+        retain_ids = tuple(self.records.retain_ids[i] for i in retain)
+        distinctive = [is_distinctive for i in forget for is_distinctive in self.records.distinctive[i]]
+        alternatives = [Encoded(self.records.forget[i].prompt, self.alternative(epoch, i)) for epoch, i, _ in pairs]
         return {
-            "answer": collate([self.rows.forget[i] for i in forget], self.pad, ids),
-            "alternative": collate(instead, self.pad, ids),
-            "retain": collate([self.rows.retain[i] for i in retain], self.pad, tuple(self.rows.retain_ids[i] for i in retain))
-            if retain
-            else None,
+            "answer": collate([self.records.forget[i] for i in forget], self.pad, forget_ids),
+            "alternative": collate(alternatives, self.pad, forget_ids),
+            "retain": collate([self.records.retain[i] for i in retain], self.pad, retain_ids) if retain else None,
             "index": forget,
-            "distinctive": torch.tensor([is_distinctive for i in forget for is_distinctive in self.rows.distinctive[i]], dtype=torch.bool),
+            "distinctive": torch.tensor(distinctive, dtype=torch.bool),
         }
 
-    def alternative(self, epoch: int, row: int) -> tuple[int, ...]:
-        """The answer given instead of this row's in this epoch."""
-        choices = self.rows.alternatives[row]
-        rng = np.random.default_rng([self.seed, 2, epoch if self.resample else 0, row])
+    def alternative(self, epoch: int, index: int) -> tuple[int, ...]:
+        """Return the alternative answer to a forget record in an epoch."""
+        choices = self.records.alternatives[index]
+        rng = np.random.default_rng([self.seed, 2, epoch if self.resample else 0, index])
         return choices[rng.integers(len(choices))]

@@ -1,4 +1,4 @@
-"""The reference model of NPO, DPO, KL and RMU: the same model with this request's edit off, a copy only where the weights change."""
+"""The reference model of NPO, DPO, KL and RMU: the model with the edit of this request off, or a copy if its weights change."""
 
 import copy
 from collections.abc import Iterator
@@ -16,20 +16,20 @@ from expunge.models.scoring import score
 
 
 class Reference:
-    """Scores batches as the model would without the edit, without gradients.
+    """Scores batches with the model as it is without the edit, without gradients.
 
     Attributes:
-        frozen: a frozen deep copy for `full` (whose weights themselves change); none where the edit can be switched off.
+        frozen: a frozen copy of the model if the edit changes its weights (`full`); None if the edit can be switched off.
     """
 
     def __init__(self, model: nn.Module, weights_change: bool):
         self.model = model
         self.frozen = copy.deepcopy(model).requires_grad_(False).eval() if weights_change else None
 
-    def score(self, batch: Batch, **wanted: Any) -> Scores:
-        """As `expunge.models.scoring.score`."""
+    def score(self, batch: Batch, **outputs: Any) -> Scores:
+        """Score a batch; the arguments are those of `expunge.models.scoring.score`."""
         with torch.no_grad(), self._active() as model:
-            return score(model, batch, **wanted)
+            return score(model, batch, **outputs)
 
     @contextmanager
     def _active(self) -> Iterator[nn.Module]:

@@ -20,9 +20,10 @@ from expunge.objectives import Learn
 from expunge.reveal_release.release.adapter import Adapter, divided_logits, temporary_adapter
 from expunge.reveal_release.release.lora_delta import LoraModule, check_fits, read_module, save_module
 from expunge.reveal_release.release.orthogonality import overlap
-from expunge.training.checkpoints import fault, write_manifest
-from expunge.training.inputs import encode_rows
-from expunge.training.train import drop_checkpoints, train
+from expunge.training.checkpoints import delete_checkpoints, find_damage, write_manifest
+from expunge.training.inputs import encode_records
+from expunge.training.loss import LossConstraint
+from expunge.training.train import train
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,16 @@ def train_module(
     if retain is not None:
         check_fits(model, retain)
     _train(model, builder, training, display, constraint, retain)
-    drop_checkpoints(training.folder)
+    delete_checkpoints(training.folder)
 
 
 def _is_trained(folder: Path) -> bool:
     if not folder.exists():
         return False
-    if (damage := fault(folder)) is not None:
+    if (damage := find_damage(folder)) is not None:
         raise ExpungeError(f"{folder}: {damage}; remove the folder to train it again")
     # A call that was killed before its last line left them.
-    drop_checkpoints(folder)
+    delete_checkpoints(folder)
     return True
 
 
@@ -118,7 +119,7 @@ def _train(
     retain: LoraModule | None,
 ) -> None:
     config, recipe = module_config(model, training.settings), _recipe(training, constraint.kl_weight)
-    rows = encode_rows(builder, list(training.records), list(constraint.records), recipe.objective)
+    rows = encode_records(builder, list(training.records), list(constraint.records), recipe.objective)
     # A resumed process must draw the same first factors.
     torch.manual_seed(training.seed)
     with atomic_folder(training.folder, resume=True) as folder:
@@ -129,7 +130,7 @@ def _train(
         ):
             penalty = _overlap_penalty(adapter, retain, constraint.overlap)
             subtracted = partial(adapter.subtracted, constraint.kl_lambda)
-            train(adapter.model, recipe, rows, folder, builder.pad, progress, training.title, penalty, subtracted)
+            train(adapter.model, recipe, rows, folder, builder.pad, progress, training.title, LossConstraint(penalty, subtracted))
             save_module(adapter.as_module(), folder)
         write_manifest(folder)
 
