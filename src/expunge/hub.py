@@ -1,22 +1,22 @@
-"""Whether the Hugging Face hub can be asked: its libraries try for half a minute before they say no."""
+"""Check quickly whether the Hugging Face hub is reachable; its own libraries try for half a minute."""
 
 import os
 import urllib.error
 import urllib.request
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 def is_reachable(path: str = "") -> bool:
-    """Whether the hub answers within `PATIENCE` seconds.
+    """Return whether the hub answers within `TIMEOUT` seconds.
 
     Args:
-        path: of a file that it must have; none: any word from it will do.
+        path: a file that the hub must have; empty: any answer counts.
     """
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return False
     try:
-        with urllib.request.urlopen(urllib.request.Request(f"https://huggingface.co/{path}", method="HEAD"), timeout=PATIENCE):
+        with urllib.request.urlopen(urllib.request.Request(f"https://huggingface.co/{path}", method="HEAD"), timeout=TIMEOUT):
             return True
     except urllib.error.HTTPError:
         return not path

@@ -1,4 +1,4 @@
-"""What a recipe asks for by name: a name, or a mapping of a name and settings, made into the data class that a table has under it."""
+"""Registry: turn a name, or a mapping with a name and settings, into an instance of the data class that a table lists for it."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,15 +10,15 @@ Kind = TypeVar("Kind")
 
 
 def make_named(what: str, table: Mapping[str, type[Kind]], given: Any) -> Kind:
-    """A thing of a table, with its settings.
+    """Return an instance of a class in a table.
 
     Args:
-        what: the things of the table are called, for errors.
-        table: name -> data class, whose fields are the settings.
+        what: what the table holds ("objective"), for errors.
+        table: name -> data class; the fields of the class are the settings.
         given: a name, or a mapping with `name` and settings.
 
     Raises:
-        ValueError: one sentence that names what is wrong: there is no such name, or a setting is unknown, missing or of the wrong kind.
+        ValueError: there is no such name, or a setting is unknown, missing or of the wrong type. The message is one sentence.
     """
     settings: Any = {"name": given} if isinstance(given, str) else given
     if not isinstance(settings, dict) or "name" not in settings:

@@ -102,7 +102,7 @@ def test_a_tokenizer_without_an_end_is_refused(folder):
     config = json.loads((folder / "tokenizer_config.json").read_text())
     del config["eos_token"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="names no eos_token"):
+    with pytest.raises(InputError, match="has no eos_token"):
         load(folder)
 
 

@@ -1,4 +1,4 @@
-"""Where a causal language model keeps its decoder blocks, and how long a text it takes."""
+"""Find the decoder blocks, the final norm and the context length of a causal language model."""
 
 from typing import cast
 
@@ -9,47 +9,47 @@ from expunge.errors import ExpungeError
 
 
 def context_length(model: nn.Module) -> int | None:
-    """How many tokens, prompt and answer together, a model was made for; none where its configuration does not say."""
-    # Some families call it otherwise and map the name; those with relative positions (BLOOM) have none.
+    """Return the maximum number of tokens of prompt and answer together, or None if the model's configuration does not state it."""
+    # Families with another name for it map that name to this one; families with relative positions (BLOOM) have none.
     return getattr(cast(PreTrainedConfig, model.config).get_text_config(), "max_position_embeddings", None)
 
 
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Find the list of decoder blocks, in a plain model or one that PEFT already wraps.
+    """Find the list of decoder blocks, in a plain model or in one that PEFT wraps.
 
     Args:
         model: a transformers causal language model (it has a `config`) or a `PeftModel` around one.
 
     Returns:
-        The list's dotted name inside `model` ("model.layers", say) and the list itself.
+        The dotted name of the list inside `model` (for example "model.layers") and the list itself.
 
     Raises:
-        ExpungeError: if not exactly one outermost `ModuleList` is as long as the model is deep.
+        ExpungeError: there is not exactly one outermost `ModuleList` of the model's depth.
     """
     depth = cast(PreTrainedConfig, model.config).get_text_config().num_hidden_layers
-    found: dict[str, nn.ModuleList] = {}
+    candidates: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
-        inside_another = any(name.startswith(outer + ".") for outer in found)
+        inside_another = any(name.startswith(outer + ".") for outer in candidates)
         if isinstance(module, nn.ModuleList) and len(module) == depth and not inside_another:
-            found[name] = module
-    if len(found) != 1:
-        lists = ", ".join(found) or "none"
+            candidates[name] = module
+    if len(candidates) != 1:
+        lists = ", ".join(candidates) or "none"
         raise ExpungeError(
             f"{type(model).__name__}: expected one list of {depth} decoder blocks, found {lists}; this model family is unsupported"
         )
-    return found.popitem()
+    return candidates.popitem()
 
 
 def final_norm(model: nn.Module) -> nn.Module:
-    """The norm between the last decoder block and the output head: the last one that stands beside the list of blocks.
+    """Return the norm between the last decoder block and the output head: the last norm that is a sibling of the list of blocks.
 
     Raises:
         ExpungeError: there is none, or the blocks are not found.
     """
     name, _ = decoder_blocks(model)
-    beside = model.get_submodule(name.rpartition(".")[0]).children()
-    # By type: families call it norm, ln_f or final_layer_norm.
-    norms = [module for module in beside if "norm" in type(module).__name__.lower()]
+    siblings = model.get_submodule(name.rpartition(".")[0]).children()
+    # By type, because its name differs between families: norm, ln_f, final_layer_norm.
+    norms = [module for module in siblings if "norm" in type(module).__name__.lower()]
     if not norms:
-        raise ExpungeError(f"{type(model).__name__}: there is no norm beside {name}; this model family is unsupported")
+        raise ExpungeError(f"{type(model).__name__}: there is no norm next to {name}; this model family is unsupported")
     return norms[-1]

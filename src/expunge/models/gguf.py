@@ -1,4 +1,4 @@
-"""Read a GGUF file into an ordinary transformers model."""
+"""Read a GGUF file as an ordinary transformers model."""
 
 from pathlib import Path
 from typing import cast
@@ -10,10 +10,10 @@ from expunge.errors import InputError
 
 
 def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Read a GGUF file, dequantised, as an ordinary model that can be trained and saved as safetensors.
+    """Read and dequantise a GGUF file; the model can be trained and saved as safetensors.
 
     Raises:
-        InputError: it is not a GGUF file of a known architecture.
+        InputError: the file is not a GGUF file of a known architecture.
     """
     try:
         source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
@@ -21,7 +21,7 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: could not be read as a GGUF model: {str(error).strip().splitlines()[0]}") from error
     config = source.config
-    # A model that says it is quantised is refused by trainers and by save_pretrained, although its weights no longer are.
+    # Trainers and save_pretrained refuse a model with a quantisation config, although the weights are not quantised any more.
     if "quantization_config" in config.__dict__:
         del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)

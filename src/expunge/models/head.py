@@ -1,4 +1,4 @@
-"""The output head and its cross-entropy over labelled positions, in chunks: no logits are kept, for the backward pass neither."""
+"""Cross-entropy at the output head in chunks, so that the logits of a batch are never stored, not even for the backward pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ CHUNK_BYTES = 2**26
 
 
 def frozen_head(model: nn.Module) -> nn.Linear | None:
-    """The output head, where the logits are nothing but its product with the last hidden states and no gradient goes to it.
+    """Return the output head if the logits are just its output and it is frozen.
 
     Args:
         model: a causal LM, with or without PEFT edits, without a distributed wrapper.
 
     Returns:
-        None where the head is trained, sharded or of another kind, or the model scales or caps its logits.
+        None if the head is trained, sharded or no linear layer, or if the model scales or caps its logits.
     """
     head = cast(Any, model).get_output_embeddings()
     trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in head.parameters())
     if type(head) is not nn.Linear or isinstance(head.weight, DTensor) or trained:
         return None
     if head not in _is_last:
-        _is_last[head] = _gives_the_logits(model, head)
+        _is_last[head] = _returns_head_output(model, head)
     return head if _is_last[head] else None
 
 
@@ -35,13 +35,13 @@ _is_last: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 
 @torch.no_grad()
-def _gives_the_logits(model: nn.Module, head: nn.Linear) -> bool:
-    """Whether the model hands the head's output on as it is: tried with an output that any scaling or capping would change."""
-    given: list[Tensor] = []
+def _returns_head_output(model: nn.Module, head: nn.Linear) -> bool:
+    """Test whether the model's logits are the head's output, with an output that any scaling or capping would change."""
+    outputs: list[Tensor] = []
 
     def replace(_module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
-        given.append(torch.linspace(-1e3, 1e3, output.shape[-1], device=output.device, dtype=output.dtype).expand_as(output))
-        return given[-1]
+        outputs.append(torch.linspace(-1e3, 1e3, output.shape[-1], device=output.device, dtype=output.dtype).expand_as(output))
+        return outputs[-1]
 
     handle = head.register_forward_hook(replace)
     try:
@@ -49,37 +49,37 @@ def _gives_the_logits(model: nn.Module, head: nn.Linear) -> bool:
         logits = model(input_ids=ids, use_cache=False).logits
     finally:
         handle.remove()
-    return len(given) == 1 and torch.equal(given[0], logits)
+    return len(outputs) == 1 and torch.equal(outputs[0], logits)
 
 
 @contextmanager
 def head_inputs(model: nn.Module, head: nn.Linear) -> Iterator[list[Tensor]]:
-    """Within this context the model's forwards leave out the head; the list gets the hidden states that it would have read."""
-    parent, _, child = _place_of(head, model).rpartition(".")
-    owner, kept = model.get_submodule(parent), _Keep(head)
-    setattr(owner, child, kept)
+    """Leave out the head in forward passes of this context, and yield a list that collects the head's inputs."""
+    parent, _, child = _name_of(head, model).rpartition(".")
+    owner, recorder = model.get_submodule(parent), _Recorder(head)
+    setattr(owner, child, recorder)
     try:
-        yield kept.inputs
+        yield recorder.inputs
     finally:
         setattr(owner, child, head)
 
 
-_places: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
+_names: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
 
 
-def _place_of(head: nn.Linear, model: nn.Module) -> str:
-    # PromptCache at every step of decoding; adapters make hundreds of modules.
-    if model not in _places or model.get_submodule(_places[model]) is not head:
-        _places[model] = next(name for name, module in model.named_modules() if module is head)
-    return _places[model]
+def _name_of(head: nn.Linear, model: nn.Module) -> str:
+    # Cached, because every decoding step needs the name and adapters add hundreds of modules.
+    if model not in _names or model.get_submodule(_names[model]) is not head:
+        _names[model] = next(name for name, module in model.named_modules() if module is head)
+    return _names[model]
 
 
-class _Keep(nn.Module):
-    """In the head's place: keeps what it is given, and hands it on."""
+class _Recorder(nn.Module):
+    """Takes the place of the head; stores its inputs and returns them."""
 
     def __init__(self, head: nn.Linear):
         super().__init__()
-        # Some families (Mamba) cast the states to its dtype.
+        # Some families (Mamba) cast the hidden states to the dtype of this weight.
         self.weight = head.weight
         self.inputs: list[Tensor] = []
 
@@ -89,7 +89,7 @@ class _Keep(nn.Module):
 
 
 def token_scores(hidden: Tensor, head: nn.Linear, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of each target under softmax(head(hidden)), and whether it is the most likely token.
+    """Return the negative log-likelihood of each target under softmax(head(hidden)), and whether it is the most likely token.
 
     Args:
         hidden: (labels, hidden); gradients flow to it, never to the head.
@@ -97,14 +97,14 @@ def token_scores(hidden: Tensor, head: nn.Linear, targets: Tensor) -> tuple[Tens
         targets: (labels,), token ids.
 
     Returns:
-        (labels,) nats, in at least fp32, and (labels,) bool.
+        NLL, (labels,), nats in at least fp32, and whether each target is the most likely token, (labels,) bool.
     """
     dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else head.weight.dtype
     return _TokenScores.apply(hidden, head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype), targets)
 
 
 class _TokenScores(torch.autograd.Function):
-    """The gradient is computed along with the loss, while a chunk's logits are there."""
+    """Computes the gradient together with the loss, while the logits of a chunk are in memory."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,18 +114,18 @@ class _TokenScores(torch.autograd.Function):
         size = max(1, CHUNK_BYTES // (len(weight) * wide.itemsize))
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(hidden), size):
-                chunk, wanted = slice(start, start + size), targets[start : start + size]
+                chunk, target = slice(start, start + size), targets[start : start + size]
                 logits = linear(hidden[chunk].to(weight.dtype), weight, bias).to(wide)
                 highest, most_likely = logits.max(-1)
-                greedy[chunk] = most_likely == wanted
-                at_target = logits.gather(-1, wanted[:, None])[:, 0]
-                shares = logits.sub_(highest[:, None]).exp_()
-                total = shares.sum(-1)
+                greedy[chunk] = most_likely == target
+                at_target = logits.gather(-1, target[:, None])[:, 0]
+                exponentials = logits.sub_(highest[:, None]).exp_()
+                total = exponentials.sum(-1)
                 nll[chunk] = total.log() + highest - at_target
                 if gradient is not None:
                     # d nll / d hidden = softmax(logits) W - W[target]
-                    pulled = (shares.to(weight.dtype) @ weight).to(wide) / total[:, None]
-                    gradient[chunk] = (pulled - weight[wanted]).to(hidden.dtype)
+                    expected = (exponentials.to(weight.dtype) @ weight).to(wide) / total[:, None]
+                    gradient[chunk] = (expected - weight[target]).to(hidden.dtype)
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(greedy)
         return nll, greedy

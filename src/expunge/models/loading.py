@@ -1,4 +1,4 @@
-"""Load a causal LM and its tokenizer from a hub id, a folder, a GGUF file or the embedded default: safetensors only, no remote code."""
+"""Load a causal LM and its tokenizer from a hub id, a folder or a GGUF file, without pickled weights and remote code."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ from expunge.errors import InputError
 from expunge.models import embedded
 from expunge.models.gguf import read_gguf
 
-# Whoever calls shows progress in one place (`expunge.console`); a second bar for each file only gets in its way.
+# `expunge.console` shows progress; a second bar for each file would disturb its display.
 disable_progress_bar()
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -26,14 +26,14 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     """Load a model and its tokenizer.
 
     Args:
-        name: `smollm2-135m` (the embedded default), a local folder, a `.gguf` file, or a hub id.
+        name: `smollm2-135m` (the default model), a local folder, a `.gguf` file, or a hub id.
         dtype: of the weights.
 
     Returns:
         The model in evaluation mode, and the tokenizer, which pads on the left.
 
     Raises:
-        InputError: nothing is there, or what is there is not a causal LM with safetensors weights and a tokenizer.
+        InputError: there is no such model, or it is not a causal LM with safetensors weights and a tokenizer.
     """
     name = str(name)
     if name == embedded.NAME:
@@ -41,12 +41,12 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     check_model_exists(name)
     if name.endswith(".gguf"):
         return _ready(*read_gguf(Path(name), dtype))
-    # A cached model loads without the hub, whose libraries would wait for it all the same.
+    # A cached model needs no hub; without this flag the libraries would wait for an unreachable hub.
     common = {"trust_remote_code": False, "local_files_only": _cached(name) and not hub.is_reachable()}
     try:
         config = AutoConfig.from_pretrained(name, **common)
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
             dtype=dtype,
@@ -57,14 +57,14 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{name}: could not be loaded as a causal LM: {str(error).strip().splitlines()[0]}") from error
-    # transformers warns of these and leaves them random.
-    if wrong := sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}):
-        raise InputError(f"{name}: its safetensors lack {wrong[0]}, or have it in another shape ({len(wrong)} such weights)")
+    # transformers only warns about these weights and initialises them at random.
+    if wrong := sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}):
+        raise InputError(f"{name}: its safetensors lack {wrong[0]}, or contain it in another shape ({len(wrong)} such weights)")
     return _ready(model, tokenizer)
 
 
 def check_model_exists(name: str) -> None:
-    """Raise `InputError` at once for a model that `load` would not find."""
+    """Raise `InputError` for a model that `load` would not find."""
     path = Path(name)
     if name == embedded.NAME:
         return
@@ -79,11 +79,11 @@ def check_model_exists(name: str) -> None:
     elif not name or path.exists() or name.startswith((".", "/", "~")):
         raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id")
     elif not _cached(name) and not hub.is_reachable():
-        raise InputError(f"{name}: there is no such folder, and the Hugging Face hub, which might know it, does not answer")
+        raise InputError(f"{name}: there is no such folder, and the Hugging Face hub cannot be reached")
 
 
 def _cached(name: str) -> bool:
-    """Whether a hub model's configuration is in the user's cache."""
+    """Return whether the configuration of a hub model is in the user's cache."""
     if Path(name).is_dir():
         return False
     try:
@@ -93,7 +93,7 @@ def _cached(name: str) -> bool:
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
-    """SHA-256 over the names, shapes and bytes of a model's parameters and persistent buffers."""
+    """Return the SHA-256 of the names, shapes and bytes of a model's parameters and persistent buffers."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -102,12 +102,12 @@ def weights_sha256(model: torch.nn.Module) -> str:
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def best_dtype() -> torch.dtype:
-    """The dtype to compute in: bf16 where the machine is fast at it (CUDA, AVX512-BF16), else fp32."""
+    """Return the dtype to compute in: bf16 if the hardware supports it (CUDA, AVX512-BF16), else fp32."""
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
@@ -116,12 +116,12 @@ def best_dtype() -> torch.dtype:
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
     if tokenizer.eos_token_id is None:
         raise InputError(
-            f"{tokenizer.name_or_path}: its tokenizer names no eos_token, so answers would have no end; add it to tokenizer_config.json"
+            f"{tokenizer.name_or_path}: its tokenizer has no eos_token, so answers would not end; add it to tokenizer_config.json"
         )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    # Sampling defaults of the checkpoint would warn at, and in places change, greedy decoding.
+    # Sampling defaults of a checkpoint cause warnings in greedy decoding, and sometimes change it.
     model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     model.generation_config.do_sample = False
     model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -1,14 +1,14 @@
-"""Tensors that FSDP2 has spread over the ranks, whole and spread again; other tensors as they are."""
+"""Gather tensors that FSDP2 has sharded over the ranks, and shard tensors in the same way; other tensors pass through."""
 
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def gather_shards(tensor: Tensor) -> Tensor:
-    """The tensor with all its shards; every rank has to ask."""
+    """Return the full tensor; every rank has to call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def shard_like(value: Tensor, tensor: Tensor) -> Tensor:
-    """A whole tensor, spread as another one is."""
+    """Return a full tensor sharded like another one."""
     return distribute_tensor(value, tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else value

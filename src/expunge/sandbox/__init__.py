@@ -1,1 +1,1 @@
-"""sandbox."""
+"""Sandbox: run Python code that a model wrote, in a confined process."""
