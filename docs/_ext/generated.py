@@ -148,14 +148,19 @@ def kind_name(annotation: Any) -> str:
 def choices_page() -> str:
     """Return the page of all that can be chosen by name, with its settings."""
     from expunge.auditing.attacks import ATTACKS
+    from expunge.edits import descriptions
+    from expunge.metrics import METRICS
     from expunge.objectives import OBJECTIVES
     from expunge.oracles import ORACLES
     from expunge.tasks import TASKS
 
-    parts = ["# Choices by name", "Objectives, attacks, oracles and tasks with their settings, generated from the code's tables."]
+    parts = ["# Choices by name", "All that a recipe or a suite chooses by name, generated from the tables of the code."]
+    parts += ["## Edits", table(["name", "what it is"], [[f"`{name}`", plain(text)] for name, text in descriptions().items()])]
     for title, choices in {"Objectives": OBJECTIVES, "Attacks": ATTACKS, "Oracles": ORACLES, "Tasks": TASKS}.items():
         rows = [[f"`{name}`", first_line(cls), defaults(cls)] for name, cls in choices.items()]
         parts += [f"## {title}", table(["name", "what it is", "settings and defaults"], rows)]
+    metrics = [[f"`{name}`", one.label, one.definition, one.on_forget or "", one.elsewhere or ""] for name, one in METRICS.items()]
+    parts += ["## Metrics", table(["name", "label", "what it is", "better on a forget set", "better elsewhere"], metrics)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -75,12 +75,14 @@ def test_the_command_page_has_every_command_and_its_options():
 
 def test_the_choices_page_has_every_row_of_the_tables():
     from expunge.auditing.attacks import ATTACKS
+    from expunge.edits import EDITS
+    from expunge.metrics import METRICS
     from expunge.objectives import OBJECTIVES
     from expunge.oracles import ORACLES
     from expunge.tasks import TASKS
 
     page = importlib.import_module("generated").choices_page()
-    for name in (*ATTACKS, *OBJECTIVES, *ORACLES, *TASKS):
+    for name in (*EDITS, *OBJECTIVES, *ATTACKS, *ORACLES, *TASKS, *METRICS):
         assert f"| `{name}` |" in page
 
 
