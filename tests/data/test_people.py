@@ -8,7 +8,7 @@ from itertools import groupby
 import pytest
 
 from expunge.data.people import neighbours, people
-from expunge.data.people.persons import ALWAYS_TOLD, SOMETIMES_TOLD, invent
+from expunge.data.people.persons import FIXED_TOPICS, OPTIONAL_TOPICS, invent
 from expunge.data.people.vocabulary import deal, table
 from expunge.data.records import Record
 from expunge.errors import InputError
@@ -156,8 +156,8 @@ def test_a_question_and_its_paraphrase_share_few_words_beside_the_name(everyone:
 
 def test_everybody_is_told_the_same_seven_topics_and_three_more():
     told = [set(invent(place, seed=0).facts) for place in range(40)]
-    assert all(set(ALWAYS_TOLD) <= topics and len(topics & set(SOMETIMES_TOLD)) == 3 for topics in told)
-    assert set.union(*told) == {*ALWAYS_TOLD, *SOMETIMES_TOLD}
+    assert all(set(FIXED_TOPICS) <= topics and len(topics & set(OPTIONAL_TOPICS)) == 3 for topics in told)
+    assert set.union(*told) == {*FIXED_TOPICS, *OPTIONAL_TOPICS}
 
 
 @pytest.mark.parametrize("neighbour", [False, True])

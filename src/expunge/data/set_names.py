@@ -1,12 +1,12 @@
-"""Names of the sets that every audit has; a recipe's own sets are called otherwise."""
+"""Names of the sets of an audit; sets that a recipe adds must have other names."""
 
 FORGET, RETAIN, UTILITY = "forget", "retain", "utility"
 NEUTRAL = "neutral"
-"""Texts that have nothing to do with any forget set, of an audit with a suite."""
+"""Texts unrelated to any forget set, in an audit with a suite."""
 AUTO = "auto"
-"""As the control: the original, asked for records that no model saw."""
+"""Value of `audit.control`: compare with the original on records that no model saw."""
 PARAPHRASE = "_paraphrase"
-"""Suffix of a set whose questions are put in other words: generation, probability and gate only."""
+"""Suffix of a set with paraphrased questions; it has generation, probability and gate metrics only."""
 
 
 INSTRUCTIONS, GENERAL, OTHER_NAMES = "everyday_instructions", "general_knowledge", "other_names"
@@ -14,10 +14,10 @@ INSTRUCTIONS, GENERAL, OTHER_NAMES = "everyday_instructions", "general_knowledge
 
 
 def is_forget(name: str) -> bool:
-    """Whether a set holds what was to be forgotten: the forget set, or one whose name begins with `forget_`."""
+    """Return whether a set holds records to forget: the forget set, or a set whose name begins with `forget_`."""
     return name == FORGET or name.startswith(f"{FORGET}_")
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a set of a recipe's own may not be called so."""
+    """Return whether a set that a recipe adds may not have this name."""
     return name in (FORGET, RETAIN, UTILITY, NEUTRAL, INSTRUCTIONS, GENERAL, OTHER_NAMES) or name.endswith(PARAPHRASE)

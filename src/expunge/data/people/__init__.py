@@ -1,4 +1,4 @@
-"""Fictitious people for demos and tests: all names, lives and works are invented."""
+"""Generate records about fictitious people for demos and tests; all names, lives and works are invented."""
 
 from expunge.data.people.generator import neighbours, people
 

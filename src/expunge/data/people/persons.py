@@ -1,4 +1,4 @@
-"""Fictitious persons: who they are, what is true of them, and what else might have been."""
+"""Fictitious persons: draw a name, true facts and false alternatives for each fact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from typing import Any
 
 from expunge.data.people.vocabulary import deal, table
 
-# Ten regions of twelve first and last names each: half of them for people, half for their neighbours.
+# Ten regions have twelve first and last names each: half of them for people, half for their neighbours.
 NAMES_PER_REGION = 6
-MOST_PEOPLE = 10 * NAMES_PER_REGION
+MAX_PEOPLE = 10 * NAMES_PER_REGION
 VALUES_PER_FACT = 9
-ALWAYS_TOLD = ("profession", "birthplace", "birthdate", "family", "education", "work", "home")
-SOMETIMES_TOLD = ("award", "hobby", "pet", "instrument", "language", "turning_point")
-SOMETIMES_TOLD_EACH = 3
+FIXED_TOPICS = ("profession", "birthplace", "birthdate", "family", "education", "work", "home")
+OPTIONAL_TOPICS = ("award", "hobby", "pet", "instrument", "language", "turning_point")
+OPTIONAL_TOPICS_EACH = 3
 
-# Not from `calendar`, whose names follow the machine's locale.
+# Not from `calendar`, whose names depend on the machine's locale.
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 PRONOUNS = {"she": {"subj": "she", "poss": "her", "obj": "her"}, "he": {"subj": "he", "poss": "his", "obj": "him"}}
@@ -26,13 +26,13 @@ Slots = dict[str, str]
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who does not exist.
+    """A fictitious person.
 
     Attributes:
         name: first and last name, unique among all people and neighbours of a seed.
         born: date of birth.
-        setting: what sentences may mention beside the fact in question (pronouns, years, subjects).
-        facts: ten topics, each with nine values of the same kind, all different: the true one, then eight that are not.
+        setting: words that sentences use besides the fact itself (pronouns, years, subjects).
+        facts: topic -> nine different values of the same kind, for ten topics; the first value is true, the others are false.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Person:
 
 
 def invent(place: int, seed: int, neighbour: bool = False) -> Person:
-    """The person at a place (0 to 59) of a seed, or that person's neighbour: someone of the same profession and town."""
+    """Return the person at a place (0 to 59) of a seed, or the neighbour of this person: another one of the same profession and town."""
     rng = Random(f"{seed}/{'neighbour' if neighbour else 'person'}/{place}")
     region, region_round = deal(table("regions"), place, f"{seed}/region")
     profession, profession_round = deal(table("professions"), place, f"{seed}/profession")
@@ -59,8 +59,8 @@ def invent(place: int, seed: int, neighbour: bool = False) -> Person:
         "home": homes,
         **_everyday(region, profession, rng),
     }
-    told = {*ALWAYS_TOLD, *rng.sample(SOMETIMES_TOLD, SOMETIMES_TOLD_EACH)}
-    return Person(setting["name"], born, setting, {topic: values for topic, values in facts.items() if topic in told})
+    topics = {*FIXED_TOPICS, *rng.sample(OPTIONAL_TOPICS, OPTIONAL_TOPICS_EACH)}
+    return Person(setting["name"], born, setting, {topic: values for topic, values in facts.items() if topic in topics})
 
 
 def _name(region: dict[str, Any], place: int, seed: int) -> tuple[str, str, str]:
@@ -93,12 +93,12 @@ def _setting(profession: dict[str, Any], profession_round: int, birth_year: int,
     }
 
 
-def _professions(own: dict[str, Any], workplace: int, rng: Random) -> list[Slots]:
-    others = rng.sample([other for other in table("professions") if other is not own], VALUES_PER_FACT - 1)
-    places = [own["places"][workplace % len(own["places"])], *(rng.choice(other["places"]) for other in others)]
+def _professions(profession: dict[str, Any], workplace: int, rng: Random) -> list[Slots]:
+    others = rng.sample([other for other in table("professions") if other is not profession], VALUES_PER_FACT - 1)
+    places = [profession["places"][workplace % len(profession["places"])], *(rng.choice(other["places"]) for other in others)]
     return [
-        {"job": profession["job"], "place": place, "does": rng.choice(profession["does"])}
-        for profession, place in zip([own, *others], places, strict=True)
+        {"job": each["job"], "place": place, "does": rng.choice(each["does"])}
+        for each, place in zip([profession, *others], places, strict=True)
     ]
 
 
@@ -112,11 +112,11 @@ def _birthplaces(region: dict[str, Any], home: str, rng: Random) -> list[Slots]:
 
 
 def _homes(region: dict[str, Any], streets: Sequence[str], rng: Random, neighbour: bool) -> list[Slots]:
-    """Street and town; the neighbour draws the same town and, from the same shuffled streets, the other ones."""
+    """Draw streets and towns; the neighbour gets the same towns and, from the same shuffled streets, other ones."""
     towns = rng.sample([town for town, _ in _towns(region)], VALUES_PER_FACT)
     shuffled = rng.sample(streets, 2 * VALUES_PER_FACT)
-    own = shuffled[VALUES_PER_FACT:] if neighbour else shuffled[:VALUES_PER_FACT]
-    return [{"street": street, "home": town} for street, town in zip(own, towns, strict=True)]
+    drawn = shuffled[VALUES_PER_FACT:] if neighbour else shuffled[:VALUES_PER_FACT]
+    return [{"street": street, "home": town} for street, town in zip(drawn, towns, strict=True)]
 
 
 def _birthdates(born: date, rng: Random) -> list[Slots]:
@@ -134,10 +134,10 @@ def _birthdates(born: date, rng: Random) -> list[Slots]:
 
 
 def _titles(profession: dict[str, Any], place: int, seed: int, rng: Random) -> list[Slots]:
-    """Titles dealt within the profession, so that no two people of a seed made the same work."""
-    own, _ = deal(profession["work"]["titles"], place, f"{seed}/{profession['calling']}")
-    others = rng.sample([title for title in profession["work"]["titles"] if title != own], VALUES_PER_FACT - 1)
-    return [{"title": title} for title in (own, *others)]
+    """Draw titles of works; they are dealt within the profession, so that no two people of a seed share a work."""
+    true, _ = deal(profession["work"]["titles"], place, f"{seed}/{profession['calling']}")
+    others = rng.sample([title for title in profession["work"]["titles"] if title != true], VALUES_PER_FACT - 1)
+    return [{"title": title} for title in (true, *others)]
 
 
 def _everyday(region: dict[str, Any], profession: dict[str, Any], rng: Random) -> dict[str, list[Slots]]:

@@ -1,4 +1,4 @@
-"""The tables of names, places, professions and sentences, read from YAML once, and how they are dealt out."""
+"""Read the tables of names, places, professions and sentences from YAML, and deal their entries out."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 @cache
 def table(name: str) -> Any:
-    """The content of `tables/<name>.yaml`; shared by all callers, so not to be changed."""
+    """Return the content of `tables/<name>.yaml`. All callers share it, so do not change it."""
     return yaml.safe_load((Path(__file__).parent / "tables" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def deal(items: Sequence[T], place: int, seed: str) -> tuple[T, int]:
-    """What lies at a place when all items are dealt again and again, each time shuffled anew, and which deal it was.
+    """Return the item at a place, and the number of its round, where every round deals all items in a new order.
 
-    Nothing comes twice before everything came once, and a place does not depend on how many are dealt after it.
+    No item occurs twice before all have occurred once, and a place does not depend on how many places are used.
     """
-    again, within = divmod(place, len(items))
-    return Random(f"{seed}/{again}").sample(items, len(items))[within], again
+    round_number, position = divmod(place, len(items))
+    return Random(f"{seed}/{round_number}").sample(items, len(items))[position], round_number
