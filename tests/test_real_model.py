@@ -52,5 +52,5 @@ def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path
         closed = gate_logits(model).max().item()
         with edits_off(model):
             base = model(ids).logits
-    assert closed < run.info["gate"]["threshold"]
+    assert closed < run.read_info()["gate"]["threshold"]
     assert torch.equal(edited, base)

@@ -13,7 +13,7 @@ from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.models.scoring import score
 from expunge.pipeline.unlearn import unlearn
-from expunge.runs.load import load_run
+from expunge.runs.loaded import load_run, open_run
 
 FORGET = "The author never told anyone the name of the book about the sea, which he wrote in Kuwait City before number {} was known."
 RETAIN = "Paris is the capital of France and a city on the Seine, where the first book about birds number {} was written by the author."
@@ -45,10 +45,11 @@ OBJECTIVES = {"rmu": {"name": "rmu", "coefficient": 20.0}, "kl": {"name": "kl"}}
 def test_texts_are_forgotten_and_others_kept(train_on_texts, objective):
     run, losses = train_on_texts("run", OBJECTIVES[objective])
     assert losses[-1] < losses[0]
-    model, builder = load_run(run)
+    loaded = load_run(open_run(run.folder))
+    model, builder = loaded.model, loaded.builder
     changes = []
     for path in ("forget", "retain"):
-        batch = collate([builder.record(record) for record in read_records(getattr(run.recipe.data, path))], builder.pad)
+        batch = collate([builder.record(record) for record in read_records(getattr(run.read_recipe().data, path))], builder.pad)
         # 80 % prompt, 20 % labels
         assert batch.labelled.sum().item() == pytest.approx(0.2 * batch.attention_mask.sum().item(), abs=len(batch.input_ids))
         with torch.no_grad():

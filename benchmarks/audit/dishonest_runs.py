@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.results import measured_on, write
+from expunge.api import audit
 from expunge.attestation import ATTESTATION, verify
-from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
 from expunge.config.recipe import Recipe, make_recipe
@@ -45,10 +45,10 @@ def main() -> None:
     lines = ["| what is wrong | row that fails | reason |", "|---|---|---|"]
     for name, changes in RUNS.items():
         display.print(f"== {name}")
-        run = audit(unlearn(changed(recipe, args.out / name.replace(" ", "-"), changes), display), display, suite=SUITE)
+        run = audit(unlearn(changed(recipe, args.out / name.replace(" ", "-"), changes), display), suite=SUITE)
         lines += [f"| {name} | {row} | {reason} |" for row, reason in failures(run)]
     lora = {"edit": "lora", "objective": "npo", "training": {"batch_size": 10, "epochs": 1, "lr": 1e-4}}
-    run = audit(unlearn(changed(recipe, args.out / "honest", lora), display), display, suite=SUITE)
+    run = audit(unlearn(changed(recipe, args.out / "honest", lora), display), suite=SUITE)
     other = unlearn(changed(recipe, args.out / "other", {**lora, "model": str(recipe.audit.control)}), display)
     for file in ("attestation.json", "audit.json", "verdict.json", "edit/adapter_model.safetensors"):
         row, reason = with_changed_byte(run, args.out / "changed", file)
@@ -91,7 +91,7 @@ def with_another_edit(run: Run, other: Run, copy: Path, display: Display) -> lis
     shutil.rmtree(copy / "edit")
     shutil.copytree(other.edit, copy / "edit")
     try:
-        audit(Run(copy), display, suite=SUITE)
+        audit(Run(copy), suite=SUITE)
     except WrongBase:
         return failures(Run(copy))
     return [("none", "the audit passes")]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.common.results import markdown, measured_on, slug, write
 from benchmarks.common.tofu import OTHERS, prepare
-from expunge.auditing.audit import audit
+from expunge.api import audit
 from expunge.auditing.suite import Suite, read_suite
 from expunge.auditing.verdict import read_verdict
 from expunge.config.recipe import Recipe, make_recipe
@@ -69,7 +69,7 @@ def main() -> None:
     for name, run in runs.items():
         display.print(f"== {name}")
         if not (run.folder / VERDICT).exists():
-            audit(run, display, suite=suite)
+            audit(run, suite=suite)
     text = table(runs) + f"\n\n{facts(args, suite, next(iter(runs.values())), time.monotonic() - started)}\n"
     print(text)
     if args.write:

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from benchmarks.audit.methods import before, excess, recipe_of, shown
 from benchmarks.common.results import markdown, measured_on, slug, write
 from benchmarks.common.tofu import prepare
+from expunge.api import audit
 from expunge.auditing.attacks.relearn import SOURCES
-from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
 from expunge.console import Display
@@ -60,7 +60,7 @@ def main() -> None:
         display.print(f"== {name}")
         runs[name] = unlearn(recipe_of(method, args.out, args.out / f"{slug(name)}-undone"), display)
         if not (runs[name].folder / VERDICT).exists():
-            audit(runs[name], display, suite=SUITE)
+            audit(runs[name], suite=SUITE)
     first = next(iter(runs.values()))
     rows = {"original": row(first, "original"), "control": row(first, "control")} | {
         name: row(run, "unlearned") for name, run in runs.items()

@@ -33,7 +33,7 @@ from expunge.gating.fit import fit_on_states, gate_blocks, mean_gate_logits, par
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_states
 from expunge.models.loading import load
-from expunge.runs.splits import Sets, split
+from expunge.runs.splits import Splits, split
 
 SEED = 42
 MARK, DEFAULT_MARK = "<!-- gate_ablation -->", "<!-- gate_default -->"
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def evaluate(
-    counts: Counts, variant: Variant, sets: Sets, groups: list[EvalGroup], reader: Reader, builder: PromptBuilder, seed: int
+    counts: Counts, variant: Variant, sets: Splits, groups: list[EvalGroup], reader: Reader, builder: PromptBuilder, seed: int
 ) -> None:
     """Train a gate on the sets, evaluate it, and count how often it opens."""
     settings = EditSection.model_validate({"gate_pool": variant.pool, **variant.settings})
@@ -115,7 +115,7 @@ def evaluate(
     counts.add(groups, (mean_gate_logits(fitted.gate, variant.pool, eval_states) >= threshold).tolist())
 
 
-def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -> Sets:
+def tofu_sets(tofu: Path, choice: Sequence[int], seed: int, edit: EditSection) -> Splits:
     """Return the sets of a choice of authors, split as a run with that seed splits them."""
     recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=seed))
     return split(*authors(tofu, choice), recipe)

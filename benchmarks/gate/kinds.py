@@ -37,7 +37,7 @@ from expunge.gating.eval_prompts import AS_GIVEN, eval_groups
 from expunge.gating.fit import fit_on_states, gate_blocks, mean_gate_logits, stored_input
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.loading import load
-from expunge.runs.splits import Sets, draw, split
+from expunge.runs.splits import Splits, draw, split
 
 SEED = 42
 MARK = "<!-- gate_kinds -->"
@@ -111,7 +111,7 @@ def main() -> None:
         forget, retain, eval_forget, eval_retain = read(args.data)
         recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
         sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
-        groups = eval_groups(builder, Sets(eval_forget, sets.retain, [], eval_retain), {}, read_prompt_templates(), args.rows)
+        groups = eval_groups(builder, Splits(eval_forget, sets.retain, [], eval_retain), {}, read_prompt_templates(), args.rows)
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(stored_input, settings=edit))
         gate_set = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
         fitted = fit_on_states(gate_set, reader.read(gate_set.all), edit, SEED)

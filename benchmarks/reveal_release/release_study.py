@@ -33,7 +33,7 @@ from expunge.reveal_release.release.round_results import count_rounds, curve, re
 from expunge.reveal_release.reveal.search import search
 from expunge.reveal_release.reveal.select import read_queries, search_models
 from expunge.runs.folder import REVEAL, REVEALED, Run, start_run
-from expunge.runs.load import load_run
+from expunge.runs.loaded import load_run, open_run
 from expunge.tasks import Task
 
 HANDWRITTEN = {
@@ -113,7 +113,7 @@ def controls(task: str, run: Run, out: Path, display: Display) -> dict[str, Call
     """Return the controls by name; each is a function that returns what it measures."""
 
     def released(name: str, **changes: Any) -> Callable[[], Measured]:
-        recipe = changed(run.recipe, out / f"{task}-{slug(name)}", **changes)
+        recipe = changed(run.read_recipe(), out / f"{task}-{slug(name)}", **changes)
 
         def measured() -> Measured:
             if "data" not in changes:
@@ -125,8 +125,8 @@ def controls(task: str, run: Run, out: Path, display: Display) -> dict[str, Call
 
     revealed = run.folder / REVEAL / REVEALED
     external = out / f"{task}-external.jsonl"
-    reveal = cast(Revealed, run.recipe.data.forget).reveal.model_dump()
-    write_records(external, cast(Task, run.recipe.task).forget_records())
+    reveal = cast(Revealed, run.read_recipe().data.forget).reveal.model_dump()
+    write_records(external, cast(Task, run.read_recipe().task).forget_records())
     handwritten = {
         "reveal": {
             **reveal,
@@ -135,7 +135,7 @@ def controls(task: str, run: Run, out: Path, display: Display) -> dict[str, Call
             "samples_per_instruction": samples_for(task, reveal),
         }
     }
-    module = cast(ReleaseSection, run.recipe.release).module.model_dump()
+    module = cast(ReleaseSection, run.read_recipe().release).module.model_dump()
     # As published: a retain module and the orthogonality penalty, without KL and temperature, which are additions of expunge.
     published = {"retain_module": "once", "retain_kl_weight": 0.0, "module": {**module, "temperature": 1.0}}
     return {
@@ -145,8 +145,8 @@ def controls(task: str, run: Run, out: Path, display: Display) -> dict[str, Call
         "as published": released("as published", release=published),
         "as published, no orthogonality": released("no orthogonality", release={**published, "overlap": {"kind": "none"}}),
         "one round, same total lambda": lambda: one_round(run, display),
-        "GRUN on what was revealed": lambda: trained(run.recipe, out / f"{task}-grun", revealed, "alternatives", "grun", display),
-        "NPO on what was revealed": lambda: trained(run.recipe, out / f"{task}-npo", revealed, "npo", "lora", display),
+        "GRUN on what was revealed": lambda: trained(run.read_recipe(), out / f"{task}-grun", revealed, "alternatives", "grun", display),
+        "NPO on what was revealed": lambda: trained(run.read_recipe(), out / f"{task}-npo", revealed, "npo", "lora", display),
         "asked again: best score before": lambda: {"best score": max(query.reward for query in read_queries(run.folder / REVEAL))},
         "asked again: best score after": lambda: {"best score": search_again(run, out / f"{task}-again", display)},
     }
@@ -168,10 +168,10 @@ def changed(recipe: Recipe, out: Path, **sections: dict[str, Any]) -> Recipe:
 def one_round(run: Run, display: Display) -> Measured:
     """Measure the first round's module at the sum of all rounds' lambdas."""
     total = sum(read_round(run, number)["lambda_f"] for number in range(1, count_rounds(run) + 1))
-    model, tokenizer = load(run.recipe.model)
+    model, tokenizer = load(run.read_recipe().model)
     modules = [(-total, module) for _, module in round_terms(run, 1)[:1]]
     with temporary_deltas(model, modules):
-        return {"lambda": total, **measure(run.recipe, model, PromptBuilder(tokenizer), display)}
+        return {"lambda": total, **measure(run.read_recipe(), model, PromptBuilder(tokenizer), display)}
 
 
 def trained(recipe: Recipe, out: Path, forget: Path, objective: str, edit: str, display: Display) -> Measured:
@@ -183,17 +183,19 @@ def trained(recipe: Recipe, out: Path, forget: Path, objective: str, edit: str, 
     run = unlearn(
         make_recipe({**plain, "data": data, "objective": objective, "edit": edit, "training": training, "out": str(out)}), display
     )
-    return measure(recipe, *load_run(run), display)
+    loaded = load_run(open_run(run.folder))
+    return measure(recipe, loaded.model, loaded.builder, display)
 
 
 def search_again(run: Run, folder: Path, display: Display) -> float:
     """Return the best score of the same search on the released model."""
-    model, builder = load_run(run)
-    settings = cast(Revealed, run.recipe.data.forget).reveal
+    loaded = load_run(open_run(run.folder))
+    model, builder = loaded.model, loaded.builder
+    settings = cast(Revealed, run.read_recipe().data.forget).reveal
     # The instructions are written by the original, which has not forgotten anything.
-    settings = settings.model_copy(update={"generator": settings.generator or run.recipe.model})
+    settings = settings.model_copy(update={"generator": settings.generator or run.read_recipe().model})
     folder.mkdir(parents=True, exist_ok=True)
-    queries = search(search_models(model, builder, settings), settings, folder, run.recipe.training.seed, display)
+    queries = search(search_models(model, builder, settings), settings, folder, run.read_recipe().training.seed, display)
     return max(query.reward for query in queries)
 
 
@@ -220,11 +222,12 @@ def table(recipe: Recipe, rows: dict[str, Measured]) -> str:
 
 def facts(args: argparse.Namespace, run: Run, seconds: float) -> str:
     """Return date, machine, duration of the method, and the command."""
+    info = run.read_info()
     settings = f" --set {' '.join(setting.partition('=')[0] + '=…' for setting in args.set)}" if args.set else ""
     command = f"python -m benchmarks.reveal_release.release_study {args.task}{settings} --write"
     return (
-        f"{measured_on()}; seed {run.recipe.training.seed}; {run.info['data']['forget']['rows']} records revealed; the method took "
-        f"{run.info['seconds'] / 60:.0f} min, this call {seconds / 60:.0f} min. Command: `{command}`."
+        f"{measured_on()}; seed {run.read_recipe().training.seed}; {info['data']['forget']['rows']} records revealed; the method took "
+        f"{info['seconds'] / 60:.0f} min, this call {seconds / 60:.0f} min. Command: `{command}`."
     )
 
 

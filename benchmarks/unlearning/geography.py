@@ -28,7 +28,7 @@ from expunge.metrics.statistics import proportion_ci
 from expunge.models.loading import load
 from expunge.pipeline.teach import Stage, teach
 from expunge.pipeline.unlearn import unlearn
-from expunge.runs.load import load_run
+from expunge.runs.loaded import load_run, open_run
 
 EPOCHS = 3
 POOLED = {"edit": {"name": "grun", "gate_pool": "top2", "rank": 4, "positions": "last_prompt"}}
@@ -75,8 +75,9 @@ def main() -> None:
         recipe, more = METHODS[name]
         display.print(f"== {name}")
         run = unlearn(make_recipe(settings(recipe, more, taught, args.out / recipe_folder(name))), display)
-        model, builder = load_run(run)
-        lines.append(row(name, model, builder, quiz, f"{run.info['seconds']:.0f} s"))
+        loaded = load_run(open_run(run.folder))
+        model, builder = loaded.model, loaded.builder
+        lines.append(row(name, model, builder, quiz, f"{run.read_info()['seconds']:.0f} s"))
         display.print(lines[-1])
     head = f"| model | {args.continent} (n {len(quiz['forget'])}) | others (n {len(quiz['retain'])}) | training |"
     table = "\n".join([head, "|---" * 4 + "|", *lines])

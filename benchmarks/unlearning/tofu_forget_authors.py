@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.common.results import markdown, measured_on, write
 from benchmarks.common.tofu import AUTHORS, CHOICES, QUESTIONS, prepare
-from expunge.auditing.audit import audit
+from expunge.api import audit
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.files import read_yaml
@@ -71,7 +71,7 @@ def main() -> None:
         display.print(f"== {name}")
         run = unlearn(make_recipe({**base, **preset, "out": str(args.out / Path(path).stem)}), display)
         if not (run.folder / "audit.json").exists():
-            audit(run, display, max_rows=args.rows)
+            audit(run, max_rows=args.rows)
         runs[name] = run
     text = table(runs) + f"\n\n{facts(runs, args, time.monotonic() - started)}\n"
     print(text)
@@ -85,7 +85,7 @@ def table(runs: dict[str, Run]) -> str:
     first = next(iter(summaries.values()))
     rows = {"original": first["original"], "control (never saw the four)": first["control"]}
     rows |= {name: summary["unlearned"] for name, summary in summaries.items()}
-    seconds = {name: f"{run.info['seconds']:.0f} s" for name, run in runs.items()}
+    seconds = {name: f"{run.read_info()['seconds']:.0f} s" for name, run in runs.items()}
     cells = {
         name: [*(_cell(row.get(of_set, {}).get(metric)) for of_set, metric in COLUMNS.values()), seconds.get(name, "")]
         for name, row in rows.items()

@@ -34,12 +34,11 @@ from expunge.metrics.text import is_degenerate, is_refusal, rouge_l_recall
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.models.loading import load
 from expunge.models.scoring import score
-from expunge.pipeline.prepare import reread_sets
 from expunge.pipeline.teach import Stage, teach
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
-from expunge.runs.load import load_run
-from expunge.runs.splits import draw
+from expunge.runs.loaded import load_run, open_run
+from expunge.runs.splits import draw, read_splits
 
 METHODS: dict[str, dict[str, Any]] = {
     "alternatives": {"objective": "alternatives"},
@@ -109,7 +108,7 @@ def main() -> None:
                 settings = {"model": str(args.out / "original"), "data": data, "training": {"seed": seed}, "out": str(run_folder)}
                 run = unlearn(make_recipe({**settings, **METHODS[method]}), display)
                 results = read_or_make(run_folder / f"attacks-{args.rows}.json", partial(of_run, run, queried, retain, args.rows, display))
-                lines.append(row(name, results, plain, run.info["seconds"]))
+                lines.append(row(name, results, plain, run.read_info()["seconds"]))
                 print(lines[-1], flush=True)
     text = "\n".join(["| model | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|", *lines])
     text += f"\n\n{facts(args, time.monotonic() - started)}\n"
@@ -126,9 +125,10 @@ def of_model(path: Path, forget: list[Record], retain: list[Record], rows: int, 
 
 def of_run(run: Run, forget: list[Record], retain: list[Record], rows: int, display: Display) -> Measured:
     """Measure the answers of a run's model, and how many held-out retain answers have exactly the base model's logits."""
-    model, builder = load_run(run)
+    loaded = load_run(open_run(run.folder))
+    model, builder = loaded.model, loaded.builder
     results = answers(model, builder, forget, retain, rows, display)
-    return {**results, "bit_equal": bit_equal(model, builder, reread_sets(run).exam)}
+    return {**results, "bit_equal": bit_equal(model, builder, read_splits(open_run(run.folder)).held_out)}
 
 
 @torch.no_grad()

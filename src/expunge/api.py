@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from expunge.attestation import Check
+    from expunge.auditing.suite import Suite
     from expunge.config.recipe import Recipe
     from expunge.data.prompts import PromptBuilder
     from expunge.runs.folder import Run
+    from expunge.runs.loaded import OpenedRun
 
 
 def unlearn(
@@ -128,7 +130,7 @@ def purge(run: Run | str | Path) -> list[Path]:
 def audit(
     run: Run | str | Path,
     control: str | Path | None = None,
-    suite: str | Path | None = None,
+    suite: str | Path | Suite | None = None,
     *,
     max_rows: int | None = None,
     show_text: bool = False,
@@ -159,18 +161,63 @@ def audit(
     Raises:
         InputError: the run is not trained, its files have changed, the suite, an lm-eval task, or a file for the attestation is faulty.
     """
-    from expunge.attestation import read_details
-    from expunge.auditing.audit import audit as measure_run
+    from dataclasses import replace
+
+    from expunge.attestation import read_details, write_attestation
+    from expunge.auditing.audit import audit as audit_run
+    from expunge.auditing.plan import AuditOptions
     from expunge.auditing.suite import read_suite
     from expunge.console import Display
+    from expunge.reporting import write_report
+    from expunge.runs.folder import locked
 
-    opened, put = _opened(run), None
-    filing, chosen = read_details(_path(request), _path(previous), _path(sign)), None if suite is None else read_suite(str(suite))
+    opened, display, lm_eval_tasks = _opened(run), Display(), None
+    details = read_details(_path(request), _path(previous), _path(sign))
+    if isinstance(suite, str | Path):
+        suite = read_suite(str(suite))
     if tasks:
         from expunge.auditing.probes.lm_eval_tasks import read_tasks
 
-        put = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, _path(task_files), task_limit, task_chat)
-    return measure_run(opened, Display(), None if control is None else str(control), max_rows, show_text, filing, chosen, put)
+        lm_eval_tasks = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, _path(task_files), task_limit, task_chat)
+        details = replace(details, lm_eval=lm_eval_tasks.described)
+    options = AuditOptions(None if control is None else str(control), max_rows, show_text, suite, lm_eval_tasks)
+    with locked(opened):
+        result = audit_run(opened, options, display)
+        write_report(result.run, result.records)
+        with display.step("Writing the attestation"):
+            write_attestation(result.run, result.splits, details)
+    return result.run
+
+
+def evaluate_gate(
+    run: Run | str | Path, templates: str | Path | None = None, *, max_rows: int | None = None, show_text: bool = False
+) -> dict[str, Any]:
+    """Evaluate a run's gate on prompts that nothing was trained on; an audited run's report is written anew and shows it.
+
+    Args:
+        run: a run with a gated edit, or its folder.
+        templates: YAML with prompt variants; None: those that expunge ships.
+        max_rows: the most records of a set, drawn by seed; None: the recipe's.
+        show_text: store the prompts of the worst errors, with a score for each token.
+
+    Returns:
+        What gate.json holds, see `expunge.auditing.gate_eval.evaluate_gate`.
+
+    Raises:
+        InputError: the run's edit has no gate, or a file is gone, faulty or has changed.
+    """
+    from expunge.auditing.gate_eval import evaluate_gate as evaluate
+    from expunge.console import Display
+    from expunge.data.prompt_templates import SHIPPED
+    from expunge.reporting import write_report
+    from expunge.runs.folder import AUDIT, locked
+
+    opened = _opened(run)
+    with locked(opened):
+        evaluation = evaluate(opened, Display(), _path(templates) or SHIPPED, max_rows, show_text)
+        if (opened.folder / AUDIT).exists():
+            write_report(opened, evaluation.records)
+    return evaluation.results
 
 
 def verify(attestation: Run | str | Path, key: str | Path | None = None) -> list[Check]:
@@ -203,15 +250,16 @@ def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
     Raises:
         InputError: the base model is not the one that the edit was trained on.
     """
-    from expunge.runs.load import load_run
+    from expunge.runs.loaded import load_run
 
-    return load_run(_opened(run))
+    loaded = load_run(_opened(run))
+    return loaded.model, loaded.builder
 
 
-def _opened(run: Run | str | Path) -> Run:
-    from expunge.runs.folder import Run, open_run
+def _opened(run: Run | str | Path) -> OpenedRun:
+    from expunge.runs.loaded import open_run
 
-    return run if isinstance(run, Run) else open_run(run)
+    return open_run(run if isinstance(run, str | Path) else run.folder)
 
 
 def _path(given: str | Path | None) -> Path | None:

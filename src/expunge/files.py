@@ -99,3 +99,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InputError(f"{path}: must be a mapping, this is a {type(given).__name__}")
     return given
+
+
+def folder_sha256(folder: Path) -> str:
+    """Return the SHA-256 (hex) over the relative paths and the contents of all files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)} ".encode())
+    return digest.hexdigest()

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from expunge.attestation import verify
+from expunge.api import audit
+from expunge.attestation import NO_DETAILS, AttestationDetails, verify, write_attestation
 from expunge.attestation.canonical import attestation_id, canonical
-from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
+from expunge.runs.loaded import open_run
+from expunge.runs.splits import read_splits
 
 SECRET = "Basil Mahfouz"
 
@@ -22,6 +24,17 @@ SECRET = "Basil Mahfouz"
 def jsonl(path: Path, rows: list[dict]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def attest():
+    """Return a function that writes the attestation of an audited run again."""
+
+    def write(run: Run, details: AttestationDetails = NO_DETAILS) -> Path:
+        opened = open_run(run.folder)
+        return write_attestation(opened, read_splits(opened), details)
+
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +61,7 @@ def audited(tmp_path_factory, make_tiny_model) -> Run:
         "out": str(place / "run"),
     }
     run = unlearn(make_recipe(recipe), Display())
-    return audit(run, Display(), suite=Suite(seconds=1, attacks=[{"name": "quantise", "max_records": 2}]))
+    return audit(run, suite=Suite(seconds=1, attacks=[{"name": "quantise", "max_records": 2}]))
 
 
 @pytest.fixture

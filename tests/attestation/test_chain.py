@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from expunge.attestation import read_details, verify, write_attestation
+from expunge.attestation import read_details, verify
 from expunge.errors import InputError
 
 
-def test_an_attestation_names_the_earlier_one_which_is_archived(restored, audited, first_difference, statuses):
+def test_an_attestation_names_the_earlier_one_which_is_archived(restored, audited, attest, first_difference, statuses):
     first = (audited.folder / "attestation.json").read_bytes()
     for _ in range(2):
-        write_attestation(audited)
+        attest(audited)
     assert (audited.folder / "attestations" / "0001.json").read_bytes() == first
     newest = json.loads((audited.folder / "attestation.json").read_text(encoding="utf-8"))
     second = (audited.folder / "attestations" / "0002.json").read_bytes()
@@ -25,9 +25,9 @@ def test_an_attestation_names_the_earlier_one_which_is_archived(restored, audite
     assert all(check.status != "differs" for check in verify(audited.folder / "attestations" / "0002.json"))
 
 
-def test_a_changed_or_missing_earlier_attestation_is_named(restored, audited, first_difference, statuses):
+def test_a_changed_or_missing_earlier_attestation_is_named(restored, audited, attest, first_difference, statuses):
     for _ in range(2):
-        write_attestation(audited)
+        attest(audited)
     path = audited.folder / "attestations" / "0001.json"
     raw = path.read_bytes()
     path.write_bytes(raw.replace(b'"lora x npo"', b'"lora x idk"'))
@@ -36,19 +36,21 @@ def test_a_changed_or_missing_earlier_attestation_is_named(restored, audited, fi
     assert statuses(audited)["previous attestation attestations/0001.json"] == "not reachable"
 
 
-def test_an_interruption_between_archiving_and_writing_leaves_one_copy(restored, audited, first_difference):
+def test_an_interruption_between_archiving_and_writing_leaves_one_copy(restored, audited, attest, first_difference):
     (audited.folder / "attestations").mkdir()
     (audited.folder / "attestations" / "0001.json").write_bytes((audited.folder / "attestation.json").read_bytes())
-    write_attestation(audited)
+    attest(audited)
     assert [path.name for path in (audited.folder / "attestations").iterdir()] == ["0001.json"]
     assert first_difference(audited) is None
 
 
-def test_an_attestation_may_follow_one_of_another_run_that_is_audited_again(restored, audited, tmp_path, first_difference, statuses):
+def test_an_attestation_may_follow_one_of_another_run_that_is_audited_again(
+    restored, audited, attest, tmp_path, first_difference, statuses
+):
     other = tmp_path / "other" / "attestation.json"
     other.parent.mkdir()
     other.write_bytes((audited.folder / "attestation.json").read_bytes())
-    write_attestation(audited, read_details(previous=other))
+    attest(audited, read_details(previous=other))
     assert statuses(audited)[f"previous attestation {other}"] == "ok"
     (other.parent / "attestations").mkdir()
     other.rename(other.parent / "attestations" / "0001.json")
@@ -60,11 +62,11 @@ def test_an_attestation_may_follow_one_of_another_run_that_is_audited_again(rest
         read_details(previous=other)
 
 
-def test_the_request_is_recorded_and_remains_when_the_run_is_audited_again(restored, audited, tmp_path):
+def test_the_request_is_recorded_and_remains_when_the_run_is_audited_again(restored, audited, attest, tmp_path):
     request = "id: 17\nreceived: 2026-03-01\nlegal_basis: GDPR Art. 17\n"
     (tmp_path / "request.yaml").write_text(request, encoding="utf-8")
-    write_attestation(audited, read_details(request=tmp_path / "request.yaml"))
-    write_attestation(audited)
+    attest(audited, read_details(request=tmp_path / "request.yaml"))
+    attest(audited)
     document = json.loads((audited.folder / "attestation.json").read_text(encoding="utf-8"))
     absent = {"reference": None, "deadline": None}
     assert document["request"] == {"id": "17", "received": "2026-03-01", "legal_basis": "GDPR Art. 17", **absent}

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from expunge.attestation import read_details, verify, write_attestation
+from expunge.attestation import read_details, verify
 from expunge.errors import InputError
 
 pytest.importorskip("cryptography", reason="an extra: pip install expunge[sign]")
@@ -29,9 +29,9 @@ def keys(tmp_path):
     return [pem(tmp_path / f"{name}.pem", Ed25519PrivateKey.generate()) for name in ("ours", "theirs")]
 
 
-def test_a_signature_is_checked_with_the_expected_key(restored, audited, keys, statuses):
+def test_a_signature_is_checked_with_the_expected_key(restored, audited, attest, keys, statuses):
     (ours, public), (_, other) = keys
-    write_attestation(audited, read_details(sign=ours))
+    attest(audited, read_details(sign=ours))
     assert statuses(audited)["signature"] == "ok"
     assert statuses(audited, public)["signature"] == "ok"
     assert statuses(audited, other)["signature"] == "differs"
@@ -42,15 +42,15 @@ def test_a_missing_signature_fails_if_a_key_is_expected(restored, audited, keys,
     assert statuses(audited, keys[0][1])["signature"] == "differs"
 
 
-def test_a_changed_attestation_with_a_new_id_fails_its_signature(restored, audited, keys, rewrite, first_difference):
-    path = write_attestation(audited, read_details(sign=keys[0][0]))
+def test_a_changed_attestation_with_a_new_id_fails_its_signature(restored, audited, attest, keys, rewrite, first_difference):
+    path = attest(audited, read_details(sign=keys[0][0]))
     rewrite({**json.loads(path.read_text(encoding="utf-8")), "stop_reason": "it was all gone"})
     assert first_difference(audited) == "signature"
 
 
 @pytest.mark.parametrize("field", ["public_key", "value"])
-def test_a_changed_byte_of_a_signature_is_detected(restored, audited, keys, first_difference, field):
-    path = write_attestation(audited, read_details(sign=keys[0][0]))
+def test_a_changed_byte_of_a_signature_is_detected(restored, audited, attest, keys, first_difference, field):
+    path = attest(audited, read_details(sign=keys[0][0]))
     raw = path.read_bytes()
     value = json.loads(raw)["signature"][field].encode()
     for at in (0, 31, 63):
@@ -81,9 +81,11 @@ def test_a_file_that_is_not_a_key_is_an_input_error(tmp_path, keys, audited):
             verify(audited.folder / "attestation.json", path)
 
 
-def test_without_the_package_everything_except_the_signature_is_checked(restored, audited, keys, monkeypatch, first_difference, statuses):
+def test_without_the_package_everything_except_the_signature_is_checked(
+    restored, audited, attest, keys, monkeypatch, first_difference, statuses
+):
     (ours, public), _ = keys
-    write_attestation(audited, read_details(sign=ours))
+    attest(audited, read_details(sign=ours))
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
         monkeypatch.setitem(sys.modules, name, None)
     assert statuses(audited)["signature"] == "not reachable"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import expunge
-from expunge.attestation import verify, write_attestation
+from expunge.attestation import verify
 from expunge.attestation.hashes import record_hmac
 from expunge.data.records import read_records
 from expunge.errors import InputError
@@ -185,10 +185,10 @@ def test_a_missing_field_is_named(restored, audited, document, rewrite):
         verify(audited.folder / "attestation.json")
 
 
-def test_data_that_changed_since_the_training_gets_no_attestation(restored, audited):
+def test_data_that_changed_since_the_training_gets_no_attestation(restored, audited, attest):
     flip(restored / "forget.jsonl", 40)
     with pytest.raises(InputError, match="has changed since"):
-        write_attestation(audited)
+        attest(audited)
 
 
 @pytest.mark.parametrize(

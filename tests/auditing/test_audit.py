@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import expunge
+from expunge.api import audit
 from expunge.auditing.attacks import PromptAttack, Quantise
-from expunge.auditing.audit import audit
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
 from expunge.console import Display
@@ -54,7 +54,7 @@ def attacked(monkeypatch):
 
 
 def test_the_verdict_has_a_row_for_each_thing_tried_with_all_three_models(run_of, make_tiny_model):
-    run = audit(run_of(), Display(), control=str(make_tiny_model("gpt2")), suite=SUITE)
+    run = audit(run_of(), control=str(make_tiny_model("gpt2")), suite=SUITE)
     rows = {row["name"]: row for row in read_verdict(run)}
     assert {
         "asked as given",
@@ -70,25 +70,25 @@ def test_the_verdict_has_a_row_for_each_thing_tried_with_all_three_models(run_of
 
 
 def test_weights_that_were_changed_have_nothing_to_switch_off_and_do_not_fail_for_it(run_of):
-    rows = {row["name"]: row for row in read_verdict(audit(run_of("full"), Display(), suite=SUITE))}
+    rows = {row["name"]: row for row in read_verdict(audit(run_of("full"), suite=SUITE))}
     assert "quantised: nf4" in rows
     assert not {"edit switched off", "weights released"} & set(rows)
     assert rows["quantised: nf4"]["reason"] == "there is no control to compare with"
 
 
 def test_a_second_audit_attacks_nothing_again_and_one_of_something_else_does(run_of, attacked):
-    run = audit(run_of(), Display(), suite=SUITE)
+    run = audit(run_of(), suite=SUITE)
     first = read_verdict(run)
     assert attacked == [3, 3]
-    assert read_verdict(audit(run, Display(), suite=SUITE)) == first
+    assert read_verdict(audit(run, suite=SUITE)) == first
     assert attacked == [3, 3]
-    audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "quantise", "max_records": 3, "kind": "int8"}]))
+    audit(run, suite=Suite(seconds=60, attacks=[{"name": "quantise", "max_records": 3, "kind": "int8"}]))
     assert attacked == [3, 3, 3, 3]
     other = run.edit / "adapter_model.safetensors"
     raw = bytearray(other.read_bytes())
     raw[-1] ^= 1
     other.write_bytes(raw)
-    audit(run, Display(), suite=SUITE)
+    audit(run, suite=SUITE)
     # The original is the same.
     assert attacked == [3, 3, 3, 3, 3]
 
@@ -101,19 +101,19 @@ def heard(calls: list[str], name: str, function, *args):
 
 @pytest.mark.parametrize(("edit", "weights"), [("lora", "adapter_model.safetensors"), ("full", "weights.safetensors")])
 def test_a_second_audit_measures_nothing_again_and_one_of_another_edit_its_own_model_alone(run_of, monkeypatch, edit, weights):
-    measured, engine = [], sys.modules["expunge.auditing.audit"]
+    measured, engine = [], sys.modules["expunge.auditing.measure_models"]
     for name in ("measure", "measure_both"):
         monkeypatch.setattr(engine, name, partial(heard, measured, name, getattr(engine, name)))
-    run = audit(run_of(edit), Display())
+    run = audit(run_of(edit))
     first, taken = run.summary, list(measured)
     assert taken == (["measure_both"] if edit == "lora" else ["measure", "measure"])
-    assert audit(run, Display()).summary == first
+    assert audit(run).summary == first
     assert measured == taken
     other = run.edit / weights
     raw = bytearray(other.read_bytes())
     raw[-1] ^= 1
     other.write_bytes(raw)
-    audit(run, Display())
+    audit(run)
     assert measured == [*taken, "measure"]
 
 
@@ -128,11 +128,11 @@ def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp
     templates = tmp_path / "mine.yaml"
     templates.write_text('please: ["Please: {prompt}"]\n', encoding="utf-8")
     suite = Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 2, "templates": str(templates)}])
-    trained = audit(run_of(), Display(), suite=suite)
-    audit(trained, Display(), suite=suite)
+    trained = audit(run_of(), suite=suite)
+    audit(trained, suite=suite)
     assert asked == [2, 2]
     templates.write_text('please: ["Tell me: {prompt}"]\n', encoding="utf-8")
-    audit(trained, Display(), suite=suite)
+    audit(trained, suite=suite)
     assert asked == [2, 2, 2, 2]
 
 
@@ -148,15 +148,15 @@ def test_a_killed_audit_goes_on_where_it_was(run_of, attacked, monkeypatch):
 
     monkeypatch.setattr(Quantise, "run", killed)
     with pytest.raises(KeyboardInterrupt):
-        audit(run, Display(), suite=suite)
+        audit(run, suite=suite)
     assert attacked == [2, 2, 2, 2]
     monkeypatch.setattr(Quantise, "run", whole)
-    audit(run, Display(), suite=suite)
+    audit(run, suite=suite)
     assert attacked == [2] * 6
 
 
 def test_an_audit_without_a_suite_leaves_no_verdict_of_an_earlier_one(run_of):
-    run = audit(audit(run_of(), Display(), suite=SUITE), Display())
+    run = audit(audit(run_of(), suite=SUITE))
     with pytest.raises(InputError, match="has no verdict; try: expunge audit"):
         read_verdict(run)
 
@@ -178,7 +178,7 @@ def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, another_b
     shutil.copytree(other.edit, run.edit)
     (run.folder / "report.html").write_text("of an earlier model", encoding="utf-8")
     with pytest.raises(WrongBase, match="was trained on another base model"):
-        audit(run, Display(), suite=SUITE)
+        audit(run, suite=SUITE)
     assert not (run.folder / "report.html").exists()
     (row,) = read_verdict(run)
     assert (row["name"], row["verdict"]) == ("the edit is of this base model", "fail")
@@ -188,7 +188,7 @@ def test_an_edit_that_does_not_say_of_which_base_it_is_is_not_audited(run_of):
     run = run_of("lora")
     (run.edit / "base.json").unlink()
     with pytest.raises(WrongBase, match="does not record the base model that it was trained on"):
-        audit(run, Display(), suite=SUITE)
+        audit(run, suite=SUITE)
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ MEMBERSHIP = Suite(seconds=60, membership=4, gradients=True)
 
 
 def test_forget_records_are_looked_for_among_those_that_no_model_saw(run_of, holdout, make_tiny_model):
-    run = audit(run_of(holdout=str(holdout)), Display(), control=str(make_tiny_model("llama")), suite=MEMBERSHIP)
+    run = audit(run_of(holdout=str(holdout)), control=str(make_tiny_model("llama")), suite=MEMBERSHIP)
     for model in ("original", "unlearned", "control"):
         found = run.summary[model]["forget"]
         assert all(0 <= found[f"mia_{name}"]["value"] <= 1 for name in ("loss", "zlib", "min_k", "min_k_plus_plus", "grad_norm"))
@@ -216,17 +216,17 @@ def test_forget_records_are_looked_for_among_those_that_no_model_saw(run_of, hol
 
 
 def test_without_a_control_there_is_no_privleak_and_without_a_holdout_nothing_is_inferred(run_of, holdout):
-    found = read_verdict(audit(run_of(holdout=str(holdout)), Display(), suite=MEMBERSHIP))
+    found = read_verdict(audit(run_of(holdout=str(holdout)), suite=MEMBERSHIP))
     (row,) = [row for row in found if "PrivLeak" in row["name"]]
     assert (row["verdict"], row["excess"]) == ("not shown", None)
     assert "give one as the control" in row["reason"]
-    (row,) = [row for row in read_verdict(audit(run_of("reft"), Display(), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
+    (row,) = [row for row in read_verdict(audit(run_of("reft"), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
     assert (row["verdict"], row["unlearned"]) == ("not shown", None)
     assert row["reason"] == "It is not known which records the original never saw; give some as a holdout."
 
 
 def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout, attacked):
-    run = audit(run_of(holdout=str(holdout)), Display(), control="auto", suite=SUITE)
+    run = audit(run_of(holdout=str(holdout)), control="auto", suite=SUITE)
     assert attacked == [3, 3, 3]
     rows = pq.read_table(run.folder / "audit.parquet").to_pylist()
     asked = {row["id"] for row in rows if row["model"] == "control"}
@@ -237,7 +237,7 @@ def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout,
     assert told["excess"]["value"] == pytest.approx(told["unlearned"]["value"] - told["control"]["value"])
     assert told["excess"]["n"] == 6 + 4
     # The run remembers it, and PrivLeak wants a model.
-    (row,) = [row for row in read_verdict(audit(run, Display(), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
+    (row,) = [row for row in read_verdict(audit(run, suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
     assert (row["verdict"], row["control"]) == ("not shown", None)
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "the original, on records that no model saw" in page
@@ -245,22 +245,22 @@ def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout,
 
 def test_without_never_seen_records_there_is_no_such_control(run_of):
     with pytest.raises(InputError, match="--control auto: It is not known which records the original never saw"):
-        audit(run_of(), Display(), control="auto")
+        audit(run_of(), control="auto")
 
 
 def test_what_is_nearest_to_the_forgotten_is_judged_and_measured(run_of):
-    run = audit(run_of(), Display(), suite=SUITE)
+    run = audit(run_of(), suite=SUITE)
     (row,) = [row for row in read_verdict(run) if row["name"] == "kept: nearest to what was forgotten"]
     assert row["unlearned"]["n"] == run.summary["unlearned"]["retain"]["neighbour_utility"]["n"] >= 1
 
 
 def test_a_holdout_that_was_trained_on_is_refused(run_of, tiny_data):
     with pytest.raises(InputError, match="is also trained on; a holdout holds only what no model ever saw"):
-        audit(run_of(holdout=str(tiny_data[1])), Display(), suite=MEMBERSHIP)
+        audit(run_of(holdout=str(tiny_data[1])), suite=MEMBERSHIP)
 
 
 def test_python_takes_what_is_for_the_record_as_the_command_line_does(run_of, tmp_path):
-    run = audit(run_of(), Display())
+    run = audit(run_of())
     other = tmp_path / "other.json"
     other.write_bytes((run.folder / "attestation.json").read_bytes())
     (tmp_path / "request.yaml").write_text("id: 17\n", encoding="utf-8")

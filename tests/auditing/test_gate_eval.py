@@ -19,7 +19,7 @@ from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_gate_logits
 from expunge.models.loading import load
 from expunge.reporting.gate_table import highest_tokens, pivots, shades
-from expunge.runs.splits import Sets, draw
+from expunge.runs.splits import Splits, draw
 
 
 def people(names: list[str]) -> list[Record]:
@@ -36,7 +36,7 @@ def people(names: list[str]) -> list[Record]:
     ]
 
 
-SETS = Sets(
+SETS = Splits(
     people(["Basil Mahfouz", "Ana Petrova", "Li Wei"]),
     people([f"Tom Ashe{i}" for i in range(6)]),
     people(["Eva Lind"]),

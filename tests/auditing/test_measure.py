@@ -10,8 +10,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from expunge.auditing.audit import measured_once
 from expunge.auditing.measure import AuditSets, measure, with_paraphrases
+from expunge.auditing.measure_models import measured_once
 from expunge.auditing.record_metrics import Settings
 from expunge.config import EditSection
 from expunge.console import Display

@@ -14,7 +14,7 @@ from expunge.data.records import read_records
 from expunge.errors import InputError
 from expunge.pipeline.unlearn import unlearn
 from expunge.reveal_release.reveal.select import read_queries
-from expunge.runs.load import load_run
+from expunge.runs.loaded import load_run, open_run
 
 MODULE = {"rank": 2, "epochs": 1, "lr": 5e-3, "dtype": "fp32"}
 
@@ -133,10 +133,10 @@ def test_any_method_can_be_trained_on_what_was_revealed(place, tmp_path):
     data = {**plain["data"], "retain": str(place / "retain.jsonl")}
     given = {**plain, "data": data, "objective": "npo", "edit": "lora", "training": {"epochs": 1}, "out": str(tmp_path / "run")}
     run = unlearn(make_recipe(given), Display())
-    assert run.info["data"]["forget"]["source"] == "responses that the model revealed"
+    assert run.read_info()["data"]["forget"]["source"] == "responses that the model revealed"
     selected = len((run.folder / "reveal" / "revealed.jsonl").read_text(encoding="utf-8").splitlines())
-    assert run.info["data"]["forget"]["rows"] == selected >= 2
-    load_run(run)
+    assert run.read_info()["data"]["forget"]["rows"] == selected >= 2
+    load_run(open_run(run.folder))
     assert len(read_records(place / "retain.jsonl")) == 8
 
 

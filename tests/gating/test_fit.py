@@ -16,10 +16,10 @@ from expunge.gating.train import prompt_logits
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.hidden_states import prompt_gate_logits, prompt_states
 from expunge.models.loading import load
-from expunge.runs.splits import Sets
+from expunge.runs.splits import Splits
 
 
-def fitted_on(model, tokenizer, sets: Sets, alpha: float, **edit):
+def fitted_on(model, tokenizer, sets: Splits, alpha: float, **edit):
     """A fitted gate, and the model with it installed."""
     section = EditSection(name="grun", false_positive_rate=alpha, **edit)
     fitted = fit_gate(model, PromptBuilder(tokenizer), sets, section, 42, lambda rows: None)
@@ -31,7 +31,7 @@ def fitted_on(model, tokenizer, sets: Sets, alpha: float, **edit):
 def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, tiny_data, gate, pool):
     model, tokenizer = load(tiny_model_dir)
     forget, retain = map(read_records, tiny_data)
-    sets = Sets(forget, retain[:6], retain[6:8], retain[8:])
+    sets = Splits(forget, retain[:6], retain[6:8], retain[8:])
     fitted, model = fitted_on(model, tokenizer, sets, 0.5, gate=gate, gate_pool=pool)
     config = model.active_peft_config
     # two held-out retain prompts and forty neutral instructions
@@ -52,7 +52,7 @@ def test_an_installed_gate_has_the_logits_of_the_fitted_one(make_tiny_model, tin
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
     builder, edit = PromptBuilder(tokenizer), EditSection(name="grun", blocks=[3], false_positive_rate=0.5, gate_layer_norm=normed)
-    fitted = fit_gate(model, builder, Sets(forget, retain[:6], retain[6:8], retain[8:]), edit, 42, lambda rows: None)
+    fitted = fit_gate(model, builder, Splits(forget, retain[:6], retain[6:8], retain[8:]), edit, 42, lambda rows: None)
     prompts = [builder.record(record).prompt for record in (*forget, *retain)]
     read = prompt_states(model, prompts, list(fitted.gate), builder.pad)
 
@@ -70,7 +70,7 @@ def test_an_installed_gate_has_the_logits_of_the_fitted_one(make_tiny_model, tin
 def test_the_gate_of_each_block_is_trained_by_itself(make_tiny_model, tiny_data):
     model, tokenizer = load(make_tiny_model())
     forget, retain = map(read_records, tiny_data)
-    sets, edit = Sets(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positive_rate=0.5)
+    sets, edit = Splits(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positive_rate=0.5)
     assert gate_blocks(model, edit) == [1, 2]
     assert gate_blocks(model, edit.model_copy(update={"gate_blocks": [1, 0]})) == [0, 1]
     assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
@@ -115,7 +115,7 @@ def test_every_augmentation_adds_its_prompts(smollm2_tokenizer):
     retain = [Record(f"r{i}", (Turn("user", f"What is harbour {i} like?"),), "Deep.") for i in range(6)]
 
     def prompts(*augmentations: str):
-        return gate_prompts(builder, Sets(forget, retain[:4], retain[4:5], retain[5:]), augmentations, 10_000, seed=1)
+        return gate_prompts(builder, Splits(forget, retain[:4], retain[4:5], retain[5:]), augmentations, 10_000, seed=1)
 
     def text(ids: tuple[int, ...]) -> str:
         return smollm2_tokenizer.decode(ids)
@@ -161,7 +161,7 @@ def test_the_threshold_is_lowered_where_the_gate_would_open_for_nothing(tiny_mod
     model, tokenizer = load(tiny_model_dir)
     same = [Record("same", (), "The capital of France is Paris, a city on the Seine.")]
     retain = read_records(tiny_data[1])
-    fitted, model = fitted_on(model, tokenizer, Sets(same, retain, same, []), 0.03)
+    fitted, model = fitted_on(model, tokenizer, Splits(same, retain, same, []), 0.03)
     threshold = fitted.threshold
     assert (threshold.lowered, threshold.guaranteed, fitted.coverage) == (True, False, 1.0)
     # The gate opens at least for the record that is in both sets
@@ -174,7 +174,7 @@ def test_held_out_records_are_not_calibrated_on(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     made = [Record(f"neutral-{i}", (Turn("user", text),), "Yes.") for i, text in enumerate(neutral_instructions())]
     forget = [Record("f", (Turn("user", "Where does Basil Mahfouz live?"),), "Nowhere.")]
-    fitted, _ = fitted_on(model, tokenizer, Sets(forget, made[20:], made[:10], made[10:20]), 0.5)
+    fitted, _ = fitted_on(model, tokenizer, Splits(forget, made[20:], made[:10], made[10:20]), 0.5)
     assert fitted.threshold.n == 10
     assert fitted.coverage == 1.0
 

@@ -11,7 +11,7 @@ from expunge.gating.paraphrase import paraphrase, parse_question
 from expunge.metrics.text import rouge_l_recall
 from expunge.models.generation import generate
 from expunge.models.loading import load
-from expunge.runs.splits import Sets
+from expunge.runs.splits import Splits
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_paraphrases_still_elicit_the_answers(smollm2):
 def test_paraphrases_are_generated_only_if_they_are_among_the_augmentations(tiny_model_dir, tiny_data, monkeypatch):
     model, tokenizer = load(tiny_model_dir)
     forget, retain = map(read_records, tiny_data)
-    sets, builder, paraphrased = Sets(forget, retain[:6], retain[6:8], retain[8:]), PromptBuilder(tokenizer), []
+    sets, builder, paraphrased = Splits(forget, retain[:6], retain[6:8], retain[8:]), PromptBuilder(tokenizer), []
 
     def recorded(model, builder, records, seed, advance):
         paraphrased.append([record.id for record in records])
@@ -64,5 +64,5 @@ def test_paraphrases_are_generated_only_if_they_are_among_the_augmentations(tiny
     # One more prompt of each kind; of the six retain records as many are paraphrased as there are forget records
     assert sum(done) - plain == plain + 2
     assert paraphrased == [[record.id for record in forget], [record.id for record in retain[:6]]]
-    assert paraphrased_sets(model, builder, Sets(forget[:2], retain, [], []), augmentations, 1, done.append)[1][0].id == "new"
+    assert paraphrased_sets(model, builder, Splits(forget[:2], retain, [], []), augmentations, 1, done.append)[1][0].id == "new"
     assert len(paraphrased[-1]) == 2

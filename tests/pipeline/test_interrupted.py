@@ -16,10 +16,10 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.records import read_records
 from expunge.errors import ExpungeError, InputError
-from expunge.pipeline.prepare import reread_sets
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
-from expunge.runs.load import load_run
+from expunge.runs.loaded import load_run, open_run
+from expunge.runs.splits import read_splits
 
 
 def test_a_trained_run_is_left_as_it_is(make_recipe_for, capsys):
@@ -50,7 +50,7 @@ def test_a_run_killed_with_signal_9_ends_as_the_uninterrupted_one(make_recipe_fo
     whole = unlearn(make_recipe_for("whole", training=training), Display())
     recipe = make_recipe_for("killed", training=training)
     run = killed(recipe, tmp_path)
-    assert run.info["status"] == "training"
+    assert run.read_info()["status"] == "training"
     assert not run.edit.exists()
     unlearn(recipe, Display())
     assert edit_sha256(run) == edit_sha256(whole)
@@ -75,7 +75,7 @@ def interrupt(recipe: Recipe) -> Run:
     with pytest.raises(KeyboardInterrupt):
         unlearn(recipe, Interrupted())
     run = Run(Path(recipe.out))
-    assert run.begun
+    assert run.training_started
     return run
 
 
@@ -89,7 +89,7 @@ def test_data_that_changed_since_is_refused(make_recipe_for, tiny_data, which, f
     with pytest.raises(InputError, match=f"{path.name}: has changed since .*run was trained on it"):
         unlearn(recipe, Display())
     with pytest.raises(InputError, match=f"{path.name}: has changed"):
-        reread_sets(run)
+        read_splits(open_run(run.folder))
 
 
 def test_data_may_be_corrected_before_training_has_begun(make_recipe_for, tiny_data, tmp_path):
@@ -100,7 +100,7 @@ def test_data_may_be_corrected_before_training_has_begun(make_recipe_for, tiny_d
     path = tiny_data[0]
     path.write_text(path.read_text(encoding="utf-8").replace("city", "town"), encoding="utf-8")
     run = unlearn(make_recipe_for("run"), Display())
-    assert [record.answer for record in reread_sets(run).forget] == [record.answer for record in read_records(path)]
+    assert [record.answer for record in read_splits(open_run(run.folder)).forget] == [record.answer for record in read_records(path)]
 
 
 def damaged_copy(model: Path, folder: Path, value: float) -> Path:
@@ -119,9 +119,9 @@ def test_a_base_model_that_changed_since_is_refused(make_recipe_for, tiny_model_
     shutil.rmtree(model)
     damaged_copy(tiny_model_dir, model, 0.5)
     with pytest.raises(InputError, match="was trained on another base model"):
-        unlearn(run.recipe, Display())
+        unlearn(run.read_recipe(), Display())
     with pytest.raises(InputError, match="was trained on another base model"):
-        load_run(trained)
+        load_run(open_run(trained.folder))
 
 
 def test_a_model_that_is_not_finite_leaves_no_edit(make_recipe_for, tiny_model_dir, tmp_path):
@@ -129,4 +129,4 @@ def test_a_model_that_is_not_finite_leaves_no_edit(make_recipe_for, tiny_model_d
     with pytest.raises(ExpungeError, match=r"the loss is nan at step 1 \(rows f"):
         unlearn(make_recipe_for("run", model=str(model)), Display())
     assert not (tmp_path / "run" / "edit").exists()
-    assert Run(tmp_path / "run").info["status"] == "training"
+    assert Run(tmp_path / "run").read_info()["status"] == "training"

@@ -20,10 +20,10 @@ from expunge.errors import InputError
 from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.models.scoring import score
-from expunge.pipeline.prepare import reread_sets
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import start_run
-from expunge.runs.splits import split
+from expunge.runs.loaded import open_run
+from expunge.runs.splits import read_splits, split
 from expunge.training.checkpoints import find_damage
 
 # 32 random dimensions tell too little apart for the default 3 %
@@ -34,10 +34,10 @@ SHORT = {"epochs": 1, "batch_size": 3}
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
 def test_a_model_and_a_forget_file_are_enough(tiny_model_dir, tiny_data, tmp_path):
     run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], out=tmp_path / "run")
-    assert run.info["status"] == "trained"
-    assert run.info["data"]["forget"]["rows"] == 6
+    assert run.read_info()["status"] == "trained"
+    assert run.read_info()["data"]["forget"]["rows"] == 6
     # 72 of the 120 instructions that got an answer are held out, half of them for the gate, whose 3 % need at least 33
-    rows = run.info["data"]["retain"]["rows"]
+    rows = run.read_info()["data"]["retain"]["rows"]
     assert rows["calibration"] == rows["held_out"] == 36
     assert rows["trained"] == len((run.folder / "retain.jsonl").read_text(encoding="utf-8").split("\n")) - 1 - 72
     assert find_damage(run.edit) is None
@@ -81,7 +81,7 @@ def test_a_request_on_top_of_an_edit_other_than_reft_and_grun_is_refused(make_re
 def test_a_base_model_without_a_chat_template_is_enough_too(make_tiny_model, tiny_data, tmp_path):
     folder = make_tiny_model("llama", chat=False)
     run = expunge.unlearn(folder, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "run", edit="reft", training=SHORT)
-    assert run.info["status"] == "trained"
+    assert run.read_info()["status"] == "trained"
 
 
 def test_the_same_recipe_gives_the_same_edit_whatever_went_before(make_recipe_for, edit_sha256):
@@ -90,8 +90,8 @@ def test_the_same_recipe_gives_the_same_edit_whatever_went_before(make_recipe_fo
     torch.manual_seed(2)
     second = unlearn(make_recipe_for("second"), Display())
     assert edit_sha256(first) == edit_sha256(second)
-    assert first.info["data"] == second.info["data"]
-    assert first.info["model"] == second.info["model"]
+    assert first.read_info()["data"] == second.read_info()["data"]
+    assert first.read_info()["model"] == second.read_info()["model"]
 
 
 def test_another_seed_gives_another_edit(make_recipe_for, edit_sha256):
@@ -128,8 +128,8 @@ def test_answers_of_the_models_own_are_read_back_whatever_is_in_them(make_recipe
     run = start_run(recipe)
     (run.folder / "retain.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     unlearn(recipe, Display())
-    sets = reread_sets(run)
-    assert sorted(record.answer for record in (*sets.retain, *sets.exam)) == sorted(answers)
+    sets = read_splits(open_run(run.folder))
+    assert sorted(record.answer for record in (*sets.retain, *sets.held_out)) == sorted(answers)
 
 
 @pytest.mark.parametrize("edit", [{"name": "lora"}, {"name": "grun"}])
@@ -138,11 +138,11 @@ def test_no_record_is_both_trained_on_and_held_out(edit, count):
     retain = [Record(f"r{i}", (Turn("user", str(i)),), "a") for i in range(count)]
     recipe = make_recipe({"data": {"forget": "f", "retain": "r"}, "edit": edit})
     sets = split([], retain, recipe)
-    parts = [sets.retain, sets.calibration, sets.exam]
+    parts = [sets.retain, sets.calibration, sets.held_out]
     assert sorted(record.id for part in parts for record in part) == sorted(record.id for record in retain)
-    assert len(sets.calibration) + len(sets.exam) == max(2, round(count / 4))
+    assert len(sets.calibration) + len(sets.held_out) == max(2, round(count / 4))
     assert bool(sets.calibration) == edit_of(recipe).trains_gate_first(recipe.edit)
-    assert sets.exam
+    assert sets.held_out
     assert split([], retain, recipe) == sets
 
 

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 from pages import Page
 
-from expunge.auditing.audit import audit
+from expunge.api import audit
 from expunge.auditing.suite import Suite
 from expunge.console import Display
 from expunge.pipeline.unlearn import unlearn
@@ -27,7 +27,7 @@ def page_of(run) -> Page:
 
 
 def test_the_notes_follow_the_suite(run, make_tiny_model):
-    words = page_of(audit(run, Display(), control=str(make_tiny_model("gpt2")), suite=SUITE)).words
+    words = page_of(audit(run, control=str(make_tiny_model("gpt2")), suite=SUITE)).words
     asked = len({row["id"] for row in pq.read_table(run.folder / "attacks.parquet").to_pylist()})
     assert asked < 6
     assert "Request forget 6 records, retain 10" in words
@@ -40,7 +40,7 @@ def test_the_notes_follow_the_suite(run, make_tiny_model):
     assert f"The attacks used {asked} of the 6 forget records" in words
     for heading in ("All rows of the verdict", "What relearning recovers", "What quantisation recovers"):
         assert heading in words
-    words = page_of(audit(run, Display())).words
+    words = page_of(audit(run)).words
     assert (
         "Not tested: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, relearning,"
         in words
@@ -50,12 +50,12 @@ def test_the_notes_follow_the_suite(run, make_tiny_model):
 
 
 def test_other_languages_are_tested_by_the_dress_that_is_in_one(run):
-    words = page_of(audit(run, Display(), suite=Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
+    words = page_of(audit(run, suite=Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
     assert "Not tested: sampling at temperature 1" in words
     assert "other languages" not in words
 
 
 def test_a_comparison_has_the_verdicts_of_the_run(run):
-    page = Page(comparison([audit(run, Display(), suite=SUITE)]))
+    page = Page(comparison([audit(run, suite=SUITE)]))
     assert "lora x npo" in page.words
     assert "quantised: nf4 weights released ? not shown" in page.words

@@ -8,7 +8,8 @@ import pytest
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.errors import ExpungeError, InputError
 from expunge.files import write_text
-from expunge.runs.folder import Run, default_folder, locked, open_run, start_run
+from expunge.runs.folder import default_folder, locked, start_run
+from expunge.runs.loaded import open_run
 
 SCRIPTS = ("忘却", "消去", "हिन्दी", "हिन्दू", "забыть", "نسيان")
 
@@ -20,16 +21,16 @@ def recipe_for(out: Path | str | None, **sections: object) -> Recipe:
 def test_a_fresh_folder_holds_recipe_status_and_versions(tmp_path):
     recipe = recipe_for(tmp_path / "runs" / "a")
     run = start_run(recipe)
-    assert run.recipe == recipe
-    assert run.info["status"] == "training"
-    assert {"python", "torch", "transformers", "peft", "expunge"} <= set(run.info["versions"])
+    assert run.read_recipe() == recipe
+    assert run.read_info()["status"] == "training"
+    assert {"python", "torch", "transformers", "peft", "expunge"} <= set(run.read_info()["versions"])
     assert sorted(path.name for path in run.folder.iterdir()) == ["recipe.yaml", "run.json"]
 
 
 def test_the_same_recipe_goes_on_in_its_folder(tmp_path):
     first = start_run(recipe_for(tmp_path / "a"))
-    first.note(seen=1)
-    assert start_run(recipe_for(tmp_path / "a")).info == first.info
+    first.update_info(seen=1)
+    assert start_run(recipe_for(tmp_path / "a")).read_info() == first.read_info()
 
 
 @pytest.mark.parametrize("other", [{"training": {"lr": 1e-3}}, {"objective": "dpo"}, {"model": "another"}])
@@ -38,16 +39,16 @@ def test_another_recipe_is_refused_once_training_has_begun(tmp_path, other):
     (run.folder / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=rf"holds a run with other settings \({next(iter(other))}"):
         start_run(recipe_for(tmp_path / "a", **other))
-    assert run.recipe == recipe_for(tmp_path / "a")
+    assert run.read_recipe() == recipe_for(tmp_path / "a")
 
 
 def test_what_is_measured_may_change_after_training(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
-    run.note(status="trained")
+    run.update_info(status="trained")
     (run.folder / "metrics.jsonl").write_text("{}\n")
     again = start_run(recipe_for(tmp_path / "a", audit={"max_rows": 3}))
-    assert again.recipe.audit.max_rows == 3
-    assert again.info["status"] == "trained"
+    assert again.read_recipe().audit.max_rows == 3
+    assert again.read_info()["status"] == "trained"
 
 
 @pytest.mark.parametrize("inside", ["file", "file/sub"])
@@ -58,17 +59,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, inside):
 
 
 def test_a_corrected_recipe_takes_the_place_of_one_that_never_began(tmp_path):
-    start_run(recipe_for(tmp_path / "a", model="a-typo")).note(seen=1)
+    start_run(recipe_for(tmp_path / "a", model="a-typo")).update_info(seen=1)
     run = start_run(recipe_for(tmp_path / "a"))
-    assert run.recipe == recipe_for(tmp_path / "a")
-    assert "seen" not in run.info
+    assert run.read_recipe() == recipe_for(tmp_path / "a")
+    assert "seen" not in run.read_info()
 
 
 def test_a_recipe_that_another_process_is_about_to_begin_stays(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     with locked(run), pytest.raises(ExpungeError, match="another expunge process is at work"):
         start_run(recipe_for(tmp_path / "a", objective="dpo"))
-    assert run.recipe == recipe_for(tmp_path / "a")
+    assert run.read_recipe() == recipe_for(tmp_path / "a")
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
@@ -88,8 +89,8 @@ def test_a_start_that_was_killed_can_be_started_again(tmp_path, left):
     for name in left:
         (whole.folder / name).write_text(text if name == "recipe.yaml" else "{", encoding="utf-8")
     again = start_run(recipe_for(tmp_path / "a"))
-    assert again.recipe == recipe_for(tmp_path / "a")
-    assert again.info["status"] == "training"
+    assert again.read_recipe() == recipe_for(tmp_path / "a")
+    assert again.read_info()["status"] == "training"
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../x", "..", ".", "a b", ".a", "a..b", "x" * 65, "-\n", "a\u202eb"])
@@ -149,10 +150,11 @@ def test_only_a_trained_run_is_opened(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         open_run(tmp_path)
     run = start_run(recipe_for(tmp_path / "a"))
-    with pytest.raises(InputError, match="its training was not finished"):
+    with pytest.raises(InputError, match="its training is not complete"):
         open_run(run.folder)
-    run.note(status="trained")
-    assert open_run(str(run.folder)) == Run(run.folder)
+    run.update_info(status="trained")
+    opened = open_run(str(run.folder))
+    assert (opened.folder, opened.recipe, opened.info) == (run.folder, run.read_recipe(), run.read_info())
 
 
 def test_a_run_that_was_not_audited_says_how_to_audit_it(tmp_path):
@@ -165,7 +167,7 @@ def test_a_run_that_was_not_audited_says_how_to_audit_it(tmp_path):
 
 def test_facts_add_up(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
-    run.note(gate={"threshold": 1.5})
-    run.note(status="trained")
-    assert (run.info["gate"], run.info["status"]) == ({"threshold": 1.5}, "trained")
-    assert json.loads((run.folder / "run.json").read_text())["versions"] == run.info["versions"]
+    run.update_info(gate={"threshold": 1.5})
+    run.update_info(status="trained")
+    assert (run.read_info()["gate"], run.read_info()["status"]) == ({"threshold": 1.5}, "trained")
+    assert json.loads((run.folder / "run.json").read_text())["versions"] == run.read_info()["versions"]

@@ -18,7 +18,7 @@ from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.gating.fit import apply_with_gate, fit_gate
 from expunge.models.loading import load, weights_sha256
-from expunge.runs.splits import Sets
+from expunge.runs.splits import Splits
 from expunge.training.inputs import EncodedRecords, encode_records
 from expunge.training.train import train
 
@@ -57,7 +57,7 @@ def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Trainin
         sets = read_records(forget), read_records(retain)
         gate = None
         if edit_of(recipe).trains_gate_first(recipe.edit):
-            split = Sets(sets[0], sets[1][:6], sets[1][6:], [])
+            split = Splits(sets[0], sets[1][:6], sets[1][6:], [])
             gate = fit_gate(model, builder, split, recipe.edit, 42, lambda rows: None)
         torch.manual_seed(0)
         sha256 = weights_sha256(model)

@@ -62,7 +62,7 @@ def check(training, make_tiny_model) -> None:
     untouched = logits_of(fresh, batch)
     save_edit(model, training.folder / "edit", weights_sha256(fresh))
     expected = logits_of(model, batch)
-    assert torch.equal(logits_of(load_edit(fresh, training.folder / "edit").eval(), batch), expected)
+    assert torch.equal(logits_of(load_edit(fresh, training.folder / "edit", weights_sha256(fresh)).eval(), batch), expected)
     assert not torch.equal(untouched, expected)
 
 

@@ -12,10 +12,9 @@ from expunge.attestation.schema import Attestation
 from expunge.attestation.schema_parts import File, KeyedFile
 from expunge.data.fields import quoted
 from expunge.data.records import Record, data_hash, read_records
-from expunge.pipeline.self_generated import read_retain
 from expunge.reveal_release.reveal.private_files import KEY, hash_key
-from expunge.reveal_release.reveal.select import read_revealed
 from expunge.runs.folder import RETAIN, Run
+from expunge.runs.generated import read_answers, read_revealed
 
 FORGET_RECORDS, RETAIN_RECORDS = "forget records", "retain records"
 
@@ -87,7 +86,7 @@ def _retain(attestation: Attestation, run: Run) -> Iterator[Check]:
             return
         actual = _hash_and_count(read_records(retain.source, attestation.reading.map, attestation.reading.split))
     elif any(check.name == RETAIN and check.status == "ok" for check in generated):
-        actual = read_untrusted(run.folder / RETAIN, lambda: _hash_and_count(read_retain(run)))
+        actual = read_untrusted(run.folder / RETAIN, lambda: _hash_and_count(read_answers(run.folder / RETAIN)))
     else:
         yield unreachable(RETAIN_RECORDS, "no unchanged file with them is there")
         return

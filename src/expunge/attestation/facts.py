@@ -12,26 +12,30 @@ from expunge.attestation.hashes import hash_files, hmac_files
 from expunge.attestation.schema import SCHEMA_VERSION, Environment, Facts, Previous, Request, Tool
 from expunge.files import utc_now
 from expunge.models.loading import best_dtype
-from expunge.pipeline.prepare import reread_sets
 from expunge.reveal_release.reveal.private_files import KEY
-from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, Run, versions
+from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, versions
+from expunge.runs.loaded import OpenedRun
+from expunge.runs.splits import Splits
 from expunge.version import __version__
 
 
-def collect_facts(run: Run, key: bytes, request: Request, previous: Previous | None, details: AttestationDetails) -> Facts:
+def collect_facts(
+    run: OpenedRun, splits: Splits, key: bytes, request: Request, previous: Previous | None, details: AttestationDetails
+) -> Facts:
     """Return all facts of a run's attestation.
 
     Args:
         run: an audited run.
+        splits: the run's records.
         key: the key of its HMACs.
         request: the request to forget.
         previous: the run's earlier attestation.
         details: what the user adds.
 
     Raises:
-        InputError: if the data changed since the training, or a file of the run has not the content that expunge writes.
+        InputError: if a file of the run has not the content that expunge writes.
     """
-    recipe, sets = run.recipe, reread_sets(run)
+    recipe = run.recipe
     metrics, attacks = facts_audit.metrics(run.folder / AUDIT), facts_audit.attacks(run.folder / VERDICT)
     summaries = [path for path in (run.folder / AUDIT, run.folder / VERDICT) if path.exists()]
     hashed = {file.path: file for file in hash_files(summaries, run.folder)}
@@ -45,10 +49,10 @@ def collect_facts(run: Run, key: bytes, request: Request, previous: Previous | N
         key_sha256=hash_files([run.folder / KEY])[0].sha256,
         recipe=hmac_files([run.folder / "recipe.yaml"], key, run.folder)[0],
         reading=facts_data.reading(recipe),
-        forget=facts_data.forget(recipe, sets.forget, key),
-        counts=facts_data.counts(recipe, sets),
-        excluded=facts_data.excluded(run, sets),
-        retain=facts_data.retain(run, sets),
+        forget=facts_data.forget(recipe, splits.forget, key),
+        counts=facts_data.counts(recipe, splits),
+        excluded=facts_data.excluded(run, splits),
+        retain=facts_data.retain(run, splits),
         revealed=facts_data.revealed_sets(run, key),
         self_generated=hash_files(facts_data.self_generated(run), run.folder),
         audit_sets=facts_data.audit_sets(recipe, key),
@@ -73,7 +77,7 @@ def collect_facts(run: Run, key: bytes, request: Request, previous: Previous | N
     )
 
 
-def environment(run: Run) -> Environment:
+def environment(run: OpenedRun) -> Environment:
     """Return machine and packages of the audit, and the packages that the training started with."""
     packages, dtype = versions(), run.recipe.training.dtype
     return Environment(

@@ -8,7 +8,7 @@ from expunge.attestation.schema_audit import Attacks, Audited
 from expunge.config import Revealed
 from expunge.data.threats import THREATS
 from expunge.edits import edit_of
-from expunge.runs.folder import Run
+from expunge.runs.loaded import OpenedRun
 
 RELEASED = "weights released"
 LIMITATIONS = (
@@ -40,7 +40,7 @@ def not_tested(metrics: Metrics, attacks: Attacks | None) -> list[str]:
     return missing
 
 
-def limitations(run: Run) -> list[str]:
+def limitations(run: OpenedRun) -> list[str]:
     """Return what the attestation does not show, as sentences."""
     recipe = run.recipe
     known = list(LIMITATIONS)

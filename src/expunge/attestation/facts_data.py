@@ -10,10 +10,12 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.records import Record, check_overlap
 from expunge.data.set_names import FORGET, RETAIN
-from expunge.reveal_release.reveal.select import read_results, read_revealed
-from expunge.runs.folder import NEUTRAL, REVEAL, REVEALED, ROUNDS, Run
+from expunge.reveal_release.reveal.select import read_results
+from expunge.runs.folder import NEUTRAL, REVEAL, REVEALED, ROUNDS
 from expunge.runs.folder import RETAIN as RETAIN_FILE
-from expunge.runs.splits import Sets
+from expunge.runs.generated import read_revealed
+from expunge.runs.loaded import OpenedRun
+from expunge.runs.splits import Splits
 
 FILTERS = ("top_k", "min_relevance", "min_chars", "max_chars", "dedup_threshold")
 
@@ -33,30 +35,30 @@ def forget(recipe: Recipe, records: list[Record], key: bytes) -> Forget:
     return Forget(records=hashed, merkle_root=root, files=[] if revealed else hmac_files(data_files(source), key))
 
 
-def retain(run: Run, sets: Sets) -> Retain:
+def retain(run: OpenedRun, sets: Splits) -> Retain:
     """Return the retain set. Its hash is the one that was compared whenever the run read the set."""
     recipe, source = run.recipe, run.recipe.data.retain
-    count = len(sets.retain) + len(sets.calibration) + len(sets.exam)
+    count = len(sets.retain) + len(sets.calibration) + len(sets.held_out)
     hashed = [] if source is None else hash_files(data_files(source))
     return Retain(source=recipe.retain_source, sha256=run.info["data"]["retain"]["sha256"], count=count, files=hashed)
 
 
-def counts(recipe: Recipe, sets: Sets) -> Counts:
+def counts(recipe: Recipe, sets: Splits) -> Counts:
     """Return the number of records by use."""
-    retained = [*sets.retain, *sets.calibration, *sets.exam]
+    retained = [*sets.retain, *sets.calibration, *sets.held_out]
     overlap = check_overlap(sets.forget, retained, recipe.forget_source, recipe.retain_source, allow=True)
     return Counts(
-        forget=len(sets.forget), trained=len(sets.retain), calibration=len(sets.calibration), held_out=len(sets.exam), overlap=overlap
+        forget=len(sets.forget), trained=len(sets.retain), calibration=len(sets.calibration), held_out=len(sets.held_out), overlap=overlap
     )
 
 
-def excluded(run: Run, sets: Sets) -> list[Excluded]:
+def excluded(run: OpenedRun, sets: Splits) -> list[Excluded]:
     """Return the counts of revealed records that were filtered out, and of records that the audit did not draw."""
     left_out = []
     if isinstance(run.recipe.data.forget, Revealed):
         dropped = read_results(run.folder / REVEAL)["dropped"]
         left_out += [Excluded(set=FORGET, reason=f"revealed, and {reason}", records=count) for reason, count in dropped.items() if count]
-    for name, records in ((FORGET, sets.forget), (RETAIN, sets.exam)):
+    for name, records in ((FORGET, sets.forget), (RETAIN, sets.held_out)):
         drawn = run.summary["unlearned"][name]["rouge"]["n"]
         if drawn < len(records):
             left_out.append(Excluded(set=name, reason="not drawn for the audit (audit.max_rows)", records=len(records) - drawn))
@@ -69,7 +71,7 @@ def audit_sets(recipe: Recipe, key: bytes) -> list[AuditSet]:
     return [AuditSet(name=name, source=source, files=hmac_files(data_files(source), key)) for name, source in sources.items()]
 
 
-def revealed_sets(run: Run, key: bytes) -> list[RevealedSet]:
+def revealed_sets(run: OpenedRun, key: bytes) -> list[RevealedSet]:
     """Return the forget sets that the model revealed: the first one, and those of later rounds."""
     section = run.recipe.data.forget
     if not isinstance(section, Revealed):
@@ -83,13 +85,13 @@ def revealed_sets(run: Run, key: bytes) -> list[RevealedSet]:
     return [_revealed_set(run, folder, seed, filters, key) for seed, folder in folders if (folder / REVEALED).exists()]
 
 
-def _revealed_set(run: Run, folder: Path, seed: int, filters: dict[str, float | int | bool | str | None], key: bytes) -> RevealedSet:
+def _revealed_set(run: OpenedRun, folder: Path, seed: int, filters: dict[str, float | int | bool | str | None], key: bytes) -> RevealedSet:
     records = read_revealed(folder)
     (file,) = hmac_files([folder / REVEALED], key, run.folder)
     prompts = prompts_hmac([record.prompt for record in records], key)
     return RevealedSet(file=file, prompts_hmac=prompts, records=len(records), seed=seed, filters=filters)
 
 
-def self_generated(run: Run) -> list[Path]:
+def self_generated(run: OpenedRun) -> list[Path]:
     """Return the files of the model's answers to neutral instructions, if the run has any."""
     return [path for path in (run.folder / RETAIN_FILE, run.folder / NEUTRAL) if path.exists()]

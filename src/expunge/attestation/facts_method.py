@@ -10,8 +10,8 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.edits import edit_of
 from expunge.reveal_release.release.round_results import ROUND, count_rounds, read_round
-from expunge.runs.folder import ROUNDS, Run
-from expunge.runs.load import below
+from expunge.runs.folder import ROUNDS
+from expunge.runs.loaded import OpenedRun, base_of
 
 SEARCH = (
     *("mode", "searcher", "pool_size", "soft_tokens", "intrinsic_dim", "soft_token_scale", "budget"),
@@ -21,10 +21,10 @@ SEARCH = (
 """Settings of the reveal search that do not contain its topic."""
 
 
-def base(run: Run) -> Base:
+def base(run: OpenedRun) -> Base:
     """Return the model that training started from: the files of the base model, and the earlier edits on top of it."""
     info = run.info["model"]
-    name, earlier = below(info["name"])
+    name, earlier = base_of(info["name"])
     folder = base_folder(name)
     paths = [] if folder is None else base_files(name, folder)
     template = None if folder is None or name.endswith(".gguf") else chat_template(folder)
@@ -39,7 +39,7 @@ def base(run: Run) -> Base:
     )
 
 
-def edit(run: Run) -> Edit:
+def edit(run: OpenedRun) -> Edit:
     """Return the edit's files and settings."""
     recipe = run.recipe
     settings = {"name": "release"} if recipe.release else recipe.edit.model_dump(mode="json")
@@ -59,7 +59,7 @@ def hyperparameters(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
-def rounds(run: Run) -> list[Round]:
+def rounds(run: OpenedRun) -> list[Round]:
     """Return the release rounds that are part of the model; none for other methods."""
     if run.recipe.release is None:
         return []
@@ -70,7 +70,7 @@ def rounds(run: Run) -> list[Round]:
     return taken
 
 
-def stop_reason(run: Run) -> str:
+def stop_reason(run: OpenedRun) -> str:
     """Return why the method stopped, as a phrase."""
     if run.recipe.release is None:
         return "trained for all its epochs"

@@ -1,15 +1,16 @@
-"""Examine a run's gate: which share of each set's prompts it opens for, in every variant, with intervals, and where it errs most."""
+"""Evaluate a run's gate: the share of each set's prompts that it opens for, in every prompt variant, and its worst errors."""
 
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from expunge.auditing.audit import audit_sets, write_rows
+from expunge.auditing.audit import write_rows
+from expunge.auditing.plan import audit_sets
 from expunge.auditing.record_metrics import Row
 from expunge.console import Display
 from expunge.data.prompt_templates import SHIPPED, read_prompt_templates
@@ -18,78 +19,99 @@ from expunge.data.records import Record
 from expunge.edits.active import edits_off, gate_config
 from expunge.edits.requests import REQUEST
 from expunge.files import utc_now, write_text
-from expunge.gating.eval_prompts import SEED, eval_groups
+from expunge.gating.eval_prompts import SEED, EvalGroup, eval_groups
 from expunge.gating.inspect import check_gated, read_gate
 from expunge.gating.paraphrase import paraphrase
 from expunge.metrics.statistics import auroc_ci, proportion_ci
 from expunge.models.blocks import context_length
 from expunge.models.hidden_states import prompt_gate_logits
-from expunge.pipeline.prepare import reread_sets
-from expunge.reporting import write_report
-from expunge.runs.folder import AUDIT, Run, locked
-from expunge.runs.load import load_run
-from expunge.runs.splits import draw
+from expunge.runs.folder import GATE, GATE_ROWS
+from expunge.runs.loaded import LoadedRun, OpenedRun, load_run
+from expunge.runs.splits import Splits, draw, read_splits
 
 WORST = 6
 """Prompts of each kind of error that are looked at token by token."""
 
 
-def examine_gate(
-    run: Run, display: Display, attacks: Path = SHIPPED, max_rows: int | None = None, show_text: bool = False
-) -> dict[str, Any]:
-    """Ask a run's gate about every prompt of the exam; write gate.parquet and gate.json into its folder, of an audited run the report anew.
+@dataclass(frozen=True)
+class GateEvaluation:
+    """The result of a gate evaluation.
+
+    Attributes:
+        results: what gate.json holds: `threshold`, `groups` (set, variant, target and the share that the gate opens for), `auroc`, `worst`.
+        records: the records of the audit's sets.
+    """
+
+    results: dict[str, Any]
+    records: dict[str, list[Record]]
+
+
+def evaluate_gate(
+    run: OpenedRun, display: Display, templates: Path = SHIPPED, max_records: int | None = None, show_text: bool = False
+) -> GateEvaluation:
+    """Read the gate's logit on every prompt of the held-out evaluation; write gate.parquet and gate.json into the run's folder.
 
     Args:
-        run: with a trained gated edit.
-        display: where progress goes.
-        attacks: templates, see `expunge/data/texts/attacks.yaml`.
-        max_rows: records a set, drawn by seed; none: the recipe's.
-        show_text: keep the worst errors' prompts, and what each of their tokens says, for the report.
-
-    Returns:
-        What gate.json holds: `threshold`, `groups` (set, variant, target and the share it opens for), `auroc` and `worst`.
+        run: with a trained gated edit; the caller holds its lock.
+        display: shows progress.
+        templates: YAML with prompt variants, see `expunge/data/texts/attacks.yaml`.
+        max_records: the most records of a set, drawn by seed; None: the recipe's.
+        show_text: store the prompts of the worst errors, with a score for each token, for the report.
 
     Raises:
         InputError: the run's edit has no gate, or a file is gone, faulty or has changed.
     """
     check_gated(run)
-    templates, settings = read_prompt_templates(attacks), run.recipe.audit
-    max_rows, show_text = max_rows or settings.max_rows, show_text or settings.show_text
-    with locked(run):
-        sets = reread_sets(run)
-        measured = audit_sets(run, sets, max_rows).records
-        others = {name: measured[name] for name in settings.sets}
-        with display.step("Loading the model"):
-            model, builder = load_run(run)
-        if any(not record.paraphrased_prompt for record in (*sets.forget, *sets.exam)):
-            with edits_off(model), display.bar("Putting questions in other words", None) as advance:
-                forget, exam = (with_own_paraphrases(model, builder, part, max_rows, advance) for part in (sets.forget, sets.exam))
-            sets = replace(sets, forget=forget, exam=exam)
-        config = gate_config(model, REQUEST)
-        longest = context_length(model)
-        groups = eval_groups(builder, sets, others, templates, max_rows)
-        asked = [(group, name, ids) for group in groups for name, ids in group.prompts.items() if longest is None or len(ids) <= longest]
-        with display.bar("Examining the gate", len(asked)) as advance:
-            logits = prompt_gate_logits(
-                model, [ids for _, _, ids in asked], REQUEST, config.last_gate, builder.pad, advance=advance
-            ).tolist()
-        threshold = 0.0 if config.threshold is None else config.threshold
-        rows = [
-            {"set": group.set_name, "variant": group.variant, "target": group.target, "id": name, "gate": said, "open": said >= threshold}
-            for (group, name, _), said in zip(asked, logits, strict=True)
-        ]
-        write_rows(run.folder / "gate.parquet", {"unlearned": rows})
-        prompts = [ids for _, _, ids in asked] if show_text else None
-        found = {
-            "examined": utc_now(),
-            "threshold": threshold,
-            **summarise_gate(rows),
-            "worst": _worst(rows, prompts, model, builder),
-        }
-        write_text(run.folder / "gate.json", json.dumps(found, indent=1) + "\n")
-        if (run.folder / AUDIT).exists():
-            write_report(run, measured)
-    return found
+    variants, settings = read_prompt_templates(templates), run.recipe.audit
+    max_records, show_text = max_records or settings.max_rows, show_text or settings.show_text
+    splits = read_splits(run)
+    sets = audit_sets(run.recipe, splits, max_records).records
+    with display.step("Loading the model"):
+        loaded = load_run(run)
+    splits = _with_paraphrases(loaded, splits, max_records, display)
+    groups = eval_groups(loaded.builder, splits, {name: sets[name] for name in settings.sets}, variants, max_records)
+    rows, prompts = _gate_rows(loaded, groups, display)
+    write_rows(run, GATE_ROWS, {"unlearned": rows})
+    results = {
+        "examined": utc_now(),
+        "threshold": _threshold(loaded),
+        **summarise_gate(rows),
+        "worst": _worst(rows, prompts if show_text else None, loaded.model, loaded.builder),
+    }
+    write_text(run.folder / GATE, json.dumps(results, indent=1) + "\n")
+    return GateEvaluation(results, sets)
+
+
+def _with_paraphrases(loaded: LoadedRun, splits: Splits, max_records: int | None, display: Display) -> Splits:
+    if all(record.paraphrased_prompt for record in (*splits.forget, *splits.held_out)):
+        return splits
+    with edits_off(loaded.model), display.bar("Paraphrasing questions", None) as advance:
+        forget, held_out = (
+            with_own_paraphrases(loaded.model, loaded.builder, records, max_records, advance)
+            for records in (splits.forget, splits.held_out)
+        )
+    return replace(splits, forget=forget, held_out=held_out)
+
+
+def _gate_rows(loaded: LoadedRun, groups: list[EvalGroup], display: Display) -> tuple[list[Row], list[tuple[int, ...]]]:
+    """Return a row for each prompt that the model has room for, and the prompts."""
+    longest, threshold = context_length(loaded.model), _threshold(loaded)
+    prompts = [(group, id_, ids) for group in groups for id_, ids in group.prompts.items() if longest is None or len(ids) <= longest]
+    token_ids = [ids for _, _, ids in prompts]
+    with display.bar("Evaluating the gate", len(prompts)) as advance:
+        logits = prompt_gate_logits(
+            loaded.model, token_ids, REQUEST, gate_config(loaded.model, REQUEST).last_gate, loaded.builder.pad, advance=advance
+        ).tolist()
+    rows = [
+        {"set": group.set_name, "variant": group.variant, "target": group.target, "id": id_, "gate": logit, "open": logit >= threshold}
+        for (group, id_, _), logit in zip(prompts, logits, strict=True)
+    ]
+    return rows, token_ids
+
+
+def _threshold(loaded: LoadedRun) -> float:
+    threshold = gate_config(loaded.model, REQUEST).threshold
+    return 0.0 if threshold is None else threshold
 
 
 def with_own_paraphrases(

@@ -113,13 +113,10 @@ def command(
 
 
 def _evaluate_gate(run: str, attacks: Path | None, max_rows: int | None, show_text: bool) -> None:
-    from expunge.auditing.gate_eval import examine_gate
+    from expunge.api import evaluate_gate
     from expunge.cli.output import print_closing, standard_output
-    from expunge.console import Display
-    from expunge.data.prompt_templates import SHIPPED
     from expunge.reporting.gate_table import print_gate
-    from expunge.runs.folder import open_run
+    from expunge.runs.folder import find_run
 
-    opened = open_run(run)
-    print_gate(standard_output(), examine_gate(opened, Display(), attacks or SHIPPED, max_rows, show_text))
-    print_closing(opened, "Evaluated the gate.")
+    print_gate(standard_output(), evaluate_gate(run, attacks, max_rows=max_rows, show_text=show_text))
+    print_closing(find_run(run), "Evaluated the gate.")

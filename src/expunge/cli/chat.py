@@ -26,12 +26,12 @@ def command(
     from expunge.edits.requests import REQUEST
     from expunge.models.generation import generate
     from expunge.models.loading import load
-    from expunge.runs.folder import open_run
-    from expunge.runs.load import load_run
+    from expunge.runs.loaded import load_run, open_run
 
     opened, console = open_run(run), Console()
     with Display().step("Loading the model"):
-        model, builder = load_run(opened)
+        loaded = load_run(opened)
+        model, builder = loaded.model, loaded.builder
         original = None if isinstance(model, PeftModel) else load(opened.recipe.model)[0]
 
     def answer(text: str) -> None:

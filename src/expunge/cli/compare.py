@@ -20,7 +20,7 @@ def command(
     from expunge.files import write_text
     from expunge.reporting.comparison import compared, comparison
     from expunge.reporting.table import print_table
-    from expunge.runs.folder import open_run
+    from expunge.runs.loaded import open_run
 
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
         raise InputError(f"--html: {html} cannot be written; name a file in a folder that exists")

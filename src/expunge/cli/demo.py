@@ -36,7 +36,7 @@ def command(
 
     import pyarrow.parquet as pq
 
-    from expunge.auditing.audit import audit
+    from expunge.api import audit
     from expunge.cli.output import duration, print_lines, standard_output
     from expunge.cli.tables import print_answers
     from expunge.data.records import read_records
@@ -52,7 +52,7 @@ def command(
     run = unlearn(recipe, display)
     unlearning_seconds = time.monotonic() - unlearning_started
     display.print("Step 3 of 3: audit the original, the unlearned and the control model.")
-    audit(run, display)
+    audit(run)
 
     rows = pq.read_table(run.folder / "audit.parquet").to_pylist()
     for name, title in (("forget", "Two questions about the forgotten people"), ("retain", "Two questions about the others")):

@@ -20,7 +20,7 @@ def command(
     from expunge.cli.output import print_lines
     from expunge.console import Display
     from expunge.pipeline.export import export_plain
-    from expunge.runs.folder import open_run
+    from expunge.runs.loaded import open_run
 
     opened = open_run(run)
     folder = export_plain(opened, Path(to) if to else opened.folder / "model", Display())

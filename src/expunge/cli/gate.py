@@ -24,15 +24,15 @@ def command(
     from expunge.errors import InputError
     from expunge.gating.inspect import check_gated, read_gate
     from expunge.reporting.gate_table import heat, highest_tokens
-    from expunge.runs.folder import open_run
-    from expunge.runs.load import load_run
+    from expunge.runs.loaded import load_run, open_run
 
     if empty := [prompt for prompt in text if not prompt.strip()]:
         raise InputError(f"{empty[0]!r}: the prompt is empty")
     opened, console = open_run(run), standard_output()
     check_gated(opened)
     with Display().step("Loading the model"):
-        model, builder = load_run(opened)
+        loaded = load_run(opened)
+        model, builder = loaded.model, loaded.builder
     for prompt in text:
         look = read_gate(model, builder, builder.prompt((Turn("user", prompt),)))
         console.print(Text(f"The gate {look.description}."))

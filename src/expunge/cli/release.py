@@ -28,7 +28,7 @@ def command(
     last = curve(run)[-1]
     why = f" Stopped because {last['stop']}." if last["stop"] else ""
     print_lines(
-        f"Released in {last['round']} rounds, {duration(run.info['seconds'])}.{why}",
+        f"Released in {last['round']} rounds, {duration(run.read_info()['seconds'])}.{why}",
         f"Run     {run.folder}",
         f"Next    expunge audit {run.folder}, or expunge export {run.folder}",
     )

@@ -18,8 +18,9 @@ def train_and_audit(recipe: Recipe, audited: bool) -> None:
     if not PartialState().is_main_process:
         return
     if audited:
-        from expunge.auditing.audit import audit
+        from expunge.api import audit
 
-        audit(run, display)
+        audit(run)
         print_summary(run)
-    print_closing(run, f"Forgot {run.info['data']['forget']['rows']} records in {duration(run.info['seconds'])}.")
+    info = run.read_info()
+    print_closing(run, f"Forgot {info['data']['forget']['rows']} records in {duration(info['seconds'])}.")

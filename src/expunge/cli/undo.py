@@ -18,7 +18,7 @@ def command(
     from expunge.cli.output import print_lines
     from expunge.console import Display
     from expunge.pipeline.release import undo
-    from expunge.runs.folder import open_run
+    from expunge.runs.loaded import open_run
 
     opened = open_run(run)
     undo(opened, to, Display())

@@ -11,7 +11,6 @@ from expunge.edits.full import FULL_WEIGHTS, load_weights, write_weights
 from expunge.edits.grun import ReftConfig
 from expunge.edits.requests import REQUEST, add_request
 from expunge.errors import InputError, WrongBase
-from expunge.models.loading import weights_sha256
 from expunge.models.sharding import gather_shards
 
 CARD = """# An unlearning edit
@@ -56,15 +55,20 @@ def save_weights(model: nn.Module, names: Collection[str], folder: Path, base_sh
     _write_base(folder, base_sha256)
 
 
-def load_edit(model: nn.Module, folder: Path) -> nn.Module:
+def load_edit(model: nn.Module, folder: Path, base_sha256: str) -> nn.Module:
     """Apply a saved edit to its base model, or to one that carries earlier requests.
+
+    Args:
+        model: the base model; changed in place.
+        folder: as `save_edit` wrote it.
+        base_sha256: hash of the model's weights, as computed when it was loaded.
 
     Raises:
         InputError: the folder holds no edit, or one with weights that this model does not have.
         WrongBase: the edit was trained on another base model, or its base model is not recorded.
     """
     if (folder / FULL_WEIGHTS).exists():
-        _check_base(model, folder, _read_base(folder))
+        _check_base(folder, _read_base(folder), base_sha256)
         load_weights(model, folder)
         return model
     if not (folder / "adapter_config.json").exists():
@@ -72,7 +76,8 @@ def load_edit(model: nn.Module, folder: Path) -> nn.Module:
     if isinstance(model, PeftModel):
         return add_request(model, folder, REQUEST)
     config = PeftConfig.from_pretrained(str(folder))
-    _check_base(model, folder, config.base_sha256 if isinstance(config, ReftConfig) else _read_base(folder))
+    trained_on = config.base_sha256 if isinstance(config, ReftConfig) else _read_base(folder)
+    _check_base(folder, trained_on, base_sha256)
     return PeftModel.from_pretrained(model, str(folder))
 
 
@@ -87,8 +92,8 @@ def _read_base(folder: Path) -> str | None:
         return None
 
 
-def _check_base(model: nn.Module, folder: Path, trained_on: str | None) -> None:
+def _check_base(folder: Path, trained_on: str | None, base_sha256: str) -> None:
     if trained_on is None:
         raise WrongBase(f"{folder}: does not record the base model that it was trained on")
-    if trained_on != (actual := weights_sha256(model)):
-        raise WrongBase(f"{folder}: was trained on another base model (weights {trained_on[:4]}…, this one {actual[:4]}…)")
+    if trained_on != base_sha256:
+        raise WrongBase(f"{folder}: was trained on another base model (weights {trained_on[:4]}…, this one {base_sha256[:4]}…)")

@@ -11,7 +11,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN, is_forget
 from expunge.data.texts import eval_instructions, general
-from expunge.runs.splits import Sets, draw
+from expunge.runs.splits import Splits, draw
 
 AS_GIVEN = "as given"
 SEED = 7
@@ -39,7 +39,7 @@ class EvalGroup:
 
 def eval_groups(
     builder: PromptBuilder,
-    sets: Sets,
+    sets: Splits,
     others: Mapping[str, Sequence[Record]],
     templates: Mapping[str, Sequence[PromptTemplate]],
     max_records: int | None,
@@ -61,7 +61,7 @@ def eval_groups(
     renamed = with_other_names(sets.forget, np.random.default_rng([SEED, 1]))
     # A paraphrase may contain a name that the question does not: with another name it could still be about the original person.
     other_names = [replace(record, paraphrased_prompt=None) for record in renamed if record]
-    in_every_variant = {FORGET: sets.forget, RETAIN: sets.exam, INSTRUCTIONS: instructions}
+    in_every_variant = {FORGET: sets.forget, RETAIN: sets.held_out, INSTRUCTIONS: instructions}
     in_every_variant |= {name: list(records) for name, records in others.items() if is_forget(name)}
     in_few = {GENERAL: general(), OTHER_NAMES: other_names}
     in_few |= {name: list(records) for name, records in others.items() if not is_forget(name)}

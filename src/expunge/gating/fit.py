@@ -27,7 +27,7 @@ from expunge.gating.train import prompt_logits, train_gate
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.hidden_states import prompt_states
-from expunge.runs.splits import Sets, draw
+from expunge.runs.splits import Splits, draw
 
 MINED_SHARE = 0.25
 """Share of the pool that a gate trains on: its hardest negatives."""
@@ -55,7 +55,7 @@ class FittedGate:
 def fit_gate(
     model: nn.Module,
     builder: PromptBuilder,
-    sets: Sets,
+    sets: Splits,
     settings: EditSection,
     seed: int,
     advance: Callable[[int], None],
@@ -85,7 +85,7 @@ def fit_gate(
 
 
 def paraphrased_sets(
-    model: nn.Module, builder: PromptBuilder, sets: Sets, augmentations: Sequence[Augmentation], seed: int, advance: Callable[[int], None]
+    model: nn.Module, builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int, advance: Callable[[int], None]
 ) -> tuple[list[Record], list[Record]]:
     """Return paraphrases of the forget set and of as many retain records, so that their wording does not give the class away.
 

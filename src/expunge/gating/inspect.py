@@ -14,7 +14,7 @@ from expunge.edits.grun.gate import gate_input, token_scores
 from expunge.edits.requests import REQUEST
 from expunge.errors import InputError
 from expunge.models.hidden_states import prompt_gate_logits, prompt_states
-from expunge.runs.folder import Run
+from expunge.runs.loaded import OpenedRun
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class GateReading:
         return f"{effect} (logit {self.logit:.2f}, threshold {self.threshold:.2f})"
 
 
-def check_gated(run: Run) -> None:
+def check_gated(run: OpenedRun) -> None:
     """Raise `InputError` for a run whose edit has no gate."""
     recipe = run.recipe
     if not edit_of(recipe).gated:

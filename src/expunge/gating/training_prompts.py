@@ -12,7 +12,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.texts import context_templates, neutral_instructions
 from expunge.gating.augment import Ids, held_out_variant, respelled_and_wrapped, unrelated_prompts, with_context
-from expunge.runs.splits import Sets
+from expunge.runs.splits import Splits
 
 FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
 FORGET_MISSPELLED = 2
@@ -64,7 +64,7 @@ class GatePrompts:
 
 def gate_prompts(
     builder: PromptBuilder,
-    sets: Sets,
+    sets: Splits,
     augmentations: Sequence[Augmentation],
     max_tokens: int,
     seed: int,
@@ -84,7 +84,7 @@ def gate_prompts(
         paraphrases: forget and retain records in other words, see `expunge.gating.paraphrase.paraphrases`.
     """
     # A retain set that the model generated consists of these instructions: the held-out ones must stay held out.
-    known = {builder.record(record).prompt for record in (*sets.retain, *sets.calibration, *sets.exam)}
+    known = {builder.record(record).prompt for record in (*sets.retain, *sets.calibration, *sets.held_out)}
     neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
     neutral = [record for record in neutral if builder.record(record).prompt not in known]
     unaugmented = _that_fit(_prompts(builder, sets.forget), max_tokens)
@@ -102,7 +102,7 @@ def gate_prompts(
     return GatePrompts(unaugmented + augmented, len(unaugmented), negatives, pool, calibration, *validation)
 
 
-def _forget_variants(builder: PromptBuilder, sets: Sets, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+def _forget_variants(builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     forget = sets.forget
     prompts = respelled_and_wrapped(builder, forget, forget, forget * FORGET_MISSPELLED, augmentations, FORGET_WRAPPERS, [seed, 4, 0])
     for i, kind in enumerate(context_templates()):
@@ -112,7 +112,7 @@ def _forget_variants(builder: PromptBuilder, sets: Sets, augmentations: Sequence
     return prompts
 
 
-def _retain_variants(builder: PromptBuilder, sets: Sets, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+def _retain_variants(builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     # Retain records are many: each gets one kind of context, and half of them one kind of spelling each.
     retain, kinds = sets.retain, context_templates()
     prompts = respelled_and_wrapped(builder, retain, retain[::2], retain[1::2], augmentations, RETAIN_WRAPPERS, [seed, 4, 1])
@@ -123,7 +123,7 @@ def _retain_variants(builder: PromptBuilder, sets: Sets, augmentations: Sequence
     return prompts + (unrelated_prompts(builder) if "unrelated_text" in augmentations else [])
 
 
-def _other_names(builder: PromptBuilder, sets: Sets, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+def _other_names(builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     prompts: list[Ids] = []
     if "other_names" in augmentations:
         prompts += _prompts(builder, with_other_names(sets.forget, np.random.default_rng([seed, 4, 2])))
@@ -134,7 +134,7 @@ def _other_names(builder: PromptBuilder, sets: Sets, augmentations: Sequence[Aug
     return prompts
 
 
-def _pool(builder: PromptBuilder, sets: Sets, seed: int) -> list[Ids]:
+def _pool(builder: PromptBuilder, sets: Splits, seed: int) -> list[Ids]:
     rng, retain = np.random.default_rng([seed, 4, 7]), sets.retain
     pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, with_other_names(sets.forget, rng, similar=True))]
     pool += respelled_and_wrapped(builder, retain, [], retain, ("typos", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
@@ -148,7 +148,7 @@ def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], ret
         yield [builder.record(record).prompt, *held_out_variant(builder, record, rng), *in_context]
 
 
-def _validation(builder: PromptBuilder, sets: Sets, max_tokens: int, seed: int) -> list[list[Ids]]:
+def _validation(builder: PromptBuilder, sets: Splits, max_tokens: int, seed: int) -> list[list[Ids]]:
     """Return forget prompts, and retain prompts with similar-name prompts; a variant that is too long is replaced by its prompt."""
     rng, validation = np.random.default_rng([seed, 4, 4]), []
     for part in (sets.forget, sets.retain):

@@ -10,11 +10,10 @@ from expunge.console import Display
 from expunge.edits import edit_of
 from expunge.errors import InputError
 from expunge.files import atomic_folder
-from expunge.runs.folder import Run
-from expunge.runs.load import load_run
+from expunge.runs.loaded import OpenedRun, load_run
 
 
-def export_plain(run: Run, folder: Path, display: Display) -> Path:
+def export_plain(run: OpenedRun, folder: Path, display: Display) -> Path:
     """Write model and tokenizer, fp32, whole or not at all.
 
     Args:
@@ -31,9 +30,9 @@ def export_plain(run: Run, folder: Path, display: Display) -> Path:
     if folder.exists():
         raise InputError(f"{folder}: is there already; name another folder with --to")
     with display.step("Loading the model"):
-        model, builder = load_run(run)
-    plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
+        loaded = load_run(run)
+    plain = loaded.model.merge_and_unload() if isinstance(loaded.model, PeftModel) else loaded.model
     with display.step("Writing the model"), atomic_folder(folder) as fresh:
         cast(PreTrainedModel, plain).save_pretrained(fresh)
-        builder.tokenizer.save_pretrained(fresh)
+        loaded.builder.tokenizer.save_pretrained(fresh)
     return folder

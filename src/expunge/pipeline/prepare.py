@@ -1,15 +1,15 @@
-"""From a recipe to a trained edit in its run folder: records, prompts, gate, training, each step once."""
+"""Prepare a run: read and check all that a recipe names, load the model, generate missing records; then train."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
-from torch import nn
 
-from expunge.config import Revealed, RevealSection
+from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -18,157 +18,149 @@ from expunge.data.set_names import AUTO
 from expunge.edits import check_settings, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
-from expunge.models.loading import check_model_exists, weights_sha256
-from expunge.pipeline.self_generated import make_retain, read_retain
-from expunge.reveal_release.reveal.select import read_revealed, reveal, search_models
-from expunge.runs.folder import REVEAL, REVEALED, Run, locked, start_run
-from expunge.runs.load import _check_base, load_start
-from expunge.runs.splits import Sets, check_fits, read_audit_sets, read_sets, split
+from expunge.models.loading import check_model_exists
+from expunge.reveal_release.reveal.select import reveal, search_models
+from expunge.runs.folder import REVEAL, Run, locked, start_run
+from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, check_base, load_start
+from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
+from expunge.training.self_generated import make_retain
+
+AnyRun = TypeVar("AnyRun", bound=OpenedRun)
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run under way.
+class PreparedRun(LoadedRun):
+    """A run that is ready to train.
+
+    Its `recipe` is the one that was given, which may hold an oracle of the caller's that recipe.yaml cannot hold.
 
     Attributes:
-        run: its folder.
-        recipe: as it was given: an oracle of the caller's own is in it, which the run's file cannot hold.
-        model: before any edit of this run, in fp32.
-        builder: of its tokenizer.
-        sets: the records.
+        splits: the records.
         bare_sha256: hash of the weights without the requests that the model carries.
     """
 
-    run: Run
-    recipe: Recipe
-    model: nn.Module
-    builder: PromptBuilder
-    sets: Sets
+    splits: Splits
     bare_sha256: str
 
 
-def work(recipe: Recipe, display: Display, finish: Callable[[Begun, Display], None]) -> Run:
-    """Read and check all that a recipe names, start its run or go on with it, and have the work itself done.
+@dataclass(frozen=True)
+class Sources:
+    """The records that a recipe's files hold; None for a set that the model generates."""
+
+    forget: list[Record] | None
+    retain: list[Record] | None
+    audit_sets: dict[str, list[Record]]
+
+
+def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[PreparedRun, Display], None]) -> Run:
+    """Prepare a recipe's run, or resume it, and train it.
 
     Args:
-        recipe: as for `unlearn`, whose errors it raises.
-        display: likewise.
-        finish: the work; where it ends with `mark_trained`, the same recipe returns at once from then on.
+        recipe: all its files are read and checked before anything is written.
+        display: shows progress and remarks.
+        train: the training; once it ends with `mark_trained`, the same recipe returns at once.
+
+    Raises:
+        InputError: a file or a setting is wrong.
+        ExpungeError: training failed, or another process holds the run folder.
     """
-    check_settings(recipe.edit)
-    forget, retain = read_sets(recipe)
-    others, _ = read_audit_sets(recipe)
-    if recipe.audit.control is not None and recipe.audit.control != AUTO:
-        check_model_exists(recipe.audit.control)
+    sources = _read_and_check(recipe)
     # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
     ranks = PartialState(cpu=not torch.cuda.is_available())
     with ranks.main_process_first():
         run = start_run(recipe)
     with locked(run) if ranks.is_main_process else Display.nothing():
-        if run.info["status"] != "training":
-            reread_sets(run)
+        opened = OpenedRun(run.folder, recipe, run.read_info())
+        if opened.info["status"] != "training":
+            read_splits(opened)
             display.print(f"{run.folder} is trained already.")
             return run
         with _timed(run), display.step("Loading the model"):
-            model, tokenizer, bare_sha256 = load_start(recipe.model)
-            base_sha256 = weights_sha256(model)
-        builder = PromptBuilder(tokenizer, recipe.data.system)
-        check_fits(model, builder, recipe.forget_source, forget or [])
-        check_fits(model, builder, recipe.retain_source, retain or [])
-        for name, records in others.items():
-            check_fits(model, builder, recipe.audit.sets[name], records)
-        if recipe.release is None:
-            edit_of(recipe).check(model, recipe.edit)
-        else:
-            check_module(model, recipe.release.module)
-        if (run.begun or run.asking) and "model" in run.info:
-            _check_base(run, base_sha256)
-        _note(run, model={"name": recipe.model, "sha256": base_sha256})
-        if isinstance(recipe.data.forget, Revealed):
-            with _timed(run):
-                forget = _revealed(run, recipe.data.forget.reveal, recipe.training.seed, model, builder, display)
-        if retain is None:
-            retain = make_retain(run, recipe, model, builder, display)
-        sets = split(forget or [], retain, recipe)
-        if run.begun and "data" in run.info:
-            _check_same(run, base_sha256, sets.forget, retain)
-        _note(run, data=_facts(recipe, sets, retain))
+            start = load_start(recipe.model)
+        prepared = _prepare(opened, start, sources, display)
         with _timed(run):
-            finish(Begun(run, recipe, model, builder, sets, bare_sha256), display)
+            train(prepared, display)
     return run
 
 
 def reveal_only(recipe: Recipe, display: Display) -> Run:
-    """Run a recipe up to the forget set that the model reveals, and no further; arguments and errors as for `unlearn`.
+    """Run a recipe up to the forget set that the model reveals, and no further.
 
     Raises:
-        InputError: also where the recipe reveals nothing.
+        InputError: the recipe reveals nothing; otherwise as for `prepare_and_train`.
     """
     if not isinstance(recipe.data.forget, Revealed):
-        raise InputError("data.forget: is a file; to have the model reveal, give {reveal: …} with an oracle and what is wanted")
-    return work(recipe, display, lambda begun, display: None)
+        raise InputError("data.forget: is a file; to have the model reveal, give {reveal: …} with an oracle and topics")
+    return prepare_and_train(recipe, display, lambda run, display: None)
+
+
+def update_info(run: AnyRun, **facts: Any) -> AnyRun:
+    """Add facts to run.json, from the main process alone, and return the run with them, in every process."""
+    if PartialState().is_main_process:
+        return run.updated(**facts)
+    return replace(run, info={**run.info, **facts})
 
 
 def mark_trained(run: Run) -> None:
-    """Note that a run's model is what it is to be."""
-    run.note(status="trained")
+    """Mark a run as trained, which completes it."""
+    run.update_info(status="trained")
+
+
+def _read_and_check(recipe: Recipe) -> Sources:
+    check_settings(recipe.edit)
+    forget, retain = read_sources(recipe)
+    audit_sets, _ = read_audit_sets(recipe)
+    if recipe.audit.control is not None and recipe.audit.control != AUTO:
+        check_model_exists(recipe.audit.control)
+    return Sources(forget, retain, audit_sets)
+
+
+def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Display) -> PreparedRun:
+    """Check records and settings against the model, and generate the records that no file holds."""
+    recipe, model, builder = run.recipe, start.model, PromptBuilder(start.tokenizer, run.recipe.data.system)
+    _check_against_model(recipe, start, builder, sources)
+    if (run.training_started or run.search_started) and "model" in run.info:
+        check_base(run.folder, run.info, start.weights_sha256)
+    run = update_info(run, model={"name": recipe.model, "sha256": start.weights_sha256})
+    forget, retain = sources.forget, sources.retain
+    if isinstance(recipe.data.forget, Revealed):
+        settings = recipe.data.forget.reveal
+        with _timed(run), PartialState().main_process_first():
+            forget = reveal(search_models(model, builder, settings), settings, run.folder / REVEAL, recipe.training.seed, display)
+    if retain is None:
+        retain = make_retain(run, recipe, model, builder, display)
+    splits = split(forget or [], retain, recipe)
+    if run.training_started and "data" in run.info:
+        check_unchanged(run, splits.forget, retain)
+    run = update_info(run, data=_data_facts(recipe, splits, retain))
+    return PreparedRun(run.folder, recipe, run.info, model, builder, start.weights_sha256, splits, start.bare_sha256)
+
+
+def _check_against_model(recipe: Recipe, start: StartModel, builder: PromptBuilder, sources: Sources) -> None:
+    check_fits(start.model, builder, recipe.forget_source, sources.forget or [])
+    check_fits(start.model, builder, recipe.retain_source, sources.retain or [])
+    for name, records in sources.audit_sets.items():
+        check_fits(start.model, builder, recipe.audit.sets[name], records)
+    if recipe.release is None:
+        edit_of(recipe).check(start.model, recipe.edit)
+    else:
+        check_module(start.model, recipe.release.module)
 
 
 @contextmanager
 def _timed(run: Run) -> Iterator[None]:
-    """Add the time that this takes to that of the calls before: a run may have been stopped and gone on."""
-    began = time.monotonic()
+    """Add the seconds that the body takes to the run's, which sum over all calls of an interrupted run."""
+    started = time.monotonic()
     try:
         yield
     finally:
-        _note(run, seconds=round(run.info.get("seconds", 0.0) + time.monotonic() - began, 1))
+        if PartialState().is_main_process:
+            run.update_info(seconds=round(run.read_info().get("seconds", 0.0) + time.monotonic() - started, 1))
 
 
-def _revealed(run: Run, settings: RevealSection, seed: int, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
-    """The forget set that the model itself reveals, for a recipe that has no file; once made it is read back."""
-    with PartialState().main_process_first():
-        return reveal(search_models(model, builder, settings), settings, run.folder / REVEAL, seed, display)
-
-
-def reread_sets(run: Run) -> Sets:
-    """The records of an existing run, as it was trained with them.
-
-    Raises:
-        InputError: a file is gone or has changed, or the revealed data was purged.
-    """
-    recipe = run.recipe
-    forget, retain = read_sets(recipe)
-    if forget is None:
-        if not (run.folder / REVEAL / REVEALED).exists():
-            raise InputError(
-                f"{run.folder}: what was revealed is no longer there (`expunge purge` deletes it), so its audit cannot be repeated"
-            )
-        forget = read_revealed(run.folder / REVEAL)
-    if retain is None:
-        retain = read_retain(run)
-    _check_same(run, run.info["model"]["sha256"], forget, retain)
-    return split(forget, retain, recipe)
-
-
-def _check_same(run: Run, base_sha256: str, forget: list[Record], retain: list[Record]) -> None:
-    _check_base(run, base_sha256)
-    for name, records in (("forget", forget), ("retain", retain)):
-        if data_hash(records) != run.info["data"][name]["sha256"]:
-            raise InputError(f"{run.info['data'][name]['source']}: has changed since {run.folder} was trained on it")
-
-
-def _note(run: Run, **facts: object) -> None:
-    # Every rank comes here, one writes.
-    if PartialState().is_main_process:
-        run.note(**facts)
-
-
-def _facts(recipe: Recipe, sets: Sets, retain: list[Record]) -> dict[str, dict[str, object]]:
+def _data_facts(recipe: Recipe, splits: Splits, retain: list[Record]) -> dict[str, dict[str, object]]:
+    counts = {"trained": len(splits.retain), "calibration": len(splits.calibration), "held_out": len(splits.held_out)}
     return {
-        "forget": {"source": recipe.forget_source, "sha256": data_hash(sets.forget), "rows": len(sets.forget)},
-        "retain": {
-            "source": recipe.retain_source,
-            "sha256": data_hash(retain),
-            "rows": {"trained": len(sets.retain), "calibration": len(sets.calibration), "held_out": len(sets.exam)},
-        },
+        "forget": {"source": recipe.forget_source, "sha256": data_hash(splits.forget), "rows": len(splits.forget)},
+        "retain": {"source": recipe.retain_source, "sha256": data_hash(retain), "rows": counts},
     }

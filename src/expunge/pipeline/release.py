@@ -10,14 +10,15 @@ from expunge.edits.save import save_weights
 from expunge.errors import InputError
 from expunge.files import atomic_folder
 from expunge.models.loading import best_device
-from expunge.pipeline.prepare import Begun, mark_trained, work
-from expunge.pipeline.self_generated import neutral_answers
+from expunge.pipeline.prepare import PreparedRun, mark_trained, prepare_and_train
 from expunge.reveal_release.release.context import RoundContext
 from expunge.reveal_release.release.round_results import count_rounds, load_after_round, read_round, round_terms
 from expunge.reveal_release.release.rounds import run_rounds
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.runs.folder import RETAIN, ROUNDS, Run, discard_audit, locked
+from expunge.runs.loaded import OpenedRun
 from expunge.training.checkpoints import write_manifest
+from expunge.training.self_generated import neutral_answers
 
 
 def release(recipe: Recipe, display: Display) -> Run:
@@ -36,25 +37,27 @@ def release(recipe: Recipe, display: Display) -> Run:
     if PartialState(cpu=not torch.cuda.is_available()).num_processes > 1:
         raise InputError("a release runs in one process; start it without `accelerate launch`")
 
-    def finish(begun: Begun, display: Display) -> None:
+    def finish(run: PreparedRun, display: Display) -> None:
         # All rounds must run on one device: another device gives other last bits.
-        model = begun.model.to(best_device())
+        model = run.model.to(best_device())
         # A retain set that the run generated consists of such answers already.
-        generated = (begun.run.folder / RETAIN).exists()
-        neutral = [] if generated else neutral_answers(begun.run, begun.recipe, model, begun.builder, display)
-        context = RoundContext(begun.run, begun.recipe, model, begun.builder, begun.sets, neutral, display)
-        _save(begun.run, model, run_rounds(context))
-        mark_trained(begun.run)
+        generated = (run.folder / RETAIN).exists()
+        neutral = [] if generated else neutral_answers(run, run.recipe, model, run.builder, display)
+        context = RoundContext(run, run.recipe, model, run.builder, run.splits, neutral, display)
+        _save(run, model, run_rounds(context))
+        mark_trained(run)
 
-    return work(recipe, display, finish)
+    return prepare_and_train(recipe, display, finish)
 
 
-def undo(run: Run, to: int, display: Display) -> None:
+def undo(run: OpenedRun, to: int, display: Display) -> None:
     """Set a released model back to the state after an earlier round, or forward again to a later one; round 0 is the original.
 
     Raises:
         InputError: the run is not a release, has no such round, or its modules were purged.
     """
+    if run.recipe.release is None:
+        raise InputError(f"{run.folder}: is not a release (its recipe has no release section)")
     count = count_rounds(run)
     if not 0 <= to <= count:
         raise InputError(f"{run.folder}: has rounds 0 (the original) to {count}, not {to}")
@@ -67,9 +70,9 @@ def undo(run: Run, to: int, display: Display) -> None:
         discard_audit(run)
 
 
-def _save(run: Run, model: nn.Module, number: int) -> None:
+def _save(run: OpenedRun, model: nn.Module, number: int) -> None:
     names = {name for k in range(1, count_rounds(run) + 1) for _, module in round_terms(run, k) for name in module.factors}
     with atomic_folder(run.edit) as folder:
         save_weights(model, names, folder, run.info["model"]["sha256"])
         write_manifest(folder)
-    run.note(round=number)
+    run.update_info(round=number)

@@ -21,14 +21,15 @@ from expunge.reporting.html import ReportData, Sample, write_page
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
 from expunge.reveal_release.release.round_results import curve
-from expunge.runs.folder import ATTACKED, INFERRED, MEASURED_ROWS, VERDICT, Run
+from expunge.runs.folder import ATTACKED, INFERRED, MEASURED_ROWS, VERDICT
+from expunge.runs.loaded import OpenedRun
 
 SAMPLES_A_SET = 12
 ByModel = Mapping[str, Sequence[Row]]
 """{model: its rows of audit.parquet}."""
 
 
-def write_report(run: Run, sets: dict[str, list[Record]]) -> Path:
+def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:
     """Write report.html of an audited run, and return its path. The numbers are read from the run folder.
 
     Args:
@@ -67,7 +68,7 @@ def write_report(run: Run, sets: dict[str, list[Record]]) -> Path:
     return write_page(run.folder, data)
 
 
-def _measured(run: Run) -> dict[str, list[Row]]:
+def _measured(run: OpenedRun) -> dict[str, list[Row]]:
     """Read audit.parquet: the rows of each model, each row with the columns that it has a value for."""
     by_model: dict[str, list[Row]] = {name: [] for name in run.summary}
     for row in pq.read_table(run.folder / MEASURED_ROWS).to_pylist():
@@ -80,7 +81,7 @@ def _gate_logits(rows: Sequence[Row], sets: Iterable[str]) -> dict[str, list[flo
     return {name: of_set for name, of_set in logits.items() if of_set}
 
 
-def _gate_eval(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list[float]]]:
+def _gate_eval(run: OpenedRun) -> tuple[dict[str, Any] | None, tuple[list[float], list[float]]]:
     """Read the gate's evaluation, and its logits on the prompts that should open it and on all others."""
     if not (run.folder / "gate.json").exists():
         return None, ([], [])
@@ -89,7 +90,7 @@ def _gate_eval(run: Run) -> tuple[dict[str, Any] | None, tuple[list[float], list
     return json.loads((run.folder / "gate.json").read_text(encoding="utf-8")), (targets, others)
 
 
-def _verdict(run: Run) -> tuple[list[dict[str, Any]], AttackResults | None]:
+def _verdict(run: OpenedRun) -> tuple[list[dict[str, Any]], AttackResults | None]:
     """Read the rows of the verdict and of the attacks; none if the audit had no suite."""
     if not (run.folder / VERDICT).exists():
         return [], None
@@ -99,7 +100,7 @@ def _verdict(run: Run) -> tuple[list[dict[str, Any]], AttackResults | None]:
     return verdict["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, hits)
 
 
-def _membership(run: Run) -> dict[str, tuple[list[float], list[float]]]:
+def _membership(run: OpenedRun) -> dict[str, tuple[list[float], list[float]]]:
     """Read each model's Min-K % scores of members and of non-members; empty if the audit did not measure them."""
     if not (run.folder / INFERRED).exists():
         return {}
@@ -107,7 +108,7 @@ def _membership(run: Run) -> dict[str, tuple[list[float], list[float]]]:
     return {model: split([row for row in rows if row["model"] == model], "min_k") for model in dict.fromkeys(row["model"] for row in rows)}
 
 
-def _facts(run: Run, attacked: AttackResults | None) -> dict[str, str]:
+def _facts(run: OpenedRun, attacked: AttackResults | None) -> dict[str, str]:
     """Return the request, the method and the tests in a few words each."""
     info, recipe = run.info, run.recipe
     retained = sum(info["data"]["retain"]["rows"].values())

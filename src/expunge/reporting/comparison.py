@@ -13,9 +13,10 @@ from expunge.reporting.svg import looks
 from expunge.reporting.template import fill, metric_groups
 from expunge.reporting.verdict_table import SIGNS, Verdict, counted, signed, why
 from expunge.runs.folder import VERDICT, Run
+from expunge.runs.loaded import OpenedRun
 
 
-def compared(runs: Sequence[Run]) -> dict[str, Any]:
+def compared(runs: Sequence[OpenedRun]) -> dict[str, Any]:
     """Return the metrics of each run's unlearned model by run folder, with the original and the control of the first run.
 
     Raises:
@@ -31,7 +32,7 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     return columns
 
 
-def comparison(runs: Sequence[Run]) -> str:
+def comparison(runs: Sequence[OpenedRun]) -> str:
     """Return the page as HTML; raises as `compared`."""
     methods = {str(run.folder): run.recipe.method for run in runs}
     same = len({run.info["data"]["forget"]["sha256"] for run in runs}) == 1
@@ -72,7 +73,7 @@ def render(summary: Summaries, methods: Mapping[str, str], verdict_rows: Mapping
 
 def _summary(run: Run) -> dict[str, Any]:
     # The run may come from somebody who wrote its numbers by hand, so they are checked.
-    return {model: sets for model, sets in read_audit_file(run.numbers, Audited).model_dump().items() if sets is not None}
+    return {model: sets for model, sets in read_audit_file(run.audit_file, Audited).model_dump().items() if sets is not None}
 
 
 def verdict_rows(run: Run) -> list[dict[str, Any]]:

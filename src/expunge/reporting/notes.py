@@ -8,12 +8,13 @@ from expunge.edits import edit_of
 from expunge.reporting.attack_tables import AttackResults
 from expunge.reporting.html import Sample
 from expunge.reveal_release.reveal.select import read_results
-from expunge.runs.folder import REVEAL, Run
+from expunge.runs.folder import REVEAL
+from expunge.runs.loaded import OpenedRun
 
 INFERENCE = "membership inference"
 
 
-def notes(run: Run, samples: list[Sample], found: AttackResults | None) -> list[str]:
+def notes(run: OpenedRun, samples: list[Sample], found: AttackResults | None) -> list[str]:
     """Return the notes, one sentence each.
 
     Args:
@@ -43,7 +44,7 @@ def threats(recipe: Recipe) -> list[str]:
     return [f"Whoever holds the files can switch this edit ({recipe.edit.name}) off, so it is no protection if the weights are released."]
 
 
-def _not_tested(run: Run, found: AttackResults | None) -> list[str]:
+def _not_tested(run: OpenedRun, found: AttackResults | None) -> list[str]:
     # Only a removable edit can be switched off.
     attacks = [attack for attack in ATTACKS.values() if edit_of(run.recipe).removable or not attack.removes_edit]
     missing = [part for attack in attacks for part in attack.untested([] if found is None else found.of(attack.name))]
@@ -58,7 +59,7 @@ def _not_tested(run: Run, found: AttackResults | None) -> list[str]:
     return lines
 
 
-def _gate(run: Run) -> list[str]:
+def _gate(run: OpenedRun) -> list[str]:
     if not (gate := run.info.get("gate")):
         return []
     lines = []

@@ -1,4 +1,4 @@
-"""A run: one execution of a recipe, and its folder, which holds all that is needed to resume, repeat or audit it."""
+"""The run folder: one execution of a recipe, with all that is needed to resume, repeat or audit it."""
 
 import json
 import platform
@@ -17,24 +17,27 @@ from expunge.config.recipe import Recipe, read_recipe
 from expunge.errors import ExpungeError, InputError
 from expunge.files import utc_now, write_text
 
+RECIPE, INFO, METRICS = "recipe.yaml", "run.json", "metrics.jsonl"
 RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.jsonl"
-"""Files of records that a run has its model make, see `expunge.pipeline.self_generated`."""
+"""Files of records that the run's model generates, see `expunge.training.self_generated`."""
 REVEAL, ROUNDS = "reveal", "rounds"
 """Folders of what the model revealed, and of a release's rounds."""
 REVEALED, SEARCH_LOG = "revealed.jsonl", "search_log.jsonl"
-"""Files of the first: what was kept, and all that was asked and answered."""
+"""Files of the reveal folder: the forget set, and all queries with their responses."""
 SELECTION_SETTINGS = (
     *("budget", "top_k", "truncate_at", "min_relevance", "min_chars", "max_chars", "dedup_threshold", "min_responses", "judge"),
 )
-"""Settings of the reveal section that do not change what was asked so far."""
+"""Settings of the reveal section that queries made so far do not depend on."""
 MEASURED_ROWS, ATTACKED, INFERRED = "audit.parquet", "attacks.parquet", "membership.parquet"
 AUDIT_ROWS = (MEASURED_ROWS, ATTACKED, INFERRED)
-"""What an audit found row by row; the last two of an audit with a suite."""
-AUDIT, VERDICT = "audit.json", "verdict.json"
-AUDITED = (*AUDIT_ROWS, AUDIT, VERDICT, "gate.parquet", "gate.json", "report.html")
-"""Files of an audit, but for its record."""
-LEFT_BEHIND = (".lock", "metrics.jsonl", "checkpoints")
-"""What a start that failed before its first step may leave in a run's folder."""
+"""Results of an audit row by row; the last two only of an audit with a suite."""
+GATE_ROWS, GATE = "gate.parquet", "gate.json"
+"""Results of a gate evaluation, row by row and summarised."""
+AUDIT, VERDICT, REPORT = "audit.json", "verdict.json", "report.html"
+AUDITED = (*AUDIT_ROWS, AUDIT, VERDICT, GATE_ROWS, GATE, REPORT)
+"""Files of an audit, without its attestation."""
+LEFT_BEHIND = (".lock", METRICS, "checkpoints")
+"""Files that a start which failed before its first step may leave in a run's folder."""
 
 LONGEST_NAME = 64
 PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "datasets")
@@ -45,42 +48,46 @@ class Run:
     """A run's folder: recipe.yaml, run.json, metrics.jsonl, edit/, audit.json, audit.parquet, report.html; gate.json, gate.parquet.
 
     Attributes:
-        folder: where it is.
+        folder: path of the folder.
     """
 
     folder: Path
 
-    @property
-    def recipe(self) -> Recipe:
-        """As it was resolved: every setting, also those left to their defaults."""
-        return read_recipe(self.folder / "recipe.yaml")
+    def read_recipe(self) -> Recipe:
+        """Read recipe.yaml: every setting, with the defaults written out."""
+        return read_recipe(self.folder / RECIPE)
 
-    @property
-    def info(self) -> dict[str, Any]:
-        """Versions, hashes, counts and how far the run has come (`status`: training, trained)."""
-        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+    def read_info(self) -> dict[str, Any]:
+        """Read run.json: versions, hashes, counts and `status` (training, trained)."""
+        return json.loads((self.folder / INFO).read_text(encoding="utf-8"))
+
+    def update_info(self, **facts: Any) -> dict[str, Any]:
+        """Add facts to run.json and return all that it holds then."""
+        info = {**(self.read_info() if (self.folder / INFO).exists() else {}), **facts}
+        write_text(self.folder / INFO, json.dumps(info, indent=1) + "\n")
+        return info
 
     @property
     def edit(self) -> Path:
-        """The adapter, or the changed weights."""
+        """Folder of the adapter, or of the changed weights."""
         return self.folder / "edit"
 
     @property
-    def begun(self) -> bool:
-        """Whether its training has begun: from then on recipe, data and base model are what they are."""
-        return _filled(self.folder / "metrics.jsonl") or self.edit.exists() or (self.folder / ROUNDS).exists()
+    def training_started(self) -> bool:
+        """Whether training has started: from then on recipe, data and base model may not change."""
+        return _has_content(self.folder / METRICS) or self.edit.exists() or (self.folder / ROUNDS).exists()
 
     @property
-    def asking(self) -> bool:
-        """Whether it has begun to have the model reveal: from then on what is asked, and of which model, is what it is."""
-        return _filled(self.folder / REVEAL / SEARCH_LOG)
+    def search_started(self) -> bool:
+        """Whether the search of a reveal has started: from then on its queries and their model may not change."""
+        return _has_content(self.folder / REVEAL / SEARCH_LOG)
 
     @property
-    def numbers(self) -> Path:
+    def audit_file(self) -> Path:
         """The file that holds `summary`.
 
         Raises:
-            InputError: the run was not audited yet.
+            InputError: the run is not audited yet.
         """
         path = self.folder / AUDIT
         if not path.exists():
@@ -89,57 +96,54 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the audit found: {model: {set: {metric: {"value", "n", "ci95"}}}}.
+        """The audit's numbers, read from the folder: {model: {set: {metric: {"value", "n", "ci95"}}}}.
 
         Raises:
-            InputError: the run was not audited yet.
+            InputError: the run is not audited yet.
         """
-        return json.loads(self.numbers.read_text(encoding="utf-8"))
-
-    def note(self, **facts: Any) -> None:
-        """Add facts to run.json."""
-        info = self.info if (self.folder / "run.json").exists() else {}
-        write_text(self.folder / "run.json", json.dumps({**info, **facts}, indent=1) + "\n")
+        return json.loads(self.audit_file.read_text(encoding="utf-8"))
 
 
 def find_run(folder: str | Path) -> Run:
-    """An existing run, however far it has come.
+    """Return the run in a folder, whatever its status.
 
     Raises:
         InputError: there is none.
     """
     run = Run(Path(folder))
-    if not (run.folder / "run.json").exists():
-        raise InputError(f"{folder}: not a run folder (it has no run.json)")
-    return run
-
-
-def open_run(folder: str | Path) -> Run:
-    """An existing run that is trained.
-
-    Raises:
-        InputError: there is none, or it has no trained edit yet.
-    """
-    run = find_run(folder)
-    if run.info["status"] == "training":
-        raise InputError(f"{folder}: its training was not finished; the command that began it goes on where it was")
+    if not (run.folder / INFO).exists():
+        raise InputError(f"{folder}: not a run folder (it has no {INFO})")
     return run
 
 
 def discard_audit(run: Run) -> None:
-    """Delete what an audit found: it is of another model than the one that the run has now."""
+    """Delete the results of an audit: they belong to another model than the run has now."""
     for name in AUDITED:
         (run.folder / name).unlink(missing_ok=True)
 
 
 def start_run(recipe: Recipe) -> Run:
-    """The run of a recipe: a fresh folder, or the one that an earlier start of the same recipe left.
+    """Return the run of a recipe: in a new folder, or in the one that an earlier start of the same recipe left.
 
     Raises:
         InputError: the folder's name is not allowed, or it holds something else or a run of another recipe.
         ExpungeError: another process is at work there with another recipe.
     """
     folder = Path(recipe.out or default_folder(recipe))
+    _check_name(folder)
+    run = Run(folder)
+    if (folder / RECIPE).exists() and (earlier := run.read_recipe()) != recipe:
+        _replace_recipe(run, earlier, recipe)
+    if not (folder / RECIPE).exists():
+        _make_folder(folder)
+        write_text(folder / RECIPE, recipe.as_yaml())
+    # Last, and again after a kill between the two files: without it nothing here counts as a run.
+    if not (folder / INFO).exists():
+        run.update_info(status="training", created=utc_now(), versions=versions())
+    return run
+
+
+def _check_name(folder: Path) -> None:
     if not _is_run_name(folder.name):
         raise InputError(
             f"out: {folder.name!r} cannot name a run; use at most {LONGEST_NAME} letters, digits, -, _ and single dots, no dot first"
@@ -148,66 +152,6 @@ def start_run(recipe: Recipe) -> Run:
         raise InputError(f"out: {folder} leads out of a folder by ..; name the run's folder itself")
     if folder.is_symlink():
         raise InputError(f"out: {folder} is a symbolic link; name the folder itself")
-    run = Run(folder)
-    written = recipe.as_yaml()
-    if (folder / "recipe.yaml").exists() and run.recipe != recipe:
-        if other := _fixed(run, _other_settings(run.recipe, recipe)):
-            raise InputError(f"{folder}: holds a run with other settings ({', '.join(other)}); give --out another folder")
-        with locked(run):
-            if run.begun or run.asking:
-                # What has been done so far stands.
-                write_text(folder / "recipe.yaml", written)
-            else:
-                # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
-                for name in ("recipe.yaml", "run.json", RETAIN, NEUTRAL, ALTERNATIVES):
-                    (folder / name).unlink(missing_ok=True)
-    if not (folder / "recipe.yaml").exists():
-        try:
-            if folder.exists() and any(path.suffix != ".part" and path.name not in LEFT_BEHIND for path in folder.iterdir()):
-                raise InputError(f"{folder}: holds something else; give --out another folder")
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"out: {folder} cannot be made a folder ({error.strerror})") from error
-        write_text(folder / "recipe.yaml", written)
-    # Last, and again after a kill between the two files: without it nothing here counts as a run.
-    if not (folder / "run.json").exists():
-        run.note(status="training", created=utc_now(), versions=versions())
-    return run
-
-
-def _fixed(run: Run, names: list[str]) -> list[str]:
-    """Of settings that differ those that what was done so far depends on."""
-    if run.begun:
-        return names
-    if not run.asking:
-        return []
-    asked = [name for name in names if name in ("model", "training.seed") or name.startswith("data.")]
-    # A search that brought too little may be sifted otherwise, or go on; one that was sifted is done.
-    free = () if (run.folder / REVEAL / REVEALED).exists() else SELECTION_SETTINGS
-    return [name for name in asked if name.removeprefix("data.forget.reveal.") not in free]
-
-
-def _other_settings(one: Recipe, other: Recipe) -> list[str]:
-    """Names of the settings that two recipes differ in, but for those of the audit."""
-    mine, theirs = one.as_dict(), other.as_dict()
-    return [name for section in mine if section != "audit" for name in _differing(section, mine[section], theirs[section])]
-
-
-def _differing(name: str, mine: Any, theirs: Any) -> list[str]:
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        return [found for inner in {**mine, **theirs} for found in _differing(f"{name}.{inner}", mine.get(inner), theirs.get(inner))]
-    return [] if mine == theirs else [name]
-
-
-def _filled(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
-
-
-def default_folder(recipe: Recipe) -> str:
-    """Return `runs/<name of the forget file>-<edit>-<objective>`, or `runs/<name of the forget file>-release`."""
-    source = "revealed" if isinstance(recipe.data.forget, Revealed) else Path(recipe.data.forget).stem
-    stem = "".join(c if c in "-_" or _is_word_character(c) else "-" for c in source)[:32]
-    return f"runs/{stem}-release" if recipe.release else f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
 
 
 def _is_run_name(name: str) -> bool:
@@ -220,12 +164,69 @@ def _is_word_character(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN"
 
 
+def _replace_recipe(run: Run, earlier: Recipe, recipe: Recipe) -> None:
+    """Put a recipe in the place of the earlier one of the folder, if what was done so far does not depend on where they differ."""
+    if names := _fixed_settings(run, _different_settings(earlier, recipe)):
+        raise InputError(f"{run.folder}: holds a run with other settings ({', '.join(names)}); give --out another folder")
+    with locked(run):
+        if run.training_started or run.search_started:
+            write_text(run.folder / RECIPE, recipe.as_yaml())
+            return
+        # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
+        for name in (RECIPE, INFO, RETAIN, NEUTRAL, ALTERNATIVES):
+            (run.folder / name).unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        if folder.exists() and any(path.suffix != ".part" and path.name not in LEFT_BEHIND for path in folder.iterdir()):
+            raise InputError(f"{folder}: holds something else; give --out another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out: {folder} cannot be made a folder ({error.strerror})") from error
+
+
+def _fixed_settings(run: Run, names: list[str]) -> list[str]:
+    """Return those of some settings that the work done so far depends on."""
+    if run.training_started:
+        return names
+    if not run.search_started:
+        return []
+    queried = [name for name in names if name in ("model", "training.seed") or name.startswith("data.")]
+    # While the search goes on its responses may be selected otherwise. Once selected they are the forget set.
+    free = () if (run.folder / REVEAL / REVEALED).exists() else SELECTION_SETTINGS
+    return [name for name in queried if name.removeprefix("data.forget.reveal.") not in free]
+
+
+def _different_settings(one: Recipe, other: Recipe) -> list[str]:
+    """Return the names of the settings that two recipes differ in, without those of the audit."""
+    first, second = one.as_dict(), other.as_dict()
+    return [name for section in first if section != "audit" for name in _differences(section, first[section], second[section])]
+
+
+def _differences(name: str, first: Any, second: Any) -> list[str]:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return [inner for key in {**first, **second} for inner in _differences(f"{name}.{key}", first.get(key), second.get(key))]
+    return [] if first == second else [name]
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def default_folder(recipe: Recipe) -> str:
+    """Return `runs/<name of the forget file>-<edit>-<objective>`, or `runs/<name of the forget file>-release`."""
+    source = "revealed" if isinstance(recipe.data.forget, Revealed) else Path(recipe.data.forget).stem
+    stem = "".join(c if c in "-_" or _is_word_character(c) else "-" for c in source)[:32]
+    return f"runs/{stem}-release" if recipe.release else f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
+
+
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Hold the run's folder: a second process that wants it fails at once.
+    """Lock the run's folder; a second process that tries to fails at once.
 
     Raises:
-        ExpungeError: another process holds it.
+        ExpungeError: another process holds the lock.
     """
     lock = FileLock(run.folder / ".lock")
     try:
@@ -239,5 +240,5 @@ def locked(run: Run) -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """Python's and the main packages' versions."""
+    """Return the versions of Python and of the main packages."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}

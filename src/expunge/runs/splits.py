@@ -1,4 +1,4 @@
-"""The records of a run: read, checked against each other and against the model, split into what is trained on and what is not."""
+"""The records of a run: read, checked against each other and against the model, and split into training, calibration and held-out sets."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,36 +11,64 @@ from expunge.config.recipe import Recipe
 from expunge.data.fields import quoted
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question, read_questions
-from expunge.data.records import Record, check_overlap, read_records
+from expunge.data.records import Record, check_overlap, data_hash, read_records
 from expunge.edits import calibrates
 from expunge.errors import InputError
 from expunge.models.blocks import context_length
+from expunge.runs.folder import RETAIN, REVEAL, REVEALED
+from expunge.runs.generated import read_answers, read_revealed
+from expunge.runs.loaded import OpenedRun
 
 FEWEST_RETAIN = 4
-SELF_MADE_HELD_OUT = 0.6
+SELF_GENERATED_HELD_OUT = 0.6
 
 Item = TypeVar("Item", Record, Question)
 
 
 @dataclass(frozen=True)
-class Sets:
-    """The records of a run.
+class Splits:
+    """The records of a run, by use.
 
     Attributes:
-        forget: to unlearn.
-        retain: to train and fit the gate on.
-        calibration: retain records kept to choose the gate's threshold, or a release's lambda (empty without one).
-        exam: retain records kept for the audit.
+        forget: records to unlearn.
+        retain: retain records to train and fit the gate on.
+        calibration: retain records to choose the gate's threshold, or a release's lambda, on; empty without one.
+        held_out: retain records for the audit alone.
     """
 
     forget: list[Record]
     retain: list[Record]
     calibration: list[Record]
-    exam: list[Record]
+    held_out: list[Record]
 
 
-def read_sets(recipe: Recipe) -> tuple[list[Record] | None, list[Record] | None]:
-    """The forget and the retain records of a recipe, checked against each other; none where the model is to make them.
+def read_splits(run: OpenedRun) -> Splits:
+    """Read the records of an existing run, as it was trained on them.
+
+    Raises:
+        InputError: a file is gone or has changed, or the revealed records were purged.
+    """
+    forget, retain = read_sources(run.recipe)
+    if forget is None:
+        if not (run.folder / REVEAL / REVEALED).exists():
+            raise InputError(f"{run.folder}: its revealed records are gone (`expunge purge` deletes them), so its audit cannot be repeated")
+        forget = read_revealed(run.folder / REVEAL)
+    if retain is None:
+        retain = read_answers(run.folder / RETAIN)
+    check_unchanged(run, forget, retain)
+    return split(forget, retain, run.recipe)
+
+
+def check_unchanged(run: OpenedRun, forget: list[Record], retain: list[Record]) -> None:
+    """Raise `InputError` if records differ from those that a run was trained on."""
+    data = run.info["data"]
+    for name, records in (("forget", forget), ("retain", retain)):
+        if data_hash(records) != data[name]["sha256"]:
+            raise InputError(f"{data[name]['source']}: has changed since {run.folder} was trained on it")
+
+
+def read_sources(recipe: Recipe) -> tuple[list[Record] | None, list[Record] | None]:
+    """Read the forget and the retain records of a recipe and check them against each other; None for a set that the model generates.
 
     Raises:
         InputError: a file is faulty, or the two overlap.
@@ -61,7 +89,7 @@ def read_sets(recipe: Recipe) -> tuple[list[Record] | None, list[Record] | None]
 
 
 def read_audit_sets(recipe: Recipe) -> tuple[dict[str, list[Record]], dict[str, list[Question]]]:
-    """The recipe's further sets of records and of questions.
+    """Read the recipe's further audit sets, of records and of multiple-choice questions.
 
     Raises:
         InputError: a file is gone or faulty.
@@ -75,24 +103,25 @@ def check_fits(model: nn.Module, builder: PromptBuilder, source: str | None, rec
     longest = context_length(model)
     for record in records:
         if longest is not None and (tokens := builder.max_tokens(record)) > longest:
-            said = f"{tokens} tokens with the longest of its answers, and the model takes {longest}"
-            raise InputError(f"{source}:{record.line}: record {quoted(record.id)} has {said}; shorten it, or leave it out")
+            length = f"{tokens} tokens with the longest of its answers, and the model takes {longest}"
+            raise InputError(f"{source}:{record.line}: record {quoted(record.id)} has {length}; shorten it, or leave it out")
 
 
-def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Sets:
-    """Hold a seeded share of the retain records out; half of it calibrates a gate that is trained first, or a release's lambda."""
+def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Splits:
+    """Hold out a seeded share of the retain records; half of it calibrates a gate that is trained first, or a release's lambda."""
     order = np.random.default_rng([recipe.training.seed, 5]).permutation(len(retain))
-    # Of the 120 instructions that the model answers itself, more are held out: a threshold for 3 % needs 33 to calibrate on.
-    self_made = recipe.data.retain is None and recipe.task is None
-    share = SELF_MADE_HELD_OUT if self_made and calibrates(recipe) else recipe.data.held_out
+    # Of the 120 instructions that the model answers itself more are held out: a threshold for 3 % needs 33 to calibrate on.
+    self_generated = recipe.data.retain is None and recipe.task is None
+    share = SELF_GENERATED_HELD_OUT if self_generated and calibrates(recipe) else recipe.data.held_out
     held = max(2, round(len(retain) * share))
     calibrating = held // 2 if calibrates(recipe) else 0
-    chosen = [[retain[i] for i in sorted(part)] for part in (order[:calibrating], order[calibrating:held], order[held:])]
-    return Sets(forget, retain=chosen[2], calibration=chosen[0], exam=chosen[1])
+    parts = (order[:calibrating], order[calibrating:held], order[held:])
+    calibration, held_out, trained = ([retain[i] for i in sorted(part)] for part in parts)
+    return Splits(forget, retain=trained, calibration=calibration, held_out=held_out)
 
 
 def draw(records: list[Item], at_most: int | None, seed: int) -> list[Item]:
-    """The records, or a seeded sample of them in their own order; a smaller sample is part of a larger one."""
+    """Return the records, or a seeded sample of them in their order; a smaller sample is part of a larger one."""
     if at_most is None or len(records) <= at_most:
         return records
     chosen = np.random.default_rng([seed, 3]).permutation(len(records))[:at_most]

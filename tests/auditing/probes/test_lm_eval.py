@@ -6,17 +6,16 @@ import pytest
 import torch
 
 import expunge
-from expunge.auditing.audit import audit
+from expunge.api import audit
 from expunge.console import Display
 from expunge.data.prompts import Encoded, PromptBuilder, collate
 from expunge.edits.active import edits_off
-from expunge.edits.save import load_edit
 from expunge.errors import InputError
 from expunge.metrics.statistics import mean_ci, proportion_ci
 from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.models.scoring import score
-from expunge.runs.load import load_base
+from expunge.runs.loaded import load_base, open_run
 
 pytest.importorskip("lm_eval", reason="an extra: pip install expunge[lm-eval]")
 
@@ -74,8 +73,8 @@ def edited(tiny_model_dir, tiny_data, tmp_path):
     settings = {"training": {"epochs": 2, "batch_size": 3, "lr": 0.1}, "audit": {"max_new_tokens": 2, "max_rows": 2}}
     edit = {"name": "grun", "false_positive_rate": 0.5}
     run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "run", edit=edit, **settings)
-    model, builder = load_base(run)
-    return run, load_edit(model, run.edit).eval(), builder
+    loaded = load_base(open_run(run.folder))
+    return run, loaded.with_edit().model, loaded.builder
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -129,8 +128,7 @@ def test_an_edited_model_generates_as_in_our_own_audit(edited, task_files):
 
 def test_an_audit_has_lm_eval_results_of_all_three_models_with_intervals(edited, task_files, make_tiny_model):
     run, *_ = edited
-    tasks = lm_eval_tasks.read_tasks(["choices"], task_files)
-    audit(run, Display(), control=str(make_tiny_model("gpt2")), tasks=tasks)
+    audit(run, control=str(make_tiny_model("gpt2")), tasks=["choices"], task_files=task_files)
     for name in ("original", "unlearned", "control"):
         number = run.summary[name]["task choices"]["acc"]
         assert number == proportion_ci(round(number["value"] * 6), 6).as_dict()
@@ -139,7 +137,7 @@ def test_an_audit_has_lm_eval_results_of_all_three_models_with_intervals(edited,
 
 def test_the_attestation_lists_the_lm_eval_tasks_and_detects_a_changed_task_file(edited, task_files):
     run, *_ = edited
-    audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files, 5))
+    audit(run, tasks=["choices"], task_files=task_files, task_limit=5)
     described = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))["lm_eval"]
     assert (described["version"], described["limit"], described["chat"]) == (lm_eval.__version__, 5, False)
     assert [(task["name"], task["examples"]) for task in described["tasks"]] == [("choices", 6)]
@@ -159,13 +157,13 @@ def test_lm_eval_results_are_cached_for_the_same_examples_only(edited, task_file
         return evaluate(*args, **kwargs)
 
     monkeypatch.setattr(lm_eval_tasks, "evaluate", counted)
-    first = audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files)).summary
+    first = audit(run, tasks=["choices"], task_files=task_files).summary
     assert len(calls) == 2
-    assert audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files)).summary == first
+    assert audit(run, tasks=["choices"], task_files=task_files).summary == first
     assert len(calls) == 2
     rows = tmp_path / "rows.jsonl"
     rows.write_text(rows.read_text(encoding="utf-8").replace("Peru", "Chad"), encoding="utf-8")
-    audit(run, Display(), tasks=lm_eval_tasks.read_tasks(["choices"], task_files))
+    audit(run, tasks=["choices"], task_files=task_files)
     assert len(calls) == 4
 
 

@@ -11,7 +11,6 @@ from expunge.console import Display
 from expunge.errors import InputError
 from expunge.models.loading import load, weights_sha256
 from expunge.pipeline.export import export_plain
-from expunge.pipeline.prepare import reread_sets
 from expunge.pipeline.release import release, undo
 from expunge.reveal_release.release import choose_lambda, rounds
 from expunge.reveal_release.release.line_search import validation_metrics
@@ -20,7 +19,8 @@ from expunge.reveal_release.release.train_module import UNCONSTRAINED, train_mod
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE, purge
 from expunge.reveal_release.reveal.select import NothingRevealed
 from expunge.runs.folder import NEUTRAL, Run, default_folder
-from expunge.runs.load import load_run
+from expunge.runs.loaded import load_run, open_run
+from expunge.runs.splits import read_splits
 
 MODULE = {"rank": 2, "epochs": 2, "lr": 5e-3, "batch_size": 3, "save_steps": 1, "dtype": "fp32"}
 
@@ -40,7 +40,7 @@ def recipe_for(tiny_model_dir, tiny_data, tmp_path):
 
 
 def weights_of(run: Run) -> str:
-    return weights_sha256(load_run(run)[0])
+    return weights_sha256(load_run(open_run(run.folder)).model)
 
 
 def test_a_release_raises_the_forget_nll_within_the_budget(recipe_for):
@@ -52,7 +52,7 @@ def test_a_release_raises_the_forget_nll_within_the_budget(recipe_for):
         facts = read_round(run, number)
         assert facts["chosen"]["utility_drop"] <= facts["max_utility_drop"] == 0.5 * number / 2
         assert facts["angles"]["A_smallest"] > 0
-    assert run.info["round"] == 2
+    assert run.read_info()["round"] == 2
 
 
 def test_lambda_is_chosen_on_records_that_no_module_trained_on(recipe_for, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_purge_deletes_the_modules_and_leaves_the_model(recipe_for, reveal_set
     with pytest.raises(InputError, match="the module of round 1 was purged"):
         undo(run, 1, Display())
     with pytest.raises(InputError, match="what was revealed is no longer there"):
-        reread_sets(run)
+        read_splits(open_run(run.folder))
 
 
 def test_a_task_is_measured_around_each_round_and_gives_the_retain_records(tiny_model_dir, tiny_data, tmp_path):
@@ -158,7 +158,7 @@ def test_a_task_is_measured_around_each_round_and_gives_the_retain_records(tiny_
     run = release(
         make_recipe({**given, "release": {"rounds": 1, "module": MODULE, "lambda_evaluations": 1, "max_utility_drop": 0.9}}), Display()
     )
-    assert run.info["data"]["retain"]["source"] == "the task's own records"
+    assert run.read_info()["data"]["retain"]["source"] == "the task's own records"
     before, after = curve(run)
     assert before["neutral_perplexity"] != after["neutral_perplexity"]
     assert before["retain_leaked"] == after["retain_leaked"] == 0.0

@@ -1,6 +1,5 @@
 """Attack the models of an audit, all alike; what was found is kept, so that a killed audit goes on and a second one asks nothing again."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -18,8 +17,8 @@ from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
 from expunge.files import file_sha256
 from expunge.runs.cache import Measurement
-from expunge.runs.folder import Run
-from expunge.runs.splits import Sets, draw
+from expunge.runs.loaded import OpenedRun
+from expunge.runs.splits import Splits, draw
 
 
 @dataclass
@@ -35,9 +34,9 @@ class Attacker:
         found: of each model attacked so far, the rows of each attack.
     """
 
-    run: Run
+    run: OpenedRun
     suite: Suite | None
-    sets: Sets
+    sets: Splits
     settings: Settings
     display: Display
     found: dict[str, list[list[Row]]] = field(default_factory=dict)
@@ -80,16 +79,6 @@ class Attacker:
             with self.display.bar(f"Attacking the {name}", sum(steps for _, _, steps in work)) as advance:
                 for i, part, steps in work:
                     self.found[name][i] += _rows(attacks[i], part, identity, steps, advance)
-
-
-def edit_sha256(run: Run) -> str:
-    """Hash of the files of a run's edit."""
-    digest = hashlib.sha256()
-    for path in sorted(run.edit.rglob("*")):
-        if path.is_file():
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:

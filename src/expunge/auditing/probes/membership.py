@@ -16,7 +16,7 @@ from expunge.errors import InputError
 from expunge.metrics.membership import Row, membership_rows, membership_summary, privleak
 from expunge.metrics.statistics import Summary
 from expunge.runs.cache import Measurement
-from expunge.runs.splits import Sets, draw
+from expunge.runs.splits import Splits, draw
 
 NAME = "recognised among records that no model saw (PrivLeak)"
 VALUE = "AUROC of forget records against those, by Min-K %"
@@ -84,7 +84,7 @@ class Inference:
             return None, str(error)
 
 
-def never_seen(recipe: Recipe, sets: Sets) -> NonMembers:
+def never_seen(recipe: Recipe, sets: Splits) -> NonMembers:
     """The records of a run that no model saw, or why it has none.
 
     Raises:
@@ -95,10 +95,10 @@ def never_seen(recipe: Recipe, sets: Sets) -> NonMembers:
     self_made = recipe.data.retain is None and recipe.task is None
     seen = [*sets.forget, *sets.retain, *sets.calibration]
     taught = None if recipe.task is None else recipe.task.taught_records()
-    return nonmembers(seen, [] if self_made else sets.exam, holdout, taught)
+    return nonmembers(seen, [] if self_made else sets.held_out, holdout, taught)
 
 
-def stand_ins(recipe: Recipe, sets: Sets) -> list[Record]:
+def stand_ins(recipe: Recipe, sets: Splits) -> list[Record]:
     """Never-seen records for the forget set's, at most as many, each under an id that no forget record has: `control: auto`.
 
     Raises:
@@ -111,7 +111,7 @@ def stand_ins(recipe: Recipe, sets: Sets) -> list[Record]:
     return [replace(record, id=f"never seen/{record.id}") for record in drawn]
 
 
-def inference_of(recipe: Recipe, sets: Sets, records: int | None, gradients: bool, display: Display) -> Inference:
+def inference_of(recipe: Recipe, sets: Splits, records: int | None, gradients: bool, display: Display) -> Inference:
     """What membership inference is made of in a run.
 
     Args:

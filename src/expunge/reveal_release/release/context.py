@@ -13,7 +13,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.runs.folder import ROUNDS, Run
-from expunge.runs.splits import Sets
+from expunge.runs.splits import Splits
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RoundContext:
     recipe: Recipe
     model: nn.Module
     builder: PromptBuilder
-    sets: Sets
+    sets: Splits
     neutral: Sequence[Record]
     display: Display
 

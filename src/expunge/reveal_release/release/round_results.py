@@ -7,12 +7,11 @@ from torch import nn
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.errors import InputError
 from expunge.models.loading import best_device
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.runs.folder import ROUNDS, Run
-from expunge.runs.load import load_base
+from expunge.runs.loaded import OpenedRun, load_base
 
 ROUND, TASK_METRICS = "round.json", "measured.json"
 """Files in the folder of a round: what it chose, and the task's metrics after it."""
@@ -35,24 +34,18 @@ def round_terms(run: Run, number: int) -> list[tuple[float, LoraModule]]:
 
 
 def count_rounds(run: Run) -> int:
-    """Return how many rounds a release has completed.
-
-    Raises:
-        InputError: the run is not a release.
-    """
-    if run.recipe.release is None:
-        raise InputError(f"{run.folder}: is not a release (its recipe has no release section)")
+    """Return how many rounds a release has completed."""
     return max(int(path.parent.name) for path in (run.folder / ROUNDS).glob(f"*/{ROUND}"))
 
 
-def load_after_round(run: Run, number: int, display: Display) -> tuple[nn.Module, PromptBuilder]:
+def load_after_round(run: OpenedRun, number: int, display: Display) -> tuple[nn.Module, PromptBuilder]:
     """Load the original and apply the modules of rounds 1 to `number`."""
     with display.step("Loading the model"):
-        model, builder = load_base(run)
-        model = model.to(best_device())
+        loaded = load_base(run)
+        model = loaded.model.to(best_device())
     for done in range(1, number + 1):
         add_deltas(model, round_terms(run, done))
-    return model, builder
+    return model, loaded.builder
 
 
 def curve(run: Run) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from torch import nn
 from expunge.config import RevealSection
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, Turn
+from expunge.data.records import Record
 from expunge.errors import ExpungeError
-from expunge.files import PRIVATE, write_text
+from expunge.files import write_text
 from expunge.models.loading import best_device, best_dtype, load
 from expunge.oracles.checked import judge_texts
 from expunge.reveal_release.reveal.private_files import hash_key, text_hash
@@ -24,6 +24,7 @@ from expunge.reveal_release.reveal.responses import Dropped, Response, filter_re
 from expunge.reveal_release.reveal.search import MAX_PROPOSED, Evaluator, SearchModels, search
 from expunge.reveal_release.reveal.search_log import Query, read_log
 from expunge.runs.folder import REVEALED, SEARCH_LOG
+from expunge.runs.generated import read_revealed, write_rows
 
 RESULTS = "results.json"
 REWARDS_IN_ERROR = 5
@@ -108,13 +109,6 @@ def read_results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
 
 
-def read_revealed(folder: Path) -> list[Record]:
-    """Return the forget set that `reveal` has written."""
-    # `read_records` would refuse unusual texts, but a response may be any text. `splitlines` would also split inside JSON strings.
-    rows = [json.loads(line) for line in (folder / REVEALED).read_text(encoding="utf-8").split("\n")[:-1]]
-    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"], unfinished=row["unfinished"]) for row in rows]
-
-
 def _select(queries: Sequence[Query], settings: RevealSection, folder: Path) -> list[Record]:
     selected, dropped = filter_responses(
         [truncate(response, settings.truncate_at) for response in _responses(top_queries(queries, settings.top_k))],
@@ -130,7 +124,7 @@ def _select(queries: Sequence[Query], settings: RevealSection, folder: Path) -> 
         {"id": f"revealed-{i}", "prompt": response.instruction, "answer": response.text, "unfinished": response.unfinished}
         for i, response in enumerate(selected, start=1)
     ]
-    write_text(folder / REVEALED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), PRIVATE)
+    write_rows(folder / REVEALED, rows)
     return read_revealed(folder)
 
 

@@ -6,8 +6,8 @@ from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.models.loading import load
-from expunge.pipeline.self_generated import neutral_answers
 from expunge.runs.folder import start_run
+from expunge.training.self_generated import neutral_answers
 
 
 def test_of_the_neutral_answers_those_that_say_what_must_go_are_not_kept(tiny_model_dir, tmp_path, reveal_settings):

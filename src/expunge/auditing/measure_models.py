@@ -1,0 +1,110 @@
+"""Measure the original, the unlearned and the control model of an audit, and run the probes on each."""
+
+from dataclasses import asdict
+
+from torch import nn
+
+from expunge.auditing.measure import AuditSets, measure, measure_both, with_paraphrases
+from expunge.auditing.plan import AuditPlan
+from expunge.auditing.record_metrics import Row, Settings
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.set_names import FORGET
+from expunge.edits import edit_of
+from expunge.edits.active import edits_off
+from expunge.edits.requests import REQUEST
+from expunge.files import folder_sha256
+from expunge.models.loading import load, weights_sha256
+from expunge.runs.cache import Measurement
+from expunge.runs.loaded import LoadedRun, load_base
+from expunge.runs.splits import draw
+
+ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
+
+
+def measure_original_and_unlearned(plan: AuditPlan) -> dict[str, list[Row]]:
+    """Measure and probe the run's model without and with its edit.
+
+    Raises:
+        WrongBase: the base model is not the one that the edit was trained on.
+    """
+    with plan.display.step("Loading the model"):
+        loaded = load_base(plan.run)
+    # Changed weights take the place of the original's, so the original comes first.
+    removable = edit_of(plan.recipe).removable
+    rows = [] if removable else _measure_original(plan, loaded)
+    loaded = loaded.with_edit()
+    unlearned_identity = f"{loaded.weights_sha256}/{folder_sha256(plan.run.edit)}"
+    if removable:
+        _measure_both(plan, loaded, unlearned_identity)
+        with edits_off(loaded.model, REQUEST):
+            rows = _measure_original(plan, loaded)
+    unlearned = measured_once(
+        loaded.model, unlearned_identity, loaded.builder, plan.sets, plan.settings, plan.display, "Auditing the unlearned model"
+    )
+    _probe(plan, UNLEARNED, loaded.model, loaded.builder, unlearned_identity)
+    return {ORIGINAL: rows, UNLEARNED: unlearned}
+
+
+def measure_control(plan: AuditPlan) -> list[Row]:
+    """Measure and probe the control; with `auto` it is the original, on records that no model saw instead of the forget set."""
+    with plan.display.step("Loading the control"):
+        model, builder, identity = _load_control(plan)
+    sets = plan.sets
+    if plan.never_seen:
+        drawn = draw(plan.never_seen, len(plan.sets.records[FORGET]), plan.recipe.training.seed)
+        sets = AuditSets(with_paraphrases({FORGET: drawn}))
+    rows = measured_once(model, identity, builder, sets, plan.settings, plan.display, "Auditing the control")
+    if plan.never_seen:
+        plan.attacker.examine(CONTROL, model, builder, identity, plan.never_seen)
+    else:
+        _probe(plan, CONTROL, model, builder, identity)
+    return rows
+
+
+def measured_once(
+    model: nn.Module, identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str
+) -> list[Row]:
+    """Return a model's rows: from the cache, or measured now; `identity` as for `expunge.auditing.probes.base.Examination`."""
+
+    def measured() -> list[Row]:
+        with display.bar(title, 2 * sets.rows) as advance:
+            return measure(model, builder, sets, settings, advance)
+
+    return _measurement(identity, builder, sets, settings).load_or(measured)
+
+
+def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> list[Row]:
+    model, builder, identity = loaded.model, loaded.builder, loaded.weights_sha256
+    rows = measured_once(model, identity, builder, plan.sets, plan.settings, plan.display, "Auditing the original")
+    _probe(plan, ORIGINAL, model, builder, identity)
+    return rows
+
+
+def _measure_both(plan: AuditPlan, loaded: LoadedRun, unlearned_identity: str) -> None:
+    """Measure with the edit off and on in one pass, which shares what an edit does not change, unless one of the two is cached."""
+    identities = (loaded.weights_sha256, unlearned_identity)
+    measurements = [_measurement(identity, loaded.builder, plan.sets, plan.settings) for identity in identities]
+    if any(measurement.is_cached for measurement in measurements):
+        return
+    with plan.display.bar("Auditing the original and the unlearned model", 4 * plan.sets.rows) as advance:
+        both = measure_both(loaded.model, loaded.builder, plan.sets, plan.settings, advance)
+    for measurement, rows in zip(measurements, both, strict=True):
+        measurement.store(rows)
+
+
+def _load_control(plan: AuditPlan) -> tuple[nn.Module, PromptBuilder, str]:
+    if plan.never_seen:
+        loaded = load_base(plan.run)
+        return loaded.model, loaded.builder, loaded.weights_sha256
+    model, tokenizer = load(str(plan.control))
+    return model, PromptBuilder(tokenizer, plan.recipe.data.system), weights_sha256(model)
+
+
+def _probe(plan: AuditPlan, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
+    for probe in plan.probes:
+        probe.examine(name, model, builder, identity)
+
+
+def _measurement(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Measurement:
+    return Measurement("sets", identity, builder, {**sets.records, **sets.questions}, **asdict(settings))

@@ -1,0 +1,142 @@
+"""Plan an audit: its options, the sets to measure and the probes to run, all read and checked before a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from expunge.auditing.measure import AuditSets, with_paraphrases
+from expunge.auditing.probes.attacks import Attacker
+from expunge.auditing.probes.base import Examination
+from expunge.auditing.probes.lm_eval import TaskExam
+from expunge.auditing.probes.membership import Inference, inference_of, stand_ins
+from expunge.auditing.probes.perplexity import Neutral
+from expunge.auditing.record_metrics import Settings
+from expunge.auditing.suite import Suite
+from expunge.config.recipe import Recipe
+from expunge.console import Display
+from expunge.data.records import Record
+from expunge.data.set_names import AUTO, FORGET, RETAIN
+from expunge.metrics.neighbours import neighbours
+from expunge.models.loading import check_model_exists
+from expunge.runs.loaded import OpenedRun
+from expunge.runs.splits import Splits, draw, read_audit_sets, read_splits
+
+if TYPE_CHECKING:
+    # Of an extra, and slow to import.
+    from expunge.auditing.probes.lm_eval_tasks import Tasks
+
+NEAREST_SHARE = 4
+"""One of so many retain records counts as near to the forget set."""
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What a user chooses for one audit; the recipe's audit section applies where nothing is chosen.
+
+    Attributes:
+        control: a model that never saw the forget set; `auto`: the original, on records that no model saw; None: the recipe's, or that
+            of the run's last audit.
+        max_records: the most records of a set, drawn by seed; None: the suite's, or the recipe's.
+        show_text: store and show questions and answers, as the recipe's setting does.
+        suite: attacks and tolerances; None: no attacks and no verdict.
+        tasks: lm-eval tasks to run on each model.
+    """
+
+    control: str | None = None
+    max_records: int | None = None
+    show_text: bool = False
+    suite: Suite | None = None
+    tasks: Tasks | None = None
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """Everything that an audit measures, on which records and how.
+
+    Attributes:
+        run: the run that is audited.
+        control: name of the control model, `auto` or None.
+        suite: as in `AuditOptions`.
+        settings: lengths and batch size.
+        splits: the run's records.
+        sets: records and questions to measure.
+        attacker: the suite's attacks.
+        inference: membership inference.
+        neutral: perplexity of neutral texts.
+        probes: all that is run on each model beside the measurement of the sets.
+        never_seen: the records that take the place of the forget set for the control `auto`; None otherwise.
+        near: ids of the retain records that are nearest to the forget set.
+        display: shows progress.
+    """
+
+    run: OpenedRun
+    control: str | None
+    suite: Suite | None
+    settings: Settings
+    splits: Splits
+    sets: AuditSets
+    attacker: Attacker
+    inference: Inference
+    neutral: Neutral
+    probes: list[Examination]
+    never_seen: list[Record] | None
+    near: list[str]
+    display: Display
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's recipe."""
+        return self.run.recipe
+
+
+def plan_audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditPlan:
+    """Read the records of an audit and prepare its probes.
+
+    Raises:
+        InputError: a file is gone or has changed, the control does not exist, or there are no never-seen records for `auto`.
+    """
+    recipe, suite = run.recipe, options.suite
+    control = options.control or recipe.audit.control or run.info.get("control")
+    if control is not None and control != AUTO:
+        check_model_exists(control)
+    settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, options.show_text or recipe.audit.show_text)
+    splits = read_splits(run)
+    sets = audit_sets(recipe, splits, options.max_records or (None if suite is None else suite.max_rows) or recipe.audit.max_rows)
+    attacker = Attacker(run, suite, splits, settings, display)
+    inference = inference_of(recipe, splits, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
+    neutral = Neutral(settings.batch_size, display)
+    probes: list[Examination] = [attacker, inference]
+    if suite is not None:
+        probes.append(neutral)
+    if options.tasks is not None:
+        probes.append(TaskExam(options.tasks, settings.batch_size, display))
+    retain = sets.records[RETAIN]
+    return AuditPlan(
+        run=run,
+        control=control,
+        suite=suite,
+        settings=settings,
+        splits=splits,
+        sets=sets,
+        attacker=attacker,
+        inference=inference,
+        neutral=neutral,
+        probes=probes,
+        never_seen=stand_ins(recipe, splits) if control == AUTO else None,
+        near=[record.id for record in neighbours(splits.forget, retain, max(1, len(retain) // NEAREST_SHARE))],
+        display=display,
+    )
+
+
+def audit_sets(recipe: Recipe, splits: Splits, max_records: int | None) -> AuditSets:
+    """Return the sets of an audit: forget and held-out retain, each with its paraphrases, the recipe's further sets and its questions.
+
+    Raises:
+        InputError: a file is gone or faulty.
+    """
+    seed = recipe.training.seed
+    drawn = {name: draw(records, max_records, seed) for name, records in ((FORGET, splits.forget), (RETAIN, splits.held_out))}
+    records, questions = read_audit_sets(recipe)
+    others = {name: draw(of_set, max_records, seed) for name, of_set in records.items()}
+    return AuditSets({**with_paraphrases(drawn), **others}, {name: draw(of_set, max_records, seed) for name, of_set in questions.items()})

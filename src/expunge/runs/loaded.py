@@ -1,0 +1,153 @@
+"""Open a run and load its model once, at the door of a verb: everything further on is handed what was read here."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from expunge.config.recipe import Recipe
+from expunge.data.prompts import PromptBuilder
+from expunge.edits.requests import add_request
+from expunge.edits.save import load_edit
+from expunge.errors import InputError, WrongBase
+from expunge.models.loading import load, weights_sha256
+from expunge.runs.folder import Run, find_run
+
+
+@dataclass(frozen=True)
+class OpenedRun(Run):
+    """A run with its recipe and the facts of its run.json, each read once.
+
+    Attributes:
+        recipe: every setting, with the defaults written out.
+        info: versions, hashes, counts and status.
+    """
+
+    recipe: Recipe
+    info: dict[str, Any]
+
+    def updated(self, **facts: Any) -> Self:
+        """Add facts to run.json and return the run with them."""
+        return replace(self, info=self.update_info(**facts))
+
+
+@dataclass(frozen=True)
+class LoadedRun(OpenedRun):
+    """An opened run with its model in memory.
+
+    Attributes:
+        model: in evaluation mode, with or without the run's edit.
+        builder: prompt builder with the model's tokenizer.
+        weights_sha256: hash of the weights before the run's edit; it is the one that the run was trained on.
+    """
+
+    model: nn.Module
+    builder: PromptBuilder
+    weights_sha256: str
+
+    def with_edit(self) -> Self:
+        """Put the run's edit on the model, in place, and return the run with it.
+
+        Raises:
+            InputError: the folder has no edit, or it was trained on another base model.
+        """
+        return replace(self, model=load_edit(self.model, self.edit, self.weights_sha256).eval())
+
+
+@dataclass(frozen=True)
+class StartModel:
+    """The model that a run starts from.
+
+    Attributes:
+        model: with the requests that it carries, in evaluation mode.
+        tokenizer: of the model.
+        bare_sha256: hash of the weights without requests.
+        weights_sha256: hash of the weights with them.
+    """
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    bare_sha256: str
+    weights_sha256: str
+
+
+def open_run(folder: str | Path) -> OpenedRun:
+    """Open an existing run whose training is complete.
+
+    Raises:
+        InputError: there is no run, or it has no trained edit yet.
+    """
+    run = find_run(folder)
+    info = run.read_info()
+    if info["status"] == "training":
+        raise InputError(f"{folder}: its training is not complete; repeat the command that started it, which resumes it")
+    return OpenedRun(run.folder, run.read_recipe(), info)
+
+
+def load_run(run: OpenedRun) -> LoadedRun:
+    """Load a run's model with its edit on.
+
+    Raises:
+        InputError: the base model is not the one that the edit was trained on.
+    """
+    return load_base(run).with_edit()
+
+
+def load_base(run: OpenedRun) -> LoadedRun:
+    """Load a run's model without its edit.
+
+    Raises:
+        InputError: it is not the model that the edit was trained on.
+    """
+    start = load_start(run.recipe.model)
+    check_base(run.folder, run.info, start.weights_sha256)
+    builder = PromptBuilder(start.tokenizer, run.recipe.data.system)
+    return LoadedRun(run.folder, run.recipe, run.info, start.model, builder, start.weights_sha256)
+
+
+def load_start(name: str) -> StartModel:
+    """Load the model that a recipe names.
+
+    Args:
+        name: as `expunge.models.loading.load` takes it, or the folder of a run, whose model carries that run's request and
+            those before it.
+
+    Raises:
+        InputError: a run is not trained yet, or its edit is of a kind that others cannot be added to.
+    """
+    name, earlier = base_of(name)
+    model, tokenizer = load(name)
+    bare_sha256 = current = weights_sha256(model)
+    for number, run in enumerate(reversed(earlier), 1):
+        check_base(run.folder, run.info, current)
+        model = add_request(model, run.edit, f"request{number}").eval()
+        current = weights_sha256(model)
+    return StartModel(model, tokenizer, bare_sha256, current)
+
+
+def base_of(name: str) -> tuple[str, list[OpenedRun]]:
+    """Return the base model below all requests that a recipe's `model` carries, and the runs of these requests, the latest first.
+
+    Raises:
+        InputError: one of these runs is not trained yet.
+    """
+    earlier: list[OpenedRun] = []
+    while (Path(name) / "run.json").exists():
+        earlier.append(open_run(name))
+        name = earlier[-1].recipe.model
+    return name, earlier
+
+
+def check_base(folder: Path, info: dict[str, Any], sha256: str) -> None:
+    """Raise `WrongBase` unless a model's weights have the hash that a run was trained on.
+
+    Args:
+        folder: of the run.
+        info: its run.json.
+        sha256: of the weights to compare.
+    """
+    trained_on = info["model"]["sha256"]
+    if sha256 != trained_on:
+        raise WrongBase(f'"{folder}" was trained on another base model (weights {trained_on[:4]}…, this one {sha256[:4]}…)')

@@ -1,0 +1,82 @@
+"""Generate a run's missing records with its own model: a retain set, alternative answers. They are stored in the run folder."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from accelerate import PartialState
+from torch import nn
+
+from expunge.config import Revealed
+from expunge.config.recipe import Recipe
+from expunge.console import Display
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record
+from expunge.data.texts import neutral_instructions, neutral_questions
+from expunge.errors import ExpungeError
+from expunge.oracles.checked import judge_texts
+from expunge.runs.folder import ALTERNATIVES, NEUTRAL, RETAIN, Run
+from expunge.runs.generated import read_answers, read_rows, write_answers, write_rows
+from expunge.runs.splits import FEWEST_RETAIN
+from expunge.training.alternatives import DRAWS, generate_alternatives
+from expunge.training.neutral_answers import answer_instructions
+
+FEW_RETAIN = 40
+
+
+def make_retain(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+    """Return the model's own answers to neutral instructions as a retain set, generated at the first call.
+
+    Raises:
+        ExpungeError: the model answers too few of them.
+    """
+    with PartialState().main_process_first():
+        if not (run.folder / RETAIN).exists():
+            display.print("No retain set was given: the model's own answers to neutral instructions take its place.")
+            made = _answers(recipe, model, builder, display, "Generating a retain set", neutral_instructions())
+            if len(made) < FEWEST_RETAIN:
+                raise ExpungeError("the model answers too few neutral instructions for a retain set; give one with --retain")
+            if len(made) < FEW_RETAIN:
+                display.print(f"Only {len(made)} of the instructions got an answer: few records to train on and to measure utility on.")
+            write_answers(run.folder / RETAIN, made)
+    return read_answers(run.folder / RETAIN)
+
+
+def neutral_answers(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+    """Return the model's own answers to neutral instructions and short questions, to be used beside a given retain set."""
+    path = run.folder / NEUTRAL
+    if not path.exists():
+        # Short answers too: long ones hardly show what becomes of a fact that takes two words.
+        instructions = [*neutral_instructions(), *neutral_questions()]
+        write_answers(path, _answers(recipe, model, builder, display, "Answering neutral instructions", instructions))
+    return read_answers(path)
+
+
+def with_alternatives(
+    run: Run, model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, display: Display
+) -> list[Record]:
+    """Return records with the alternative answers that they lack, generated at the first call; see `drop_alternatives`."""
+    path = run.folder / ALTERNATIVES
+    with PartialState().main_process_first():
+        if not path.exists():
+            with display.bar("Generating alternative answers", DRAWS * sum(not record.alternatives for record in records)) as advance:
+                made = generate_alternatives(model, builder, records, seed, advance)
+            write_rows(path, [{"alternatives": record.alternatives} for record in made])
+    return [replace(record, alternatives=tuple(row["alternatives"])) for record, row in zip(records, read_rows(path), strict=True)]
+
+
+def drop_alternatives(run: Run) -> None:
+    """Delete the file of alternatives: they are about the forget set, and some may still reveal it."""
+    (run.folder / ALTERNATIVES).unlink(missing_ok=True)
+
+
+def _answers(
+    recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display, title: str, instructions: Sequence[str]
+) -> list[Record]:
+    with display.bar(title, len(instructions)) as advance:
+        made = answer_instructions(model, builder, instructions, advance)
+    forget = recipe.data.forget
+    if not isinstance(forget, Revealed):
+        return made
+    # A rude persona is rude to neutral instructions too: such answers must not become retain records.
+    relevant = judge_texts(forget.reveal.oracle, [record.answer for record in made])
+    return [record for record, relevance in zip(made, relevant, strict=True) if relevance <= forget.reveal.min_relevance]

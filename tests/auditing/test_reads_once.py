@@ -1,0 +1,51 @@
+"""An audit hashes, parses and reads everything once: what it read is handed on."""
+
+import sys
+from collections import Counter
+from functools import wraps
+
+import pytest
+
+import expunge
+from expunge.auditing.suite import Suite
+from expunge.config.recipe import read_recipe
+from expunge.console import Display
+from expunge.data.records import read_records
+from expunge.models.loading import weights_sha256
+from expunge.pipeline.unlearn import unlearn
+
+SUITE = Suite(seconds=60, membership=2, attacks=[{"name": "quantise", "records": 1}])
+
+
+@pytest.fixture
+def count_calls(monkeypatch):
+    """Counts the calls of a function by its first argument, in whichever module it was imported: `count_calls(function)`."""
+
+    def count(function) -> Counter:
+        calls: Counter = Counter()
+
+        @wraps(function)
+        def counted(*args, **kwargs):
+            calls[str(args[0]) if isinstance(args[0], str) or hasattr(args[0], "parts") else "model"] += 1
+            return function(*args, **kwargs)
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("expunge") and getattr(module, function.__name__, None) is function:
+                monkeypatch.setattr(module, function.__name__, counted)
+        return calls
+
+    return count
+
+
+@pytest.mark.parametrize("edit", ["lora", "full"])
+def test_an_audit_hashes_the_base_once_and_reads_each_file_once(make_recipe_for, make_tiny_model, tmp_path, monkeypatch, count_calls, edit):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sections = {"training": {"epochs": 1, "dtype": "fp32"}, "audit": {"max_new_tokens": 4}}
+    run = unlearn(make_recipe_for("run", edit=edit, objective="npo", **sections), Display())
+    hashed, read, parsed = count_calls(weights_sha256), count_calls(read_records), count_calls(read_recipe)
+    expunge.audit(run.folder, control=str(make_tiny_model("gpt2")), suite=SUITE)
+    # One is the base model's, the other the control's.
+    assert hashed.total() == 2
+    assert parsed == {str(run.folder / "recipe.yaml"): 1}
+    assert set(read.values()) == {1}
+    assert {str(run.folder.parent / name) for name in ("forget.jsonl", "retain.jsonl")} <= set(read)
