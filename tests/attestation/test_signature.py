@@ -81,9 +81,7 @@ def test_a_file_that_is_not_a_key_is_an_input_error(tmp_path, keys, audited):
             verify(audited.folder / "attestation.json", path)
 
 
-def test_without_the_package_everything_except_the_signature_is_checked(
-    restored, audited, attest, keys, monkeypatch, first_difference, statuses
-):
+def test_without_the_package_all_but_the_signature_is_checked(restored, audited, attest, keys, monkeypatch, first_difference, statuses):
     (ours, public), _ = keys
     attest(audited, read_details(sign=ours))
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
