@@ -1,8 +1,8 @@
-"""The program of the sandbox's process (`expunge/sandbox.py`): it ties its own hands, then runs `main.py`.
+"""Program of the sandbox's process (`expunge/sandbox/run.py`): confine this process, then run `main.py`.
 
-It uses what Linux lets every user do, so it needs no privilege and no namespace: resource limits, no capabilities, and a seccomp
-filter (seccomp(2)) that lets through the system calls listed here and refuses all others, those of future kernels too. It runs
-without site-packages and imports nothing but the standard library.
+It needs no privileges and no namespaces: it sets resource limits, drops all capabilities, and installs a seccomp filter (seccomp(2))
+that allows the system calls listed here and refuses all others, also those of future kernels. It runs without site-packages and
+imports only the standard library.
 """
 
 import ctypes
@@ -14,9 +14,9 @@ import struct
 import sys
 
 ENDED, UNCONFINED = 87, 88
-"""Exit codes: `main.py` ran to its end; it was not run at all."""
+"""Exit codes: `main.py` ran to its end; `main.py` was not run."""
 
-# Name, number on x86-64, number on arm64 (- where it has none), from the kernel's tables.
+# Name, number on x86-64 and number on arm64 (- if there is none), from the kernel's tables.
 CALLS = """
 read 0 63, write 1 64, close 3 57, lseek 8 62, pread64 17 67, readv 19 65, writev 20 66, dup 32 23, dup2 33 -, dup3 292 24
 pipe 22 -, pipe2 293 59, poll 7 -, ppoll 271 73, select 23 -, pselect6 270 72, ioctl 16 29
@@ -31,10 +31,10 @@ gettimeofday 96 169, time 201 -, times 100 153, restart_syscall 219 128
 getpid 39 172, getppid 110 173, gettid 186 178, getuid 102 174, geteuid 107 175, getgid 104 176, getegid 108 177, uname 63 160
 sysinfo 99 179, getrusage 98 165, getrlimit 97 163, prlimit64 302 261, getrandom 318 278, exit 60 93, exit_group 231 94
 """
-# Seccomp's name of each architecture, and the column of its numbers.
+# For each architecture: its identifier for seccomp, and the column of its numbers.
 MACHINES = {"x86_64": (0xC000003E, 1), "aarch64": (0xC00000B7, 2)}
 
-# Of some calls one argument decides: it is among these values, has none of these bits, or has all of them.
+# Some calls are allowed only if an argument is one of these values, has none of these bits, or has all of these bits.
 _Rule = tuple[str, int, tuple[int, ...]]
 _ONE_OF, _WITHOUT, _WITH = "one of", "without", "with"
 _WRITES = 0o3 | os.O_CREAT | os.O_TRUNC
@@ -47,9 +47,9 @@ _RULES: dict[str, _Rule] = {
     "fcntl": (_ONE_OF, 1, (0, 1, 2, 3, 1030)),
     # TCGETS (is it a terminal?), FIONCLEX, FIOCLEX.
     "ioctl": (_ONE_OF, 1, (0x5401, 0x5450, 0x5451)),
-    # The process itself; a hard limit cannot be raised.
+    # Only for the process itself; it cannot raise a hard limit.
     "prlimit64": (_ONE_OF, 0, (0,)),
-    # The process itself, which aborts that way.
+    # Only for the process itself, which aborts in this way.
     "tgkill": (_ONE_OF, 0, (os.getpid(),)),
 }
 
@@ -60,42 +60,45 @@ _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.ENOSYS, 0x80000000
 
 
 def possible() -> bool:
-    """Whether this machine is of a kind on which the process can be confined."""
+    """Return whether a process can be confined on this system."""
     return sys.platform == "linux" and platform.machine() in MACHINES and sys.maxsize > 2**32 and sys.byteorder == "little"
 
 
 def confine(cpu_seconds: int, memory: int, output: int) -> None:
-    """Take from this process, for good, what generated code must not have; sizes are in bytes.
+    """Confine this process irrevocably; sizes are in bytes.
 
     Raises:
         OSError: the system refuses one of the steps.
     """
-    # Not on every system on which this file is imported.
+    # Imported here, because some systems that import this file do not have it.
     import resource
 
     limits = {resource.RLIMIT_CPU: cpu_seconds, resource.RLIMIT_AS: memory, resource.RLIMIT_FSIZE: output}
-    for limit, most in {**limits, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0}.items():
-        already = resource.getrlimit(limit)[1]
-        value = most if already == resource.RLIM_INFINITY else min(most, already)
+    for limit, maximum in {**limits, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0}.items():
+        current = resource.getrlimit(limit)[1]
+        value = maximum if current == resource.RLIM_INFINITY else min(maximum, current)
         resource.setrlimit(limit, (value, value))
     libc = ctypes.CDLL(None, use_errno=True)
-    # Root could raise the limits again: pid 0 is this process, the sets are effective, permitted and inheritable, in two halves.
-    _must(libc.capset(struct.pack("Ii", _CAPABILITY_V3, 0), bytes(24)))
-    # Whoever started it is gone: so is it.
-    _must(libc.prctl(_PDEATHSIG, 9, 0, 0, 0))
-    _must(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
+    # Without this, root could raise the limits again. Pid 0 is this process; the effective, permitted and inheritable sets are empty.
+    _check(libc.capset(struct.pack("Ii", _CAPABILITY_V3, 0), bytes(24)))
+    # Kill this process when its parent ends.
+    _check(libc.prctl(_PDEATHSIG, 9, 0, 0, 0))
+    _check(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in _filter(platform.machine()))
     instructions = ctypes.create_string_buffer(code, len(code))
-    _must(libc.prctl(_SET_SECCOMP, _FILTER, struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(instructions)), 0, 0))
+    _check(libc.prctl(_SET_SECCOMP, _FILTER, struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(instructions)), 0, 0))
 
 
-def _must(status: int) -> None:
+def _check(status: int) -> None:
     if status:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _filter(machine: str) -> list[tuple[int, int, int, int]]:
-    """Instructions (code, jump if true, jump if false, value) over the kernel's record: call at 0, architecture at 4, arguments at 16."""
+    """Return BPF instructions (code, jump if true, jump if false, value).
+
+    They read the kernel's `seccomp_data`: the call is at byte 0, the architecture at 4, the arguments start at 16.
+    """
     architecture, column = MACHINES[machine]
     program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
     for call in CALLS.replace("\n", ",").split(","):
@@ -107,18 +110,18 @@ def _filter(machine: str) -> list[tuple[int, int, int, int]]:
 
 
 def _decide(kind: str, argument: int, values: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    # The low half: none of these arguments is wider, or has a meaning in its high half.
-    test, if_met, otherwise = {
+    # Load the low half; the high half of these arguments has no meaning.
+    test, if_true, otherwise = {
         _ONE_OF: (_EQUAL, _ALLOW, _REFUSE),
         _WITHOUT: (_ANY_BIT, _REFUSE, _ALLOW),
         _WITH: (_ANY_BIT, _ALLOW, _REFUSE),
     }[kind]
-    tests = [step for value in values for step in ((test, 0, 1, value), (_RETURN, 0, 0, if_met))]
+    tests = [step for value in values for step in ((test, 0, 1, value), (_RETURN, 0, 0, if_true))]
     return [(_LOAD, 0, 0, 16 + 8 * argument), *tests, (_RETURN, 0, 0, otherwise)]
 
 
 def main() -> None:
-    """Confine this process by the limits given as arguments, and run `main.py` of the working folder as the main program."""
+    """Confine this process with the limits in the arguments, and run `main.py` of the working folder as the main program."""
     limits = [int(limit) for limit in sys.argv[1:]]
     sys.argv = ["main.py"]
     os.environ.clear()

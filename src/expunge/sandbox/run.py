@@ -1,11 +1,11 @@
-"""Run Python code that a model wrote, where it can do little harm: the only place of the project that runs such code.
+"""Run Python code that a model wrote in a confined process. No other module of the project runs such code.
 
-A new process runs `expunge/sandbox/child.py`, which ties its own hands and then runs the code. The code has an empty environment, no
-standard input, an empty folder that goes away, no packages besides Python's own library, and limits of time, memory and output. It
-can open no socket (so it has no event loop either), start no process, signal none, and write, change or delete no file.
+A new process runs `expunge/sandbox/child.py`, which confines itself and then runs the code. The code gets an empty environment, no
+standard input, an empty temporary folder, Python's standard library without other packages, and limits of time, memory and output. It
+cannot open a socket (so it has no event loop either), start or signal a process, or write, change or delete a file.
 
-It is not kept from reading what its user may read (files, and in /proc the parent's environment); all it can do with it is to print
-it. And it is no boundary against code made to attack the kernel or the interpreter: for that, run the whole thing in a virtual machine.
+It can read what its user can read (files, and the parent's environment in /proc), but it can only print it. The sandbox does not stop
+code that attacks the kernel or the interpreter; run everything in a virtual machine to be safe from such code.
 """
 
 import os
@@ -21,17 +21,17 @@ from expunge.errors import ExpungeError
 from expunge.sandbox import child
 
 OUTPUT_BYTES = 1 << 20
-"""What code may print, on each of its two outputs; printing more is an error in the code."""
+"""Maximum number of bytes on each of the two outputs; the code fails if it prints more."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a program.
+    """Result of a program.
 
     Attributes:
-        ok: whether it ran to its end, which one that calls `exit` does not.
-        stdout: what it printed.
-        error: what stopped it, in one line; nothing if it is ok.
+        ok: whether the program ran to its end; a program that calls `exit` does not.
+        stdout: the standard output.
+        error: what stopped the program, in one line; empty if it is ok.
     """
 
     ok: bool
@@ -40,21 +40,21 @@ class Outcome:
 
 
 def run_python(code: str, seconds: float = 5, memory_mib: int = 512) -> Outcome:
-    """Run a program, wait for its end or put one to it.
+    """Run a program and wait for its end; kill it after `seconds`.
 
     Args:
-        code: the text of a whole program.
-        seconds: the time that it may take, with about 0.1 s for the interpreter's own start.
-        memory_mib: the address space that it may take, with about 50 MiB for the interpreter.
+        code: the source of a whole program.
+        seconds: time limit; the start of the interpreter takes about 0.1 s of it.
+        memory_mib: limit of the address space; the interpreter takes about 50 MiB of it.
 
     Returns:
-        What came of it; the code's own faults are in there.
+        The result; errors of the code are in it.
 
     Raises:
-        ExpungeError: the sandbox cannot be set up here (it needs Linux on x86-64 or arm64), so nothing was run.
+        ExpungeError: the sandbox cannot be set up (it needs Linux on x86-64 or arm64), and nothing was run.
     """
     if not child.possible():
-        raise ExpungeError("generated code is run on Linux (x86-64 or arm64) only: elsewhere there is no sandbox for it")
+        raise ExpungeError("generated code runs only on Linux (x86-64 or arm64), because there is no sandbox for other systems")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         program = Path(folder, "main.py")
         program.write_bytes(code.encode("utf-8", "surrogatepass"))
@@ -71,18 +71,18 @@ def run_python(code: str, seconds: float = 5, memory_mib: int = 512) -> Outcome:
         )
         try:
             status = process.wait(seconds)
-            late = False
+            timed_out = False
         except subprocess.TimeoutExpired:
-            status, late = -signal.SIGKILL, True
+            status, timed_out = -signal.SIGKILL, True
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        printed, complaint = _text(out), _text(err).strip()
+        stdout, stderr = _text(out), _text(err).strip()
     if status == child.UNCONFINED:
-        raise ExpungeError(f"the sandbox for generated code could not be set up: {complaint}")
-    error = f"it took longer than {seconds:g} s" if late else _why(status, complaint)
-    return Outcome(not error, printed, error)
+        raise ExpungeError(f"the sandbox for generated code could not be set up: {stderr}")
+    error = f"it took longer than {seconds:g} s" if timed_out else _error(status, stderr)
+    return Outcome(not error, stdout, error)
 
 
 def _text(file: IO[bytes]) -> str:
@@ -90,9 +90,9 @@ def _text(file: IO[bytes]) -> str:
     return file.read(OUTPUT_BYTES).decode("utf-8", "replace")
 
 
-def _why(status: int, complaint: str) -> str:
+def _error(status: int, stderr: str) -> str:
     if status == child.ENDED:
         return ""
     if status < 0:
         return f"it was stopped by {signal.Signals(-status).name}"
-    return complaint.splitlines()[-1] if status and complaint else "it stopped before its end"
+    return stderr.splitlines()[-1] if status and stderr else "it stopped before its end"
