@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -65,3 +66,19 @@ def test_every_command_and_option_exists(page, commands):
 def test_every_setting_exists(page, settings):
     mentioned = set(re.findall(rf"(?<![\w./-])((?:{SECTIONS})\.[a-z_]+(?:\.[a-z_]+)*)(?![\w/(])", shown(page)))
     assert not {name for name in mentioned if name not in settings and not name.startswith(FILES)}
+
+
+YAML_PAGES = [page for page in PAGES if "```yaml" in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", YAML_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_recipe_and_suite_that_a_page_shows_is_valid(page):
+    from expunge.auditing.suite import Suite
+    from expunge.config.recipe import make_recipe
+
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
+        given = yaml.safe_load(block)
+        if "attacks" in given:
+            Suite.model_validate(given)
+        elif "audit" in given or "data" in given:
+            make_recipe({"data": {"forget": "forget.jsonl"}, **given})
