@@ -19,7 +19,7 @@ lint: venv
 
 # Warnings are errors. The first build runs the notebook, a few minutes.
 docs: model .venv/.docs
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 .venv/.docs: pyproject.toml constraints.txt

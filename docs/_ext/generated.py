@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER = "reference/generated"
 API = {
-    "expunge": ["expunge.api"],
+    "expunge": ["expunge"],
     "Errors": ["expunge.errors"],
     "Runs": ["expunge.runs.folder"],
     "Models and prompts": ["expunge.models.loading", "expunge.models.scoring", "expunge.models.generation", "expunge.data.prompts"],
@@ -36,12 +36,16 @@ API = {
     "Attestation": ["expunge.attestation"],
 }
 """Modules of the API reference, by the title of their part."""
+PACKAGES = ("expunge", "expunge.attestation")
+"""Those of them whose `__all__` names what they import from their own modules."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Write the pages when a build starts, and escape docstrings."""
     app.connect("builder-inited", write_pages)
-    app.connect("autodoc-process-docstring", escape)
+    app.connect("autodoc-skip-member", skip_constants)
+    # Before napoleon, whose priority is 500.
+    app.connect("autodoc-process-docstring", escape, priority=400)
     return {"parallel_read_safe": True}
 
 
@@ -62,8 +66,15 @@ def write_pages(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def skip_constants(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave a module's constants out of the API page."""
+    return True if what == "module" and not callable(obj) else None
+
+
 def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep reStructuredText from reading meaning into `|` and `*` of a docstring."""
+    """Prevent that reStructuredText and napoleon misread docstrings: `|` and `*` as markup, `Status: text` of a property as a type."""
+    if what in ("property", "data") and lines:
+        lines[0] = lines[0].replace(": ", " \u2013 ")
     for number, line in enumerate(lines):
         parts = line.split("`")
         parts[::2] = [part.replace("|", r"\|").replace("*", r"\*") for part in parts[::2]]
@@ -188,7 +199,8 @@ def api_page() -> str:
     for title, modules in API.items():
         lines += [title, "-" * len(title), ""]
         for module in modules:
-            lines += [f"``{module}``", "~" * (len(module) + 4), "", f".. automodule:: {module}", ""]
+            lines += [f"``{module}``", "~" * (len(module) + 4), "", f".. automodule:: {module}"]
+            lines += ["   :imported-members:", ""] if module in PACKAGES else [""]
     return "\n".join(lines)
 
 
