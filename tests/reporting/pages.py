@@ -1,4 +1,4 @@
-"""What tests of pages share: a page taken apart, a text that tries to be more than text, numbers as an audit gives them."""
+"""Helpers of the report tests: a parser of pages, a text that attacks the page, and numbers as an audit writes them."""
 
 from html.parser import HTMLParser
 
@@ -20,7 +20,7 @@ class Page(HTMLParser):
 
     @property
     def harmless(self) -> bool:
-        """Whether nothing in it runs, or is loaded from elsewhere."""
+        """Whether nothing in it runs or is loaded from elsewhere."""
         links = [value for name, value in self.attributes if name in ("src", "href", "xlink:href", "data", "action")]
         handlers = [name for name, _ in self.attributes if name.startswith("on")]
         tags = {"script", "img", "iframe", "link", "object"} & self.tags
@@ -38,9 +38,9 @@ def cell(value: float, n: int = 40) -> dict:
     return {"value": value, "n": n, "ci95": [max(0.0, value - 0.05), min(1.0, value + 0.05)]}
 
 
-def judged(name: str, verdict: str, threat: str = "API only", excess: float | None = 0.2, **other) -> dict:
-    """A row of a verdict, as verdict.json has it."""
+def verdict_row(name: str, verdict: str, threat: str = "API only", excess: float | None = 0.2, **other) -> dict:
+    """Return a row of verdict.json."""
     interval = None if excess is None else {"value": excess, "n": 12, "ci95": [excess - 0.05, excess + 0.05]}
     numbers = {"unlearned": cell(0.5), "control": None if excess is None else cell(0.3), "original": cell(0.9)}
-    said = {"against": "control", "excess": interval, "allowed": 0.1, "reason": "there is no control to compare with"}
-    return {"name": name, "threat": threat, "value": "ROUGE-L", **numbers, **said, "verdict": verdict, **other}
+    comparison = {"against": "control", "excess": interval, "allowed": 0.1, "reason": "there is no control to compare with"}
+    return {"name": name, "threat": threat, "value": "ROUGE-L", **numbers, **comparison, "verdict": verdict, **other}

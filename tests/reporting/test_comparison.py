@@ -1,9 +1,9 @@
-"""Several runs on one page: all of them are there, under their own names, and their names are only text."""
+"""The comparison of several runs: all runs are on the page, and their names are escaped."""
 
 import json
 
 import pytest
-from pages import HOSTILE, Page, cell, judged
+from pages import HOSTILE, Page, cell, verdict_row
 
 from expunge.errors import InputError
 from expunge.reporting.comparison import compared, render, verdict_rows
@@ -17,11 +17,11 @@ SUMMARY = {
 }
 SUMMARY_FILE = {"original": {}, "unlearned": {}}
 METHODS = {"runs/a": "grun x npo", "runs/b": "lora x npo"}
-JUDGED = {"runs/a": [judged("asked as given", "pass", excess=0.01)], "runs/b": [judged("asked as given", "fail", excess=0.22)]}
+VERDICTS = {"runs/a": [verdict_row("asked as given", "pass", excess=0.01)], "runs/b": [verdict_row("asked as given", "fail", excess=0.22)]}
 
 
 def test_all_runs_are_in_the_plot_the_verdicts_and_the_table():
-    source = render(SUMMARY, METHODS, JUDGED, same_forget=True)
+    source = render(SUMMARY, METHODS, VERDICTS, same_forget=True)
     words = Page(source).words
     figure = source[source.index("<svg role") : source.index("</svg>", source.index("<svg role"))]
     assert all(name in figure for name in MODELS)
@@ -33,21 +33,21 @@ def test_all_runs_are_in_the_plot_the_verdicts_and_the_table():
     assert "cannot be compared" not in words
 
 
-def test_runs_that_forget_other_records_or_were_not_attacked_are_said_to():
-    words = Page(render(SUMMARY, METHODS, {**JUDGED, "runs/b": []}, same_forget=False)).words
+def test_runs_with_other_forget_records_or_without_a_suite_are_marked():
+    words = Page(render(SUMMARY, METHODS, {**VERDICTS, "runs/b": []}, same_forget=False)).words
     assert "do not all forget the same records" in words
     assert "none: the audit had no suite of attacks" in words
     assert "asked as given API only ✓ pass +0.010 not tested" in words
 
 
-def test_without_a_control_there_is_no_line_to_aim_at():
-    words = Page(render({name: sets for name, sets in SUMMARY.items() if name != "control"}, METHODS, JUDGED, True)).words
+def test_without_a_control_the_figure_has_no_goal_line():
+    words = Page(render({name: sets for name, sets in SUMMARY.items() if name != "control"}, METHODS, VERDICTS, True)).words
     assert "no line for the goal" in words
 
 
-def test_names_of_runs_and_rows_stay_text():
+def test_names_of_runs_and_rows_are_escaped():
     summary = {HOSTILE if model == "runs/a" else model: {**sets, HOSTILE: {HOSTILE: cell(0.5)}} for model, sets in SUMMARY.items()}
-    source = render(summary, {HOSTILE: HOSTILE, "runs/b": HOSTILE}, {HOSTILE: [judged(HOSTILE, "fail")], "runs/b": []}, True)
+    source = render(summary, {HOSTILE: HOSTILE, "runs/b": HOSTILE}, {HOSTILE: [verdict_row(HOSTILE, "fail")], "runs/b": []}, True)
     page = Page(source)
     assert page.harmless
     assert "alert(1)" in page.text
@@ -60,17 +60,17 @@ def test_twelve_runs_look_different():
 
 
 @pytest.mark.parametrize(
-    ("file", "said", "wrong"),
+    ("file", "content", "problem"),
     [
         ("audit.json", {"original": {}}, "unlearned: Field required"),
         ("audit.json", {"original": {}, "unlearned": {"forget": {"rouge": {"value": "0.1"}}}}, "unlearned.forget.rouge.n: Field required"),
         ("verdict.json", {"suite": {}, "rows": [{"name": "asked as given"}]}, "rows.0.threat: Field required"),
     ],
 )
-def test_numbers_that_no_audit_wrote_are_named_by_file_and_field(tmp_path, file, said, wrong):
+def test_a_malformed_audit_file_is_named_with_its_field(tmp_path, file, content, problem):
     (tmp_path / "audit.json").write_text(json.dumps(SUMMARY_FILE), encoding="utf-8")
-    (tmp_path / file).write_text(json.dumps(said), encoding="utf-8")
+    (tmp_path / file).write_text(json.dumps(content), encoding="utf-8")
     run = Run(tmp_path)
     with pytest.raises(InputError) as error:
         (compared if file == AUDIT else lambda runs: verdict_rows(*runs))([run])
-    assert f"{tmp_path / file}: is not what an audit writes: {wrong}" in str(error.value)
+    assert f"{tmp_path / file}: is not what an audit writes: {problem}" in str(error.value)

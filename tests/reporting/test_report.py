@@ -1,4 +1,4 @@
-"""The report: what it says, what it must not say, and that generated text stays text."""
+"""The report: what it shows, what it must not show, and that generated text is escaped."""
 
 from dataclasses import replace
 from io import StringIO
@@ -86,7 +86,7 @@ def hostile_everywhere(data: ReportData) -> ReportData:
     )
 
 
-def test_no_text_becomes_markup_wherever_it_stands(data):
+def test_all_text_is_escaped(data):
     source = render(hostile_everywhere(data))
     page = Page(source)
     assert page.harmless
@@ -97,14 +97,14 @@ def test_no_text_becomes_markup_wherever_it_stands(data):
     assert "<U+001B>[31mred<U+202E>" in page.text
 
 
-def test_the_page_needs_nothing_from_outside(data):
+def test_the_page_loads_nothing_from_outside(data):
     page = Page(render(data))
     assert page.harmless
     assert "@import" not in render(data)
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
 
 
-def test_the_page_says_the_result_the_verdict_and_the_threat_models(data):
+def test_the_page_shows_result_verdict_and_threat_models(data):
     text = Page(render(data)).text
     assert "Forget ROUGE-L recall 0.98 → 0.31 (control 0.33), retain ROUGE-L recall 0.96 → 0.95 (control 0.97)." in text
     assert "Forgotten as far as measured." in text
@@ -123,32 +123,32 @@ def test_without_a_control_there_is_no_verdict(data):
     assert "Forgotten as far as measured." not in text
 
 
-def test_texts_are_not_shown_unless_allowed(data):
+def test_texts_are_shown_only_if_allowed(data):
     source = render(replace(data, show_text=False))
     page = Page(source)
     for text in ("Who?", "Ann Lee", "alert(1)"):
         assert text not in source
     assert "a:1" in page.text
-    # the truth and the original's answer are the same text, so they bear the same mark; another report's mark differs
+    # Truth and original answer are the same text, so they have the same mark. Another report has another mark.
     marks = [word for word in page.text.split() if len(word) == 12 and set(word) <= set("0123456789abcdef")]
     assert marks[1] == marks[2] != marks[0]
     assert marks[1] not in render(replace(data, show_text=False))
 
 
-def test_the_report_is_written_whole_and_the_same_twice(data, tmp_path):
+def test_the_report_is_written_atomically_and_reproducibly(data, tmp_path):
     path = write_page(tmp_path, data)
     first = path.read_bytes()
     assert write_page(tmp_path, data).read_bytes() == first
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_an_empty_audit_still_makes_a_page(data):
+def test_an_empty_audit_gives_a_page(data):
     text = Page(render(replace(data, summary={}, gate_logits=None, samples=[], verdict_lines=[]))).text
     assert NO_CONTROL in text
     assert "The gate" not in text
 
 
-def test_rows_come_by_group_then_set_then_metric(summary):
+def test_rows_are_ordered_by_group_then_set_then_metric(summary):
     assert [(row.group, row.set, row.metric) for row in rows(summary)] == [
         ("forget", "forget", "probability"),
         ("forget", "forget", "rouge"),
@@ -167,13 +167,13 @@ def test_the_better_direction_depends_on_the_set(summary):
     assert better["world_facts", "gate_open"] == "lower"
 
 
-def test_a_metric_that_is_not_in_the_table_is_shown_by_its_key():
+def test_an_unknown_metric_is_shown_with_its_key():
     (row,) = rows({"unlearned": {"retain": {"new_metric": cell(0.5)}}})
     assert row.label == "new_metric"
     assert row.better is None
 
 
-def test_the_headline_says_when_nothing_was_measured():
+def test_the_headline_of_an_audit_without_rouge_and_probability():
     assert headline({"original": {"forget": {"rouge": cell(0.9)}}}) == "Neither ROUGE nor probability was measured on the unlearned model."
 
 
@@ -187,19 +187,19 @@ def test_the_tradeoff_needs_a_utility(summary):
     assert tradeoff_figure({"unlearned": {"forget": {"rouge": cell(0.3)}}}) is None
 
 
-def test_the_tradeoff_falls_back_on_the_retain_set(summary):
+def test_the_tradeoff_uses_the_retain_set_without_a_utility(summary):
     del summary["unlearned"]["utility"]
     assert "Retain ROUGE-L recall" in tradeoff_figure(summary)
 
 
-def test_the_gate_figure_says_how_many_prompts_open_it():
+def test_the_gate_figure_shows_the_share_of_prompts_that_open_the_gate():
     # 2 of 3 forget logits reach 1.0, the one at the threshold included
     svg = gate_figure({"forget": [1.0, 2.0, -1.0], "retain": [-3.0]}, 1.0)
     assert "66.7 % open, n = 3" in svg
     assert "0 % open, n = 1" in svg
 
 
-def test_what_steers_a_terminal_or_a_reader_becomes_visible():
+def test_control_and_format_characters_become_visible():
     assert visible("a\x1b[0m\x07\u200b\u202e\x7f\ud800") == "a<U+001B>[0m<U+0007><U+200B><U+202E><U+007F><U+D800>"
     assert visible("line\r\nnext\tzero\u200cwidth é 语") == "line\nnext\tzero\u200cwidth é 语"
 
@@ -218,18 +218,18 @@ def test_the_terminal_table_shows_value_interval_and_n(summary):
     assert "No control" not in printed(summary)
 
 
-def test_the_terminal_table_leaves_out_a_missing_model_and_says_so(summary):
+def test_the_terminal_table_without_a_control_mentions_it(summary):
     del summary["control"]
     assert "control" not in printed(summary).splitlines()[0]
     assert "No control was given" in printed(summary)
 
 
-def test_the_terminal_table_compares_runs_under_their_own_names(summary):
+def test_the_terminal_table_compares_runs_by_name(summary):
     text = printed({"original": summary["original"], "runs/a": summary["unlearned"], "runs/b": summary["unlearned"]})
     assert text.splitlines()[0].split() == ["set", "metric", "original", "runs/a", "runs/b", "n"]
 
 
-def test_the_terminal_table_takes_names_for_text():
+def test_the_terminal_table_escapes_names():
     text = printed({"unlearned": {"[red]\x1b[2J": {"rouge": cell(0.5)}}})
     assert "[red]<U+001B>[2J" in text
     assert "\x1b" not in text

@@ -1,4 +1,4 @@
-"""The report of a real run of a tiny model: what it says was tried is what was tried."""
+"""The report of a real run of a tiny model: it names the attacks that were run, and those that were not."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,18 +26,18 @@ def page_of(run) -> Page:
     return Page((run.folder / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_notes_follow_the_suite(run, make_tiny_model):
+def test_the_notes_depend_on_the_suite(run, make_tiny_model):
     words = page_of(audit(run, control=str(make_tiny_model("gpt2")), suite=SUITE)).words
-    asked = len({row["id"] for row in pq.read_table(run.folder / "attacks.parquet").to_pylist()})
-    assert asked < 6
+    attacked = len({row["id"] for row in pq.read_table(run.folder / "attacks.parquet").to_pylist()})
+    assert attacked < 6
     assert "Request forget 6 records, retain 10" in words
     assert "Method lora x npo; the edit is stored beside the weights" in words
-    assert f"Attacks quantise, relearn; {asked} records" in words
+    assert f"Attacks quantise, relearn; {attacked} records" in words
     assert (
         "Not tested: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, "
         "what hidden states give away, leaving the edit out, membership inference." in words
     )
-    assert f"The attacks used {asked} of the 6 forget records" in words
+    assert f"The attacks used {attacked} of the 6 forget records" in words
     for heading in ("All rows of the verdict", "What relearning recovers", "What quantisation recovers"):
         assert heading in words
     words = page_of(audit(run)).words
@@ -49,7 +49,7 @@ def test_the_notes_follow_the_suite(run, make_tiny_model):
     assert "forget: ROUGE-L" in words
 
 
-def test_other_languages_are_tested_by_the_dress_that_is_in_one(run):
+def test_the_prompts_attack_also_tests_other_languages(run):
     words = page_of(audit(run, suite=Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
     assert "Not tested: sampling at temperature 1" in words
     assert "other languages" not in words

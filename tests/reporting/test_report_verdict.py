@@ -1,9 +1,9 @@
-"""The report of an audit with a suite: its verdict by who can try what, what attacks found, and what it does not claim."""
+"""The report of an audit with a suite: its verdict by threat model, and the results of attacks."""
 
 from dataclasses import replace
 
 import pytest
-from pages import HOSTILE, Page, cell, judged
+from pages import HOSTILE, Page, cell, verdict_row
 
 from expunge.auditing.attacks import PromptAttack, Quantise, Relearn, SwitchOff
 from expunge.reporting import ReportData
@@ -13,12 +13,12 @@ from expunge.reporting.html import NO_CONTROL_ROWS, render
 from expunge.reporting.verdict_table import counted, groups, scale, signed, why
 
 ROWS = [
-    judged("kept: retain", "pass", "", 0.0, against="original"),
-    judged("prompt variant: typos", "pass", excess=0.01),
-    judged("prompt variant: cross_lingual", "fail", excess=0.3),
-    judged("prompt variant: few shot", "fail", excess=0.2),
-    judged("asked as given", "not shown", excess=0.1),
-    judged("edit switched off", "fail", "weights released", 0.6),
+    verdict_row("kept: retain", "pass", "", 0.0, against="original"),
+    verdict_row("prompt variant: typos", "pass", excess=0.01),
+    verdict_row("prompt variant: cross_lingual", "fail", excess=0.3),
+    verdict_row("prompt variant: few shot", "fail", excess=0.2),
+    verdict_row("asked as given", "not shown", excess=0.1),
+    verdict_row("edit switched off", "fail", "weights released", 0.6),
 ]
 ATTACKS = {attack.label: attack for attack in (PromptAttack(), Quantise(), Relearn(max_steps=2), SwitchOff())}
 
@@ -33,7 +33,7 @@ def hit(model: str, attack: str, name: str, value: float, **other) -> dict:
     return {"model": model, "attack": attack, "id": name, "value": value, **other}
 
 
-def test_a_verdict_is_shown_in_words_and_signs_by_who_can_try_it(data):
+def test_a_verdict_is_shown_with_words_and_signs_by_threat_model(data):
     page = Page(render(data))
     assert "Verdict: 2 pass, 3 fail, 1 not shown" in page.words
     assert "✗ fail prompt variant: cross lingual worst of 3: 1 pass, 2 fail 0.50 0.30 0.90 +0.300 +0.250 to +0.350" in page.words
@@ -47,7 +47,7 @@ def test_a_verdict_is_shown_in_words_and_signs_by_who_can_try_it(data):
     assert page.harmless
 
 
-def test_the_first_page_has_the_worst_of_many_alike_and_the_details_have_all():
+def test_the_first_table_has_the_worst_of_similar_rows_and_the_second_has_all():
     (_, api, tuned, released) = groups(ROWS)
     assert [line.row["name"] for line in api.lines] == ["prompt variant: cross_lingual", "asked as given"]
     assert [row["name"] for row in api.rows] == [row["name"] for row in ROWS[1:5]]
@@ -55,33 +55,33 @@ def test_the_first_page_has_the_worst_of_many_alike_and_the_details_have_all():
     assert [(line.row["name"], line.stands_for) for line in released.lines] == [("edit switched off", "")]
 
 
-def test_without_a_control_rows_that_need_one_say_so(data):
+def test_without_a_control_rows_that_need_one_give_the_reason(data):
     without = {model: sets for model, sets in data.summary.items() if model != "control"}
-    rows = [judged("asked as given", "not shown", excess=None)]
+    rows = [verdict_row("asked as given", "not shown", excess=None)]
     page = Page(render(replace(data, summary=without, verdict_rows=rows)))
     assert NO_CONTROL_ROWS in page.words
     assert "? not shown asked as given 0.50 – 0.90 – – there is no control to compare with" in page.words
 
 
-def test_counts_reasons_and_signs_in_words():
+def test_counts_reasons_and_signed_numbers():
     assert counted([]) == ""
     assert counted(ROWS) == "2 pass, 3 fail, 1 not shown"
-    assert why(judged("x", "not shown", excess=0.1)) == "compared with the control: the interval includes the tolerance, n = 12"
+    assert why(verdict_row("x", "not shown", excess=0.1)) == "compared with the control: the interval includes the tolerance, n = 12"
     assert [signed(value) for value in (0.0496, -0.2, -0.0001)] == ["+0.050", "\u22120.200", "+0.000"]
 
 
-def test_all_that_is_drawn_lies_on_the_forests_axis():
-    drawn = scale([judged("x", "fail", excess=0.6), judged("y", "pass", excess=-0.3)])
+def test_the_axis_of_the_forest_plot_holds_all_intervals():
+    drawn = scale([verdict_row("x", "fail", excess=0.6), verdict_row("y", "pass", excess=-0.3)])
     assert (drawn.low, drawn.high) == (pytest.approx(-0.35), pytest.approx(0.65))
     assert (drawn.x(drawn.low), drawn.x(drawn.high)) == (8, 212)
-    assert scale([judged("x", "not shown", excess=None)]).high == pytest.approx(0.1)
-    # perplexity may rise many times over: the others would be squeezed into a pixel
-    risen = scale([judged("x", "fail", excess=4.4)])
+    assert scale([verdict_row("x", "not shown", excess=None)]).high == pytest.approx(0.1)
+    # Perplexity may rise many times over; on its scale the others would be a pixel wide.
+    risen = scale([verdict_row("x", "fail", excess=4.4)])
     assert (risen.high, risen.x(4.4)) == (1.0, risen.x(1.0))
 
 
-def test_what_attacks_found_stays_text(data):
-    rows = [judged(HOSTILE, "fail", excess=0.3, reason=HOSTILE), judged(HOSTILE, "not shown", excess=None, reason=HOSTILE)]
+def test_results_of_attacks_are_escaped(data):
+    rows = [verdict_row(HOSTILE, "fail", excess=0.3, reason=HOSTILE), verdict_row(HOSTILE, "not shown", excess=None, reason=HOSTILE)]
     worst = [WorstRecord(HOSTILE, HOSTILE, 0.4, {"unlearned": 0.5, "control": 0.1})]
     source = render(replace(data, verdict_rows=rows, worst=worst, texts={HOSTILE: (HOSTILE, HOSTILE)}, facts={HOSTILE: HOSTILE}))
     page = Page(source)
@@ -93,8 +93,8 @@ def test_what_attacks_found_stays_text(data):
 
 
 def test_curves_have_every_step_of_every_model():
-    told = {("unlearned", 0): (0.1, 0.3), ("unlearned", 2): (0.5, 0.9), ("control", 0): (0.2, 0.2)}
-    rows = [hit(m, "relearn part", f"f{i}", v, step=step) for (m, step), own in told.items() for i, v in enumerate(own)]
+    leaks = {("unlearned", 0): (0.1, 0.3), ("unlearned", 2): (0.5, 0.9), ("control", 0): (0.2, 0.2)}
+    rows = [hit(m, "relearn part", f"f{i}", v, step=step) for (m, step), values in leaks.items() for i, v in enumerate(values)]
     (plot,) = AttackResults(ATTACKS, rows).plots({}, set())
     panel = "from part of the forget set"
     assert list(plot.series) == [panel]
