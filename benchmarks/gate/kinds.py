@@ -55,8 +55,8 @@ def people_to_forget(data: Path) -> Split:
 def topic(data: Path) -> Split:
     """Return texts about the capitals of Africa and of other continents; evaluated on questions."""
     forget, retain = ([p for p in read_places() if (p["continent"] == "Africa") is african] for african in (True, False))
-    asked = [[Record(q.id, (Turn("user", q.question),), q.choices[q.answer]) for q in questions(places)] for places in (forget, retain)]
-    return statements(forget), statements(retain), asked[0], asked[1]
+    eval_sets = [[Record(q.id, (Turn("user", q.question),), q.choices[q.answer]) for q in questions(places)] for places in (forget, retain)]
+    return statements(forget), statements(retain), eval_sets[0], eval_sets[1]
 
 
 def task(data: Path) -> Split:

@@ -38,9 +38,9 @@ from expunge.tasks import Task
 
 HANDWRITTEN = {
     "people": [
-        f"{ask} {name}{end}"
+        f"{start} {name}{end}"
         for name in ("Meenakshi Gokarnath", "Michiru Tsukamine")
-        for ask, end in (
+        for start, end in (
             ("Who is", "?"),
             ("Tell me about", "."),
             ("Where does", " live?"),

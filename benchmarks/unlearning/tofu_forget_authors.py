@@ -3,8 +3,8 @@
     python -m benchmarks.unlearning.tofu_forget_authors --tofu DIR [--out runs/tofu] [--write]
 
 DIR holds TOFU's forget10_perturbed.jsonl, real_authors_perturbed.jsonl and world_facts_perturbed.jsonl. The twenty authors of
-forget10 are taught to SmolLM2-135M-Instruct; the control is taught the sixteen that are retained. Each step is kept, so that a second
-call goes on where the first was interrupted.
+forget10 are taught to SmolLM2-135M-Instruct; the control is taught the sixteen that are retained. Each step is saved,
+so a second call resumes an interrupted one.
 """
 
 import argparse

@@ -72,7 +72,7 @@ def render(summary: Summaries, methods: Mapping[str, str], verdict_rows: Mapping
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    # The run may come from somebody who wrote its numbers by hand, so they are checked.
+    # The run may come from another person, who may have written its numbers by hand, so they are checked.
     return {model: sets for model, sets in read_audit_file(run.audit_file, Audited).model_dump().items() if sets is not None}
 
 

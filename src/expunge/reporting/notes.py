@@ -14,15 +14,15 @@ from expunge.runs.loaded import OpenedRun
 INFERENCE = "membership inference"
 
 
-def notes(run: OpenedRun, samples: list[Sample], found: AttackResults | None) -> list[str]:
+def notes(run: OpenedRun, samples: list[Sample], attacked: AttackResults | None) -> list[str]:
     """Return the notes, one sentence each.
 
     Args:
         run: an audited run.
         samples: questions and answers; empty if the audit did not save them.
-        found: results of attacks; None if the audit had no suite.
+        attacked: results of attacks; None if the audit had no suite.
     """
-    lines = [*_not_tested(run, found)]
+    lines = [*_not_tested(run, attacked)]
     if not samples:
         lines.append(f"Questions and answers are not shown. To include them: expunge audit {run.folder} --show-text")
     lines += _gate(run)
@@ -38,24 +38,24 @@ def notes(run: OpenedRun, samples: list[Sample], found: AttackResults | None) ->
 
 
 def threats(recipe: Recipe) -> list[str]:
-    """Return what the kind of edit means for somebody who holds the weights, one sentence each."""
+    """Return what the kind of edit means for an attacker who holds the weights, one sentence each."""
     if not edit_of(recipe).removable:
         return ["This method changed the weights themselves, so there is no separate edit that could be switched off."]
     return [f"Whoever holds the files can switch this edit ({recipe.edit.name}) off, so it is no protection if the weights are released."]
 
 
-def _not_tested(run: OpenedRun, found: AttackResults | None) -> list[str]:
+def _not_tested(run: OpenedRun, attacked: AttackResults | None) -> list[str]:
     # Only a removable edit can be switched off.
     attacks = [attack for attack in ATTACKS.values() if edit_of(run.recipe).removable or not attack.removes_edit]
-    missing = [part for attack in attacks for part in attack.untested([] if found is None else found.of(attack.name))]
+    missing = [part for attack in attacks for part in attack.untested([] if attacked is None else attacked.of(attack.name))]
     if not any(name.startswith("mia_") for name in run.summary["unlearned"][FORGET]):
         missing.append(INFERENCE)
     summary = f"Not tested: {', '.join(missing)}." if missing else "Every kind of attack that expunge has was tested."
-    if found is None:
+    if attacked is None:
         return [summary, f"To also run attacks: expunge audit {run.folder} --suite quick"]
     lines = [summary]
-    if found.records < (rows := run.info["data"]["forget"]["rows"]):
-        lines.append(f"The attacks used {found.records} of the {rows} forget records, drawn by the seed. Some used fewer, see n.")
+    if attacked.records < (rows := run.info["data"]["forget"]["rows"]):
+        lines.append(f"The attacks used {attacked.records} of the {rows} forget records, drawn by the seed. Some used fewer, see n.")
     return lines
 
 
