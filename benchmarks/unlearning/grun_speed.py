@@ -41,11 +41,11 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(args, **json.loads(args.one))))
         return
-    comparison = {dtype: compare(args, dtype=dtype) for dtype in args.dtypes}
-    for dtype, result in comparison.items():
+    ratios = {dtype: compare(args, dtype=dtype) for dtype in args.dtypes}
+    for dtype, result in ratios.items():
         print(f"{dtype}: {line(result)}")
     if args.json:
-        args.json.write_text(json.dumps(comparison, indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(ratios, indent=2) + "\n", encoding="utf-8")
     if args.sweep:
         for what, values in SWEEP.items():
             for value in values:
@@ -68,7 +68,7 @@ def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
     full, frozen = by_mode["off"], by_mode["auto"]
     step = {mode: statistics.median([s for result in results for s in result["steps"]]) for mode, results in by_mode.items()}
     gaps = [abs(a - b) / abs(a) for a, b in zip(full[0]["losses"], frozen[0]["losses"], strict=True)]
-    comparison = {
+    ratios = {
         "frozen_over_full": step["off"] / step["auto"],
         "max_loss_difference": max(gaps),
         "full_steps_per_s": 1 / step["off"],
@@ -84,23 +84,23 @@ def compare(args: argparse.Namespace, **case: Any) -> dict[str, float]:
     if "plain" in step:
         gaps = [abs(a - b) / abs(a) for a, b in zip(by_mode["plain"][0]["losses"], frozen[0]["losses"], strict=True)]
         peak = max(result["peak_gib"] for result in by_mode["plain"])
-        comparison |= {"frozen_over_plain": step["plain"] / step["auto"], "plain_steps_per_s": 1 / step["plain"]}
-        comparison |= {"max_loss_difference_to_plain": max(gaps), "plain_peak_gib": peak}
-    return comparison
+        ratios |= {"frozen_over_plain": step["plain"] / step["auto"], "plain_steps_per_s": 1 / step["plain"]}
+        ratios |= {"max_loss_difference_to_plain": max(gaps), "plain_peak_gib": peak}
+    return ratios
 
 
-def line(comparison: dict[str, float]) -> str:
-    """Return a comparison in words."""
-    seconds = [1 / comparison[f"{mode}_steps_per_s"] for mode in ("full", "frozen")]
+def line(ratios: dict[str, float]) -> str:
+    """Return the comparison in words."""
+    seconds = [1 / ratios[f"{mode}_steps_per_s"] for mode in ("full", "frozen")]
     return (
-        f"{comparison['frozen_over_full']:.2f}x steps/s ({seconds[0]:.2f} s -> {seconds[1]:.2f} s a step of "
-        f"{comparison['tokens_per_step']:.0f} tokens, n {comparison['timed_steps']:.0f} each), first epoch {comparison['first_epoch_over_full']:.2f}x, "
-        f"largest relative difference of losses {comparison['max_loss_difference']:.1e}, "
-        f"peak memory {comparison['full_peak_gib']:.2f} -> {comparison['frozen_peak_gib']:.2f} GiB"
+        f"{ratios['frozen_over_full']:.2f}x steps/s ({seconds[0]:.2f} s -> {seconds[1]:.2f} s a step of "
+        f"{ratios['tokens_per_step']:.0f} tokens, n {ratios['timed_steps']:.0f} each), first epoch {ratios['first_epoch_over_full']:.2f}x, "
+        f"largest relative difference of losses {ratios['max_loss_difference']:.1e}, "
+        f"peak memory {ratios['full_peak_gib']:.2f} -> {ratios['frozen_peak_gib']:.2f} GiB"
     ) + (
-        f"; over plain {comparison['frozen_over_plain']:.2f}x ({1 / comparison['plain_steps_per_s']:.2f} s, {comparison['plain_peak_gib']:.2f} GiB, "
-        f"losses {comparison['max_loss_difference_to_plain']:.1e})"
-        if "frozen_over_plain" in comparison
+        f"; over plain {ratios['frozen_over_plain']:.2f}x ({1 / ratios['plain_steps_per_s']:.2f} s, {ratios['plain_peak_gib']:.2f} GiB, "
+        f"losses {ratios['max_loss_difference_to_plain']:.1e})"
+        if "frozen_over_plain" in ratios
         else ""
     )
 
