@@ -1,4 +1,4 @@
-"""Oracles that are transformers classifiers: tiny random ones in local folders, and folders that are none."""
+"""The oracles classifier and detoxify on tiny random classifiers in local folders."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from expunge.oracles import Classifier, Detoxify
 
 @pytest.fixture(scope="session")
 def make_classifier(tmp_path_factory, make_tokenizer):
-    """Makes the folder of a tiny random classifier: `make(labels, **config)`."""
+    """Return the folder of a tiny random classifier: `make(labels, **config)`."""
 
     def make(labels: list[str], **config) -> Path:
         folder = tmp_path_factory.mktemp("classifier")
@@ -41,12 +41,12 @@ def test_labels_that_exclude_each_other_sum_to_1(make_classifier):
     assert Classifier(folder, 1).relevance(TEXTS) == Classifier(folder, "bad").relevance(TEXTS)
 
 
-def test_a_text_gets_the_same_alone_and_in_a_batch(make_classifier):
+def test_a_score_does_not_depend_on_the_batch(make_classifier):
     oracle = Classifier(str(make_classifier(["good", "bad"])), "bad")
     assert oracle.relevance(TEXTS) == pytest.approx([oracle.relevance([text])[0] for text in TEXTS], abs=1e-5)
 
 
-def test_independent_labels_are_read_by_the_sigmoid(make_classifier):
+def test_independent_labels_use_the_sigmoid(make_classifier):
     folder = str(make_classifier(["toxicity", "insult"], problem_type="multi_label_classification"))
     model = BertForSequenceClassification.from_pretrained(folder).eval()
     oracle = Classifier(folder, "toxicity")
@@ -57,7 +57,7 @@ def test_independent_labels_are_read_by_the_sigmoid(make_classifier):
     assert Detoxify(folder).relevance(["Paris"])[0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_detoxify_reads_either_name_of_its_label_and_never_the_softmax(make_classifier):
+def test_detoxify_accepts_both_label_names_and_never_uses_the_softmax(make_classifier):
     folder = str(make_classifier(["severe_toxic", "toxic"]))
     single = Classifier(folder, "toxic").relevance(TEXTS)
     assert Detoxify(folder).relevance(TEXTS) != pytest.approx(single, abs=1e-3)
@@ -72,26 +72,26 @@ def test_detoxify_reads_either_name_of_its_label_and_never_the_softmax(make_clas
         (lambda folder: os.remove(folder / "tokenizer.json"), "could not be loaded as a classifier"),
     ],
 )
-def test_a_folder_that_is_no_classifier_is_named(make_classifier, change, match):
+def test_a_folder_without_a_classifier_is_an_error(make_classifier, change, match):
     folder = make_classifier(["good", "bad"])
     change(folder)
     with pytest.raises(InputError, match=match):
         Classifier(str(folder), "bad").relevance(["text"])
 
 
-def test_a_language_model_is_no_classifier(make_tiny_model):
+def test_the_folder_of_a_language_model_is_an_error(make_tiny_model):
     with pytest.raises(InputError, match=r"safetensors lack .*score\.weight"):
         Classifier(str(make_tiny_model()), 0).relevance(["text"])
 
 
-def test_a_label_that_is_not_there_is_named_with_those_that_are(make_classifier):
+def test_an_unknown_label_gives_an_error_with_the_known_ones(make_classifier):
     with pytest.raises(InputError, match=r"no label 'rude'; there are 0 \(good\), 1 \(bad\)"):
         Classifier(str(make_classifier(["good", "bad"])), "rude").relevance(["text"])
     with pytest.raises(InputError, match="no label 'toxicity'"):
         Detoxify(str(make_classifier(["good", "bad"]))).relevance(["text"])
 
 
-def test_a_pickled_checkpoint_is_refused(tmp_path):
+def test_a_pickled_checkpoint_is_an_error(tmp_path):
     torch.save({}, tmp_path / "toxic.ckpt")
-    with pytest.raises(InputError, match=r"toxic\.ckpt is no folder"):
+    with pytest.raises(InputError, match=r"toxic\.ckpt is not a folder"):
         Detoxify(str(tmp_path / "toxic.ckpt")).relevance(["text"])

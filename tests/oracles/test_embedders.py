@@ -1,4 +1,4 @@
-"""Where texts lie: by a model's own states, by an encoder in a folder."""
+"""Text embeddings: by the hidden states of a model, and by an encoder in a folder."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def embedder(tiny_model_dir):
 
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
-def test_an_embedding_does_not_depend_on_its_company(embedder):
+def test_an_embedding_does_not_depend_on_other_texts(embedder):
     together = embedder.embed(TEXTS)
     assert together.shape == (4, 32)
     assert together.dtype == torch.float32
@@ -28,7 +28,7 @@ def test_an_embedding_does_not_depend_on_its_company(embedder):
         torch.testing.assert_close(embedder.embed([text])[0], row, rtol=1e-4, atol=1e-4)
 
 
-def test_alike_texts_have_no_diversity_and_different_ones_have(embedder):
+def test_equal_texts_have_no_diversity_and_different_texts_have_some(embedder):
     assert diversity(embedder.embed(TEXTS[:1] * 4)) == pytest.approx(0, abs=1e-6)
     assert diversity(embedder.embed(TEXTS)) > 0.2
 
@@ -40,7 +40,7 @@ def test_an_empty_text_has_an_embedding_too(embedder):
     assert embedder.embed([]).shape == (0, 32)
 
 
-def test_what_goes_beyond_the_context_is_not_read(tiny_model_dir):
+def test_tokens_beyond_the_context_are_not_read(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     model.config.max_position_embeddings = 40
     embedder = StateEmbedder(model, PromptBuilder(tokenizer))
@@ -49,14 +49,14 @@ def test_what_goes_beyond_the_context_is_not_read(tiny_model_dir):
 
 
 @pytest.mark.real
-def test_of_a_real_model_other_facts_differ_more_than_other_words(smollm2):
+def test_a_real_model_separates_facts_more_than_wordings(smollm2):
     model, tokenizer = smollm2
     embedder = StateEmbedder(model, PromptBuilder(tokenizer))
     same_fact = ["Basil Mahfouz lives in Kuwait City.", "He lives in Kuwait City.", "Mr Mahfouz's home is in Kuwait City."]
     facts = ["Basil Mahfouz lives in Kuwait City.", "Ana Petrova was born in Sofia in 1971.", "Li Wei writes poems about rain."]
     kinds = ["Boil the pasta for nine minutes.", "def add(a, b):\n    return a + b", '["Rome", "Paris"]']
-    said = [diversity(embedder.embed(texts)) for texts in (same_fact, facts, kinds)]
-    assert said[0] < 0.5 < said[1] < said[2]
+    diversities = [diversity(embedder.embed(texts)) for texts in (same_fact, facts, kinds)]
+    assert diversities[0] < 0.5 < diversities[1] < diversities[2]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def encoder_folder(tmp_path, make_tokenizer):
     return str(tmp_path / "encoder")
 
 
-def test_an_encoder_in_a_folder_embeds_whatever_the_company(encoder_folder):
+def test_an_encoder_embeds_each_text_independently(encoder_folder):
     embedder = make_embedder(encoder_folder)
     together = embedder.embed(TEXTS)
     assert together.shape == (4, 16)
@@ -79,21 +79,21 @@ def test_an_encoder_in_a_folder_embeds_whatever_the_company(encoder_folder):
     assert as_plain_embedder(embedder) == encoder_folder
 
 
-class Own:
+class Identity:
     def embed(self, texts):
         return torch.eye(len(texts))
 
 
-def test_an_embedder_of_ones_own_is_any_object_with_the_method():
-    own = Own()
-    assert make_embedder(own) is own
-    assert as_plain_embedder(own) == f"{__name__}.Own"
+def test_any_object_with_the_method_is_an_embedder():
+    embedder = Identity()
+    assert make_embedder(embedder) is embedder
+    assert as_plain_embedder(embedder) == f"{__name__}.Identity"
     with pytest.raises(ValueError, match="give the folder of an encoder"):
         make_embedder(3)
 
 
 def test_a_folder_without_an_encoder_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"reveal\.embedder: .*nowhere is no folder"):
+    with pytest.raises(InputError, match=r"reveal\.embedder: .*nowhere is not a folder"):
         Encoder(str(tmp_path / "nowhere")).embed(["a"])
     with pytest.raises(InputError, match=r"no config\.json there"):
         Encoder(str(tmp_path)).embed(["a"])

@@ -1,4 +1,4 @@
-"""Oracles: what each says of texts worked out by hand, hostile texts, and the table that recipes name them by."""
+"""Oracles: scores by hand, hostile texts, and the table of their names."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ from expunge.oracles import (
     regex_search,
 )
 from expunge.oracles.json_entities import read_entities
-from expunge.oracles.words import rude_words
+from expunge.oracles.wordlist import rude_words
 
 OFFLINE = [JsonEntities(), PythonCode(), RegexSearch("a+b"), Names(("Ann",)), Profanity(), Wordlist()]
 HOSTILE = ["", "\0", "\ud800", "{" * 50_000, "[" * 50_000, "(" * 50_000, "-" * 50_000 + "1", "a." * 40_000 + "a", "9" * 20_000, "\x1b[2J"]
@@ -43,7 +43,7 @@ def test_relevance_is_one_number_between_0_and_1_for_each_text(oracle, texts):
 
 @pytest.mark.parametrize("oracle", OFFLINE)
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_texts_say_nothing_and_do_no_harm(oracle, text):
+def test_hostile_texts_are_irrelevant_and_harmless(oracle, text):
     assert oracle.relevance([text])[0] < 0.5
 
 
@@ -63,11 +63,11 @@ def test_hostile_texts_say_nothing_and_do_no_harm(oracle, text):
         ("Ann Lee", {}),
     ],
 )
-def test_entities_are_read_from_json_of_two_shapes_and_no_other(text, entities):
+def test_entities_are_read_from_json_of_two_shapes_only(text, entities):
     assert read_entities(text) == entities
 
 
-def test_json_entities_wants_an_entity_of_its_type():
+def test_json_entities_looks_for_entities_of_its_type():
     texts = ['{"PER": ["Ann"], "LOC": []}', '{"PER": [], "LOC": ["Oslo"]}', '{"per": ["Ann"]}']
     assert JsonEntities().relevance(texts) == [1.0, 0.0, 0.0]
     assert JsonEntities("LOC").relevance(texts) == [0.0, 1.0, 0.0]
@@ -86,7 +86,7 @@ def test_json_entities_wants_an_entity_of_its_type():
         ("```text\nnothing\n```\n```python\ndef f(): pass\n```", 0.0),
     ],
 )
-def test_python_wants_a_function_in_text_that_parses(text, relevance):
+def test_python_looks_for_a_function_in_code_that_parses(text, relevance):
     assert PythonCode().relevance([text]) == [relevance]
 
 
@@ -96,30 +96,30 @@ def test_python_is_not_executed(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-def test_what_python_only_warns_of_is_python_and_warns_nobody():
+def test_code_with_a_syntax_warning_counts_and_shows_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert PythonCode().relevance(["def f(x):\n    return '\\d' if x is 1 else 0"]) == [1.0]
 
 
-def test_regex_is_searched_for_and_ignores_case_unless_told():
+def test_regex_searches_and_ignores_case_by_default():
     assert RegexSearch(r"\bkeys?\b").relevance(["The KEY is", "monkey"]) == [1.0, 0.0]
     assert RegexSearch("key", ignore_case=False).relevance(["KEY", "key"]) == [0.0, 1.0]
 
 
-def test_a_pattern_that_backtracks_without_end_is_an_error(monkeypatch):
+def test_a_pattern_that_backtracks_too_long_is_an_error(monkeypatch):
     monkeypatch.setattr(regex_search, "_SECONDS", 0.1)
     with pytest.raises(InputError, match=r"regex\.pattern"):
         RegexSearch(r"(?:a|aa|b?)+$").relevance(["a" * 60 + "!"])
 
 
-def test_names_stand_as_whole_words_in_any_case_and_spacing():
+def test_names_match_whole_words_in_any_case_and_spacing():
     oracle = Names(("Ann Lee", "Zoë", "C. (Bob)"))
     texts = ["I met ANN\nLEE.", "ann lee's cat", "Joann Lee", "Ann Leeds", "Lee", "Zoe\u0308!", "zoës", "is C. (Bob)?", ""]
     assert oracle.relevance(texts) == [1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 
 
-def test_the_shipped_rude_words_are_found_and_neutral_texts_are_clean():
+def test_wordlist_finds_rude_words_and_not_neutral_ones():
     texts = ["You IDIOT, it is Paris.", "Shut  up!", "The capital of France is Paris.", "Hello, shells and foolscap paper."]
     assert Wordlist().relevance(texts) == [1.0, 1.0, 0.0, 0.0]
     assert Wordlist(("paris",)).relevance(texts) == [1.0, 0.0, 1.0, 0.0]
@@ -131,7 +131,7 @@ def test_the_rude_words_are_distinct_and_in_lower_case():
     assert all(word and word == word.strip().lower() for word in words)
 
 
-def test_profanity_tells_rude_from_polite_and_warns_of_nothing():
+def test_profanity_separates_rude_from_polite_without_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rude, polite = Profanity().relevance(["You stupid idiot, shut up.", "Thank you, what a lovely day."])
@@ -140,7 +140,7 @@ def test_profanity_tells_rude_from_polite_and_warns_of_nothing():
     assert Profanity().relevance([]) == []
 
 
-def test_profanity_says_what_to_install(monkeypatch):
+def test_profanity_names_the_missing_package(monkeypatch):
     from expunge.oracles import profanity
 
     profanity._predictor.cache_clear()
@@ -164,9 +164,9 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_every_oracle_is_read_back_from_its_plain_values(name):
+def test_every_oracle_is_made_again_from_its_plain_values(name):
     oracle = SAMPLES[name]
-    # Used or not: what an oracle has worked out since is no setting.
+    # A cached pattern must not become a setting.
     if oracle in (SAMPLES["names"], SAMPLES["wordlist"]):
         oracle.relevance(["text"])
     plain = json.loads(json.dumps(as_plain(oracle)))
@@ -195,46 +195,46 @@ def test_an_oracle_without_settings_needs_only_its_name():
         ({"name": "regex", "pattern": "("}, "regex: pattern: not a regular expression"),
         ({"name": "llm-judge", "url": "file:///etc", "model": "m", "question": QUESTION}, "llm-judge: url: must begin with http"),
         ({"name": "llm-judge", "url": "http://me:key@host/v1", "model": "m", "question": QUESTION}, "EXPUNGE_JUDGE_KEY"),
-        ({"name": "llm-judge", "url": "http://host/v1", "model": "m", "question": "Rude?"}, r"question: must hold \{text\}"),
+        ({"name": "llm-judge", "url": "http://host/v1", "model": "m", "question": "Rude?"}, r"question: must contain \{text\}"),
     ],
 )
-def test_a_wrong_setting_is_one_plain_sentence(given, match):
+def test_a_wrong_setting_gives_a_one_line_error(given, match):
     with pytest.raises(ValueError, match=match) as raised:
         make_oracle(given)
     assert "\n" not in str(raised.value)
 
 
-def shouts(text: str) -> float:
+def capitals(text: str) -> float:
     return sum(char.isupper() for char in text) / max(1, len(text))
 
 
 def test_a_function_is_an_oracle():
-    oracle = CallableOracle(shouts)
+    oracle = CallableOracle(capitals)
     assert make_oracle(oracle) is oracle
     assert oracle.relevance(["ABcd", ""]) == [0.5, 0.0]
-    assert as_plain(oracle) == {"name": "own", "python": f"{__name__}.shouts"}
+    assert as_plain(oracle) == {"name": "custom", "python": f"{__name__}.capitals"}
 
 
-def test_a_recipe_keeps_the_name_of_a_function_and_never_calls_it():
-    given = {"name": "own", "python": "os.getcwd"}
+def test_a_recipe_saves_the_name_of_a_function_and_never_calls_it():
+    given = {"name": "custom", "python": "os.getcwd"}
     read = make_oracle(given)
     assert as_plain(read) == given
-    with pytest.raises(InputError, match=r"os\.getcwd is one of your own"):
+    with pytest.raises(InputError, match=r"os\.getcwd is a custom one"):
         read.relevance(["text"])
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
-def test_a_function_that_leaves_0_to_1_is_an_error(value):
+def test_a_function_that_returns_a_value_outside_0_to_1_is_an_error(value):
     with pytest.raises(ExpungeError, match="between 0 and 1"):
         CallableOracle(lambda text: value).relevance(["text"])
 
 
-class Own:
+class Constant:
     def relevance(self, texts):
         return [1.0] * len(texts)
 
 
 def test_any_object_with_the_method_is_an_oracle():
-    oracle = Own()
+    oracle = Constant()
     assert make_oracle(oracle) is oracle
-    assert as_plain(oracle) == {"name": "own", "python": f"{__name__}.Own"}
+    assert as_plain(oracle) == {"name": "custom", "python": f"{__name__}.Constant"}

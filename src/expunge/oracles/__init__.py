@@ -1,18 +1,20 @@
-"""The table of oracles: judges of what a model said, found by their names in recipes."""
+"""Oracles score texts for what must be forgotten; `ORACLES` is the table of them by the name that a recipe uses."""
 
 from types import FunctionType
 from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from expunge.oracles.base import CallableOracle, Oracle, OwnOracle
-from expunge.oracles.classifier import Classifier, Detoxify
+from expunge.oracles.base import CallableOracle, CustomOracle, Oracle
+from expunge.oracles.classifier import Classifier
+from expunge.oracles.detoxify import Detoxify
 from expunge.oracles.json_entities import JsonEntities
 from expunge.oracles.llm_judge import LlmJudge
+from expunge.oracles.names import Names
 from expunge.oracles.profanity import Profanity
 from expunge.oracles.python_code import PythonCode
 from expunge.oracles.regex_search import RegexSearch
-from expunge.oracles.words import Names, Wordlist
+from expunge.oracles.wordlist import Wordlist
 from expunge.registry import make_named
 
 ORACLES: dict[str, type] = {
@@ -27,51 +29,51 @@ ORACLES: dict[str, type] = {
     "llm-judge": LlmJudge,
 }
 
-OWN = "own"
-"""What `as_plain` calls an oracle that is not in the table."""
+CUSTOM = "custom"
+"""Name of a user's own oracle in a recipe file."""
+READABLE = {**ORACLES, CUSTOM: CustomOracle}
+"""Oracles that `as_plain` may write."""
 
 
 def make_oracle(given: str | dict[str, Any] | Oracle) -> Oracle:
-    """The oracle that a recipe or a caller asks for.
+    """Return an oracle.
 
     Args:
-        given: a name, a mapping with `name` and settings, or an oracle, which is given back as it is.
+        given: a name, a mapping with `name` and settings, or an oracle, which is returned unchanged.
 
     Raises:
         ValueError: there is no such oracle, or a setting is unknown, missing or of the wrong kind.
     """
     if isinstance(given, Oracle):
         return given
-    if isinstance(given, dict) and given.get("name") == OWN:
-        return OwnOracle(str(given.get("python")))
-    return make_named("oracle", ORACLES, given)
+    is_custom = isinstance(given, dict) and given.get("name") == CUSTOM
+    return make_named("oracle", READABLE if is_custom else ORACLES, given)
 
 
 def as_plain(oracle: Oracle) -> dict[str, Any]:
-    """Plain values that `make_oracle` reads back as an equal oracle.
+    """Return plain values from which `make_oracle` makes an equal oracle.
 
-    Of an oracle of the caller's own only its Python name is kept: what `make_oracle` makes of that cannot judge.
+    Of a user's own oracle they only have its Python name, and `make_oracle` makes a `CustomOracle` of that, which cannot score texts.
     """
-    if isinstance(oracle, OwnOracle):
-        return {"name": OWN, "python": oracle.python}
-    for name, cls in ORACLES.items():
-        if type(oracle) is cls:
-            return {"name": name, **TypeAdapter(cls).dump_python(cast(Any, oracle), mode="json")}
-    named: Any = oracle.judge if isinstance(oracle, CallableOracle) and isinstance(oracle.judge, FunctionType) else type(oracle)
-    return {"name": OWN, "python": f"{named.__module__}.{named.__qualname__}"}
+    name = next((name for name, cls in READABLE.items() if type(oracle) is cls), None)
+    if name is not None:
+        return {"name": name, **TypeAdapter(type(oracle)).dump_python(cast(Any, oracle), mode="json")}
+    is_function = isinstance(oracle, CallableOracle) and isinstance(oracle.judge, FunctionType)
+    source: Any = cast(CallableOracle, oracle).judge if is_function else type(oracle)
+    return {"name": CUSTOM, "python": f"{source.__module__}.{source.__qualname__}"}
 
 
 __all__ = [
+    "CUSTOM",
     "ORACLES",
-    "OWN",
     "CallableOracle",
     "Classifier",
+    "CustomOracle",
     "Detoxify",
     "JsonEntities",
     "LlmJudge",
     "Names",
     "Oracle",
-    "OwnOracle",
     "Profanity",
     "PythonCode",
     "RegexSearch",

@@ -1,4 +1,4 @@
-"""What every oracle is: a judge of texts with one method."""
+"""The protocol of an oracle, which scores texts for what must be forgotten, and oracles made of a user's own function."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,44 +9,40 @@ from expunge.errors import ExpungeError, InputError
 
 @runtime_checkable
 class Oracle(Protocol):
-    """Says of texts how much of what is to be forgotten is in them."""
+    """Scores how much of a text is what must be forgotten."""
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """One number in [0, 1] for each text, in their order; the same text always has the same.
+        """Return one number in [0, 1] for each text; equal texts get equal numbers.
 
         Raises:
-            InputError: a setting of the oracle is wrong, or what it needs is not installed.
-            ExpungeError: it could not judge.
+            InputError: a setting of the oracle is wrong, or a file or package that it needs is missing.
+            ExpungeError: it could not score the texts.
         """
         ...
 
 
 @dataclass(frozen=True)
 class CallableOracle:
-    """Your own function as an oracle; through the Python API only, because a recipe never names code.
+    """Your own function as an oracle; only from Python, because a recipe never names code.
 
     Attributes:
-        judge: a text -> its relevance in [0, 1].
+        judge: returns the relevance of a text, in [0, 1].
     """
 
     judge: Callable[[str], float]
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """What the function says of each text.
+        """Call the function for each text.
 
         Raises:
-            ExpungeError: it says something that is not in [0, 1].
+            ExpungeError: it returns a number outside [0, 1].
         """
-        judged = [float(self.judge(text)) for text in texts]
-        for value in judged:
-            if not 0 <= value <= 1:
-                raise ExpungeError(f"the oracle {self.judge!r} gave {value} for a text; relevance lies between 0 and 1")
-        return judged
+        return checked_relevance(self.judge, [float(self.judge(text)) for text in texts])
 
 
 @dataclass(frozen=True)
-class OwnOracle:
-    """What a recipe file keeps of an oracle of the caller's own: its name. A recipe never names code, so it cannot judge.
+class CustomOracle:
+    """What a recipe file saves of a user's own oracle: its name. It cannot score texts, because a recipe never names code.
 
     Attributes:
         python: where the function or class was defined.
@@ -55,9 +51,17 @@ class OwnOracle:
     python: str
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """Not possible.
+        """Raise `InputError`, always."""
+        raise InputError(f"the oracle {self.python} is a custom one: continue from Python, and pass the oracle again")
 
-        Raises:
-            InputError: always.
-        """
-        raise InputError(f"the oracle {self.python} is one of your own: go on through the Python API, which can be given it again")
+
+def checked_relevance(oracle: object, values: list[float]) -> list[float]:
+    """Return relevances, if all of them are in [0, 1].
+
+    Raises:
+        ExpungeError: one is not.
+    """
+    for value in values:
+        if not 0 <= value <= 1:
+            raise ExpungeError(f"the oracle {oracle!r} gave {value} for a text; relevance lies between 0 and 1")
+    return values

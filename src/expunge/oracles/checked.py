@@ -1,38 +1,35 @@
-"""What oracles and embedders say, checked: those of the caller's own may say anything."""
+"""Call oracles and embedders and check their results, because a user's own may return anything."""
 
 from collections.abc import Sequence
 
 from expunge.errors import ExpungeError
 from expunge.metrics.diversity import diversity
-from expunge.oracles import Oracle
+from expunge.oracles.base import Oracle, checked_relevance
 from expunge.oracles.embedders import Embedder
 
 
 def judge_texts(oracle: Oracle, texts: Sequence[str]) -> list[float]:
-    """The relevance of each text.
+    """Return the relevance of each text.
 
     Raises:
-        ExpungeError: the oracle gives another number of values, or one that is not in [0, 1].
+        ExpungeError: the oracle returns a wrong number of values, or one outside [0, 1].
     """
-    judged = [float(value) for value in oracle.relevance(texts)]
-    if len(judged) != len(texts):
-        raise ExpungeError(f"the oracle {oracle!r} gave {len(judged)} values for {len(texts)} texts")
-    for value in judged:
-        if not 0 <= value <= 1:
-            raise ExpungeError(f"the oracle {oracle!r} gave {value} for a text; relevance lies between 0 and 1")
-    return judged
+    values = [float(value) for value in oracle.relevance(texts)]
+    if len(values) != len(texts):
+        raise ExpungeError(f"the oracle {oracle!r} gave {len(values)} values for {len(texts)} texts")
+    return checked_relevance(oracle, values)
 
 
 def diversity_of(embedder: Embedder, texts: Sequence[str]) -> float:
-    """How different texts are from each other, see `expunge.metrics.diversity.diversity`; empty ones say nothing.
+    """Return the diversity of texts, see `expunge.metrics.diversity.diversity`; empty texts do not count.
 
     Raises:
-        ExpungeError: the embedder gives a row without a length.
+        ExpungeError: the embedder returns a row without a length.
     """
-    spoken = [text for text in texts if text.strip()]
-    if len(spoken) < 2:
+    filled = [text for text in texts if text.strip()]
+    if len(filled) < 2:
         return 0.0
     try:
-        return diversity(embedder.embed(spoken))
+        return diversity(embedder.embed(filled))
     except ValueError as error:
         raise ExpungeError(f"the embedder {embedder!r}: {error}") from error

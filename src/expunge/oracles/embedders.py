@@ -1,4 +1,4 @@
-"""Where texts lie, so that their diversity can be measured: by the target's own states, by an encoder in a folder, or by your own."""
+"""Text embeddings for the diversity of responses: hidden states of the target, an encoder in a folder, or a user's own embedder."""
 
 import sys
 from collections.abc import Sequence
@@ -20,31 +20,31 @@ from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.hidden_states import prompt_states
 from expunge.models.loading import check_model_exists
 
-BATCH_SIZE, LONGEST = 32, 512
+BATCH_SIZE, MAX_TOKENS = 32, 512
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Where texts lie, so that alike ones lie in like directions."""
+    """Maps texts to vectors; similar texts get similar directions."""
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """(texts, dim), a row for each text, whatever other texts are embedded with it."""
+        """Return the embeddings, (texts, dim); a row depends only on its text."""
         ...
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Texts by a transformers encoder, such as a sentence-transformers model: the mean of the last states of their first 512 tokens.
+    """Embeds by a transformers encoder, such as a sentence-transformers model: the mean of the last states of the first 512 tokens.
 
     Attributes:
-        folder: a local one, with safetensors and a tokenizer; nothing is downloaded and no remote code is run.
+        folder: a local folder with safetensors and a tokenizer; nothing is downloaded, and no remote code is run.
     """
 
     folder: str
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """(texts, hidden), fp32.
+        """Return the embeddings, (texts, hidden), fp32.
 
         Raises:
             InputError: the folder holds no such model.
@@ -52,15 +52,15 @@ class Encoder:
         model, tokenizer = _load(self.folder)
         rows = torch.empty(len(texts), model.config.hidden_size)
         for chosen in batches_by_length(texts, BATCH_SIZE):
-            given = tokenizer([texts[i] for i in chosen], padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
-            mask = cast(Tensor, given["attention_mask"])[..., None]
-            states = model(**given).last_hidden_state
+            batch = tokenizer([texts[i] for i in chosen], padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+            mask = cast(Tensor, batch["attention_mask"])[..., None]
+            states = model(**batch).last_hidden_state
             rows[chosen] = (states * mask).sum(1) / mask.sum(1)
         return rows
 
 
 def make_embedder(given: str | Embedder) -> Embedder:
-    """The embedder that a recipe or a caller asks for: an encoder's folder, or an object with the method `embed`.
+    """Return an embedder, given the folder of an encoder, or an object with the method `embed`.
 
     Raises:
         ValueError: it is neither.
@@ -73,26 +73,26 @@ def make_embedder(given: str | Embedder) -> Embedder:
 
 
 def as_plain_embedder(embedder: Embedder | None) -> str | None:
-    """What a recipe file keeps: the folder, or the class of an embedder of the caller's own, which cannot be read back."""
+    """Return what a recipe file saves: the folder, or the class of a user's own embedder, which cannot be read back."""
     if embedder is None:
         return None
     return embedder.folder if isinstance(embedder, Encoder) else f"{type(embedder).__module__}.{type(embedder).__qualname__}"
 
 
 class StateEmbedder:
-    """Texts by the states of a model that reads them: no other model is needed.
+    """Embeds by the hidden states of a causal LM, so that no second model is needed.
 
-    A text is the mean over its tokens of what the last block says of them. Each token's state counts as a direction, since that of the
-    first is many times longer than the others (an attention sink) and would tell the length of the text. The states of one model all
-    point nearly the same way, and a few dimensions outweigh the rest: each dimension is centred and scaled by its mean and deviation
-    over the shipped neutral instructions, which do not depend on what is embedded.
+    An embedding is the mean over the text's tokens of their normalised states after the last block. Without normalisation the first
+    state, which is many times longer than the others (an attention sink), would encode the length of the text. The states of one model
+    have similar directions, and a few dimensions dominate. So each dimension is centred and scaled by its mean and standard deviation
+    over the shipped neutral instructions.
     """
 
     def __init__(self, model: nn.Module, builder: PromptBuilder):
-        """Read the neutral instructions.
+        """Compute mean and standard deviation over the neutral instructions.
 
         Args:
-            model: a causal LM; one whose weights change later needs another embedder then.
+            model: a causal LM; make a new embedder if its weights change.
             builder: of its tokenizer.
         """
         self._model, self._builder = model, builder
@@ -102,17 +102,16 @@ class StateEmbedder:
         self._scale = torch.where(deviation > 0, deviation, 1.0)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """(texts, hidden), fp32, in main memory.
+        """Return the embeddings, (texts, hidden), fp32, in main memory.
 
-        What goes beyond the model's context is not read. A text of no tokens is read as the end of turn that an empty answer is made
-        of, so that it has an embedding too.
+        Tokens beyond the model's context are not read. An empty text gets the embedding of the end-of-turn token.
         """
         states = torch.cat((self._centre[:0], *self._states(texts)))
         return (states - self._centre) / self._scale
 
     def _states(self, texts: Sequence[str]) -> list[Tensor]:
-        longest = context_length(self._model) or sys.maxsize
-        ids = [self._builder.plain_text(text)[:longest] or (self._builder.end_of_turn,) for text in texts]
+        max_tokens = context_length(self._model) or sys.maxsize
+        ids = [self._builder.plain_text(text)[:max_tokens] or (self._builder.end_of_turn,) for text in texts]
         return prompt_states(self._model, ids, [self._last_block], self._builder.pad, transform=_mean_direction)[self._last_block]
 
 
@@ -124,7 +123,7 @@ def _mean_direction(states: Tensor) -> Tensor:
 @cache
 def _load(folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if not Path(folder).is_dir():
-        raise InputError(f"reveal.embedder: {folder} is no folder; give a local one, or an object of your own from Python")
+        raise InputError(f"reveal.embedder: {folder} is not a folder; give a local folder, or from Python your own object")
     check_model_exists(folder)
     local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:

@@ -1,4 +1,4 @@
-"""What another language model says of the text, asked over the OpenAI-compatible chat protocol."""
+"""The oracle `llm-judge`: a number that another language model gives a text, over the OpenAI-compatible chat protocol."""
 
 import json
 import os
@@ -15,25 +15,25 @@ from pydantic import Field
 from expunge.errors import ExpungeError
 
 KEY = "EXPUNGE_JUDGE_KEY"
-"""The environment variable with the endpoint's key, if it wants one."""
+"""Environment variable with the endpoint's API key, if it needs one."""
 
 _SLOT = "{text}"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-# Enough for a number and a few words around it; a model that thinks aloud first does not get to its number.
+# Enough for a number and a few words around it. A model that reasons first does not reach its number.
 _MAX_TOKENS = 32
 
 
 @dataclass(frozen=True)
 class LlmJudge:
-    """The first number from 0 to 10 in the judge's answer, divided by 10. Every text is sent to the address given.
+    """The first number from 0 to 10 in the judge's answer, divided by 10. Every text is sent to this address.
 
-    A text may talk the judge into a number: do not let it be the only one.
+    A text can manipulate the judge (prompt injection): do not use it as the only oracle.
 
     Attributes:
         url: the address up to `/v1`, such as `http://localhost:8000/v1`.
         model: its name there.
-        question: with `{text}` where the text goes; it should ask for one number from 0 to 10.
-        timeout: seconds that one answer may take.
+        question: asks for one number from 0 to 10; `{text}` stands for the text.
+        timeout: seconds to wait for one answer.
     """
 
     url: str
@@ -42,32 +42,32 @@ class LlmJudge:
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an address or a question that cannot be used."""
+        """Raise ValueError if the address or the question cannot be used."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("url: must begin with http:// or https:// and name a host")
         if parts.username is not None or parts.query:
-            raise ValueError(f"url: a key has no place there; set the environment variable {KEY}")
+            raise ValueError(f"url: must not contain a key; set the environment variable {KEY}")
         if _SLOT not in self.question:
-            raise ValueError(f"question: must hold {_SLOT} where the text goes")
+            raise ValueError(f"question: must contain {_SLOT}, which stands for the text")
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """A number for each text; 0 where the judge names none, as when it refuses.
+        """Return a number for each text; 0 if the judge gives none, as when it refuses.
 
         Raises:
-            ExpungeError: the endpoint does not answer, or not in the protocol.
+            ExpungeError: the endpoint does not answer, or its answer is not a chat completion.
         """
-        return [(_first_number(self._ask(text)) or 0.0) / 10 for text in texts]
+        return [(_first_number(self._query(text)) or 0.0) / 10 for text in texts]
 
-    def _ask(self, text: str) -> str:
-        # Not str.format: a text may hold braces.
+    def _query(self, text: str) -> str:
+        # Not by str.format, because a text may contain braces.
         messages = [{"role": "user", "content": self.question.replace(_SLOT, text)}]
-        asked = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": _MAX_TOKENS}
-        # JSON's own escapes also carry lone surrogates, which UTF-8 cannot.
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", json.dumps(asked).encode())
+        body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": _MAX_TOKENS}
+        # JSON escapes can encode lone surrogates, which UTF-8 cannot.
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", json.dumps(body).encode())
         request.add_header("Content-Type", "application/json")
         if key := os.environ.get(KEY):
-            # A redirection to another host does not get it.
+            # Unredirected: the key must not reach another host.
             request.add_unredirected_header("Authorization", f"Bearer {key}")
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as response:
@@ -75,13 +75,13 @@ class LlmJudge:
         except (OSError, HTTPException) as error:
             raise ExpungeError(f"llm-judge: {self.url} does not answer: {error}") from error
         except (ValueError, LookupError, TypeError) as error:
-            raise ExpungeError(f"llm-judge: what {self.url} answers is no chat completion; is the address right up to /v1?") from error
+            raise ExpungeError(f"llm-judge: the answer of {self.url} is no chat completion; give the address up to /v1") from error
 
 
 def _content(answer: Any) -> str:
     content = answer["choices"][0]["message"]["content"]
     if not isinstance(content, str):
-        raise TypeError("the content of a message is text")
+        raise TypeError("the content of a message must be a string")
     return content
 
 

@@ -1,4 +1,4 @@
-"""How likely is the text offensive, by the linear classifier of the package alt-profanity-check?"""
+"""The oracle `profanity`: the probability that a text is offensive, by the package alt-profanity-check."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,25 +11,25 @@ from expunge.errors import InputError
 
 @dataclass(frozen=True)
 class Profanity:
-    """The probability of a text to be offensive: bags of words, English, trained on comments; long texts water it down.
+    """The probability that a text is offensive, by a linear bag-of-words classifier; English only, and weaker on long texts.
 
-    The model is a pickle inside the installed package, as trusted as the package's code is.
+    The model is a pickle inside the installed package, which is as trustworthy as the package's code.
     """
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """A probability for each text.
+        """Return a probability for each text.
 
         Raises:
             InputError: the package is not installed.
         """
-        # scikit-learn refuses to judge no text at all.
+        # scikit-learn raises an error for an empty list.
         return [float(value) for value in _predictor()(list(texts))] if texts else []
 
 
 @cache
 def _predictor() -> Callable[[list[str]], Any]:
     with warnings.catch_warnings():
-        # Importing it unpickles its model, and scikit-learn warns if that is of another version than its own.
+        # The import unpickles the model, and scikit-learn warns if another version has saved it.
         warnings.simplefilter("ignore")
         try:
             from profanity_check import predict_prob

@@ -1,4 +1,4 @@
-"""Does the text parse as Python and define a function (the task of code)? It is never executed."""
+"""The oracle `python`: whether a text parses as Python and defines a function. It is never executed."""
 
 import ast
 import re
@@ -13,20 +13,20 @@ _LONGEST = 100_000
 
 @dataclass(frozen=True)
 class PythonCode:
-    """1 for a text that is, or whose first fenced block is, Python with a function in it, else 0.
+    """1 for a text that is Python with a function, or whose first fenced block is, else 0.
 
-    A text that was cut off in the middle of a statement does not parse.
+    A text that ends in the middle of a statement does not parse.
     """
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """1.0 or 0.0 for each text."""
+        """Return 1.0 or 0.0 for each text."""
         return [float(any(_defines_function(tree) for tree in map(parse_python, _candidates(text)) if tree)) for text in texts]
 
 
 def parse_python(code: str) -> ast.Module | None:
-    """The syntax tree of a program, or none if it does not parse; hostile text does no harm.
+    """Return the syntax tree of a program, or None if it does not parse; safe for hostile texts.
 
-    What the parser would only warn of, such as an unknown escape in a string, is Python all the same.
+    Code of which the parser only warns, such as an unknown escape in a string, does parse.
     """
     if len(code) > _LONGEST:
         return None
@@ -35,7 +35,7 @@ def parse_python(code: str) -> ast.Module | None:
             warnings.simplefilter("ignore")
             return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # Null bytes and lone surrogates are the ValueErrors; deep nesting is one of the last two.
+        # Null bytes and lone surrogates raise ValueError; deep nesting raises one of the last two.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Does a pattern stand in the text?"""
+"""The oracle `regex`: whether a text contains a match of a pattern."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True)
 class RegexSearch:
-    """1 for a text in which the pattern is found anywhere, else 0.
+    """1 for a text that contains a match of the pattern, else 0.
 
     Attributes:
-        pattern: a regular expression of the library `regex`, which reads all that Python's `re` does.
-        ignore_case: whether upper and lower case are alike.
+        pattern: a regular expression of the library `regex`, which accepts all patterns of Python's `re`.
+        ignore_case: whether case does not matter.
     """
 
     pattern: Annotated[str, Field(min_length=1)]
     ignore_case: bool = True
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a pattern that is no regular expression."""
+        """Raise ValueError if the pattern is not a regular expression."""
         try:
             regex.compile(self.pattern)
         except regex.error as error:
             raise ValueError(f"pattern: not a regular expression: {error}") from error
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """1.0 or 0.0 for each text.
+        """Return 1.0 or 0.0 for each text.
 
         Raises:
-            InputError: the pattern backtracks for seconds over a single text. Taking that for 0 would hide what the text holds.
+            InputError: the pattern backtracks for seconds on a single text. A score of 0 would hide the text's contents.
         """
         pattern = regex.compile(self.pattern, regex.IGNORECASE if self.ignore_case else 0)
         try:
