@@ -222,7 +222,7 @@ def test_without_a_control_there_is_no_privleak_and_without_a_holdout_nothing_is
     assert "give one as the control" in row["reason"]
     (row,) = [row for row in read_verdict(audit(run_of("reft"), suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
     assert (row["verdict"], row["unlearned"]) == ("not shown", None)
-    assert row["reason"] == "It is not known which records the original never saw; give some as a holdout."
+    assert row["reason"] == "It is not known which records the original never saw; give such records as a holdout."
 
 
 def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout, attacked):

@@ -15,7 +15,6 @@ from expunge.auditing.verdict import always, write_verdict
 from expunge.auditing.verdict_rows import judgements
 from expunge.console import Display
 from expunge.data.records import Record
-from expunge.edits import edit_of
 from expunge.errors import WrongBase
 from expunge.files import utc_now, write_parquet, write_text
 from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, MEASURED_ROWS, VERDICT, Run, discard_audit
@@ -94,11 +93,11 @@ def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any]) -> None:
         (folder / name).unlink(missing_ok=True)
     if suite is None:
         return
-    write_rows(plan.run, ATTACKED, plan.attacker.rows)
-    if plan.inference.found:
-        write_rows(plan.run, INFERRED, plan.inference.found)
-    verdict_rows = judgements(rows, plan.attacker.hits, suite.allowed, removable=edit_of(plan.recipe).removable, near=plan.near)
-    verdict_rows += [plan.neutral.judged(suite.allowed.lost), *plan.inference.judged(suite.allowed.privleak)]
+    verdict_rows = judgements(rows, suite.allowed, plan.near)
+    for probe in plan.probes:
+        if probe.file and probe.rows:
+            write_rows(plan.run, probe.file, probe.rows)
+        verdict_rows += probe.verdict_rows(suite.allowed)
     write_verdict(plan.run, suite, verdict_rows)
 
 

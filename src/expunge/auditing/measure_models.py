@@ -6,6 +6,7 @@ from torch import nn
 
 from expunge.auditing.measure import AuditSets, measure, measure_both, with_paraphrases
 from expunge.auditing.plan import AuditPlan
+from expunge.auditing.probes import ProbedModel
 from expunge.auditing.record_metrics import Row, Settings
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -42,7 +43,7 @@ def measure_original_and_unlearned(plan: AuditPlan) -> dict[str, list[Row]]:
     unlearned = measured_once(
         loaded.model, unlearned_identity, loaded.builder, plan.sets, plan.settings, plan.display, "Auditing the unlearned model"
     )
-    _probe(plan, UNLEARNED, loaded.model, loaded.builder, unlearned_identity)
+    _run_probes(plan, ProbedModel(UNLEARNED, loaded.model, loaded.builder, unlearned_identity))
     return {ORIGINAL: rows, UNLEARNED: unlearned}
 
 
@@ -55,17 +56,14 @@ def measure_control(plan: AuditPlan) -> list[Row]:
         drawn = draw(plan.never_seen, len(plan.sets.records[FORGET]), plan.recipe.training.seed)
         sets = AuditSets(with_paraphrases({FORGET: drawn}))
     rows = measured_once(model, identity, builder, sets, plan.settings, plan.display, "Auditing the control")
-    if plan.never_seen:
-        plan.attacker.examine(CONTROL, model, builder, identity, plan.never_seen)
-    else:
-        _probe(plan, CONTROL, model, builder, identity)
+    _run_probes(plan, ProbedModel(CONTROL, model, builder, identity, plan.never_seen))
     return rows
 
 
 def measured_once(
     model: nn.Module, identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str
 ) -> list[Row]:
-    """Return a model's rows: from the cache, or measured now; `identity` as for `expunge.auditing.probes.base.Examination`."""
+    """Return a model's rows: from the cache, or measured now; `identity` as for `expunge.auditing.probes.base.ProbedModel`."""
 
     def measured() -> list[Row]:
         with display.bar(title, 2 * sets.rows) as advance:
@@ -77,7 +75,7 @@ def measured_once(
 def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> list[Row]:
     model, builder, identity = loaded.model, loaded.builder, loaded.weights_sha256
     rows = measured_once(model, identity, builder, plan.sets, plan.settings, plan.display, "Auditing the original")
-    _probe(plan, ORIGINAL, model, builder, identity)
+    _run_probes(plan, ProbedModel(ORIGINAL, model, builder, identity))
     return rows
 
 
@@ -101,9 +99,10 @@ def _load_control(plan: AuditPlan) -> tuple[nn.Module, PromptBuilder, str]:
     return model, PromptBuilder(tokenizer, plan.recipe.data.system), weights_sha256(model)
 
 
-def _probe(plan: AuditPlan, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
+def _run_probes(plan: AuditPlan, probed: ProbedModel) -> None:
     for probe in plan.probes:
-        probe.examine(name, model, builder, identity)
+        if probed.stand_ins is None or probe.takes_stand_ins:
+            probe.run(probed)
 
 
 def _measurement(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Measurement:

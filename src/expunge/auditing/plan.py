@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from expunge.auditing.measure import AuditSets, with_paraphrases
-from expunge.auditing.probes.attacks import Attacker
-from expunge.auditing.probes.base import Examination
-from expunge.auditing.probes.lm_eval import TaskExam
-from expunge.auditing.probes.membership import Inference, inference_of, stand_ins
-from expunge.auditing.probes.perplexity import Neutral
+from expunge.auditing.probes import Probe, make_probes
+from expunge.auditing.probes.nonmembers import stand_ins
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Suite
 from expunge.config.recipe import Recipe
@@ -61,10 +58,7 @@ class AuditPlan:
         settings: lengths and batch size.
         splits: the run's records.
         sets: records and questions to measure.
-        attacker: the suite's attacks.
-        inference: membership inference.
-        neutral: perplexity of neutral texts.
-        probes: all that is run on each model beside the measurement of the sets.
+        probes: everything that runs on each model beside the measurement of the sets.
         never_seen: the records that take the place of the forget set for the control `auto`; None otherwise.
         near: ids of the retain records that are nearest to the forget set.
         display: shows progress.
@@ -76,10 +70,7 @@ class AuditPlan:
     settings: Settings
     splits: Splits
     sets: AuditSets
-    attacker: Attacker
-    inference: Inference
-    neutral: Neutral
-    probes: list[Examination]
+    probes: list[Probe]
     never_seen: list[Record] | None
     near: list[str]
     display: Display
@@ -103,14 +94,6 @@ def plan_audit(run: OpenedRun, options: AuditOptions, display: Display) -> Audit
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, options.show_text or recipe.audit.show_text)
     splits = read_splits(run)
     sets = audit_sets(recipe, splits, options.max_records or (None if suite is None else suite.max_rows) or recipe.audit.max_rows)
-    attacker = Attacker(run, suite, splits, settings, display)
-    inference = inference_of(recipe, splits, None if suite is None else suite.membership, suite is not None and suite.gradients, display)
-    neutral = Neutral(settings.batch_size, display)
-    probes: list[Examination] = [attacker, inference]
-    if suite is not None:
-        probes.append(neutral)
-    if options.tasks is not None:
-        probes.append(TaskExam(options.tasks, settings.batch_size, display))
     retain = sets.records[RETAIN]
     return AuditPlan(
         run=run,
@@ -119,10 +102,7 @@ def plan_audit(run: OpenedRun, options: AuditOptions, display: Display) -> Audit
         settings=settings,
         splits=splits,
         sets=sets,
-        attacker=attacker,
-        inference=inference,
-        neutral=neutral,
-        probes=probes,
+        probes=make_probes(recipe, splits, settings, suite, options.tasks, display),
         never_seen=stand_ins(recipe, splits) if control == AUTO else None,
         near=[record.id for record in neighbours(splits.forget, retain, max(1, len(retain) // NEAREST_SHARE))],
         display=display,

@@ -3,38 +3,26 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from expunge.auditing.attacks import Attack
-from expunge.auditing.attacks.base import Row as Hit
 from expunge.auditing.record_metrics import Row
 from expunge.auditing.suite import Allowed
-from expunge.auditing.verdict import Judged, Values, always, judge
+from expunge.auditing.verdict import Judged, Values, judge
 from expunge.data.set_names import FORGET, PARAPHRASE, RETAIN, is_forget
+from expunge.metrics.text import ROUGE
 
-ROUGE = "ROUGE-L recall of the greedy answer"
-RELEASED = "weights released"
 TOLD_PLAINLY = {FORGET: "asked as given", FORGET + PARAPHRASE: "asked in other words"}
 
 ByModel = Mapping[str, Sequence[Row]]
-Hits = Sequence[tuple[Attack, Mapping[str, Sequence[Hit]]]]
-"""Of each attack, the rows of each model."""
 
 
-def judgements(by_model: ByModel, hits: Hits, allowed: Allowed, removable: bool, near: Collection[str] = ()) -> list[Judged]:
-    """Every row of the verdict.
+def judgements(by_model: ByModel, allowed: Allowed, near: Collection[str] = ()) -> list[Judged]:
+    """Return the rows of the verdict that the measured sets decide; probes have further rows.
 
     Args:
         by_model: rows of `expunge.auditing.measure`, of `unlearned`, `original`, and perhaps `control`.
-        hits: of each attack, in the order of the suite.
         allowed: how much worse the unlearned model may be.
-        removable: whether the edit can be taken off by whoever has its files.
-        near: ids of the retain records that are nearest to what was to be forgotten.
+        near: ids of the retain records that are nearest to the forget set.
     """
-    rows = [*_asked(by_model, allowed), *_kept(by_model, allowed, near)]
-    for attack, found in hits:
-        rows += _attacked(attack, found, allowed)
-    if removable:
-        rows.append(always(RELEASED, RELEASED, "whoever holds the files leaves the edit out and has the original"))
-    return rows
+    return [*_asked(by_model, allowed), *_kept(by_model, allowed, near)]
 
 
 def _asked(by_model: ByModel, allowed: Allowed) -> Iterable[Judged]:
@@ -57,16 +45,6 @@ def _kept(by_model: ByModel, allowed: Allowed, near: Collection[str]) -> Iterabl
         yield judge("kept: nearest to what was forgotten", ROUGE, told, "original", allowed.lost, lower_is_worse=True)
     yield judge("gibberish elsewhere", "degenerate answers", _values(by_model, kept, "degenerate"), "original", allowed.gibberish)
     yield judge("refusals elsewhere", "refusals", _values(by_model, kept, "refusal"), "original", allowed.refused)
-
-
-def _attacked(attack: Attack, found: Mapping[str, Sequence[Hit]], allowed: Allowed) -> Iterable[Judged]:
-    for name in dict.fromkeys(attack.verdict_row(row) for row in found["unlearned"]):
-        if name is not None:
-            by_model = {
-                model: _grouped((row["id"], row["value"]) for row in rows if attack.verdict_row(row) == name)
-                for model, rows in found.items()
-            }
-            yield judge(name, attack.measures, by_model, "control", allowed.told, attack.threat)
 
 
 def _sets(by_model: ByModel, wanted: Callable[[str], bool]) -> list[str]:

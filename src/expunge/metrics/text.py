@@ -18,6 +18,9 @@ _NOISE_BYTES, _NOISE_RATIO = 200, 0.75
 # Size of an empty zlib stream.
 _ZLIB_OVERHEAD = 8
 
+ROUGE = "ROUGE-L recall of the greedy answer"
+"""Of figures and verdicts: what a number by `rouge_l_recall` is."""
+
 _I = r"\b(i|we)"
 _REFUSAL = re.compile(
     "|".join(

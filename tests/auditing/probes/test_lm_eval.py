@@ -23,7 +23,7 @@ import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from expunge.auditing.probes import lm_eval_tasks
+from expunge.auditing.probes import ProbedModel, lm_eval_tasks
 
 COUNTRIES = ["France", "Japan", "Kenya", "Peru", "Norway", "Egypt"]
 CHOICE = {
@@ -81,7 +81,7 @@ def edited(tiny_model_dir, tiny_data, tmp_path):
 def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files, chat):
     model, tokenizer = load(str(tiny_model_dir))
     tasks = lm_eval_tasks.read_tasks(["choices", "texts", "answers"], task_files, 5, chat)
-    found = tasks.run("original", model, PromptBuilder(tokenizer), "tiny", 2, Display())
+    found = tasks.run(ProbedModel("original", model, PromptBuilder(tokenizer), "tiny"), 2, Display())
     expected = lm_eval.simple_evaluate(
         HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2),
         tasks=tasks.names,

@@ -5,7 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from expunge.auditing.probes.membership import Inference
+from expunge.auditing.probes.base import ProbedModel
+from expunge.auditing.probes.membership import MembershipProbe
 from expunge.auditing.probes.nonmembers import NonMembers
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
@@ -27,8 +28,8 @@ def is_measured(tiny_model_dir, tmp_path, monkeypatch):
     def measured(members=("Ana", "Bo"), batch_size=2) -> bool:
         output = StringIO()
         others = NonMembers(records("Cy", "Di"), "a holdout")
-        probe = Inference(records(*members), others, False, batch_size, Display(Console(file=output)))
-        probe.examine("original", model, builder, identity)
+        probe = MembershipProbe(records(*members), others, False, batch_size, Display(Console(file=output)))
+        probe.run(ProbedModel("original", model, builder, identity))
         return "Membership" in output.getvalue()
 
     return measured

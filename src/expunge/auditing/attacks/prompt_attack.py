@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Row, Target
-from expunge.auditing.attacks.queries import ROUGE, Query, recall_rows
+from expunge.auditing.attacks.queries import Query, recall_rows
 from expunge.data.prompt_templates import SHIPPED, PromptTemplate, prompt_variants, read_prompt_templates
 from expunge.data.records import Record
 from expunge.data.threats import Threat
+from expunge.metrics.text import ROUGE
 from expunge.models.blocks import context_length
 
 CROSS_LINGUAL = "cross_lingual"

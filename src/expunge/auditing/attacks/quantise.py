@@ -12,8 +12,9 @@ from transformers.pytorch_utils import Conv1D
 
 from expunge.auditing.attacks.base import Attack, AttackFigure, Row, Target
 from expunge.auditing.attacks.layers import linear_layers
-from expunge.auditing.attacks.queries import ROUGE, plain_queries, recall_rows
+from expunge.auditing.attacks.queries import plain_queries, recall_rows
 from expunge.data.threats import Threat
+from expunge.metrics.text import ROUGE
 
 Kind = Literal["nf4", "rtn4", "int8"]
 

@@ -10,8 +10,6 @@ from expunge.data.records import Record
 from expunge.metrics.text import rouge_l_recall
 from expunge.models.generation import generate
 
-ROUGE = "ROUGE-L recall of the greedy answer"
-
 
 @dataclass(frozen=True)
 class Query:

@@ -10,11 +10,12 @@ import torch
 
 from expunge.auditing.attacks.base import Attack, AttackFigure, Count, Row, Share, Target
 from expunge.auditing.attacks.lora import lora_factors
-from expunge.auditing.attacks.queries import ROUGE, plain_queries, recall_rows
+from expunge.auditing.attacks.queries import plain_queries, recall_rows
 from expunge.data.prompts import collate
 from expunge.data.records import Record
 from expunge.data.texts import general
 from expunge.data.threats import Threat
+from expunge.metrics.text import ROUGE
 from expunge.models.scoring import score
 from expunge.objectives import Learn
 from expunge.objectives.base import Positive

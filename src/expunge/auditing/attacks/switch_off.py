@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Row, Target
-from expunge.auditing.attacks.queries import ROUGE, plain_queries, recall_rows
+from expunge.auditing.attacks.queries import plain_queries, recall_rows
 from expunge.data.threats import Threat
 from expunge.edits.active import edits_off
 from expunge.edits.requests import requests
+from expunge.metrics.text import ROUGE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,88 +1,116 @@
-"""Attack the models of an audit, all alike; what was found is kept, so that a killed audit goes on and a second one asks nothing again."""
+"""Attack probe: run a suite's attacks on every model of an audit. Results are cached, so that an interrupted audit continues."""
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-from torch import nn
+from typing import ClassVar
 
 from expunge.auditing.attacks import Attack, Target, as_plain
 from expunge.auditing.attacks.base import Row
+from expunge.auditing.probes.base import Probe, ProbedModel
 from expunge.auditing.record_metrics import Settings
-from expunge.auditing.suite import Suite
+from expunge.auditing.suite import Allowed
 from expunge.auditing.summary import SetSummary
+from expunge.auditing.verdict import Judged, always, judge
 from expunge.console import Display
-from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record
 from expunge.data.set_names import FORGET
-from expunge.edits import edit_of
 from expunge.files import file_sha256
 from expunge.runs.cache import Measurement
-from expunge.runs.loaded import OpenedRun
+from expunge.runs.folder import ATTACKED
 from expunge.runs.splits import Splits, draw
+
+RELEASED = "weights released"
 
 
 @dataclass
-class Attacker:
-    """A suite's attacks on one model after the other.
+class AttackProbe(Probe):
+    """A suite's attacks.
 
     Attributes:
-        run: whose edit is attacked.
-        suite: none: nothing is attacked.
-        sets: records to attack, and those that an attacker may use freely: what was trained on to be kept, not what the audit measures.
+        attacks: of the suite; those that remove an edit are not run if it cannot be removed.
+        splits: the run's records. Attackers may use the retain records that were trained on, not those that the audit measures.
         settings: lengths and batch size.
-        display: where progress goes.
-        found: of each model attacked so far, the rows of each attack.
+        seed: of everything that attacks draw.
+        removable: whether whoever has the edit's files can leave the edit out.
+        display: shows progress.
+        results: of each model attacked so far, the rows of each attack.
     """
 
-    run: OpenedRun
-    suite: Suite | None
-    sets: Splits
+    attacks: Sequence[Attack]
+    splits: Splits
     settings: Settings
+    seed: int
+    removable: bool
     display: Display
-    found: dict[str, list[list[Row]]] = field(default_factory=dict)
+    results: dict[str, list[list[Row]]] = field(default_factory=dict)
 
-    @property
-    def attacks(self) -> list[Attack]:
-        """The suite's attacks, without those that would remove an edit that cannot be removed."""
-        attacks = [] if self.suite is None else self.suite.attacks
-        return [attack for attack in attacks if edit_of(self.run.recipe).removable or not attack.removes_edit]
+    file: ClassVar[str] = ATTACKED
+    takes_stand_ins: ClassVar[bool] = True
 
-    @property
-    def hits(self) -> list[tuple[Attack, dict[str, list[Row]]]]:
-        """Of each attack, the rows of each model."""
-        return [(attack, {model: rows[i] for model, rows in self.found.items()}) for i, attack in enumerate(self.attacks)]
+    def __post_init__(self) -> None:
+        self.attacks = [attack for attack in self.attacks if self.removable or not attack.removes_edit]
+
+    def run(self, probed: ProbedModel) -> None:
+        """Run every attack, in parts that are cached separately."""
+        forget = self.splits.forget if probed.stand_ins is None else probed.stand_ins
+        batch_size, max_new_tokens = self.settings.batch_size, self.settings.max_new_tokens
+        target = Target(probed.model, probed.builder, forget, self.splits.retain, self.seed, batch_size, max_new_tokens)
+        parts = [(i, part, attack.steps(part)) for i, attack in enumerate(self.attacks) for part in _parts(attack, target)]
+        self.results[probed.name] = [[] for _ in self.attacks]
+        if parts:
+            with self.display.bar(f"Attacking the {probed.name}", sum(steps for _, _, steps in parts)) as advance:
+                for i, part, steps in parts:
+                    self.results[probed.name][i] += _run_part(self.attacks[i], part, probed.identity, steps, advance)
 
     @property
     def rows(self) -> dict[str, list[Row]]:
-        """All rows of each model, each with the title of its `attack`."""
+        """All rows of each model, each with the label of its `attack`."""
         return {
-            model: [{"attack": attack.label, **row} for attack, own in zip(self.attacks, rows, strict=True) for row in own]
-            for model, rows in self.found.items()
+            model: [{"attack": attack.label, **row} for attack, rows in zip(self.attacks, by_attack, strict=True) for row in rows]
+            for model, by_attack in self.results.items()
         }
 
     def summary(self, name: str) -> dict[str, SetSummary]:
-        """Return the metrics that attacks give of a model, on the forget set."""
+        """Return the metrics that attacks compute of a model, on the forget set."""
         metrics: SetSummary = {}
-        for attack, rows in zip(self.attacks, self.found.get(name, ()), strict=False):
+        for attack, rows in zip(self.attacks, self.results.get(name, ()), strict=False):
             if rows:
                 metrics |= attack.summary(rows)
         return {FORGET: metrics}
 
-    def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, forget: list[Record] | None = None) -> None:
-        """Attack a model; see `expunge.auditing.probes.base.Examination`, `forget`: other records to attack than those to be forgotten."""
-        seed, settings = self.run.recipe.training.seed, self.settings
-        target = Target(model, builder, forget or self.sets.forget, self.sets.retain, seed, settings.batch_size, settings.max_new_tokens)
-        attacks = self.attacks
-        work = [(i, part, attack.steps(part)) for i, attack in enumerate(attacks) for part in _parts(attack, target)]
-        self.found[name] = [[] for _ in attacks]
-        if work:
-            with self.display.bar(f"Attacking the {name}", sum(steps for _, _, steps in work)) as advance:
-                for i, part, steps in work:
-                    self.found[name][i] += _rows(attacks[i], part, identity, steps, advance)
+    def verdict_rows(self, tolerance: Allowed) -> list[Judged]:
+        """Return the rows of each attack, and one for an edit that can be removed: it fails for released weights without a measurement."""
+        judged = [
+            row
+            for i, attack in enumerate(self.attacks)
+            for row in attack_verdict_rows(attack, {model: by_attack[i] for model, by_attack in self.results.items()}, tolerance.told)
+        ]
+        if self.removable:
+            judged.append(always(RELEASED, RELEASED, "whoever holds the files can leave the edit out and has the original model"))
+        return judged
+
+
+def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], tolerance: float) -> Iterator[Judged]:
+    """Judge an attack's rows: those that the attack assigns to one verdict row together, record by record against the control.
+
+    Args:
+        attack: the attack.
+        by_model: its rows on each model.
+        tolerance: how much more the unlearned model may reveal.
+    """
+    for name in dict.fromkeys(attack.verdict_row(row) for row in by_model["unlearned"]):
+        if name is not None:
+            values: dict[str, dict[str, list[float]]] = {}
+            for model, rows in by_model.items():
+                values[model] = defaultdict(list)
+                for row in rows:
+                    if attack.verdict_row(row) == name:
+                        values[model][row["id"]].append(row["value"])
+            yield judge(name, attack.measures, values, "control", tolerance, attack.threat)
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:
-    """The target with about a batch of work at a time, whose rows are kept together, if the attack takes records one by one."""
+    """Split the attacked records into parts of about a batch of work, if the attack takes records independently."""
     records = draw(target.forget, attack.max_records, target.seed)
     size = max(1, len(records))
     if attack.independent_records and (steps := attack.steps(replace(target, forget=records))):
@@ -91,7 +119,8 @@ def _parts(attack: Attack, target: Target) -> Iterator[Target]:
         yield replace(target, forget=records[start : start + size])
 
 
-def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Callable[[int], None]) -> list[Row]:
+def _run_part(attack: Attack, target: Target, identity: str, steps: int, advance: Callable[[int], None]) -> list[Row]:
+    """Return the rows of one part, from the cache or by running the attack; `advance` gets `steps` in both cases."""
     measurement = Measurement(
         "attack",
         identity,
@@ -105,10 +134,10 @@ def _rows(attack: Attack, target: Target, identity: str, steps: int, advance: Ca
     )
     done: list[int] = []
 
-    def heard(count: int) -> None:
-        done.append(count)
-        advance(count)
+    def count(steps_done: int) -> None:
+        done.append(steps_done)
+        advance(steps_done)
 
-    rows = measurement.load_or(lambda: list(attack.run(target, heard)))
+    rows = measurement.load_or(lambda: list(attack.run(target, count)))
     advance(steps - sum(done))
     return rows

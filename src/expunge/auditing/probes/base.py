@@ -1,25 +1,63 @@
-"""What an audit finds out of each model beside what it measures on its sets."""
+"""What every probe is: an evaluation of each model of an audit, beside the metrics of the audit's sets."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import nn
 
+from expunge.auditing.suite import Allowed
 from expunge.auditing.summary import SetSummary
+from expunge.auditing.verdict import Judged
 from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record
+
+Row = dict[str, Any]
 
 
-class Examination(Protocol):
-    """One kind of question to one model after the other."""
+@dataclass(frozen=True)
+class ProbedModel:
+    """A model of an audit.
 
-    def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
-        """Put it to a model, or look up what was found before.
+    Attributes:
+        name: original, unlearned or control.
+        model: in evaluation mode, with its edit on or off.
+        builder: of its tokenizer.
+        identity: a hash of the model's weights and edit, for the cache.
+        stand_ins: records that no model saw, in place of the forget set; only for the control `auto`, which is the original.
+    """
 
-        Args:
-            name: original, unlearned or control.
-            model: in evaluation mode, with its edit on or off.
-            builder: of its tokenizer.
-            identity: says which model it is: a hash of all that it is made of.
-        """
+    name: str
+    model: nn.Module
+    builder: PromptBuilder
+    identity: str
+    stand_ins: list[Record] | None = None
 
+
+class Probe(ABC):
+    """An evaluation that runs on one model after another and remembers the results.
+
+    Attributes:
+        file: the Parquet file in the run's folder for `rows`; none: the probe has no rows of records.
+        takes_stand_ins: whether it runs on the control `auto`: then its numbers depend on which records are queried.
+    """
+
+    file: ClassVar[str] = ""
+    takes_stand_ins: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, probed: ProbedModel) -> None:
+        """Evaluate a model, or read the results from the cache."""
+
+    @abstractmethod
     def summary(self, name: str) -> dict[str, SetSummary]:
-        """What was found of a model as numbers, by set; nothing where it was not examined."""
+        """Return the metrics of a model by set; empty if the probe did not run on it."""
+
+    @property
+    def rows(self) -> dict[str, list[Row]]:
+        """The rows of each model that the probe ran on."""
+        return {}
+
+    def verdict_rows(self, tolerance: Allowed) -> list[Judged]:
+        """Return the rows of the verdict that the results decide; most probes of further metrics have none."""
+        return []

@@ -1,41 +1,39 @@
-"""Tasks of lm-evaluation-harness on the models of an audit."""
+"""lm-eval probe: run tasks of lm-evaluation-harness on every model of an audit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from torch import nn
-
+from expunge.auditing.probes.base import Probe, ProbedModel
 from expunge.auditing.summary import SetSummary
 from expunge.console import Display
-from expunge.data.prompts import PromptBuilder
 
 if TYPE_CHECKING:
-    # Of an extra, and slow to import.
+    # The package lm_eval is an extra, and slow to import.
     from expunge.auditing.probes.lm_eval_tasks import Tasks
 
 
 @dataclass
-class TaskExam:
-    """The tasks, put to one model after the other.
+class LmEvalProbe(Probe):
+    """lm-eval tasks.
 
     Attributes:
-        tasks: what is asked.
+        tasks: to run.
         batch_size: prompts at once.
-        display: where progress goes.
-        found: of each model asked so far, its summaries.
+        display: shows progress.
+        results: of each model so far, its metrics by task.
     """
 
     tasks: Tasks
     batch_size: int
     display: Display
-    found: dict[str, dict[str, SetSummary]] = field(default_factory=dict)
+    results: dict[str, dict[str, SetSummary]] = field(default_factory=dict)
 
-    def examine(self, name: str, model: nn.Module, builder: PromptBuilder, identity: str) -> None:
-        """Ask a model; see `expunge.auditing.probes.base.Examination`."""
-        self.found[name] = self.tasks.run(name, model, builder, identity, self.batch_size, self.display)
+    def run(self, probed: ProbedModel) -> None:
+        """Run all tasks on a model."""
+        self.results[probed.name] = self.tasks.run(probed, self.batch_size, self.display)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
-        """Each task's metrics."""
-        return self.found.get(name, {})
+        """Return the metrics of each task."""
+        return self.results.get(name, {})

@@ -20,6 +20,7 @@ from torch import nn
 from expunge.attestation.hashes import hash_files
 from expunge.attestation.paths import data_files
 from expunge.attestation.schema_audit import LmEval, LmEvalTask
+from expunge.auditing.probes.base import ProbedModel
 from expunge.auditing.summary import SetSummary
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, batches_by_length
@@ -62,16 +63,11 @@ class Tasks:
     manager: TaskManager
     described: LmEval
 
-    def run(
-        self, name: str, model: nn.Module, builder: PromptBuilder, identity: str, batch_size: int, display: Display
-    ) -> dict[str, SetSummary]:
+    def run(self, probed: ProbedModel, batch_size: int, display: Display) -> dict[str, SetSummary]:
         """Run all tasks on a model, or read the results from the cache.
 
         Args:
-            name: original, unlearned or control.
-            model: in evaluation mode, with its edit on or off.
-            builder: of its tokenizer.
-            identity: a hash of the model's weights and edit.
+            probed: the model.
             batch_size: prompts at once.
             display: shows progress.
 
@@ -81,16 +77,15 @@ class Tasks:
         Raises:
             InputError: chat prompts were requested, but the tokenizer has no chat template.
         """
-        if self.described.chat and not builder.tokenizer.chat_template:
-            raise InputError(f"--task-chat: the tokenizer of the {name} model has no chat template")
+        if self.described.chat and not probed.builder.tokenizer.chat_template:
+            raise InputError(f"--task-chat: the tokenizer of the {probed.name} model has no chat template")
         described = self.described.model_dump(mode="json")
-        measurement = Measurement("lm-eval", identity, builder, {}, names=self.names, described=described, batch_size=batch_size)
-        results = measurement.load_or(lambda: self._evaluate(name, model, builder, batch_size, display))
+        settings = {"names": self.names, "described": described, "batch_size": batch_size}
+        measurement = Measurement("lm-eval", probed.identity, probed.builder, {}, **settings)
+        results = measurement.load_or(lambda: self._evaluate(probed, batch_size, display))
         return {f"task {task}": summaries(of_task) for task, of_task in results.items()}
 
-    def _evaluate(
-        self, name: str, model: nn.Module, builder: PromptBuilder, batch_size: int, display: Display
-    ) -> dict[str, dict[str, Any]]:
+    def _evaluate(self, probed: ProbedModel, batch_size: int, display: Display) -> dict[str, dict[str, Any]]:
         """Return the harness's results of each task, as plain values for JSON."""
         loaded = self.manager.load(self.names)
         for task in loaded["tasks"].values():
@@ -100,13 +95,13 @@ class Tasks:
             task.set_fewshot_seed(SEED)
         torch.manual_seed(SEED)
         evaluated = evaluate(
-            _PromptAwareLM(model, builder, batch_size, display, f"Tasks, {name}"),
+            _PromptAwareLM(probed.model, probed.builder, batch_size, display, f"lm-eval tasks, {probed.name}"),
             task_dict=loaded,
             limit=self.described.limit,
             bootstrap_iters=RESAMPLES,
             log_samples=False,
             apply_chat_template=self.described.chat,
-            system_instruction=builder.system if self.described.chat else None,
+            system_instruction=probed.builder.system if self.described.chat else None,
         )
         results: Mapping[str, Any] = {} if evaluated is None else evaluated["results"]
         return {task: json.loads(json.dumps(of_task, default=float)) for task, of_task in results.items()}

@@ -1,42 +1,71 @@
-"""Records that no model was trained on: what membership inference needs, and what is not made up where it is missing."""
+"""Records that no model was trained on: the non-members of membership inference, and the stand-ins of the control `auto`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from expunge.config.recipe import Recipe
 from expunge.data.fields import quoted
-from expunge.data.records import Record, check_overlap
+from expunge.data.records import Record, check_overlap, read_records
 from expunge.errors import InputError
+from expunge.runs.splits import Splits, draw
 
 
 @dataclass(frozen=True)
 class NonMembers:
-    """Who is compared with the forget set.
+    """Records that no model saw.
 
     Attributes:
-        records: never seen by the original, the unlearned model or the control; empty where none can be told to be so.
-        why: one sentence for the report: where they come from, or why there are none and so no number.
+        records: seen neither by the original nor by the unlearned model nor by the control; empty if no record is known to be so.
+        why: one sentence for the report: the source of the records, or why there are none.
     """
 
     records: list[Record]
     why: str
 
 
+def read_nonmembers(recipe: Recipe, splits: Splits) -> NonMembers:
+    """Find the records of a run that no model saw.
+
+    Raises:
+        InputError: the holdout is faulty, or holds a record that was trained on.
+    """
+    path = recipe.audit.holdout
+    holdout = None if path is None else read_records(path, recipe.data.map, recipe.data.split)
+    retain_is_generated = recipe.data.retain is None and recipe.task is None
+    seen = [*splits.forget, *splits.retain, *splits.calibration]
+    taught = None if recipe.task is None else recipe.task.taught_records()
+    return nonmembers(seen, [] if retain_is_generated else splits.held_out, holdout, taught)
+
+
+def stand_ins(recipe: Recipe, splits: Splits) -> list[Record]:
+    """Return records that no model saw, at most as many as forget records, under ids that no forget record has: for the control `auto`.
+
+    Raises:
+        InputError: there are none.
+    """
+    unseen = read_nonmembers(recipe, splits)
+    if not unseen.records:
+        raise InputError(f"--control auto: {unseen.why}")
+    drawn = draw(unseen.records, len(splits.forget), recipe.training.seed)
+    return [replace(record, id=f"never seen/{record.id}") for record in drawn]
+
+
 def nonmembers(
-    seen: Sequence[Record], exam: Sequence[Record], holdout: Sequence[Record] | None = None, taught: Sequence[Record] | None = None
+    seen: Sequence[Record], held_out: Sequence[Record], holdout: Sequence[Record] | None = None, taught: Sequence[Record] | None = None
 ) -> NonMembers:
     """Choose the non-members.
 
-    A holdout that the user vouches for comes first. Without one there are only the run's exam records. These were held out of the
-    *unlearning*, which says nothing of the original: as a rule it was trained on what is to be kept as well (TOFU's was taught all
-    authors), so they are members like the forget set, and an AUROC between the two would be near 0.5 whatever was forgotten. They are
-    taken only where it is known what the original was taught, as for a task that taught it, and then only those not among it.
-    Answers that the model gave itself are never taken: it finds them likely, never having been trained on them.
+    A holdout, which the user vouches for, comes first. Without one there are only the run's held-out retain records. They were held out
+    of *unlearning*, but the original was usually trained on the whole retain set (TOFU's was taught all authors). Then they are
+    members like the forget set, and an AUROC between the two would be near 0.5 whatever was forgotten. They are used only where it is
+    known what the original was taught, which is so for a task that taught it, and only those that it was not taught.
+    Answers that the model generated are never used: it finds them likely although it was not trained on them.
 
     Args:
         seen: every record of the run's forget and retain files.
-        exam: the retain records held out of training; leave out those that the model made itself.
-        holdout: records that nobody trained on, as the user says.
-        taught: all that the original was taught; none: not known.
+        held_out: the retain records held out of training; without those that the model generated.
+        holdout: records that no model was trained on, as the user states.
+        taught: everything that the original was taught; None: not known.
 
     Raises:
         InputError: a holdout record is among those seen or taught.
@@ -45,11 +74,11 @@ def nonmembers(
         for record in holdout:
             if check_overlap([*seen, *(taught or ())], [record], "", "", allow=True):
                 where = quoted(record.id) if record.line is None else f"{quoted(record.id)} in line {record.line}"
-                raise InputError(f"the holdout's record {where} is also trained on; a holdout holds only what no model ever saw")
+                raise InputError(f"the holdout's record {where} is also trained on; a holdout may only hold records that no model ever saw")
         return NonMembers(list(holdout), f"{len(holdout)} records of the holdout, which no model was trained on")
     if taught is None:
-        return NonMembers([], "It is not known which records the original never saw; give some as a holdout.")
-    unseen = [record for record in exam if not check_overlap(list(taught), [record], "", "", allow=True)]
+        return NonMembers([], "It is not known which records the original never saw; give such records as a holdout.")
+    unseen = [record for record in held_out if not check_overlap(list(taught), [record], "", "", allow=True)]
     if not unseen:
         return NonMembers([], "The original was taught all held-out records too; give records that it never saw as a holdout.")
     return NonMembers(unseen, f"{len(unseen)} held-out retain records that the original was not taught")
