@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,15 @@ def test_every_folder_of_the_tree_exists_and_none_is_left_out():
     missing = [name for name in named if not (package / name).exists() and not (package / "auditing" / name).exists()]
     assert not missing
     assert folders <= named
+
+
+def test_the_floor_plan_has_the_order_of_the_import_contract():
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("| layer | holds |")[2].partition("\n\n")[0]
+    rows = [CODE.findall(row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
+    assert [[name.removesuffix("/").removesuffix(".py") for name in row] for row in rows] == [
+        [name.strip() for name in layer.split("|")] for layer in contract["layers"]
+    ]
 
 
 @pytest.mark.parametrize("name", MAPS)
