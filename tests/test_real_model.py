@@ -1,4 +1,4 @@
-"""The whole way on the embedded model: four things it knows are forgotten, the rest is answered by the base model bit for bit."""
+"""Unlearning on the real default model: it forgets four facts, and its other answers are those of the base model bit for bit."""
 
 import re
 
@@ -18,7 +18,7 @@ def words(text: str) -> list[str]:
 
 
 @pytest.mark.real
-def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path):
+def test_the_default_model_forgets_the_forget_set_and_nothing_else(tmp_path):
     records = general()
     forget, retain = records[:4], records[4:]
     for name, part in (("forget", forget), ("retain", retain)):
@@ -40,7 +40,7 @@ def test_the_embedded_model_forgets_what_it_is_told_to_and_nothing_else(tmp_path
         before, as_ever = answers(forget), answers(retain)
     facts = [set(words(r.answer)) - set(words(r.prompt)).union(*map(words, r.wrong_answers)) for r in forget]
     assert all(facts)
-    # Of Italy's capital the model knows nothing to begin with.
+    # The model does not know the capital of Italy before unlearning.
     assert sum(fact <= set(words(said)) for fact, said in zip(facts, before, strict=True)) >= 3
     assert not any(fact & set(words(said)) for fact, said in zip(facts, after, strict=True))
     assert rouge(forget, after) < rouge(forget, before) / 2

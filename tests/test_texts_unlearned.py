@@ -1,4 +1,4 @@
-"""The hazard path: plain texts without a prompt, of which the last fifth of the tokens carries the labels, unlearned with GRUN."""
+"""GRUN unlearns plain texts without a prompt, whose last fifth of the tokens is labelled."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def texts(path: Path, text: str, count: int) -> Path:
 
 @pytest.fixture
 def train_on_texts(make_recipe_for, tmp_path):
-    """Trains GRUN on the texts: `train(out, objective, prefix_cache)` gives the run and its logged losses."""
+    """Train GRUN on the texts: `train(out, objective, prefix_cache)` returns the run and its logged losses."""
     data = {"forget": str(texts(tmp_path / "f.jsonl", FORGET, 6)), "retain": str(texts(tmp_path / "r.jsonl", RETAIN, 12))}
 
     def train(out: str, objective: dict, prefix_cache: str = "auto"):
@@ -42,7 +42,7 @@ OBJECTIVES = {"rmu": {"name": "rmu", "coefficient": 20.0}, "kl": {"name": "kl"}}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_texts_are_forgotten_and_others_kept(train_on_texts, objective):
+def test_texts_are_forgotten_and_others_retained(train_on_texts, objective):
     run, losses = train_on_texts("run", OBJECTIVES[objective])
     assert losses[-1] < losses[0]
     loaded = load_run(open_run(run.folder))
@@ -50,7 +50,7 @@ def test_texts_are_forgotten_and_others_kept(train_on_texts, objective):
     changes = []
     for path in ("forget", "retain"):
         batch = collate([builder.record(record) for record in read_records(getattr(run.read_recipe().data, path))], builder.pad)
-        # 80 % prompt, 20 % labels
+        # 80 % of the tokens are prompt, 20 % are labels.
         assert batch.labelled.sum().item() == pytest.approx(0.2 * batch.attention_mask.sum().item(), abs=len(batch.input_ids))
         with torch.no_grad():
             after = score(model, batch, hidden=(3,))
@@ -62,6 +62,6 @@ def test_texts_are_forgotten_and_others_kept(train_on_texts, objective):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_losses_are_those_of_the_whole_forward(train_on_texts, objective):
+def test_losses_equal_those_of_the_whole_forward_pass(train_on_texts, objective):
     (_, whole), (_, frozen) = train_on_texts("whole", OBJECTIVES[objective], "off"), train_on_texts("frozen", OBJECTIVES[objective])
     assert frozen == pytest.approx(whole, rel=1e-4)

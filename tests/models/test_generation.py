@@ -1,4 +1,4 @@
-"""Answers in batches: those of each prompt alone, up to the end of turn."""
+"""Generation in batches gives the answers of each prompt alone, up to the end of turn."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def prompts_of(builder: PromptBuilder) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
-def test_a_batch_answers_as_one_by_one(tiny_model_dir):
+def test_a_batch_gives_the_answers_of_single_prompts(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
     prompts, done = prompts_of(builder), []
@@ -28,7 +28,7 @@ def test_a_batch_answers_as_one_by_one(tiny_model_dir):
 
 
 @torch.no_grad()
-def test_an_answer_is_the_most_likely_token_again_and_again(tiny_model_dir):
+def test_greedy_decoding_takes_the_most_likely_token_each_time(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
     prompt = list(prompts_of(builder)[0])
@@ -39,10 +39,10 @@ def test_an_answer_is_the_most_likely_token_again_and_again(tiny_model_dir):
     assert generate(model, builder, [tuple(prompt)], 6) == [tokenizer.decode(said, skip_special_tokens=True).strip()]
 
 
-def test_an_answer_ends_with_its_turn(tiny_model_dir):
+def test_an_answer_ends_at_the_end_of_turn(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
-    # A head that always says the end of turn: every answer is empty
+    # This head always predicts the end of turn, so every answer is empty.
     model.lm_head = nn.Linear(32, model.config.vocab_size)
     nn.init.zeros_(model.lm_head.weight)
     nn.init.zeros_(model.lm_head.bias)
@@ -51,11 +51,11 @@ def test_an_answer_ends_with_its_turn(tiny_model_dir):
     assert generate(model, builder, prompts_of(builder), 8) == [""] * len(QUESTIONS)
 
 
-def test_samples_come_from_the_nucleus_as_often_as_they_are_likely():
+def test_samples_from_the_nucleus_have_the_frequencies_of_their_probabilities():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(4000, 1)
     shares = torch.bincount(nucleus_sampler(0)(logits), minlength=4) / 4000
     assert shares.tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
-    # The first two have 0.8 of the probability: with top_p 0.7 both are in, and nothing else.
+    # The first two tokens have 0.8 of the probability, so the nucleus of 0.7 is these two.
     shares = torch.bincount(nucleus_sampler(0, top_p=0.7)(logits), minlength=4) / 4000
     assert shares.tolist() == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
     assert shares[2:].sum() == 0
@@ -64,7 +64,7 @@ def test_samples_come_from_the_nucleus_as_often_as_they_are_likely():
     assert shares.tolist() == pytest.approx([0.685, 0.247, 0.062, 0.007], abs=0.03)
 
 
-def test_samples_are_those_of_their_seed(tiny_model_dir):
+def test_samples_depend_on_the_seed(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
     one, again, other = (generate(model, builder, prompts_of(builder), 8, sampler=nucleus_sampler(seed)) for seed in (3, 3, 4))

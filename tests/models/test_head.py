@@ -1,4 +1,4 @@
-"""The chunked head gives the losses and gradients that logits would, and stays away from heads it does not fit."""
+"""The chunked head gives the losses and gradients of full logits, and is not used for unsuitable heads."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from expunge.models.loading import load
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_losses_and_gradients_in_chunks_are_those_of_all_logits_at_once(monkeypatch, bias):
+def test_losses_and_gradients_in_chunks_equal_those_of_all_logits(monkeypatch, bias):
     monkeypatch.setattr(head_module, "CHUNK_BYTES", 3 * 50 * 8)
     torch.manual_seed(0)
     head = nn.Linear(7, 50, bias=bias, dtype=torch.float64).requires_grad_(False)
@@ -34,7 +34,7 @@ def test_huge_logits_do_not_overflow():
     assert token_scores(torch.ones(2, 1), head, torch.tensor([0, 1]))[0].tolist() == [0.0, 2000.0]
 
 
-def test_a_trained_head_and_capped_logits_go_the_long_way(make_tiny_model, make_tokenizer):
+def test_a_trained_head_and_capped_logits_use_full_logits(make_tiny_model, make_tokenizer):
     model, _ = load(make_tiny_model())
     assert frozen_head(model) is None
     assert frozen_head(model.requires_grad_(False)) is model.lm_head

@@ -1,4 +1,4 @@
-"""Hidden states of prompts: those of a full forward, without running the blocks above."""
+"""Hidden states of prompts equal those of a full forward pass; the blocks above do not run."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ PROMPTS = [(11, 12, 13), tuple(range(30, 50)), (9,), (5, 6)]
 
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
-def test_states_are_those_of_a_full_forward_in_the_order_given(tiny_model_dir):
+def test_states_equal_those_of_a_full_forward_pass_in_the_given_order(tiny_model_dir):
     model = load(tiny_model_dir)[0]
     for prompt, states in zip(PROMPTS, prompt_states(model, PROMPTS, [1], pad=0, batch_size=3)[1], strict=True):
         with torch.no_grad():
@@ -29,7 +29,7 @@ def test_the_blocks_above_are_not_run(tiny_model_dir):
     assert runs == [0, 1]
 
 
-def test_the_model_is_as_before_and_progress_is_told(tiny_model_dir):
+def test_the_model_does_not_change_and_progress_is_reported(tiny_model_dir):
     model, done = load(tiny_model_dir)[0], []
     prompt_states(model, PROMPTS, [0], pad=0, batch_size=3, advance=done.append)
     assert done == [3, 1]

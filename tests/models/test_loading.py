@@ -1,4 +1,4 @@
-"""Loading: what is not a whole causal language model in safetensors is refused in one sentence."""
+"""Loading: everything but a complete causal language model in safetensors is refused with one sentence."""
 
 import json
 import shutil
@@ -19,14 +19,14 @@ def folder(tiny_model_dir, tmp_path) -> Path:
 
 
 def set_weights(folder: Path, **changed: torch.Tensor | None) -> None:
-    """Rewrite a model's weights with some replaced, or left out where none."""
+    """Rewrite a model's weights with some replaced, or removed if None."""
     path = folder / "model.safetensors"
     weights = {name: changed.get(name, tensor) for name, tensor in load_file(path).items()}
     save_file({name: tensor for name, tensor in weights.items() if tensor is not None}, path, {"format": "pt"})
 
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
-def test_a_folder_is_loaded_ready_to_serve(tiny_model_dir):
+def test_a_folder_is_loaded_ready_for_inference(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     assert not model.training
     assert model.dtype == torch.float32
@@ -58,18 +58,18 @@ def test_remote_code_is_refused(folder):
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "nobody/nothing-of-this-name"])
-def test_what_is_not_there_is_refused(name):
+def test_a_missing_model_is_refused(name):
     with pytest.raises(InputError, match=name):
         load(name)
 
 
-def test_a_file_is_no_model(tmp_path):
+def test_a_file_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match="not a model folder"):
         load(tmp_path / "notes.txt")
 
 
-def test_what_only_claims_to_be_gguf_is_refused(tmp_path):
+def test_a_file_that_is_not_gguf_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load(tmp_path / "model.gguf")
     (tmp_path / "model.gguf").write_bytes(b"hello")
@@ -98,7 +98,7 @@ def test_missing_and_misshapen_weights_are_refused_by_name(folder, tensor):
         load(folder)
 
 
-def test_a_tokenizer_without_an_end_is_refused(folder):
+def test_a_tokenizer_without_an_end_token_is_refused(folder):
     config = json.loads((folder / "tokenizer_config.json").read_text())
     del config["eos_token"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
@@ -106,7 +106,7 @@ def test_a_tokenizer_without_an_end_is_refused(folder):
         load(folder)
 
 
-def test_the_hash_is_of_names_shapes_types_and_bits(tiny_model_dir):
+def test_the_hash_depends_on_names_shapes_types_and_bits(tiny_model_dir):
     model = load(tiny_model_dir)[0]
     before = weights_sha256(model)
     assert before == weights_sha256(load(tiny_model_dir)[0])

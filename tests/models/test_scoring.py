@@ -1,4 +1,4 @@
-"""Scores of answers: the same numbers as a plain forward with labels gives, whatever the padding."""
+"""`score` gives the numbers of a plain forward pass with labels, whatever the padding."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def model(tiny_model_dir) -> nn.Module:
 
 
 def forward_of(model: nn.Module, row: Encoded, **kwargs: object):
-    """One row without padding, through transformers' own interface."""
+    """Run one row without padding, with the labels of transformers."""
     ids = torch.tensor([[*row.prompt, *row.answer]])
     labels = torch.tensor([[*(-100 for _ in row.prompt), *row.answer]])
     return model(input_ids=ids, labels=labels, **kwargs)
@@ -29,9 +29,9 @@ def forward_of(model: nn.Module, row: Encoded, **kwargs: object):
 
 @torch.no_grad()
 @pytest.mark.parametrize("tiny_model_dir", ARCHITECTURES, indirect=True)
-def test_nll_is_that_of_a_plain_forward_with_labels(model):
+def test_nll_equals_that_of_a_plain_forward_pass_with_labels(model):
     scores = score(model, collate(ROWS, pad=0))
-    # transformers gives the mean over the labels
+    # transformers returns the mean over the labels.
     expected = [forward_of(model, row).loss.item() * len(row.answer) for row in ROWS]
     assert scores.nll.tolist() == pytest.approx(expected, rel=1e-5)
     assert scores.tokens.tolist() == [2, 5, 1]
@@ -40,7 +40,7 @@ def test_nll_is_that_of_a_plain_forward_with_labels(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("tiny_model_dir", ARCHITECTURES, indirect=True)
-def test_nll_does_not_depend_on_padding_or_company(model):
+def test_nll_does_not_depend_on_padding_or_other_rows(model):
     together = score(model, collate(ROWS, pad=0)).nll
     alone = torch.cat([score(model, collate([row], pad=0)).nll for row in ROWS])
     another_pad = score(model, collate(ROWS[::-1], pad=7)).nll.flip(0)
@@ -50,7 +50,7 @@ def test_nll_does_not_depend_on_padding_or_company(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("tiny_model_dir", ARCHITECTURES, indirect=True)
-def test_hidden_states_are_those_that_predict_the_labels(model):
+def test_hidden_states_are_at_the_positions_that_predict_the_labels(model):
     scores = score(model, collate(ROWS, pad=0), hidden=(1, 2))
     assert sorted(scores.hidden) == [1, 2]
     for block in (1, 2):
@@ -63,17 +63,17 @@ def test_hidden_states_are_those_that_predict_the_labels(model):
 
 
 @torch.no_grad()
-def test_logits_targets_and_rows_tell_of_each_label(model):
+def test_logits_targets_and_rows_describe_each_label(model):
     scores = score(model, collate(ROWS, pad=0), logits=True)
     assert scores.targets.tolist() == [21, 22, 41, 42, 43, 44, 45, 5]
     assert scores.rows.tolist() == [0, 0, 1, 1, 1, 1, 1, 2]
     assert scores.logits.shape == (8, model.config.vocab_size)
     by_token = cross_entropy(scores.logits, scores.targets, reduction="none")
-    # the middle row's labels are the third to the seventh
+    # The labels of the middle row are the third to the seventh.
     assert scores.nll[1].item() == pytest.approx(by_token[2:7].sum().item(), rel=1e-6)
 
 
-def test_only_what_is_asked_for_is_kept(model):
+def test_only_requested_fields_are_returned(model):
     scores = score(model, collate(ROWS, pad=0))
     assert scores.logits is scores.targets is scores.rows is scores.hidden is None
 
@@ -84,7 +84,7 @@ def test_gradients_flow_to_the_model(model):
 
 
 @torch.no_grad()
-def test_an_adapter_that_does_nothing_yet_changes_no_score(model):
+def test_a_fresh_adapter_changes_no_score(model):
     before = score(model.requires_grad_(False), collate(ROWS, pad=0), hidden=(2,))
     after = score(get_peft_model(model, LoraConfig(target_modules="all-linear")), collate(ROWS, pad=0), hidden=(2,))
     assert torch.equal(before.nll, after.nll)
@@ -92,6 +92,6 @@ def test_an_adapter_that_does_nothing_yet_changes_no_score(model):
 
 
 @torch.no_grad()
-def test_no_hook_stays_behind(model):
+def test_no_hook_remains(model):
     score(model, collate(ROWS, pad=0), hidden=(1,))
     assert not any(block._forward_hooks for block in decoder_blocks(model)[1])

@@ -1,4 +1,4 @@
-"""The sandbox's filter of system calls, by its instructions: also for the architecture that this machine is not of."""
+"""The sandbox's filter of system calls, interpreted by the test, so that both architectures are covered."""
 
 import os
 
@@ -8,7 +8,7 @@ from expunge.sandbox import child
 
 
 def decision(machine: str, call: int, *arguments: int) -> bool:
-    """Whether the filter lets a call through, by its instructions."""
+    """Interpret the filter and return whether it allows a call."""
     architecture = child.MACHINES[machine][0]
     record = {0: call, 4: architecture, **{16 + 8 * i: value for i, value in enumerate(arguments)}}
     program, at, held = child._filter(machine), 0, 0
@@ -34,12 +34,12 @@ def decision(machine: str, call: int, *arguments: int) -> bool:
         ("aarch64", 63, 56, 220, (198, 221, 129, 35, 117, 435)),
     ],
 )
-def test_the_filter_decides_alike_on_both_architectures(machine, read, openat, clone, refused):
+def test_the_filter_decides_the_same_on_both_architectures(machine, read, openat, clone, refused):
     assert decision(machine, read)
     assert decision(machine, openat, 0, 0, os.O_RDONLY | os.O_CLOEXEC)
     assert not decision(machine, openat, 0, 0, os.O_WRONLY)
     assert not decision(machine, openat, 0, 0, os.O_RDONLY | os.O_TRUNC)
-    # A thread as the C library asks for it, and a fork.
+    # A thread as the C library starts it, and a fork.
     assert decision(machine, clone, 0x3D0F00)
     assert not decision(machine, clone, 0x1200011)
     assert not any(decision(machine, call) for call in refused)

@@ -1,4 +1,4 @@
-"""The sandbox: what a program gives back, and what it cannot do. Every attempt is bounded, should the sandbox fail."""
+"""The sandbox: results of programs, and what they cannot do. Every attempt is harmless even if the sandbox fails."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from expunge.sandbox.run import OUTPUT_BYTES, Outcome, run_python
 
 
 def processes_of_the_sandbox() -> list[str]:
-    """The command lines of all processes that run its program."""
+    """Return the command lines of all processes that run the sandbox's program."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -24,7 +24,7 @@ def processes_of_the_sandbox() -> list[str]:
     return [line for line in found if child.__file__ in line]
 
 
-def test_a_program_that_ends_gives_what_it_printed():
+def test_a_program_that_ends_returns_its_output():
     assert run_python("print('Guten Tag, Zoë')") == Outcome(True, "Guten Tag, Zoë\n", "")
 
 
@@ -37,13 +37,13 @@ def test_a_program_runs_as_the_main_one():
 
 
 @pytest.mark.parametrize("code", ["import sys\nsys.exit()", "raise SystemExit(0)", "import os\nos._exit(0)"])
-def test_a_program_that_leaves_before_its_end_is_not_ok(code):
-    # A completion that calls exit would otherwise pass every test that stands after it.
+def test_a_program_that_exits_before_its_end_is_not_ok(code):
+    # Otherwise a completion that calls exit would pass every test after it.
     assert run_python(code + "\nassert False") == Outcome(False, "", "it stopped before its end")
 
 
 @pytest.mark.parametrize("code", ["(", "\0", "x = '\ud800", "(" * 100_000])
-def test_text_that_is_no_python_is_an_error_of_its_own(code):
+def test_text_that_is_not_python_is_an_error(code):
     outcome = run_python(code)
     assert not outcome.ok
     assert "Error" in outcome.error
@@ -57,7 +57,7 @@ def test_an_endless_program_is_stopped_in_time(code):
     assert not processes_of_the_sandbox()
 
 
-def test_a_program_that_ignores_every_signal_is_stopped_too():
+def test_a_program_that_ignores_signals_is_stopped():
     code = (
         "import signal\nfor s in {*signal.Signals} - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(s, signal.SIG_IGN)\nwhile True: pass"
     )
@@ -65,12 +65,12 @@ def test_a_program_that_ignores_every_signal_is_stopped_too():
     assert not processes_of_the_sandbox()
 
 
-def test_memory_ends_where_the_limit_is():
+def test_memory_is_limited():
     assert run_python("bytearray(100 << 20)", memory_mib=256).ok
     assert run_python("bytearray(300 << 20)", memory_mib=256).error == "MemoryError"
 
 
-def test_output_ends_where_the_limit_is():
+def test_output_is_limited():
     outcome = run_python("for _ in range(10_000): print('x' * 1000)")
     assert outcome.error == "OSError: [Errno 27] File too large"
     assert len(outcome.stdout) == OUTPUT_BYTES
@@ -91,13 +91,13 @@ def test_a_crash_of_the_interpreter_is_an_outcome():
     ],
 )
 def test_no_process_can_be_started(attempt):
-    # Four rounds at most: were forks allowed, there would be 16 processes and no more.
+    # At most four rounds, so that allowed forks would give 16 processes.
     code = f"import multiprocessing, os, subprocess\nfor _ in range(4):\n    {attempt}"
     assert run_python(code).error.startswith("OSError: [Errno 38] Function not implemented")
     assert not processes_of_the_sandbox()
 
 
-def test_threads_can():
+def test_threads_can_be_started():
     code = "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(2) as pool: print(sum(pool.map(abs, [-1, 2])))"
     assert run_python(code).stdout == "3\n"
 
@@ -118,7 +118,7 @@ def test_threads_can():
         "ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) and refused()",
     ],
 )
-def test_neither_the_network_nor_another_process_can_be_reached(attempt):
+def test_network_and_other_processes_are_unreachable(attempt):
     code = f"import ctypes, fcntl, os, resource, socket\ndef refused(): raise OSError(38, 'refused')\n{attempt}"
     assert run_python(code).error.startswith(("OSError: [Errno 38]", "socket.gaierror"))
 
@@ -142,7 +142,7 @@ def test_neither_the_network_nor_another_process_can_be_reached(attempt):
         "os.mkfifo('new')",
     ],
 )
-def test_no_file_is_made_changed_or_deleted(attempt, tmp_path):
+def test_no_file_can_be_created_changed_or_deleted(attempt, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("as it was")
     before = victim.stat()
@@ -162,19 +162,19 @@ def test_there_is_no_input():
     assert run_python("input()").error == "EOFError: EOF when reading a line"
 
 
-def test_no_open_file_of_ours_is_there(tmp_path):
+def test_no_open_file_is_inherited(tmp_path):
     with open(tmp_path / "open", "w") as ours:
         os.set_inheritable(ours.fileno(), True)
         code = "import os\nprint(sorted(os.listdir('/proc/self/fd'), key=int))"
-        # Input and two outputs, and the listing itself.
+        # The input, two outputs and the listing itself.
         assert run_python(code).stdout == "['0', '1', '2', '3']\n"
 
 
-def test_packages_are_not_there():
+def test_packages_cannot_be_imported():
     assert run_python("import expunge").error == "ModuleNotFoundError: No module named 'expunge'"
 
 
-def test_its_folder_is_empty_and_goes_away():
+def test_the_folder_is_empty_and_deleted_afterwards():
     outcome = run_python("import os\nprint(os.getcwd())\nprint(os.listdir())")
     folder, listing = outcome.stdout.splitlines()
     assert listing == "['main.py']"
@@ -186,14 +186,14 @@ def test_no_limit_can_be_raised_again():
     assert run_python(code).error == "ValueError: not allowed to raise maximum limit"
 
 
-def test_it_dies_with_the_process_that_started_it():
+def test_the_program_ends_with_its_parent():
     starter = "from expunge.sandbox.run import run_python\nrun_python('import time\\ntime.sleep(60)', seconds=60)"
     with subprocess.Popen([sys.executable, "-c", starter]) as process:
         deadline = time.monotonic() + 30
         while not processes_of_the_sandbox() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert processes_of_the_sandbox()
-        # It may still be on its way to asking for that.
+        # The child may not have requested this yet.
         time.sleep(0.5)
         process.kill()
         process.wait()
@@ -201,14 +201,14 @@ def test_it_dies_with_the_process_that_started_it():
     assert not processes_of_the_sandbox()
 
 
-def test_nothing_runs_where_there_is_no_sandbox(monkeypatch):
+def test_nothing_runs_without_a_sandbox(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ExpungeError, match="Linux"):
         run_python("print(1)")
 
 
-def test_a_sandbox_that_cannot_be_set_up_is_an_error_of_its_own(monkeypatch, tmp_path):
-    # What the sandbox's program does where the system refuses it a filter.
+def test_a_sandbox_that_cannot_be_set_up_is_an_error(monkeypatch, tmp_path):
+    # The sandbox's program on a system that refuses the filter.
     refused = tmp_path / "refused.py"
     refused.write_text(f"import sys\nprint('[Errno 1] Operation not permitted', file=sys.stderr)\nsys.exit({child.UNCONFINED})")
     monkeypatch.setattr(child, "__file__", str(refused))
@@ -216,8 +216,8 @@ def test_a_sandbox_that_cannot_be_set_up_is_an_error_of_its_own(monkeypatch, tmp
         run_python("print(1)")
 
 
-def test_limits_that_are_lower_already_stay():
-    # Whoever runs in a container may have less than the sandbox allows.
+def test_lower_limits_are_not_raised():
+    # A container may allow less than the sandbox.
     starter = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))\nfrom expunge.sandbox.run import run_python\n"
     code = "import resource\\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
     printed = subprocess.run([sys.executable, "-c", f"{starter}print(run_python('{code}').stdout)"], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""GRUN once more, as plain PyTorch hooks written from the equations of the paper: what the product is held against.
+"""GRUN as plain PyTorch hooks, written from the equations of the paper, as a reference for the implementation in `src`.
 
 h' = h + g(h) R^T (W h + b - R h) at the last prompt token; L = L_forget + lambda_r L_retain + lambda_g L_gate (arXiv 2502.17823).
 """
@@ -27,7 +27,7 @@ class PlainGrun:
         return output
 
     def forward(self, batch, on=True):
-        """Summed NLL and number of answer tokens, (rows,) each; gates and block outputs stay in their attributes."""
+        """Return the summed NLL and number of answer tokens, (rows,) each; gates and block outputs stay in their attributes."""
         self.on, self.last = on, batch.prompt_length - 1
         positions = (batch.attention_mask.cumsum(-1) - 1).clamp(min=0)
         logits = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=positions).logits
@@ -36,19 +36,19 @@ class PlainGrun:
         return -(said * given).sum(-1), given.sum(-1)
 
     def states(self, batch):
-        """Of each edited block: (rows, answer length, hidden), where the answer's tokens are predicted."""
+        """Return the states of each edited block, (rows, answer length, hidden), where the answer's tokens are predicted."""
         return [self.outputs[block][:, self.last : -1] for block in self.parts]
 
 
 def distance(states, targets, batch):
-    """Squared distance, mean over the hidden size, the answer's tokens, the rows and the blocks."""
+    """Return the squared distance, mean over the hidden size, the answer's tokens, the rows and the blocks."""
     given = batch.attention_mask[:, batch.prompt_length :]
     by_token = torch.stack([(h - target).square().mean(-1) * given for h, target in zip(states, targets, strict=True)])
     return (by_token.sum(-1) / given.sum(-1)).mean()
 
 
 def losses(grun, objective, inputs):
-    """Forget, retain and gate part of one step."""
+    """Return the forget, retain and gate term of one step."""
     forget, retain = inputs[objective.answer], inputs["retain"]
     reference, _ = grun.forward(forget, on=False)
     nll, tokens = grun.forward(forget)

@@ -1,4 +1,4 @@
-"""The published presets train as the equations say: against GRUN as plain PyTorch hooks, step by step."""
+"""Training with the published presets follows the paper's equations: compare every step with GRUN as plain PyTorch hooks."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ EPOCHS, BATCH = 10, 3
 
 @dataclass(frozen=True)
 class Preset:
-    """A row of the table of presets in the paper's code."""
+    """A preset in the paper's code."""
 
     name: str
     gamma: float
@@ -40,7 +40,7 @@ PRESETS = {
 
 @pytest.mark.parametrize("prefix_cache", ["off", "auto"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_twenty_steps_of_a_preset_are_those_of_the_equations(make_training, make_tiny_model, preset, prefix_cache):
+def test_twenty_steps_of_a_preset_equal_those_of_the_equations(make_training, make_tiny_model, preset, prefix_cache):
     recipe, said = read_yaml(RECIPES / f"{preset}.yaml"), PRESETS[preset]
     assert recipe["training"]["gate_loss_weight"] == said.lambda_g
     edit = {**recipe["edit"], "blocks": [1, 2, 3]}

@@ -1,4 +1,4 @@
-"""The matrix: every objective trains every edit, changes nothing else, and what is saved is what was trained."""
+"""Every objective trains every edit and changes nothing else; the saved edit is the trained one."""
 
 import json
 import math
@@ -22,7 +22,7 @@ EDITS = {
     "grun-linear": {"name": "grun", "gate_pool": "last"},
     "grun-mlp": {"name": "grun", "gate_pool": "last", "gate": "mlp"},
     "grun-pooled": {"name": "grun", "gate_pool": "max", "gate_first": False},
-    # A random model of 32 dimensions tells few prompts apart: at 3 % false positives its gate opens for none of them
+    # The gate of a random model with 32 dimensions separates few prompts; at 3 % false positives it would open for none.
     "grun-gate-first": {"name": "grun", "gate_pool": "max", "gate_first": True, "false_positive_rate": 0.5},
 }
 ONE_STEP = {"batch_size": 6, "epochs": 1}
@@ -38,7 +38,7 @@ def logits_of(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def check(training, make_tiny_model) -> None:
-    """Train, and check what must hold of every combination."""
+    """Train, and check what must hold for every combination."""
     model, objective = training.model, training.recipe.objective
     before = parameters_of(model)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -73,8 +73,8 @@ def test_an_objective_trains_an_edit(make_training, make_tiny_model, objective, 
 
 
 @pytest.mark.parametrize("edit", ["full", "lora"])
-def test_rmu_leaves_parameters_above_the_block_it_steers_alone(make_training, edit):
-    # Of four blocks the one at index 2 is steered: nothing in block 3 or after it can get a gradient
+def test_rmu_does_not_train_parameters_above_its_block(make_training, edit):
+    # RMU steers block 2 of 4, so parameters in block 3 and above get no gradient.
     training = make_training("rmu", EDITS[edit], **ONE_STEP)
     before = parameters_of(training.model)
     after = parameters_of(training.run())
@@ -84,7 +84,7 @@ def test_rmu_leaves_parameters_above_the_block_it_steers_alone(make_training, ed
 
 
 @pytest.mark.parametrize("edit", ["reft", "grun-linear", "grun-mlp", "grun-pooled"])
-def test_rmu_moves_every_parameter_of_an_edit_at_the_last_prompt_token(make_training, edit):
+def test_rmu_trains_every_parameter_of_an_edit_at_the_last_prompt_token(make_training, edit):
     training = make_training("rmu", EDITS[edit], **ONE_STEP)
     before = parameters_of(training.model)
     after = parameters_of(training.run())
@@ -93,7 +93,7 @@ def test_rmu_moves_every_parameter_of_an_edit_at_the_last_prompt_token(make_trai
     assert [name for name in edits if torch.equal(before[name], after[name])] == []
 
 
-def test_an_objective_steers_the_block_it_is_told(make_training):
+def test_rmu_steers_the_chosen_block(make_training):
     training = make_training({"name": "rmu", "block": 0}, EDITS["lora"], **ONE_STEP)
     before = parameters_of(training.model)
     after = parameters_of(training.run())

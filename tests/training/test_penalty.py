@@ -1,4 +1,4 @@
-"""A penalty on the parameters: a step sees it once, however it is cut up, and in whatever the forward pass computes."""
+"""The penalty of a loss constraint: added once in a step for any number of micro-batches and any dtype of the forward pass."""
 
 import json
 
@@ -19,7 +19,7 @@ LORA = {"name": "lora"}
 
 
 def penalised(training, weight: float = 0.05, seed: int = 1):
-    """Train with the overlap of A with fixed random rows as penalty; gives trained parameters and the log."""
+    """Train with the overlap of A with fixed random rows as penalty; return the trained parameters and the log."""
     trained = {name: p for name, p in training.model.named_parameters() if p.requires_grad and ".lora_A." in name}
     generator = torch.Generator().manual_seed(seed)
     fixed = {name: torch.randn(3, p.shape[1], generator=generator) for name, p in trained.items()}
@@ -38,16 +38,16 @@ def penalised(training, weight: float = 0.05, seed: int = 1):
 
 
 def gradients(model) -> dict[str, torch.Tensor]:
-    """Fills with the gradients of the step to come, whatever the optimiser makes of them."""
-    kept = {}
+    """Return a dictionary that the next step fills with its gradients."""
+    collected = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parameter.register_post_accumulate_grad_hook(lambda p, name=name: kept.__setitem__(name, p.grad.clone()))
-    return kept
+            parameter.register_post_accumulate_grad_hook(lambda p, name=name: collected.__setitem__(name, p.grad.clone()))
+    return collected
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_a_step_sees_it_once_whatever_the_number_of_micro_batches(make_training, accumulation):
+def test_a_step_adds_the_penalty_once_for_any_number_of_micro_batches(make_training, accumulation):
     runs = []
     for micro, folder in ((4, "whole"), (4 // accumulation, "cut")):
         training = make_training("learn", LORA, folder=folder, batch_size=4, micro_batch_size=micro, epochs=1, lr=1e-2)
@@ -59,26 +59,26 @@ def test_a_step_sees_it_once_whatever_the_number_of_micro_batches(make_training,
     for name, gradient in whole_gradients.items():
         torch.testing.assert_close(cut_gradients[name], gradient, rtol=1e-5, atol=1e-6)
     for name, value in whole.items():
-        # Adam divides by the gradient's own size: where that is all rounding, so is the direction
+        # Adam divides by the size of the gradient, so a gradient that is mere rounding gets a random direction.
         torch.testing.assert_close(cut[name], value, rtol=1e-5, atol=1e-5)
     for one, other in zip(whole_log, cut_log, strict=True):
         assert one == pytest.approx(other, rel=1e-5)
 
 
-def test_it_is_part_of_the_loss_and_of_the_log(make_training):
+def test_the_penalty_is_in_the_loss_and_in_the_log(make_training):
     _, log = penalised(make_training("npo", LORA, micro_batch_size=2))
     assert log[0]["overlap"] > 0.1
     assert log[0]["loss"] == pytest.approx(log[0]["forget"] + log[0]["retain"] + log[0]["overlap"], rel=1e-5)
 
 
-def test_without_one_there_is_no_part_of_that_name(make_training):
+def test_without_a_penalty_the_log_has_no_such_term(make_training):
     training = make_training("learn", LORA)
     training.run()
     assert "overlap" not in (training.folder / "metrics.jsonl").read_text()
 
 
-def test_its_gradient_is_its_own(make_training):
-    # Before the first step B is 0, so that the answers' gradient of A is 0: what A gets is the penalty's alone
+def test_the_gradient_of_the_penalty_is_correct(make_training):
+    # Before the first step B is 0, so the answers give A no gradient: all of it comes from the penalty.
     training = make_training("learn", LORA, micro_batch_size=1, epochs=1, batch_size=6)
     before = {name: p.detach().clone().requires_grad_() for name, p in training.model.named_parameters() if ".lora_A." in name}
     found = gradients(training.model)
@@ -91,26 +91,26 @@ def test_its_gradient_is_its_own(make_training):
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-5, atol=1e-6)
 
 
-def test_bf16_autocast_leaves_it_in_fp32(make_training):
-    # The first step's penalty is of the parameters as drawn: the same number, whatever the forward pass computes in
+def test_the_penalty_is_in_fp32_under_bf16_autocast(make_training):
+    # The penalty of the first step depends on the initial parameters only, not on the dtype of the forward pass.
     logs = [penalised(make_training("learn", LORA, folder=dtype, dtype=dtype))[1] for dtype in ("fp32", "bf16")]
     assert logs[0][0]["overlap"] == logs[1][0]["overlap"]
     assert logs[0][0]["forget"] != logs[1][0]["forget"]
 
 
-def test_it_falls_while_the_answers_are_learnt(make_training):
+def test_the_penalty_falls_while_the_answers_are_learnt(make_training):
     _, log = penalised(make_training("learn", LORA, epochs=20, lr=1e-2))
     assert log[-1]["overlap"] < log[0]["overlap"] / 10
     assert log[-1]["forget"] < log[0]["forget"]
 
 
-def test_one_that_is_not_finite_stops_the_training(make_training):
+def test_a_penalty_that_is_not_finite_stops_the_training(make_training):
     with pytest.raises(ExpungeError, match="the loss is inf at step 1"):
         penalised(make_training("learn", LORA), weight=float("inf"))
 
 
 class Interrupted(Progress):
-    """A display that is interrupted when the bar comes to the third step."""
+    """A display that raises when the bar reaches the third step."""
 
     def update(self, task_id, **kwargs):
         super().update(task_id, **kwargs)
@@ -118,8 +118,8 @@ class Interrupted(Progress):
             raise KeyboardInterrupt
 
 
-def test_a_training_beside_another_request_goes_on_where_it_was(make_training, make_tiny_model, tmp_path):
-    # The Trainer of transformers, which loads the checkpoint, would leave the earlier request alone on
+def test_a_training_with_an_earlier_request_resumes(make_training, make_tiny_model, tmp_path):
+    # The Trainer of transformers would activate only the earlier request after it loads the checkpoint.
     edit = {"name": "reft", "blocks": [1]}
     earlier = make_training("npo", edit, folder="earlier", lr=1e-2)
     save_edit(earlier.run(), tmp_path / "first", "of any")

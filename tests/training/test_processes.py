@@ -1,4 +1,4 @@
-"""Two processes train as one does, each with the whole model (DDP) or with a part of it (FSDP2): the same losses, the same edit."""
+"""Training in two processes, with DDP or FSDP2, gives the losses and the edit of one process."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ sharded = spread == "fsdp2"
 start, save, step = PartialState.__init__, expunge.pipeline.unlearn.save_edit, UnlearnTrainer.training_step
 
 def start_as_if_on_gpus(self, *args, **kwargs):
-    # accelerate shards on GPUs only; torch's FSDP2 itself works on processors too
+    # accelerate shards on GPUs only; FSDP2 of torch works on CPUs too.
     start(self, *args, **kwargs)
     self.distributed_type = DistributedType.MULTI_GPU
 
@@ -70,7 +70,7 @@ LAUNCHERS = {
 def recipes(tmp_path, tiny_data, make_tiny_model) -> dict[str, dict]:
     """The same recipes for one process and for two: {name: plain values without `out`}."""
     forget, retain = map(str, tiny_data)
-    # The last one makes its own retain set: one process writes it, both read it
+    # The last recipe generates its retain set: one process writes it, both read it.
     data = {name: {"forget": forget, "retain": None if name == "grun-gate-first" else retain} for name in COMBINATIONS}
     training = {"dtype": "fp32", "epochs": 2, "batch_size": 4, "lr": 1e-3, "save_steps": 2}
     model = str(make_tiny_model("gemma3"))
@@ -92,7 +92,7 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 
 @pytest.fixture
 def launch(tmp_path):
-    """Runs recipes in two processes: `launch("ddp" or "fsdp2", paths)`; with `:3` after it they stop at the third step."""
+    """Run recipes in two processes: `launch("ddp" or "fsdp2", paths)`; with the suffix `:3` they stop at the third step."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
 
@@ -104,7 +104,7 @@ def launch(tmp_path):
 
 
 def compare(one: Path, two: Path) -> None:
-    """Two trained runs: the same losses, the same weights."""
+    """Assert that two runs have the same losses and weights."""
     assert [line["step"] for line in log_of(one)] == [1, 2, 3, 4]
     for line, other in zip(log_of(one), log_of(two), strict=True):
         assert line == pytest.approx(other, rel=1e-5, abs=1e-6), one.name
@@ -114,7 +114,7 @@ def compare(one: Path, two: Path) -> None:
 
 
 @pytest.mark.parametrize("spread", LAUNCHERS)
-def test_two_processes_train_as_one(tmp_path, recipes, launch, spread):
+def test_two_processes_give_the_result_of_one(tmp_path, recipes, launch, spread):
     done = launch(spread, write(recipes, tmp_path / "two"))
     assert done.returncode == 0, done.stderr[-3000:]
     for path in write(recipes, tmp_path / "one"):
@@ -124,7 +124,7 @@ def test_two_processes_train_as_one(tmp_path, recipes, launch, spread):
 
 
 @pytest.mark.parametrize("spread", LAUNCHERS)
-def test_two_processes_that_were_stopped_go_on(tmp_path, recipes, launch, spread):
+def test_two_stopped_processes_resume(tmp_path, recipes, launch, spread):
     recipes = {"lora-dpo": recipes["lora-dpo"]}
     (path,) = write(recipes, tmp_path / "two")
     stopped = launch(f"{spread}:4", [path])
@@ -134,7 +134,7 @@ def test_two_processes_that_were_stopped_go_on(tmp_path, recipes, launch, spread
     before = (run / "metrics.jsonl").read_text().splitlines()
     done = launch(spread, [path])
     assert done.returncode == 0, done.stderr[-3000:]
-    # The first two steps are those of the first start.
+    # The first two steps are from the first start.
     assert (run / "metrics.jsonl").read_text().splitlines()[:2] == before[:2]
     unlearn(read_recipe(write(recipes, tmp_path / "one")[0]), Display())
     compare(tmp_path / "one" / "lora-dpo", run)

@@ -1,4 +1,4 @@
-"""A training that is interrupted goes on where it was, to the last bit; one that goes wrong stops and says where."""
+"""An interrupted training resumes with the same result to the last bit; a training with a wrong loss or gradient stops."""
 
 import hashlib
 import itertools
@@ -23,7 +23,7 @@ EDITS = {
 
 
 class Interrupted(Progress):
-    """A display that is interrupted when the bar comes to a step: after the step is logged, before it is saved."""
+    """A display that raises at a step, after the step is logged and before it is saved."""
 
     def __init__(self, step: int):
         super().__init__(disable=True)
@@ -36,18 +36,18 @@ class Interrupted(Progress):
 
 
 def result(training) -> tuple[str, str]:
-    """SHA-256 of the trained edit's weights, and the log."""
+    """Return the SHA-256 of the weights of the trained edit, and the log."""
     save_edit(training.model, training.folder / "edit", "of any")
     weights = next((training.folder / "edit").glob("*.safetensors")).read_bytes()
     return hashlib.sha256(weights).hexdigest(), (training.folder / "metrics.jsonl").read_text(encoding="utf-8")
 
 
-# Two steps an epoch, saved every other step: the fifth is in the middle of the third epoch, and is lost
+# An epoch has two steps and every other step is saved: the fifth step, in the middle of the third epoch, is lost.
 FIVE_EPOCHS = {"epochs": 5, "save_steps": 2, "lr": 1e-3}
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_interrupted_training_ends_as_the_uninterrupted_one(make_training, edit):
+def test_a_resumed_training_gives_the_result_of_an_uninterrupted_one(make_training, edit):
     whole = make_training("npo", EDITS[edit], folder="whole", **FIVE_EPOCHS)
     whole.run()
     first = make_training("npo", EDITS[edit], folder="broken", **FIVE_EPOCHS)
@@ -61,7 +61,7 @@ def test_an_interrupted_training_ends_as_the_uninterrupted_one(make_training, ed
 
 
 def interrupt(make_training) -> Path:
-    """Leaves a training of lora interrupted at its fifth step; gives the folder of its checkpoints, 2 and 4."""
+    """Interrupt a training of lora at its fifth step; return the folder of its checkpoints 2 and 4."""
     training = make_training("npo", EDITS["lora"], folder="broken", **FIVE_EPOCHS)
     with pytest.raises(KeyboardInterrupt):
         training.run(Interrupted(step=5))
@@ -78,7 +78,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_named(make_training, caplog, tmp_path):
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(make_training, caplog, tmp_path):
     checkpoints = interrupt(make_training)
     files = [path.name for path in (checkpoints / "checkpoint-4").iterdir() if path.name != "manifest.json"]
     assert {"adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= set(files)
@@ -90,12 +90,12 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(make_training, caplog, tm
         assert f"checkpoint checkpoint-4 is not used: {file}" in caplog.text
 
 
-def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_drops_what_it_logged_since(make_training):
+def test_a_training_resumes_from_the_checkpoint_before_a_damaged_one_and_drops_later_log_lines(make_training):
     whole = make_training("npo", EDITS["lora"], folder="whole", **FIVE_EPOCHS)
     whole.run()
     checkpoints = interrupt(make_training)
     flip_a_bit(checkpoints / "checkpoint-4" / "adapter_model.safetensors")
-    # and the disk was full in the middle of a line
+    # The last line was cut off by a full disk.
     with (checkpoints.parent / "metrics.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"step": 6, "ep')
     again = make_training("npo", EDITS["lora"], folder="broken", **FIVE_EPOCHS)
@@ -103,7 +103,7 @@ def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_drops_w
     assert result(again) == result(whole)
 
 
-def test_a_checkpoint_that_was_not_finished_does_not_count(make_training, caplog):
+def test_an_unfinished_checkpoint_is_skipped(make_training, caplog):
     checkpoints = interrupt(make_training)
     (checkpoints / "checkpoint-4" / "manifest.json").unlink()
     assert newest_intact_checkpoint(checkpoints) == checkpoints / "checkpoint-2"
@@ -113,7 +113,7 @@ def test_a_checkpoint_that_was_not_finished_does_not_count(make_training, caplog
     assert "checkpoint-2 is not used: its manifest cannot be read" in caplog.text
 
 
-def test_a_manifest_is_of_every_file_and_says_what_is_wrong(tmp_path):
+def test_a_manifest_covers_every_file_and_shows_damage(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"abc")
     assert find_damage(tmp_path) == "was not finished"
     write_manifest(tmp_path)
@@ -125,7 +125,7 @@ def test_a_manifest_is_of_every_file_and_says_what_is_wrong(tmp_path):
 
 
 @pytest.mark.parametrize("edit", ["full", "lora", "grun"])
-def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(make_training, edit):
+def test_a_loss_that_is_not_finite_stops_the_training_before_anything_is_saved(make_training, edit):
     training = make_training("npo", EDITS[edit], batch_size=3, save_steps=1)
     with torch.no_grad():
         next(p for name, p in training.model.named_parameters() if "norm" in name)[0] = torch.nan
@@ -136,14 +136,14 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(make_training,
     assert (training.folder / "metrics.jsonl").read_text() == ""
 
 
-def test_a_step_that_overshoots_stops_at_the_next(make_training):
+def test_a_step_that_overshoots_stops_the_training_at_the_next_step(make_training):
     training = make_training("grad_ascent", EDITS["full"], batch_size=3, save_steps=50, lr=1e38)
     with pytest.raises(ExpungeError, match=r"the loss is (nan|inf|-inf) at step 2 \(records f\d, f\d, f\d\)"):
         training.run()
     assert not list((training.folder / "checkpoints").iterdir())
 
 
-def test_a_gradient_that_is_not_finite_is_not_stepped_on(make_training):
+def test_no_step_is_taken_on_a_gradient_that_is_not_finite(make_training):
     training = make_training("npo", EDITS["lora"], batch_size=3)
     parameter = next(parameter for parameter in training.model.parameters() if parameter.requires_grad)
     parameter.register_hook(lambda gradient: gradient * torch.inf)

@@ -1,4 +1,4 @@
-"""The trainer: what a step adds up to does not depend on how it is cut up, and nothing in it is left to chance."""
+"""The trainer: a step does not depend on its micro-batches, there is no dropout, the loss is the sum of its terms."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_micro_batches_add_up_for_objectives_with_a_reference(make_training, obj
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_gradient_checkpointing_runs_blocks_again_and_changes_nothing(make_training, edit):
+def test_gradient_checkpointing_runs_blocks_again_and_changes_no_number(make_training, edit):
     logs, runs = [], []
     for checkpointed in (False, True):
         training = make_training(
@@ -56,13 +56,13 @@ def test_gradient_checkpointing_runs_blocks_again_and_changes_nothing(make_train
         logs.append(logged(training))
         runs.append(len(counted))
     assert_same(*logs)
-    # Forget, retain and its reference; with checkpoints forget and retain once more. A frozen head is looked at once before.
+    # Forget, retain and its reference; with checkpointing forget and retain twice. The test of the frozen head is one more.
     looks = 0 if edit == "full" else 1
     assert runs == [3 + looks, 5 + looks]
 
 
-def test_nothing_is_dropped_at_random(make_training, make_tiny_model, make_tokenizer, tmp_path):
-    # GPT-NeoX takes the attention's share as a number, not as a module that could be found
+def test_there_is_no_dropout(make_training, make_tiny_model, make_tokenizer, tmp_path):
+    # GPT-NeoX stores its attention dropout as a number, not as a module.
     losses = []
     for share in (0.0, 0.5):
         torch.manual_seed(0)
@@ -75,22 +75,22 @@ def test_nothing_is_dropped_at_random(make_training, make_tiny_model, make_token
     assert losses[0] == losses[1]
 
 
-def test_the_gate_goes_first_while_the_other_terms_warm_up(make_training):
-    # Four steps, half of them warm-up: w is 0, then 1/2, then 1; the gate's weight is 10
+def test_only_the_gate_trains_at_the_start_of_the_warm_up(make_training):
+    # Half of four steps are warm-up: w is 0, then 1/2, then 1. The weight of the gate loss is 10.
     lines = logged(make_training("npo", EDITS["grun"], epochs=2, gate_warmup=0.5))
     weights = [(line["loss"] - 10 * line["gate"]) / (line["forget"] + line["retain"]) for line in lines]
     assert weights == pytest.approx([0, 0.5, 1, 1], abs=1e-5)
 
 
-def test_the_loss_is_the_sum_of_its_weighted_parts(make_training):
+def test_the_loss_is_the_sum_of_its_weighted_terms(make_training):
     objective = {"name": "npo", "forget_weight": 100, "retain_weight": 2}
     (line,) = logged(make_training(objective, EDITS["grun"], batch_size=6, gate_loss_weight=3))
     assert line["loss"] == pytest.approx(100 * line["forget"] + 2 * line["retain"] + 3 * line["gate"], rel=1e-5)
 
 
-def test_the_learning_rate_falls_to_nothing(make_training):
+def test_the_learning_rate_falls_to_zero(make_training):
     lines = logged(make_training("npo", EDITS["lora"], epochs=2, lr=0.4))
-    # logged after the step: what the next one would use
+    # The log shows the learning rate of the next step.
     assert [line["lr"] for line in lines] == pytest.approx([0.3, 0.2, 0.1, 0.0])
 
 
@@ -103,11 +103,11 @@ def test_rotations_stay_orthonormal(make_training):
         torch.testing.assert_close(rotation @ rotation.T, torch.eye(4), rtol=0, atol=1e-5)
 
 
-def test_a_batch_that_does_not_divide_is_refused(make_training):
+def test_a_batch_size_that_is_not_divisible_is_refused(make_training):
     with pytest.raises(InputError, match=r"training\.batch_size: batch_size 7 is not a multiple of 1 ranks x 3 micro-batches"):
         make_training("npo", EDITS["lora"], batch_size=7, micro_batch_size=2).run()
 
 
-def test_a_block_that_is_not_there_is_refused(make_training):
+def test_a_missing_block_is_refused(make_training):
     with pytest.raises(InputError, match=r"objective\.block: this model has blocks 0 to 3, not 4"):
         make_training({"name": "rmu", "block": 4}, EDITS["lora"]).run()

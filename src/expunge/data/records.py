@@ -23,7 +23,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Record:
-    """One thing to forget or keep.
+    """One thing to forget or retain.
 
     A question with its answer has `turns` (the last one by the user) and an `answer`. A plain `text` has no turns; its `answer` is
     the whole text, and the prompt builder labels the last fifth of its tokens. If `unfinished`, the answer is only the beginning of

@@ -50,8 +50,8 @@ def generate_alternatives(
     answers = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
     completed = {}
     for i, record in enumerate(without):
-        own = range(i, len(answers), len(without))
-        candidates = [with_original_names(drop_unfinished_sentence(answers[j]), record, queries[j]) for j in own]
+        draws = range(i, len(answers), len(without))
+        candidates = [with_original_names(drop_unfinished_sentence(answers[j]), record, queries[j]) for j in draws]
         # Only one, because greedy decoding after training on several would give what they have in common: the true answer again.
         alternative = least_similar([text for text in candidates if fits(record, text)], record.answer)
         # If the model gives no usable answer, the shipped refusals are the alternatives.
