@@ -30,7 +30,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "refuses everything": {**FULL, "objective": {"name": "idk", "retain_weight": 0.0}},
 }
 # No attacks: the questions as given already decide for a model that still answers them, or that answers nothing any more.
-SUITE = Suite(seconds=120, max_rows=20)
+SUITE = Suite(budget_seconds=120, max_records=20)
 MARK = "<!-- dishonest_runs -->"
 
 
@@ -55,7 +55,7 @@ def main() -> None:
         lines.append(f"| a byte of {file} was changed | `expunge verify`: {row} | {reason} |")
     swapped = with_another_edit(run, other, args.out / "changed", display)
     lines += [f"| its adapter is for another base | {row} | {reason} |" for row, reason in swapped]
-    facts = f"{measured_on()}; n at most {SUITE.max_rows} a set; this call took {(time.monotonic() - started) / 60:.0f} min."
+    facts = f"{measured_on()}; n at most {SUITE.max_records} a set; this call took {(time.monotonic() - started) / 60:.0f} min."
     text = "\n".join([*lines, "", f"{facts} Command: `python -m benchmarks.audit.dishonest_runs --write`.\n"])
     print(text)
     if args.write:

@@ -80,7 +80,13 @@ def recipe_of(method: dict[str, Any] | str, data: Path, out: Path) -> Recipe:
     """Return a method's recipe on this data; only objective, edit and training are taken from a recipe file."""
     given = method if isinstance(method, dict) else {key: read_yaml(method)[key] for key in ("objective", "edit", "training")}
     others = {name: str(data / f"{name}.jsonl") for name in OTHERS}
-    audited = {"control": str(data / "control"), "holdout": str(data / "untaught.jsonl"), "sets": others, "max_rows": 40, "batch_size": 40}
+    audited = {
+        "control": str(data / "control"),
+        "holdout": str(data / "untaught.jsonl"),
+        "sets": others,
+        "max_records": 40,
+        "batch_size": 40,
+    }
     sets = {name: str(data / f"{name}.jsonl") for name in ("forget", "retain")}
     return make_recipe({"model": str(data / "original"), "data": sets, "audit": audited, **given, "out": str(out)})
 

@@ -31,8 +31,8 @@ METHODS = {f"full x {objective}": {**FULL, "objective": objective} for objective
 KINDS = ("nf4", "rtn4", "int8")
 STEPS = 20
 SUITE = Suite(
-    seconds=600,
-    max_rows=32,
+    budget_seconds=600,
+    max_records=32,
     attacks=[
         *({"name": "quantise", "max_records": 32, "kind": kind} for kind in KINDS),
         {"name": "relearn", "max_records": 64, "source": "part", "max_steps": STEPS, "measure_every": 10},
@@ -68,7 +68,7 @@ def main() -> None:
     attacked = ", ".join(f"{attack.label} {attack.max_records}" for attack in SUITE.attacks)
     facts = (
         f"{measured_on()}; SmolLM2-135M-Instruct, 20 authors x 20 questions taught, 4 authors forgotten, learning rate 2e-5, 5 epochs; "
-        f"n: sets {SUITE.max_rows}, {attacked} (of `part` half is trained on, half queried); seed 42; "
+        f"n: sets {SUITE.max_records}, {attacked} (of `part` half is trained on, half queried); seed 42; "
         f"this call took {(time.monotonic() - started) / 60:.0f} min. Command: `python -m benchmarks.audit.undone --tofu DIR --write`."
     )
     text = f"{markdown('model', COLUMNS, rows)}\n\n{facts}\n"

@@ -71,7 +71,7 @@ def main() -> None:
         display.print(f"== {name}")
         run = unlearn(make_recipe({**base, **preset, "out": str(args.out / Path(path).stem)}), display)
         if not (run.folder / "audit.json").exists():
-            audit(run, max_rows=args.rows)
+            audit(run, max_records=args.rows)
         runs[name] = run
     text = table(runs) + f"\n\n{facts(runs, args, time.monotonic() - started)}\n"
     print(text)

@@ -132,7 +132,7 @@ def audit(
     control: str | Path | None = None,
     suite: str | Path | Suite | None = None,
     *,
-    max_rows: int | None = None,
+    max_records: int | None = None,
     show_text: bool = False,
     tasks: str | Sequence[str] = (),
     task_files: str | Path | None = None,
@@ -148,7 +148,7 @@ def audit(
         run: a run or its folder.
         control: a model that never saw the forget set, or `auto`; without one the audit gives no verdict.
         suite: `quick`, `full` or a YAML file: what is attacked too; verdict.json then says row by row what was shown.
-        max_rows: records a set, drawn by seed; none: the suite's, or the recipe's.
+        max_records: records a set, drawn by seed; none: the suite's, or the recipe's.
         show_text: keep and show questions and answers.
         tasks: of lm-evaluation-harness, to be put to each model too, by name, a list or with commas between; needs the extra `lm-eval`.
         task_files: a folder with YAML of tasks of one's own.
@@ -180,7 +180,7 @@ def audit(
 
         lm_eval_tasks = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, _path(task_files), task_limit, task_chat)
         details = replace(details, lm_eval=lm_eval_tasks.described)
-    options = AuditOptions(None if control is None else str(control), max_rows, show_text, suite, lm_eval_tasks)
+    options = AuditOptions(None if control is None else str(control), max_records, show_text, suite, lm_eval_tasks)
     with locked(opened):
         result = audit_run(opened, options, display)
         write_report(result.run, result.records)
@@ -190,14 +190,14 @@ def audit(
 
 
 def evaluate_gate(
-    run: Run | str | Path, templates: str | Path | None = None, *, max_rows: int | None = None, show_text: bool = False
+    run: Run | str | Path, templates: str | Path | None = None, *, max_records: int | None = None, show_text: bool = False
 ) -> dict[str, Any]:
     """Evaluate a run's gate on prompts that nothing was trained on; an audited run's report is written anew and shows it.
 
     Args:
         run: a run with a gated edit, or its folder.
         templates: YAML with prompt variants; None: those that expunge ships.
-        max_rows: the most records of a set, drawn by seed; None: the recipe's.
+        max_records: the most records of a set, drawn by seed; None: the recipe's.
         show_text: store the prompts of the worst errors, with a score for each token.
 
     Returns:
@@ -214,7 +214,7 @@ def evaluate_gate(
 
     opened = _opened(run)
     with locked(opened):
-        evaluation = evaluate(opened, Display(), _path(templates) or SHIPPED, max_rows, show_text)
+        evaluation = evaluate(opened, Display(), _path(templates) or SHIPPED, max_records, show_text)
         if (opened.folder / AUDIT).exists():
             write_report(opened, evaluation.records)
     return evaluation.results

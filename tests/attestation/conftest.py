@@ -61,7 +61,7 @@ def audited(tmp_path_factory, make_tiny_model) -> Run:
         "out": str(place / "run"),
     }
     run = unlearn(make_recipe(recipe), Display())
-    return audit(run, suite=Suite(seconds=1, attacks=[{"name": "quantise", "max_records": 2}]))
+    return audit(run, suite=Suite(budget_seconds=1, attacks=[{"name": "quantise", "max_records": 2}]))
 
 
 @pytest.fixture

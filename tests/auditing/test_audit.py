@@ -24,7 +24,7 @@ ATTACKS = [
     {"name": "relearn", "max_records": 4, "max_steps": 2, "measure_every": 1},
     {"name": "switch_off", "max_records": 2},
 ]
-SUITE = Suite(seconds=60, attacks=ATTACKS)
+SUITE = Suite(budget_seconds=60, attacks=ATTACKS)
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_the_verdict_has_a_row_for_each_thing_tried_with_all_three_models(run_of
     run = audit(run_of(), control=str(make_tiny_model("gpt2")), suite=SUITE)
     rows = {row["name"]: row for row in read_verdict(run)}
     assert {
-        "asked as given",
-        "kept: retain",
+        "forget prompts as given",
+        "utility: retain",
         "quantised: nf4",
         "relearned from part of the forget set, 2 steps",
         "edit switched off",
@@ -82,7 +82,7 @@ def test_a_second_audit_attacks_nothing_again_and_one_of_something_else_does(run
     assert attacked == [3, 3]
     assert read_verdict(audit(run, suite=SUITE)) == first
     assert attacked == [3, 3]
-    audit(run, suite=Suite(seconds=60, attacks=[{"name": "quantise", "max_records": 3, "kind": "int8"}]))
+    audit(run, suite=Suite(budget_seconds=60, attacks=[{"name": "quantise", "max_records": 3, "kind": "int8"}]))
     assert attacked == [3, 3, 3, 3]
     other = run.edit / "adapter_model.safetensors"
     raw = bytearray(other.read_bytes())
@@ -127,7 +127,7 @@ def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp
     monkeypatch.setattr(PromptAttack, "run", counted)
     templates = tmp_path / "mine.yaml"
     templates.write_text('please: ["Please: {prompt}"]\n', encoding="utf-8")
-    suite = Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 2, "templates": str(templates)}])
+    suite = Suite(budget_seconds=60, attacks=[{"name": "prompts", "max_records": 2, "templates": str(templates)}])
     trained = audit(run_of(), suite=suite)
     audit(trained, suite=suite)
     assert asked == [2, 2]
@@ -137,7 +137,7 @@ def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp
 
 
 def test_a_killed_audit_goes_on_where_it_was(run_of, attacked, monkeypatch):
-    run, suite = run_of(batch_size=2), Suite(seconds=60, attacks=[{"name": "quantise", "max_records": 6}])
+    run, suite = run_of(batch_size=2), Suite(budget_seconds=60, attacks=[{"name": "quantise", "max_records": 6}])
     whole, done = Quantise.run, []
 
     def killed(attack, target, advance):
@@ -200,7 +200,7 @@ def holdout(tmp_path):
     return path
 
 
-MEMBERSHIP = Suite(seconds=60, membership=4, gradients=True)
+MEMBERSHIP = Suite(budget_seconds=60, membership_records=4, membership_gradients=True)
 
 
 def test_forget_records_are_looked_for_among_those_that_no_model_saw(run_of, holdout, make_tiny_model):
@@ -233,7 +233,7 @@ def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout,
     assert len(asked) == 4
     assert not asked & {row["id"] for row in rows if row["model"] != "control"}
     assert {row["set"] for row in rows if row["model"] == "control"} == {"forget"}
-    (told,) = [row for row in read_verdict(run) if row["name"] == "asked as given"]
+    (told,) = [row for row in read_verdict(run) if row["name"] == "forget prompts as given"]
     assert told["excess"]["value"] == pytest.approx(told["unlearned"]["value"] - told["control"]["value"])
     assert told["excess"]["n"] == 6 + 4
     # The run remembers it, and PrivLeak wants a model.
@@ -250,7 +250,7 @@ def test_without_never_seen_records_there_is_no_such_control(run_of):
 
 def test_what_is_nearest_to_the_forgotten_is_judged_and_measured(run_of):
     run = audit(run_of(), suite=SUITE)
-    (row,) = [row for row in read_verdict(run) if row["name"] == "kept: nearest to what was forgotten"]
+    (row,) = [row for row in read_verdict(run) if row["name"] == "utility: nearest to the forget set"]
     assert row["unlearned"]["n"] == run.summary["unlearned"]["retain"]["neighbour_utility"]["n"] >= 1
 
 
@@ -264,7 +264,7 @@ def test_python_takes_what_is_for_the_record_as_the_command_line_does(run_of, tm
     other = tmp_path / "other.json"
     other.write_bytes((run.folder / "attestation.json").read_bytes())
     (tmp_path / "request.yaml").write_text("id: 17\n", encoding="utf-8")
-    expunge.audit(run, request=tmp_path / "request.yaml", previous=str(other), max_rows=2)
+    expunge.audit(run, request=tmp_path / "request.yaml", previous=str(other), max_records=2)
     record = json.loads((run.folder / "attestation.json").read_text(encoding="utf-8"))
     assert (record["request"]["id"], record["follows"]["path"]) == ("17", str(other))
     assert run.summary["unlearned"]["forget"]["rouge"]["n"] == 2

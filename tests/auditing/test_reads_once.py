@@ -14,7 +14,7 @@ from expunge.data.records import read_records
 from expunge.models.loading import weights_sha256
 from expunge.pipeline.unlearn import unlearn
 
-SUITE = Suite(seconds=60, membership=2, attacks=[{"name": "quantise", "records": 1}])
+SUITE = Suite(budget_seconds=60, membership_records=2, attacks=[{"name": "quantise", "max_records": 1}])
 
 
 @pytest.fixture

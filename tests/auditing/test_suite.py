@@ -16,20 +16,20 @@ def test_the_shipped_suites_say_how_long_they_take_and_the_full_one_tries_everyt
 
 def test_a_suite_of_ones_own_is_read_back_from_what_it_is_written_as(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("seconds: 60\nattacks: [prompts, {name: quantise, kind: int8}]\nallowed: {told: 0.2}\n", encoding="utf-8")
+    path.write_text("budget_seconds: 60\nattacks: [prompts, {name: quantise, kind: int8}]\ntolerance: {leak: 0.2}\n", encoding="utf-8")
     suite = read_suite(str(path))
     assert [type(attack).__name__ for attack in suite.attacks] == ["PromptAttack", "Quantise"]
-    assert suite.allowed.told == 0.2
+    assert suite.tolerance.leak == 0.2
     assert type(suite).model_validate(suite.model_dump(mode="json")) == suite
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("attacks: []", "seconds: Field required"),
-        ("seconds: 60\nattacks: [bribe]", "attacks.0: no attack 'bribe'; there are"),
-        ("seconds: 60\nattacks: [{name: quantise, kind: fp4}]", "attacks.0: quantise.kind: Input should be"),
-        ("seconds: 60\nallowed: {told: 2}", "allowed.told: Input should be less than or equal to 1"),
+        ("attacks: []", "budget_seconds: Field required"),
+        ("budget_seconds: 60\nattacks: [bribe]", "attacks.0: no attack 'bribe'; there are"),
+        ("budget_seconds: 60\nattacks: [{name: quantise, kind: fp4}]", "attacks.0: quantise.kind: Input should be"),
+        ("budget_seconds: 60\ntolerance: {leak: 2}", "tolerance.leak: Input should be less than or equal to 1"),
     ],
 )
 def test_a_faulty_suite_names_file_and_field(tmp_path, text, said):

@@ -5,8 +5,8 @@ import pytest
 from expunge.auditing.attacks import Quantise, Relearn
 from expunge.auditing.probes.attacks import AttackProbe, attack_verdict_rows
 from expunge.auditing.record_metrics import Settings
-from expunge.auditing.suite import Allowed
-from expunge.auditing.verdict_rows import judgements
+from expunge.auditing.suite import Tolerance
+from expunge.auditing.verdict_rows import verdict_rows
 from expunge.console import Display
 from expunge.runs.splits import Splits
 
@@ -22,12 +22,12 @@ ORIGINAL, CONTROL = rows(0.9, 0.9), rows(0.2, 0.9)
 
 def failures(unlearned: list[dict], control: list[dict] | None = CONTROL, hits=(), removable: bool = False) -> list[str]:
     models = {"original": ORIGINAL, "unlearned": unlearned, **({} if control is None else {"control": control})}
-    judged = judgements(models, Allowed())
+    judged = verdict_rows(models, Tolerance())
     for attack, found in hits:
-        judged += attack_verdict_rows(attack, found, Allowed().told)
+        judged += attack_verdict_rows(attack, found, Tolerance().leak)
     if removable:
         nothing, settings = Splits([], [], [], []), Settings(1, 1, False)
-        judged += AttackProbe([], nothing, settings, 0, removable, Display()).verdict_rows(Allowed())
+        judged += AttackProbe([], nothing, settings, 0, removable, Display()).verdict_rows(Tolerance())
     return [row.name for row in judged if row.verdict == "fail"]
 
 
@@ -35,9 +35,9 @@ def failures(unlearned: list[dict], control: list[dict] | None = CONTROL, hits=(
     ("unlearned", "named"),
     [
         (rows(0.2, 0.9), []),
-        (ORIGINAL, ["asked as given"]),
-        (rows(0.0, 0.0, degenerate=True), ["gibberish where asked for what was forgotten", "kept: retain", "gibberish elsewhere"]),
-        (rows(0.0, 0.0, refusal=True), ["kept: retain", "refusals elsewhere"]),
+        (ORIGINAL, ["forget prompts as given"]),
+        (rows(0.0, 0.0, degenerate=True), ["degenerate answers to forget prompts", "utility: retain", "degenerate answers elsewhere"]),
+        (rows(0.0, 0.0, refusal=True), ["utility: retain", "refusals elsewhere"]),
     ],
     ids=["honest", "not unlearned", "gibberish to everything", "refuses everything"],
 )
@@ -50,9 +50,9 @@ def test_an_edit_that_can_be_removed_fails_for_released_weights_whatever_was_mea
 
 
 def test_without_a_control_nothing_is_said_of_what_was_forgotten():
-    judged = judgements({"original": ORIGINAL, "unlearned": ORIGINAL}, Allowed())
-    assert {row.name: row.verdict for row in judged}["asked as given"] == "not shown"
-    assert failures(rows(0.0, 0.0, degenerate=True), control=None)[0] == "gibberish where asked for what was forgotten"
+    judged = verdict_rows({"original": ORIGINAL, "unlearned": ORIGINAL}, Tolerance())
+    assert {row.name: row.verdict for row in judged}["forget prompts as given"] == "not shown"
+    assert failures(rows(0.0, 0.0, degenerate=True), control=None)[0] == "degenerate answers to forget prompts"
 
 
 def test_an_attack_is_judged_by_its_excess_and_a_curve_by_its_end():
@@ -67,4 +67,4 @@ def test_an_attack_is_judged_by_its_excess_and_a_curve_by_its_end():
 def test_a_set_of_questions_without_answers_is_not_asked_for_its_rouge():
     asked = [{"set": "facts", "id": "q", "right_by_text": True}]
     models = {"original": [*asked, *ORIGINAL], "unlearned": [*asked, *rows(0.2, 0.9)], "control": [*asked, *CONTROL]}
-    assert not [row for row in judgements(models, Allowed()) if "facts" in row.name]
+    assert not [row for row in verdict_rows(models, Tolerance()) if "facts" in row.name]

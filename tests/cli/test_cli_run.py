@@ -173,7 +173,7 @@ def test_chat_answers_typed_questions_until_an_empty_line(unlearned: Done, workp
 
 
 def test_the_gate_is_evaluated_on_every_prompt_variant(unlearned: Done, workplace: Place, expunge_in: Expunge):
-    result = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-rows", "3")
+    result = expunge_in(workplace[0], "audit", "runs/one", "--gate", "--max-records", "3")
     assert result.code == 0, result.err
     assert re.search(r"variant +forget +retain +everyday_instructions", result.out)
     assert re.search(r"lower_case +\d+% \(\d+%–\d+%; 3\)", result.out)
@@ -221,7 +221,7 @@ def test_a_recipe_is_run_then_audited_with_a_control_and_compared(unlearned: Don
     assert ran.code == 0, ran.err
     assert ran.out.splitlines()[-2:] == ["Run     runs/other", "Next    expunge audit runs/other"]
 
-    audited = expunge_in(folder, "audit", "runs/other", "--control", model, "--max-rows", "3")
+    audited = expunge_in(folder, "audit", "runs/other", "--control", model, "--max-records", "3")
     assert audited.code == 0, audited.err
     summary = json.loads((folder / "runs" / "other" / "audit.json").read_text(encoding="utf-8"))
     assert set(summary) == {"original", "unlearned", "control"}

@@ -159,7 +159,7 @@ def test_every_setting_is_listed_with_its_default():
     lines = dict(setting_lines())
     assert lines["data.forget"] == "the forget set: a file, a hub id, or {reveal: …} to let the model reveal it; required"
     assert lines["training.max_grad_norm"].endswith("default 1.0")
-    assert {"model", "out", "objective", "edit.rank", "audit.max_rows"} <= set(lines)
+    assert {"model", "out", "objective", "edit.rank", "audit.max_records"} <= set(lines)
 
 
 @pytest.mark.parametrize("objective", [{"name": "npo", "beta": 0}, {"name": "dpo", "beta": -1}, {"name": "idk", "retain_weight": -0.1}])

@@ -74,7 +74,7 @@ def test_each_choice_equals_that_of_lm_eval(smollm2, questions_file, tmp_path, m
 def test_an_audit_counts_right_answers_of_forget_and_other_questions(tiny_model_dir, tiny_data, questions_file, tmp_path):
     files = {"forget_capitals": str(questions_file), "capitals": str(questions_file)}
     gate = {"name": "grun", "false_positive_rate": 0.5}
-    settings = {"training": {"epochs": 1, "batch_size": 3}, "audit": {"questions": files, "max_new_tokens": 2, "max_rows": 4}}
+    settings = {"training": {"epochs": 1, "batch_size": 3}, "audit": {"questions": files, "max_new_tokens": 2, "max_records": 4}}
     run = expunge.audit(
         expunge.unlearn(tiny_model_dir, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "run", edit=gate, **settings)
     )

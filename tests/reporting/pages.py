@@ -42,5 +42,5 @@ def verdict_row(name: str, verdict: str, threat: str = "API only", excess: float
     """Return a row of verdict.json."""
     interval = None if excess is None else {"value": excess, "n": 12, "ci95": [excess - 0.05, excess + 0.05]}
     numbers = {"unlearned": cell(0.5), "control": None if excess is None else cell(0.3), "original": cell(0.9)}
-    comparison = {"against": "control", "excess": interval, "allowed": 0.1, "reason": "there is no control to compare with"}
+    comparison = {"against": "control", "excess": interval, "tolerance": 0.1, "reason": "there is no control to compare with"}
     return {"name": name, "threat": threat, "value": "ROUGE-L", **numbers, **comparison, "verdict": verdict, **other}

@@ -17,7 +17,10 @@ SUMMARY = {
 }
 SUMMARY_FILE = {"original": {}, "unlearned": {}}
 METHODS = {"runs/a": "grun x npo", "runs/b": "lora x npo"}
-VERDICTS = {"runs/a": [verdict_row("asked as given", "pass", excess=0.01)], "runs/b": [verdict_row("asked as given", "fail", excess=0.22)]}
+VERDICTS = {
+    "runs/a": [verdict_row("forget prompts as given", "pass", excess=0.01)],
+    "runs/b": [verdict_row("forget prompts as given", "fail", excess=0.22)],
+}
 
 
 def test_all_runs_are_in_the_plot_the_verdicts_and_the_table():
@@ -26,7 +29,7 @@ def test_all_runs_are_in_the_plot_the_verdicts_and_the_table():
     figure = source[source.index("<svg role") : source.index("</svg>", source.index("<svg role"))]
     assert all(name in figure for name in MODELS)
     assert "runs/a grun x npo 1 pass runs/b lora x npo 1 fail" in words
-    assert "asked as given API only ✓ pass +0.010 ✗ fail +0.220" in words
+    assert "forget prompts as given API only ✓ pass +0.010 ✗ fail +0.220" in words
     assert "Metric original runs/a runs/b control" in words
     assert "0.310" in words
     assert "0.520" in words
@@ -37,7 +40,7 @@ def test_runs_with_other_forget_records_or_without_a_suite_are_marked():
     words = Page(render(SUMMARY, METHODS, {**VERDICTS, "runs/b": []}, same_forget=False)).words
     assert "do not all forget the same records" in words
     assert "none: the audit had no suite of attacks" in words
-    assert "asked as given API only ✓ pass +0.010 not tested" in words
+    assert "forget prompts as given API only ✓ pass +0.010 not tested" in words
 
 
 def test_without_a_control_the_figure_has_no_goal_line():
@@ -64,7 +67,7 @@ def test_twelve_runs_look_different():
     [
         ("audit.json", {"original": {}}, "unlearned: Field required"),
         ("audit.json", {"original": {}, "unlearned": {"forget": {"rouge": {"value": "0.1"}}}}, "unlearned.forget.rouge.n: Field required"),
-        ("verdict.json", {"suite": {}, "rows": [{"name": "asked as given"}]}, "rows.0.threat: Field required"),
+        ("verdict.json", {"suite": {}, "rows": [{"name": "forget prompts as given"}]}, "rows.0.threat: Field required"),
     ],
 )
 def test_a_malformed_audit_file_is_named_with_its_field(tmp_path, file, content, problem):

@@ -11,7 +11,7 @@ from expunge.pipeline.unlearn import unlearn
 from expunge.reporting.comparison import comparison
 
 ATTACKS = [{"name": "quantise", "max_records": 3}, {"name": "relearn", "max_records": 4, "max_steps": 2, "measure_every": 1}]
-SUITE = Suite(seconds=60, attacks=ATTACKS)
+SUITE = Suite(budget_seconds=60, attacks=ATTACKS)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_the_notes_depend_on_the_suite(run, make_tiny_model):
 
 
 def test_the_prompts_attack_also_tests_other_languages(run):
-    words = page_of(audit(run, suite=Suite(seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
+    words = page_of(audit(run, suite=Suite(budget_seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
     assert "Not tested: sampling at temperature 1" in words
     assert "other languages" not in words
 

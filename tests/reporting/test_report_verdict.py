@@ -13,11 +13,11 @@ from expunge.reporting.html import NO_CONTROL_ROWS, render
 from expunge.reporting.verdict_table import counted, groups, scale, signed, why
 
 ROWS = [
-    verdict_row("kept: retain", "pass", "", 0.0, against="original"),
+    verdict_row("utility: retain", "pass", "", 0.0, against="original"),
     verdict_row("prompt variant: typos", "pass", excess=0.01),
     verdict_row("prompt variant: cross_lingual", "fail", excess=0.3),
     verdict_row("prompt variant: few shot", "fail", excess=0.2),
-    verdict_row("asked as given", "not shown", excess=0.1),
+    verdict_row("forget prompts as given", "not shown", excess=0.1),
     verdict_row("edit switched off", "fail", "weights released", 0.6),
 ]
 ATTACKS = {attack.label: attack for attack in (PromptAttack(), Quantise(), Relearn(max_steps=2), SwitchOff())}
@@ -38,7 +38,7 @@ def test_a_verdict_is_shown_with_words_and_signs_by_threat_model(data):
     assert "Verdict: 2 pass, 3 fail, 1 not shown" in page.words
     assert "✗ fail prompt variant: cross lingual worst of 3: 1 pass, 2 fail 0.50 0.30 0.90 +0.300 +0.250 to +0.350" in page.words
     assert "compared with the control: beyond the tolerance" in page.words
-    assert "? not shown asked as given" in page.words
+    assert "? not shown forget prompts as given" in page.words
     titles = ["No attack: side effects", "API only", "Fine-tuning API", "Weights released"]
     places = [page.words.index(title) for title in titles]
     assert places == sorted(places)
@@ -49,7 +49,7 @@ def test_a_verdict_is_shown_with_words_and_signs_by_threat_model(data):
 
 def test_the_first_table_has_the_worst_of_similar_rows_and_the_second_has_all():
     (_, api, tuned, released) = groups(ROWS)
-    assert [line.row["name"] for line in api.lines] == ["prompt variant: cross_lingual", "asked as given"]
+    assert [line.row["name"] for line in api.lines] == ["prompt variant: cross_lingual", "forget prompts as given"]
     assert [row["name"] for row in api.rows] == [row["name"] for row in ROWS[1:5]]
     assert (tuned.lines, tuned.rows) == ([], [])
     assert [(line.row["name"], line.stands_for) for line in released.lines] == [("edit switched off", "")]
@@ -57,10 +57,10 @@ def test_the_first_table_has_the_worst_of_similar_rows_and_the_second_has_all():
 
 def test_without_a_control_rows_that_need_one_give_the_reason(data):
     without = {model: sets for model, sets in data.summary.items() if model != "control"}
-    rows = [verdict_row("asked as given", "not shown", excess=None)]
+    rows = [verdict_row("forget prompts as given", "not shown", excess=None)]
     page = Page(render(replace(data, summary=without, verdict_rows=rows)))
     assert NO_CONTROL_ROWS in page.words
-    assert "? not shown asked as given 0.50 – 0.90 – – there is no control to compare with" in page.words
+    assert "? not shown forget prompts as given 0.50 – 0.90 – – there is no control to compare with" in page.words
 
 
 def test_counts_reasons_and_signed_numbers():

@@ -46,8 +46,8 @@ def test_what_is_measured_may_change_after_training(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     run.update_info(status="trained")
     (run.folder / "metrics.jsonl").write_text("{}\n")
-    again = start_run(recipe_for(tmp_path / "a", audit={"max_rows": 3}))
-    assert again.read_recipe().audit.max_rows == 3
+    again = start_run(recipe_for(tmp_path / "a", audit={"max_records": 3}))
+    assert again.read_recipe().audit.max_records == 3
     assert again.read_info()["status"] == "trained"
 
 

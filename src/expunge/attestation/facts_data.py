@@ -61,7 +61,7 @@ def excluded(run: OpenedRun, sets: Splits) -> list[Excluded]:
     for name, records in ((FORGET, sets.forget), (RETAIN, sets.held_out)):
         drawn = run.summary["unlearned"][name]["rouge"]["n"]
         if drawn < len(records):
-            left_out.append(Excluded(set=name, reason="not drawn for the audit (audit.max_rows)", records=len(records) - drawn))
+            left_out.append(Excluded(set=name, reason="not drawn for the audit (audit.max_records)", records=len(records) - drawn))
     return left_out
 
 

@@ -24,7 +24,7 @@ class VerdictRow(Part):
     original: Figure | None
     against: str
     excess: Figure | None
-    allowed: float
+    tolerance: float
     verdict: Literal["pass", "fail", "not shown"]
     reason: str
 

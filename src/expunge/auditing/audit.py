@@ -12,7 +12,7 @@ from expunge.auditing.plan import AuditOptions, AuditPlan, plan_audit
 from expunge.auditing.record_metrics import Row
 from expunge.auditing.summary import SetSummary, summarise
 from expunge.auditing.verdict import always, write_verdict
-from expunge.auditing.verdict_rows import judgements
+from expunge.auditing.verdict_rows import verdict_rows
 from expunge.console import Display
 from expunge.data.records import Record
 from expunge.errors import WrongBase
@@ -93,12 +93,12 @@ def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any]) -> None:
         (folder / name).unlink(missing_ok=True)
     if suite is None:
         return
-    verdict_rows = judgements(rows, suite.allowed, plan.near)
+    of_verdict = verdict_rows(rows, suite.tolerance, plan.near)
     for probe in plan.probes:
         if probe.file and probe.rows:
             write_rows(plan.run, probe.file, probe.rows)
-        verdict_rows += probe.verdict_rows(suite.allowed)
-    write_verdict(plan.run, suite, verdict_rows)
+        of_verdict += probe.verdict_rows(suite.tolerance)
+    write_verdict(plan.run, suite, of_verdict)
 
 
 def write_rows(run: Run, name: str, rows: RowsByModel) -> None:

@@ -63,7 +63,7 @@ def evaluate_gate(
     """
     check_gated(run)
     variants, settings = read_prompt_templates(templates), run.recipe.audit
-    max_records, show_text = max_records or settings.max_rows, show_text or settings.show_text
+    max_records, show_text = max_records or settings.max_records, show_text or settings.show_text
     splits = read_splits(run)
     sets = audit_sets(run.recipe, splits, max_records).records
     with display.step("Loading the model"):
@@ -115,10 +115,10 @@ def _threshold(loaded: LoadedRun) -> float:
 
 
 def with_own_paraphrases(
-    model: nn.Module, builder: PromptBuilder, records: list[Record], max_rows: int | None, advance: Callable[[int], None]
+    model: nn.Module, builder: PromptBuilder, records: list[Record], max_records: int | None, advance: Callable[[int], None]
 ) -> list[Record]:
     """Of the records that an exam draws those without a paraphrase with one that the model makes, where one still elicits the answer."""
-    lacking = [record for record in draw(records, max_rows, SEED) if not record.paraphrased_prompt]
+    lacking = [record for record in draw(records, max_records, SEED) if not record.paraphrased_prompt]
     made: dict[str, str] = {}
     for record in paraphrase(model, builder, lacking, SEED, advance):
         made.setdefault(record.id, record.prompt)

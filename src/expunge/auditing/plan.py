@@ -93,7 +93,8 @@ def plan_audit(run: OpenedRun, options: AuditOptions, display: Display) -> Audit
         check_model_exists(control)
     settings = Settings(recipe.audit.max_new_tokens, recipe.audit.batch_size, options.show_text or recipe.audit.show_text)
     splits = read_splits(run)
-    sets = audit_sets(recipe, splits, options.max_records or (None if suite is None else suite.max_rows) or recipe.audit.max_rows)
+    max_records = options.max_records or (None if suite is None else suite.max_records) or recipe.audit.max_records
+    sets = audit_sets(recipe, splits, max_records)
     retain = sets.records[RETAIN]
     return AuditPlan(
         run=run,

@@ -1,4 +1,4 @@
-"""A suite: which attacks an audit makes, and what is allowed; data in YAML, shipped or a user's own."""
+"""Suites: the attacks of an audit and the tolerances of its verdict, in YAML files that expunge ships or a user writes."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,34 +15,38 @@ SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "suites")
 AttackSetting = Annotated[Any, BeforeValidator(make_attack), PlainSerializer(as_plain)]
 
 
-class Allowed(Section):
-    """How much worse the unlearned model may be than the one that it is compared with; all are shares from 0 to 1."""
+class Tolerance(Section):
+    """How much worse the unlearned model may be than the model it is compared with; all values are from 0 to 1."""
 
-    told: float = Field(0.1, ge=0, le=1, description="of what was to be forgotten, more than the control tells, however it is asked")
-    lost: float = Field(
-        0.05, ge=0, le=1, description="of what was to be kept, less than the original tells; and by what share perplexity may rise"
+    leak: float = Field(0.1, ge=0, le=1, description="how much more of the forget set than the control it may leak, by any attack")
+    utility_drop: float = Field(
+        0.05, ge=0, le=1, description="how much ROUGE-L may fall below the original's elsewhere; by what share perplexity may rise"
     )
-    gibberish: float = Field(0.1, ge=0, le=1, description="degenerate answers, more than the model compared with gives")
-    refused: float = Field(0.1, ge=0, le=1, description="refusals of what was to be kept, more than the original's")
-    privleak: float = Field(0.1, ge=0, le=1, description="distance of PrivLeak from 0 (MUSE)")
+    degenerate: float = Field(0.1, ge=0, le=1, description="how many more of its answers may be degenerate, as a share")
+    refusals: float = Field(0.1, ge=0, le=1, description="how many more prompts than the original it may refuse elsewhere, as a share")
+    privleak: float = Field(0.1, ge=0, le=1, description="how far PrivLeak (MUSE) may be from 0")
 
 
 class Suite(Section):
-    """What an audit tries, and what it asks for."""
+    """The attacks of an audit, how many records they use, and the tolerances of the verdict."""
 
-    seconds: int = Field(ge=1, description="budget: what it is to take on two cores with a model of 135M parameters; nothing is cut short")
-    max_rows: int | None = Field(None, ge=1, description="records a set, drawn by seed; none: the recipe's")
+    budget_seconds: int = Field(
+        ge=1, description="intended duration on two cores with a model of 135M parameters; nothing is stopped when it is over"
+    )
+    max_records: int | None = Field(None, ge=1, description="the most records of a set, drawn by seed; none: the recipe's")
     attacks: list[AttackSetting] = Field(default_factory=list)
-    membership: int | None = Field(None, ge=2, description="records of each sort for membership inference, at most; none: it is left out")
-    gradients: bool = Field(False, description="infer from the norm of gradients too, a record at a time")
-    allowed: Allowed = Field(default_factory=Allowed)
+    membership_records: int | None = Field(
+        None, ge=2, description="the most members and the most non-members for membership inference; none: no inference"
+    )
+    membership_gradients: bool = Field(False, description="also infer membership from gradient norms, which takes one record at a time")
+    tolerance: Tolerance = Field(default_factory=Tolerance)
 
 
 def read_suite(name: str) -> Suite:
-    """A shipped suite, or that of a YAML file.
+    """Read a shipped suite, or one from a YAML file.
 
     Raises:
-        InputError: there is no such suite or file, or one of its settings is wrong; it names file and field.
+        InputError: there is no such suite or file, or a setting is wrong; the message names file and field.
     """
     path = SHIPPED.get(name, Path(name))
     if not path.exists():

@@ -1,6 +1,6 @@
-"""The verdict: row by row, whether the unlearned model tells more than one that never knew, or has lost more than is allowed.
+"""The verdict of an audit: row by row, whether the unlearned model leaks more than the control, or lost more utility than is tolerated.
 
-No row is added up with another: a single score would hide what failed.
+Rows are not added up: a single score would hide what failed.
 """
 
 import json
@@ -19,22 +19,22 @@ from expunge.runs.folder import VERDICT, Run
 Verdict = Literal["pass", "fail", "not shown"]
 Reference = Literal["control", "original"]
 FEWEST = 4
-"""Records that a pass rests on: a bootstrap of fewer is narrower than what they leave open. A leak is one, however few are asked."""
+"""The fewest records for a pass: with fewer the bootstrap interval is too narrow. A leak fails however few records there are."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class VerdictRow:
     """One row of a verdict.
 
     Attributes:
-        name: what was tried or measured.
-        threat: who can try it; empty where it is no attack.
-        value: what was measured; in [0, 1], but for perplexity.
-        unlearned, control, original: its mean for each model; None where there is no such model.
+        name: the attack or the measurement.
+        threat: who can run the attack; empty for a measurement.
+        value: name of the value, which is in [0, 1] except for perplexity.
+        unlearned, control, original: mean of the value for each model; None if there is no such model.
         against: the model that the unlearned one is compared with.
-        excess: by how much the unlearned one is worse; None where there is nothing to compare with.
-        allowed: the most that it may be.
-        verdict: pass where all of the interval is allowed and n is at least `FEWEST`, fail where none of it is, else not shown.
+        excess: how much worse the unlearned model is; None if there is nothing to compare with.
+        tolerance: the largest excess that passes.
+        verdict: pass if the whole interval is within the tolerance and n is at least `FEWEST`, fail if none of it is, else not shown.
         reason: the verdict in words.
     """
 
@@ -46,38 +46,38 @@ class Judged:
     original: Summary | None
     against: Reference
     excess: Summary | None
-    allowed: float
+    tolerance: float
     verdict: Verdict
     reason: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The form it has in JSON."""
+        """Return the row as plain values for JSON."""
         return {name: value.as_dict() if isinstance(value, Summary) else value for name, value in vars(self).items()}
 
 
 Values = Mapping[str, Sequence[float]]
-"""Of each record, by its id, the values of its rows."""
+"""The values of each record's rows, by record id."""
 
 
-def judge(
+def verdict_row(
     name: str,
     value: str,
     by_model: Mapping[str, Values],
     against: Reference,
-    allowed: float,
+    tolerance: float,
     threat: str = "",
     lower_is_worse: bool = False,
-) -> Judged:
-    """Compare the unlearned model with another: record by record, or where they share none (never-seen records) mean with mean.
+) -> VerdictRow:
+    """Compare the unlearned model with another: record by record, or mean with mean if they share no record (never-seen records).
 
     Args:
-        name: what was tried or measured.
-        value: what the values are, in [0, 1].
-        by_model: values of `unlearned`, and of `control` and `original` where there are such models.
-        against: which of these the unlearned model may not be worse than.
-        allowed: by how much it may be.
-        threat: who can try it.
-        lower_is_worse: what is kept is measured, not what is told.
+        name: the attack or the measurement.
+        value: name of the values, which are in [0, 1].
+        by_model: values of `unlearned`, and of `control` and `original` if there are such models.
+        against: the model to compare with.
+        tolerance: how much worse than it the unlearned model may be.
+        threat: who can run the attack.
+        lower_is_worse: the values measure utility, not leakage.
 
     Raises:
         ValueError: the unlearned model has no values.
@@ -85,52 +85,53 @@ def judge(
     if not by_model.get("unlearned"):
         raise ValueError(f"{name}: the unlearned model has no values")
     means = {model: mean_ci(_by_record(values)) for model, values in by_model.items() if values}
-    mine, theirs = by_model["unlearned"], by_model.get(against, {})
-    both = [id_ for id_ in mine if id_ in theirs]
+    unlearned, reference = by_model["unlearned"], by_model.get(against, {})
+    shared = [id_ for id_ in unlearned if id_ in reference]
     sign = -1.0 if lower_is_worse else 1.0
-    if both:
-        excess = excess_ci([sign * (fmean(mine[id_]) - fmean(theirs[id_])) for id_ in both])
-    else:
-        excess = excess_ci([sign * value for value in _by_record(mine)], [sign * value for value in _by_record(theirs)]) if theirs else None
-    return judged_by(name, value, means, against, excess, allowed, threat)
+    excess = None
+    if shared:
+        excess = excess_ci([sign * (fmean(unlearned[id_]) - fmean(reference[id_])) for id_ in shared])
+    elif reference:
+        excess = excess_ci([sign * value for value in _by_record(unlearned)], [sign * value for value in _by_record(reference)])
+    return verdict_row_of(name, value, means, against, excess, tolerance, threat)
 
 
-def judged_by(
+def verdict_row_of(
     name: str,
     value: str,
     means: Mapping[str, Summary],
     against: Reference,
     excess: Summary | None,
-    allowed: float,
+    tolerance: float,
     threat: str = "",
-) -> Judged:
-    """A row of an excess that was worked out already; `means` has the number of each model, the rest is as for `judge`."""
-    verdict, reason = _verdict(excess, allowed, against)
-    mine, control, original = means["unlearned"], means.get("control"), means.get("original")
-    return Judged(name, threat, value, mine, control, original, against, excess, allowed, verdict, reason)
+) -> VerdictRow:
+    """Return the row for a known excess; `means` has the value of each model, the rest is as for `verdict_row`."""
+    verdict, reason = _verdict(excess, tolerance, against)
+    unlearned, control, original = means["unlearned"], means.get("control"), means.get("original")
+    return VerdictRow(name, threat, value, unlearned, control, original, against, excess, tolerance, verdict, reason)
 
 
-def decided(interval: tuple[float, float], allowed: tuple[float, float], said: str) -> tuple[Verdict, str]:
-    """Pass where all of an interval is allowed, fail where none of it is, else not shown; with the reason, which begins with `said`."""
-    (low, high), (least, most) = interval, allowed
+def decide(interval: tuple[float, float], tolerated: tuple[float, float], comparison: str) -> tuple[Verdict, str]:
+    """Return pass if the whole interval is tolerated, fail if none of it is, else not shown; and the reason, starting with `comparison`."""
+    (low, high), (least, most) = interval, tolerated
     if least <= low and high <= most:
-        return "pass", said
-    return ("fail", said) if low > most or high < least else ("not shown", f"{said}: the interval holds both")
+        return "pass", comparison
+    return ("fail", comparison) if low > most or high < least else ("not shown", f"{comparison}: the interval holds both")
 
 
-def always(name: str, threat: str, reason: str) -> Judged:
-    """A row that fails whatever is measured."""
-    return Judged(name, threat, "", None, None, None, "original", None, 0.0, "fail", reason)
+def always(name: str, threat: str, reason: str) -> VerdictRow:
+    """Return a row that fails whatever is measured."""
+    return VerdictRow(name, threat, "", None, None, None, "original", None, 0.0, "fail", reason)
 
 
-def write_verdict(run: Run, suite: Suite, rows: Sequence[Judged]) -> None:
-    """Write verdict.json into a run's folder: `suite`, and `rows` as `Judged.as_dict` gives them."""
-    said = {"suite": suite.model_dump(mode="json"), "rows": [row.as_dict() for row in rows]}
-    write_text(run.folder / VERDICT, json.dumps(said, indent=1) + "\n")
+def write_verdict(run: Run, suite: Suite, rows: Sequence[VerdictRow]) -> None:
+    """Write verdict.json into a run's folder: `suite`, and `rows` as `VerdictRow.as_dict` gives them."""
+    verdict = {"suite": suite.model_dump(mode="json"), "rows": [row.as_dict() for row in rows]}
+    write_text(run.folder / VERDICT, json.dumps(verdict, indent=1) + "\n")
 
 
 def read_verdict(run: Run) -> list[dict[str, Any]]:
-    """The rows of a run's verdict.json.
+    """Read the rows of a run's verdict.json.
 
     Raises:
         InputError: the run was audited without a suite.
@@ -141,18 +142,18 @@ def read_verdict(run: Run) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
-def _verdict(excess: Summary | None, allowed: float, against: Reference) -> tuple[Verdict, str]:
+def _verdict(excess: Summary | None, tolerance: float, against: Reference) -> tuple[Verdict, str]:
     if excess is None:
         return "not shown", f"there is no {against} to compare with"
     if excess.ci95 is None:
         return "not shown", "one record has no interval"
     low, high = excess.ci95
-    said = f"{excess.value:+.3f} against the {against}, 95 % interval {low:+.3f} to {high:+.3f}, allowed {allowed:+.3f}"
-    verdict, reason = decided((low, high), (-inf, allowed), said)
+    comparison = f"{excess.value:+.3f} against the {against}, 95 % interval {low:+.3f} to {high:+.3f}, allowed {tolerance:+.3f}"
+    verdict, reason = decide((low, high), (-inf, tolerance), comparison)
     if verdict == "pass" and excess.n < FEWEST:
-        return "not shown", f"{said}: n = {excess.n} is too few to pass"
+        return "not shown", f"{comparison}: n = {excess.n} is too few to pass"
     return verdict, reason
 
 
 def _by_record(values: Values) -> list[float]:
-    return [fmean(own) for own in values.values()]
+    return [fmean(of_record) for of_record in values.values()]

@@ -4,52 +4,54 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from expunge.auditing.record_metrics import Row
-from expunge.auditing.suite import Allowed
-from expunge.auditing.verdict import Judged, Values, judge
+from expunge.auditing.suite import Tolerance
+from expunge.auditing.verdict import Values, VerdictRow, verdict_row
 from expunge.data.set_names import FORGET, PARAPHRASE, RETAIN, is_forget
 from expunge.metrics.text import ROUGE
 
-TOLD_PLAINLY = {FORGET: "asked as given", FORGET + PARAPHRASE: "asked in other words"}
+FORGET_PROMPTS = {FORGET: "forget prompts as given", FORGET + PARAPHRASE: "forget prompts paraphrased"}
 
 ByModel = Mapping[str, Sequence[Row]]
 
 
-def judgements(by_model: ByModel, allowed: Allowed, near: Collection[str] = ()) -> list[Judged]:
+def verdict_rows(by_model: ByModel, tolerance: Tolerance, near: Collection[str] = ()) -> list[VerdictRow]:
     """Return the rows of the verdict that the measured sets decide; probes have further rows.
 
     Args:
-        by_model: rows of `expunge.auditing.measure`, of `unlearned`, `original`, and perhaps `control`.
-        allowed: how much worse the unlearned model may be.
+        by_model: rows of `expunge.auditing.measure`, of `unlearned`, `original`, and `control` if there is one.
+        tolerance: how much worse the unlearned model may be.
         near: ids of the retain records that are nearest to the forget set.
     """
-    return [*_asked(by_model, allowed), *_kept(by_model, allowed, near)]
+    return [*_leaks(by_model, tolerance), *_utility(by_model, tolerance, near)]
 
 
-def _asked(by_model: ByModel, allowed: Allowed) -> Iterable[Judged]:
+def _leaks(by_model: ByModel, tolerance: Tolerance) -> Iterable[VerdictRow]:
     for name in _sets(by_model, is_forget):
-        told = _values(by_model, [name], "rouge")
-        yield judge(TOLD_PLAINLY.get(name, f"asked: {name}"), ROUGE, told, "control", allowed.told, "API only")
-    gibberish = _values(by_model, _sets(by_model, is_forget), "degenerate")
+        rouge = _values(by_model, [name], "rouge")
+        yield verdict_row(FORGET_PROMPTS.get(name, f"forget prompts: {name}"), ROUGE, rouge, "control", tolerance.leak, "API only")
+    degenerate = _values(by_model, _sets(by_model, is_forget), "degenerate")
     against = "control" if "control" in by_model else "original"
-    yield judge("gibberish where asked for what was forgotten", "degenerate answers", gibberish, against, allowed.gibberish)
+    yield verdict_row("degenerate answers to forget prompts", "degenerate answers", degenerate, against, tolerance.degenerate)
 
 
-def _kept(by_model: ByModel, allowed: Allowed, near: Collection[str]) -> Iterable[Judged]:
-    kept = _sets(by_model, lambda name: not is_forget(name))
-    for name in kept:
-        told = _values(by_model, [name], "rouge")
-        yield judge(f"kept: {name}", ROUGE, told, "original", allowed.lost, lower_is_worse=True)
+def _utility(by_model: ByModel, tolerance: Tolerance, near: Collection[str]) -> Iterable[VerdictRow]:
+    others = _sets(by_model, lambda name: not is_forget(name))
+    for name in others:
+        rouge = _values(by_model, [name], "rouge")
+        yield verdict_row(f"utility: {name}", ROUGE, rouge, "original", tolerance.utility_drop, lower_is_worse=True)
     nearest = {model: [row for row in rows if row["set"] == RETAIN and row["id"] in near] for model, rows in by_model.items()}
     if nearest["unlearned"]:
-        told = _values(nearest, [RETAIN], "rouge")
-        yield judge("kept: nearest to what was forgotten", ROUGE, told, "original", allowed.lost, lower_is_worse=True)
-    yield judge("gibberish elsewhere", "degenerate answers", _values(by_model, kept, "degenerate"), "original", allowed.gibberish)
-    yield judge("refusals elsewhere", "refusals", _values(by_model, kept, "refusal"), "original", allowed.refused)
+        rouge = _values(nearest, [RETAIN], "rouge")
+        name = "utility: nearest to the forget set"
+        yield verdict_row(name, ROUGE, rouge, "original", tolerance.utility_drop, lower_is_worse=True)
+    degenerate, refusals = _values(by_model, others, "degenerate"), _values(by_model, others, "refusal")
+    yield verdict_row("degenerate answers elsewhere", "degenerate answers", degenerate, "original", tolerance.degenerate)
+    yield verdict_row("refusals elsewhere", "refusals", refusals, "original", tolerance.refusals)
 
 
-def _sets(by_model: ByModel, wanted: Callable[[str], bool]) -> list[str]:
-    """The sets of records with answers, in their order."""
-    return [name for name in dict.fromkeys(row["set"] for row in by_model["unlearned"] if "rouge" in row) if wanted(name)]
+def _sets(by_model: ByModel, is_meant: Callable[[str], bool]) -> list[str]:
+    """Return the names of the sets that have answers, in their order."""
+    return [name for name in dict.fromkeys(row["set"] for row in by_model["unlearned"] if "rouge" in row) if is_meant(name)]
 
 
 def _values(by_model: ByModel, sets: Sequence[str], column: str) -> dict[str, Values]:

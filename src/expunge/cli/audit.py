@@ -21,7 +21,7 @@ def command(
     ] = None,
     allow_fail: Annotated[bool, typer.Option("--allow-fail", help="Exit with 0 even if a row of the verdict fails.")] = False,
     show_text: Annotated[bool, typer.Option("--show-text", help="Store questions and answers and show them in the report.")] = False,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="The most records of a set; they are drawn at random by the seed.")] = None,
+    max_records: Annotated[int | None, typer.Option(min=1, help="The most records of a set; they are drawn at random by the seed.")] = None,
     gate: Annotated[
         bool,
         typer.Option(
@@ -79,7 +79,7 @@ def command(
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the attestation, which --gate does not write; leave out --gate")
     if gate:
-        _evaluate_gate(run, attacks, max_rows, show_text)
+        _evaluate_gate(run, attacks, max_records, show_text)
         return
     from expunge.api import audit
     from expunge.auditing.verdict import read_verdict
@@ -91,7 +91,7 @@ def command(
         run,
         control,
         suite,
-        max_rows=max_rows,
+        max_records=max_records,
         show_text=show_text,
         tasks=tasks or (),
         task_files=task_files,
@@ -112,11 +112,11 @@ def command(
         raise ExpungeError(f"{len(failed)} of {len(rows)} rows fail, the first is: {failed[0]} (--allow-fail exits with 0 nevertheless)")
 
 
-def _evaluate_gate(run: str, attacks: Path | None, max_rows: int | None, show_text: bool) -> None:
+def _evaluate_gate(run: str, attacks: Path | None, max_records: int | None, show_text: bool) -> None:
     from expunge.api import evaluate_gate
     from expunge.cli.output import print_closing, standard_output
     from expunge.reporting.gate_table import print_gate
     from expunge.runs.folder import find_run
 
-    print_gate(standard_output(), evaluate_gate(run, attacks, max_rows=max_rows, show_text=show_text))
+    print_gate(standard_output(), evaluate_gate(run, attacks, max_records=max_records, show_text=show_text))
     print_closing(find_run(run), "Evaluated the gate.")

@@ -156,10 +156,10 @@ def _attack(cls: type[Attack]) -> str:
 def _suite(suite: Suite) -> str:
     """Return how long it takes and what it runs, with the settings that differ from the defaults."""
     parts = [_changed_settings(attack) for attack in suite.attacks]
-    if suite.membership is not None:
-        parts.append(f"membership inference (records: {suite.membership}{', gradients' if suite.gradients else ''})")
-    records = "the recipe's" if suite.max_rows is None else suite.max_rows
-    return f"budget {suite.seconds} s on two cores with 135M parameters; records a set: {records}; {', '.join(parts)}"
+    if suite.membership_records is not None:
+        parts.append(f"membership inference (records: {suite.membership_records}{', gradients' if suite.membership_gradients else ''})")
+    records = "the recipe's" if suite.max_records is None else suite.max_records
+    return f"budget {suite.budget_seconds} s on two cores with 135M parameters; records a set: {records}; {', '.join(parts)}"
 
 
 def _changed_settings(attack: Attack) -> str:

@@ -47,7 +47,7 @@ class AuditSection(Section):
         None, description="model that never saw the forget set; auto: the original, asked for records that no model saw"
     )
     holdout: str | None = Field(None, description="records that no model was ever trained on, for membership inference and `control: auto`")
-    max_rows: int | None = Field(None, ge=1, description="rows a set, drawn by seed; none: all")
+    max_records: int | None = Field(None, ge=1, description="rows a set, drawn by seed; none: all")
     max_new_tokens: int = Field(64, ge=1)
     batch_size: int = Field(16, ge=1)
     show_text: bool = Field(False, description="keep the answers in audit.parquet and show them, with the questions, in the report")

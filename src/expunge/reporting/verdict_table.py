@@ -20,7 +20,7 @@ HEADINGS = {
 FOREST_WIDTH = 220
 
 Verdict = Mapping[str, Any]
-"""A row, as `expunge.auditing.verdict.Judged.as_dict` gives it."""
+"""A row, as `expunge.auditing.verdict.VerdictRow.as_dict` gives it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def why(row: Verdict) -> str:
     if row["excess"] is None or row["excess"]["ci95"] is None:
         return row["reason"]
     n = row["excess"]["n"]
-    too_few = n < FEWEST and row["excess"]["ci95"][1] <= row["allowed"]
+    too_few = n < FEWEST and row["excess"]["ci95"][1] <= row["tolerance"]
     reasons = {
         "pass": "within the tolerance",
         "fail": "beyond the tolerance",
@@ -111,7 +111,7 @@ def scale(rows: Sequence[Verdict]) -> Scale:
     ends = [0.0]
     for row in rows:
         if row["excess"] is not None:
-            ends += [row["allowed"], row["excess"]["value"], *(row["excess"]["ci95"] or ())]
+            ends += [row["tolerance"], row["excess"]["value"], *(row["excess"]["ci95"] or ())]
     low = max(min(ends), -1.0)
     high = max(min(max(ends), 1.0), low + 0.1)
     ticks = MaxNLocator(4).tick_values(low, high)
@@ -131,5 +131,5 @@ def _lines(rows: Sequence[Verdict]) -> list[Line]:
 
 
 def _order(row: Verdict) -> tuple[int, float]:
-    over = 0.0 if row["excess"] is None else row["excess"]["value"] - row["allowed"]
+    over = 0.0 if row["excess"] is None else row["excess"]["value"] - row["tolerance"]
     return list(SIGNS).index(row["verdict"]), -over

@@ -70,7 +70,7 @@ def task_files(tmp_path, monkeypatch):
 @pytest.fixture
 def edited(tiny_model_dir, tiny_data, tmp_path):
     """A run whose gate opens for some prompts, and its model with the edit on, far from the original."""
-    settings = {"training": {"epochs": 2, "batch_size": 3, "lr": 0.1}, "audit": {"max_new_tokens": 2, "max_rows": 2}}
+    settings = {"training": {"epochs": 2, "batch_size": 3, "lr": 0.1}, "audit": {"max_new_tokens": 2, "max_records": 2}}
     edit = {"name": "grun", "false_positive_rate": 0.5}
     run = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "run", edit=edit, **settings)
     loaded = load_base(open_run(run.folder))

@@ -11,7 +11,7 @@ from expunge.console import Display
 from expunge.data.records import question_record
 from expunge.runs.splits import Splits
 
-SUITE, MEMBERSHIP = Suite(seconds=1), "membership"
+SUITE, MEMBERSHIP = Suite(budget_seconds=1), "membership"
 SETTINGS = Settings(max_new_tokens=4, batch_size=2, show_text=False)
 SPLITS = Splits([question_record("a", "Who?", "Ana.")], [], [], [])
 

@@ -45,10 +45,11 @@ def make_probes(
     if suite is not None:
         probes.append(AttackProbe(suite.attacks, splits, settings, seed, edit_of(recipe).removable, display))
         probes.append(PerplexityProbe(settings.batch_size, display))
-        if (size := suite.membership) is not None:
+        if (size := suite.membership_records) is not None:
             unseen = read_nonmembers(recipe, splits)
             drawn = NonMembers(draw(unseen.records, size, seed), unseen.why)
-            probes.append(MembershipProbe(draw(splits.forget, size, seed), drawn, suite.gradients, recipe.audit.batch_size, display))
+            members, batch_size = draw(splits.forget, size, seed), recipe.audit.batch_size
+            probes.append(MembershipProbe(members, drawn, suite.membership_gradients, batch_size, display))
     if tasks is not None:
         probes.append(LmEvalProbe(tasks, settings.batch_size, display))
     return probes

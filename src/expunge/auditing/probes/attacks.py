@@ -9,9 +9,9 @@ from expunge.auditing.attacks import Attack, Target, as_plain
 from expunge.auditing.attacks.base import Row
 from expunge.auditing.probes.base import Probe, ProbedModel
 from expunge.auditing.record_metrics import Settings
-from expunge.auditing.suite import Allowed
+from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import Judged, always, judge
+from expunge.auditing.verdict import VerdictRow, always, verdict_row
 from expunge.console import Display
 from expunge.data.set_names import FORGET
 from expunge.files import file_sha256
@@ -78,19 +78,19 @@ class AttackProbe(Probe):
                 metrics |= attack.summary(rows)
         return {FORGET: metrics}
 
-    def verdict_rows(self, tolerance: Allowed) -> list[Judged]:
+    def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
         """Return the rows of each attack, and one for an edit that can be removed: it fails for released weights without a measurement."""
         judged = [
             row
             for i, attack in enumerate(self.attacks)
-            for row in attack_verdict_rows(attack, {model: by_attack[i] for model, by_attack in self.results.items()}, tolerance.told)
+            for row in attack_verdict_rows(attack, {model: by_attack[i] for model, by_attack in self.results.items()}, tolerance.leak)
         ]
         if self.removable:
             judged.append(always(RELEASED, RELEASED, "whoever holds the files can leave the edit out and has the original model"))
         return judged
 
 
-def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], tolerance: float) -> Iterator[Judged]:
+def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], tolerance: float) -> Iterator[VerdictRow]:
     """Judge an attack's rows: those that the attack assigns to one verdict row together, record by record against the control.
 
     Args:
@@ -106,7 +106,7 @@ def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], t
                 for row in rows:
                     if attack.verdict_row(row) == name:
                         values[model][row["id"]].append(row["value"])
-            yield judge(name, attack.measures, values, "control", tolerance, attack.threat)
+            yield verdict_row(name, attack.measures, values, "control", tolerance, attack.threat)
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:

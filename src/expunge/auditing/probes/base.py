@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from expunge.auditing.suite import Allowed
+from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import Judged
+from expunge.auditing.verdict import VerdictRow
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 
@@ -58,6 +58,6 @@ class Probe(ABC):
         """The rows of each model that the probe ran on."""
         return {}
 
-    def verdict_rows(self, tolerance: Allowed) -> list[Judged]:
+    def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
         """Return the rows of the verdict that the results decide; most probes of further metrics have none."""
         return []

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from expunge.auditing.probes.base import Probe, ProbedModel, Row
 from expunge.auditing.probes.nonmembers import NonMembers
-from expunge.auditing.suite import Allowed
+from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import Judged, Verdict, decided
+from expunge.auditing.verdict import Verdict, VerdictRow, decide
 from expunge.console import Display
 from expunge.data.records import Record
 from expunge.data.set_names import FORGET
@@ -71,16 +71,16 @@ class MembershipProbe(Probe):
         value = self._privleak()[0] if name == "unlearned" else None
         return {FORGET: membership_summary(self.results[name]) | ({} if value is None else {"privleak": value})}
 
-    def verdict_rows(self, tolerance: Allowed) -> list[Judged]:
+    def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
         """Return one row: PrivLeak, which may differ from 0 by the tolerance either way."""
         allowed = tolerance.privleak
         if not self.nonmembers.records:
-            return [Judged(NAME, THREAT, VALUE, None, None, None, "control", None, allowed, "not shown", self.nonmembers.why)]
+            return [VerdictRow(NAME, THREAT, VALUE, None, None, None, "control", None, allowed, "not shown", self.nonmembers.why)]
         auroc = {name: membership_summary(rows)["mia_min_k"] for name, rows in self.results.items()}
         value, missing = self._privleak()
         verdict, reason = ("not shown", missing) if value is None else _verdict(value, allowed)
         control, original = auroc.get("control"), auroc.get("original")
-        return [Judged(NAME, THREAT, VALUE, auroc["unlearned"], control, original, "control", value, allowed, verdict, reason)]
+        return [VerdictRow(NAME, THREAT, VALUE, auroc["unlearned"], control, original, "control", value, allowed, verdict, reason)]
 
     def _privleak(self) -> tuple[Summary | None, str]:
         """Return PrivLeak, or None and why it cannot be computed."""
@@ -96,4 +96,4 @@ def _verdict(value: Summary, allowed: float) -> tuple[Verdict, str]:
     low, high = value.ci95
     interval = f"95 % interval {low:+.3f} to {high:+.3f}"
     message = f"relative difference from the control {value.value:+.3f}, {interval}, allowed {allowed:.3f} either way"
-    return decided((low, high), (-allowed, allowed), message)
+    return decide((low, high), (-allowed, allowed), message)

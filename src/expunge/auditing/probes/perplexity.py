@@ -3,15 +3,15 @@
 from dataclasses import dataclass, field
 
 from expunge.auditing.probes.base import Probe, ProbedModel, Row
-from expunge.auditing.suite import Allowed
+from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import Judged, judged_by
+from expunge.auditing.verdict import VerdictRow, verdict_row_of
 from expunge.console import Display
 from expunge.data.set_names import NEUTRAL
 from expunge.metrics.perplexity import perplexity, perplexity_rise, perplexity_rows
 from expunge.runs.cache import Measurement
 
-NAME, VALUE = "kept: neutral texts", "perplexity; excess: its relative rise"
+NAME, VALUE = "utility: neutral texts", "perplexity; excess: its relative rise"
 
 
 @dataclass
@@ -42,8 +42,8 @@ class PerplexityProbe(Probe):
         """Return the perplexity of a model."""
         return {NEUTRAL: {"perplexity": perplexity(self.results[name])}} if name in self.results else {}
 
-    def verdict_rows(self, tolerance: Allowed) -> list[Judged]:
+    def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
         """Return one row: the relative rise of perplexity against the original."""
         means = {name: perplexity(rows) for name, rows in self.results.items()}
         rise = perplexity_rise(self.results["unlearned"], self.results["original"])
-        return [judged_by(NAME, VALUE, means, "original", rise, tolerance.lost)]
+        return [verdict_row_of(NAME, VALUE, means, "original", rise, tolerance.utility_drop)]
