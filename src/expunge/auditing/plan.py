@@ -20,8 +20,8 @@ from expunge.runs.loaded import OpenedRun
 from expunge.runs.splits import Splits, draw, read_audit_sets, read_splits
 
 if TYPE_CHECKING:
-    # Of an extra, and slow to import.
-    from expunge.auditing.probes.lm_eval_tasks import Tasks
+    # The package lm_eval is an extra, and slow to import.
+    from expunge.auditing.probes.lm_eval_tasks import LmEvalTasks
 
 NEAREST_SHARE = 4
 """One of so many retain records counts as near to the forget set."""
@@ -44,7 +44,7 @@ class AuditOptions:
     max_records: int | None = None
     show_text: bool = False
     suite: Suite | None = None
-    tasks: Tasks | None = None
+    tasks: LmEvalTasks | None = None
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,9 @@ def test_a_plain_model_gets_what_the_harness_gives_it(tiny_model_dir, task_files
         limit=5,
         apply_chat_template=chat,
     )["results"]
-    assert set(found) == {"task choices", "task texts", "task answers"}
+    assert set(found) == {"lm-eval choices", "lm-eval texts", "lm-eval answers"}
     for name, of_task in found.items():
-        result = expected[name.removeprefix("task ")]
+        result = expected[name.removeprefix("lm-eval ")]
         assert {metric: number.value for metric, number in of_task.items()} == {
             metric: pytest.approx(result[f"{metric},none"], rel=1e-5) for metric in of_task
         }
@@ -130,9 +130,9 @@ def test_an_audit_has_lm_eval_results_of_all_three_models_with_intervals(edited,
     run, *_ = edited
     audit(run, control=str(make_tiny_model("gpt2")), tasks=["choices"], task_files=task_files)
     for name in ("original", "unlearned", "control"):
-        number = run.summary[name]["task choices"]["acc"]
+        number = run.summary[name]["lm-eval choices"]["acc"]
         assert number == proportion_ci(round(number["value"] * 6), 6).as_dict()
-    assert "task choices" in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "lm-eval choices" in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_attestation_lists_the_lm_eval_tasks_and_detects_a_changed_task_file(edited, task_files):

@@ -19,13 +19,13 @@ from expunge.runs.splits import Splits, draw
 
 if TYPE_CHECKING:
     # The package lm_eval is an extra, and slow to import.
-    from expunge.auditing.probes.lm_eval_tasks import Tasks
+    from expunge.auditing.probes.lm_eval_tasks import LmEvalTasks
 
 __all__ = ["Probe", "ProbedModel", "make_probes"]
 
 
 def make_probes(
-    recipe: Recipe, splits: Splits, settings: Settings, suite: Suite | None, tasks: Tasks | None, display: Display
+    recipe: Recipe, splits: Splits, settings: Settings, suite: Suite | None, tasks: LmEvalTasks | None, display: Display
 ) -> list[Probe]:
     """Return the probes of an audit, in the order of their verdict rows.
 

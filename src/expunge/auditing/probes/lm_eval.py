@@ -11,7 +11,7 @@ from expunge.console import Display
 
 if TYPE_CHECKING:
     # The package lm_eval is an extra, and slow to import.
-    from expunge.auditing.probes.lm_eval_tasks import Tasks
+    from expunge.auditing.probes.lm_eval_tasks import LmEvalTasks
 
 
 @dataclass
@@ -25,7 +25,7 @@ class LmEvalProbe(Probe):
         results: of each model so far, its metrics by task.
     """
 
-    tasks: Tasks
+    tasks: LmEvalTasks
     batch_size: int
     display: Display
     results: dict[str, dict[str, SetSummary]] = field(default_factory=dict)

@@ -49,7 +49,7 @@ Request = tuple[Any, list[int], list[int]]
 
 
 @dataclass(frozen=True)
-class Tasks:
+class LmEvalTasks:
     """The lm-eval tasks of an audit.
 
     Attributes:
@@ -72,7 +72,7 @@ class Tasks:
             display: shows progress.
 
         Returns:
-            {`task NAME`: {metric: Summary}}, for tasks and groups.
+            {`lm-eval NAME`: {metric: Summary}}, for tasks and groups.
 
         Raises:
             InputError: chat prompts were requested, but the tokenizer has no chat template.
@@ -83,7 +83,7 @@ class Tasks:
         settings = {"names": self.names, "described": described, "batch_size": batch_size}
         measurement = Measurement("lm-eval", probed.identity, probed.builder, {}, **settings)
         results = measurement.load_or(lambda: self._evaluate(probed, batch_size, display))
-        return {f"task {task}": summaries(of_task) for task, of_task in results.items()}
+        return {f"lm-eval {task}": summaries(of_task) for task, of_task in results.items()}
 
     def _evaluate(self, probed: ProbedModel, batch_size: int, display: Display) -> dict[str, dict[str, Any]]:
         """Return the harness's results of each task, as plain values for JSON."""
@@ -107,7 +107,7 @@ class Tasks:
         return {task: json.loads(json.dumps(of_task, default=float)) for task, of_task in results.items()}
 
 
-def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | None = None, chat: bool = False) -> Tasks:
+def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | None = None, chat: bool = False) -> LmEvalTasks:
     """Find lm-eval tasks and load their data, before anything is measured.
 
     Args:
@@ -146,7 +146,7 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
             requested_by[task] = name
             described.append(_described(task, loaded))
     files = [] if folder is None else hash_files(data_files(str(folder)))
-    return Tasks(list(names), manager, LmEval(version=version("lm_eval"), limit=limit, chat=chat, tasks=described, files=files))
+    return LmEvalTasks(list(names), manager, LmEval(version=version("lm_eval"), limit=limit, chat=chat, tasks=described, files=files))
 
 
 def _described(name: str, task: Any) -> LmEvalTask:
