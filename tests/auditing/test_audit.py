@@ -255,7 +255,7 @@ def test_what_is_nearest_to_the_forgotten_is_judged_and_measured(run_of):
 
 
 def test_a_holdout_that_was_trained_on_is_refused(run_of, tiny_data):
-    with pytest.raises(InputError, match="is also trained on; a holdout holds only what no model ever saw"):
+    with pytest.raises(InputError, match="is also trained on; a holdout may only hold records that no model ever saw"):
         audit(run_of(holdout=str(tiny_data[1])), suite=MEMBERSHIP)
 
 
