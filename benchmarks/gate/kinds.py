@@ -121,7 +121,7 @@ def main() -> None:
         counts.add(groups, opened.tolist())
         rows[kind] = cells(counts, len(gate_set.forget), len(gate_set.negatives), fitted.threshold.lowered)
         display.print(f"{kind}: {', '.join(rows[kind])}")
-    text = f"{markdown('what is to be forgotten', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
+    text = f"{markdown('forget set', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
         write(MARK, text)

@@ -176,7 +176,7 @@ def choices_page() -> str:
 
 
 def first_line(cls: type[Any]) -> str:
-    """Return the first line of a class's docstring, or of its module's where it has none of its own."""
+    """Return the first line of a class's docstring; for a class without one, that of its module."""
     written = cls.__doc__ if cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}(") else inspect.getmodule(cls).__doc__
     return plain((written or "").strip().partition("\n")[0])
 

@@ -67,7 +67,7 @@ Templates = Mapping[str, Sequence[PromptTemplate]]
 
 @dataclass(frozen=True)
 class PromptVariant:
-    """A record's question, asked through a template.
+    """A record's question in a template.
 
     Attributes:
         name: of the variant, as the YAML file has it.
@@ -103,12 +103,12 @@ def prompt_variants(
     others: Sequence[Record],
     seed: int,
 ) -> Iterator[PromptVariant]:
-    """Ask every record in every variant that fits it, record after record; a variant's templates take turns.
+    """Put the question of every record into every variant that fits it, record after record; a variant's templates take turns.
 
     Args:
         templates: {variant: its templates}, see `read_prompt_templates`.
         builder: of the model's tokenizer.
-        records: whose questions are asked; plain texts are left out.
+        records: with the questions; plain texts are left out.
         others: records that an attacker may use freely, as examples and in mixed queries.
         seed: of all that is drawn.
     """
