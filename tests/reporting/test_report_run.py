@@ -5,10 +5,14 @@ import pytest
 from pages import Page
 
 from expunge.api import audit
+from expunge.auditing.audit import audit as measure
+from expunge.auditing.plan import AuditOptions
 from expunge.auditing.suite import Suite
 from expunge.console import Display
 from expunge.pipeline.unlearn import unlearn
+from expunge.reporting import write_report
 from expunge.reporting.comparison import comparison
+from expunge.runs.loaded import open_run
 
 ATTACKS = [{"name": "quantise", "max_records": 3}, {"name": "relearn", "max_records": 4, "max_steps": 2, "measure_every": 1}]
 SUITE = Suite(budget_seconds=60, attacks=ATTACKS)
@@ -59,3 +63,10 @@ def test_a_comparison_has_the_verdicts_of_the_run(run):
     page = Page(comparison([audit(run, suite=SUITE)]))
     assert "lora x npo" in page.words
     assert "quantised: nf4 weights released ? not shown" in page.words
+
+
+def test_a_report_written_from_the_run_folder_alone_is_the_same(run):
+    result = measure(open_run(run.folder), AuditOptions(show_text=True, suite=SUITE), Display())
+    first = write_report(result.run, result.records).read_bytes()
+    assert b"Answers side by side" in first
+    assert write_report(open_run(run.folder), result.records).read_bytes() == first
