@@ -32,15 +32,15 @@ def unlearn(
 
     Args:
         model: `smollm2-135m`, a local folder, a GGUF file or a hub id; or a run's folder, to add a request to those it carries.
-        forget: records to forget, as `expunge validate` accepts them; or `{"reveal": {…}}`, to have the model tell them.
-        retain: records to keep; none: the model's own answers to neutral instructions.
-        edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; none: the default recipe's.
-        objective: a name of `expunge ls objectives`, or a mapping with `name` and its settings; none: the default recipe's.
+        forget: records to forget, as `expunge validate` accepts them; or `{"reveal": {…}}`, to have the model reveal them.
+        retain: records whose answers should not change; None: the model's own answers to neutral instructions.
+        edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; None: the default recipe's.
+        objective: a name of `expunge ls objectives`, or a mapping with `name` and its settings; None: the default recipe's.
         out: run folder; an interrupted run in it is resumed.
         sections: further recipe sections, such as `training={"epochs": 10}`.
 
     Returns:
-        The run, trained; `audit` measures it.
+        The trained run; `audit` measures it.
 
     Raises:
         InputError: a file or a setting is wrong.
@@ -50,8 +50,8 @@ def unlearn(
     from expunge.console import Display
     from expunge.pipeline.unlearn import unlearn as unlearn_run
 
-    told = forget if isinstance(forget, dict) else str(forget)
-    data = {**sections.pop("data", {}), "forget": told, "retain": None if retain is None else str(retain)}
+    source = forget if isinstance(forget, dict) else str(forget)
+    data = {**sections.pop("data", {}), "forget": source, "retain": None if retain is None else str(retain)}
     given: dict[str, Any] = {"model": str(model), "data": data, "out": None if out is None else str(out), **sections}
     if edit is not None:
         given["edit"] = {"name": edit} if isinstance(edit, str) else edit
@@ -61,7 +61,7 @@ def unlearn(
 
 
 def reveal(recipe: str | Path | dict[str, Any]) -> Run:
-    """Have a model tell what it knows of something; the run's `reveal` folder holds what it told, and `release` goes on from there.
+    """Search for instructions that make a model reveal what it knows of some topics. `release` continues from the run's `reveal` folder.
 
     Args:
         recipe: a recipe file, or its plain values, whose `data.forget` is `{"reveal": {…}}`. An oracle in it may be an object with a
@@ -69,7 +69,7 @@ def reveal(recipe: str | Path | dict[str, Any]) -> Run:
 
     Raises:
         InputError: a file or a setting is wrong.
-        ExpungeError: the model tells too little.
+        ExpungeError: the model reveals too little.
     """
     from expunge.console import Display
     from expunge.pipeline.prepare import reveal_only
@@ -78,14 +78,14 @@ def reveal(recipe: str | Path | dict[str, Any]) -> Run:
 
 
 def release(recipe: str | Path | dict[str, Any]) -> Run:
-    """Rid a model of what it reveals, or of a forget file, by negation in weight space, round by round.
+    """Remove what a model reveals, or a forget file, from its weights: subtract LoRA modules, round by round.
 
     Args:
         recipe: a recipe file, or its plain values, with a `release` section.
 
     Raises:
         InputError: a file or a setting is wrong.
-        ExpungeError: training failed, or the model tells too little.
+        ExpungeError: training failed, or the model reveals too little.
     """
     from expunge.console import Display
     from expunge.pipeline.release import release as release_run
@@ -94,10 +94,10 @@ def release(recipe: str | Path | dict[str, Any]) -> Run:
 
 
 def undo(run: Run | str | Path, to: int) -> None:
-    """Make a release's model what it was after an earlier round, or again after a later one; 0 is the original.
+    """Set a released model back to the state after an earlier round, or forward again to a later one; round 0 is the original.
 
     Raises:
-        InputError: this is no release, it has no such round, or its modules were purged.
+        InputError: the run is not a release, it has no such round, or its modules were purged.
     """
     from expunge.console import Display
     from expunge.pipeline.release import undo as undo_rounds
@@ -118,13 +118,13 @@ def export(run: Run | str | Path, to: str | Path) -> Path:
 
 
 def purge(run: Run | str | Path) -> list[Path]:
-    """Delete what a run holds of what is to be forgotten: revealed texts, forget modules, its audit; gives what was deleted."""
+    """Delete revealed texts, forget modules and the audit of a run, which all hold text to forget; return the deleted paths."""
     from expunge.reveal_release.reveal.private_files import purge as purge_folder
     from expunge.runs.folder import find_run, locked
 
-    found = find_run(run if isinstance(run, str | Path) else run.folder)
-    with locked(found):
-        return purge_folder(found.folder)
+    found_run = find_run(run if isinstance(run, str | Path) else run.folder)
+    with locked(found_run):
+        return purge_folder(found_run.folder)
 
 
 def audit(
@@ -142,18 +142,18 @@ def audit(
     previous: str | Path | None = None,
     sign: str | Path | None = None,
 ) -> Run:
-    """Measure a run's unlearned, original and control model; `run.summary`, report.html and attestation.json hold what was found.
+    """Measure a run's unlearned, original and control model. Results are in `run.summary`, report.html and attestation.json.
 
     Args:
         run: a run or its folder.
-        control: a model that never saw the forget set, or `auto`; without one the audit gives no verdict.
-        suite: `quick`, `full` or a YAML file: what is attacked too; verdict.json then says row by row what was shown.
-        max_records: records a set, drawn by seed; none: the suite's, or the recipe's.
-        show_text: keep and show questions and answers.
-        tasks: of lm-evaluation-harness, to be put to each model too, by name, a list or with commas between; needs the extra `lm-eval`.
-        task_files: a folder with YAML of tasks of one's own.
-        task_limit: the first so many examples of each task.
-        task_chat: put the tasks' prompts into the chat template.
+        control: a model that never saw the forget set, or `auto`; without one nothing is compared with a control.
+        suite: `quick`, `full`, a YAML file or a `Suite`: attacks to run, too; the verdict is in verdict.json, row by row.
+        max_records: the most records of a set, drawn by seed; None: the suite's, or the recipe's.
+        show_text: store and show questions and answers.
+        tasks: names of lm-eval tasks to run on each model too, in a list or with commas between; needs the extra `lm-eval`.
+        task_files: a folder with YAML of your own lm-eval tasks.
+        task_limit: use only this many examples of each lm-eval task, the first ones.
+        task_chat: put the prompts of lm-eval tasks into the chat template.
         request: for the attestation: YAML with any of `id`, `received`, `legal_basis`, `reference`, `deadline`.
         previous: for the attestation: that of another run, which this one continues.
         sign: for the attestation: PEM file of the Ed25519 private key that signs it; needs the extra `sign`.
@@ -242,7 +242,7 @@ def verify(attestation: Run | str | Path, key: str | Path | None = None) -> list
 
 
 def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
-    """A run's model with its edit on, in evaluation mode, and the prompt builder it was trained with.
+    """Return a run's model with its edit on, in evaluation mode, and the prompt builder that it was trained with.
 
     Args:
         run: a run or its folder.
@@ -262,11 +262,11 @@ def _opened(run: Run | str | Path) -> OpenedRun:
     return open_run(run if isinstance(run, str | Path) else run.folder)
 
 
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
-def _recipe(given: str | Path | dict[str, Any]) -> Recipe:
+def _recipe(source: str | Path | dict[str, Any]) -> Recipe:
     from expunge.config.recipe import make_recipe, read_recipe
 
-    return make_recipe(given) if isinstance(given, dict) else read_recipe(given)
+    return make_recipe(source) if isinstance(source, dict) else read_recipe(source)

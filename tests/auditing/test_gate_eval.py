@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from expunge.auditing.gate_eval import summarise_gate, with_own_paraphrases
+from expunge.auditing.gate_eval import fill_in_paraphrases, summarise_gate
 from expunge.config import EditSection
 from expunge.data.prompt_templates import read_prompt_templates
 from expunge.data.prompts import PromptBuilder
@@ -77,8 +77,8 @@ def test_paraphrases_that_are_not_given_are_made_for_what_is_asked(builder, monk
         return [replace(records[0], turns=(Turn("user", text),)) for text in ("Where is his home?", "Where lives he?")]
 
     # The package's own `audit` is a function.
-    monkeypatch.setattr(sys.modules[with_own_paraphrases.__module__], "paraphrase", made)
-    found = with_own_paraphrases(None, builder, records, 4, lambda rows: None)
+    monkeypatch.setattr(sys.modules[fill_in_paraphrases.__module__], "paraphrase", made)
+    found = fill_in_paraphrases(None, builder, records, 4, lambda rows: None)
     drawn = {record.id for record in draw(records, 4, SEED)}
     assert asked == [record.id for record in lacking if record.id in drawn]
     worded = {record.id: record.paraphrased_prompt for record in found}

@@ -30,7 +30,7 @@ from expunge.runs.loaded import LoadedRun, OpenedRun, load_run
 from expunge.runs.splits import Splits, draw, read_splits
 
 WORST = 6
-"""Prompts of each kind of error that are looked at token by token."""
+"""The most prompts of each kind of error that are scored token by token."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ def _with_paraphrases(loaded: LoadedRun, splits: Splits, max_records: int | None
         return splits
     with edits_off(loaded.model), display.bar("Paraphrasing questions", None) as advance:
         forget, held_out = (
-            with_own_paraphrases(loaded.model, loaded.builder, records, max_records, advance)
-            for records in (splits.forget, splits.held_out)
+            fill_in_paraphrases(loaded.model, loaded.builder, records, max_records, advance) for records in (splits.forget, splits.held_out)
         )
     return replace(splits, forget=forget, held_out=held_out)
 
@@ -114,22 +113,25 @@ def _threshold(loaded: LoadedRun) -> float:
     return 0.0 if threshold is None else threshold
 
 
-def with_own_paraphrases(
+def fill_in_paraphrases(
     model: nn.Module, builder: PromptBuilder, records: list[Record], max_records: int | None, advance: Callable[[int], None]
 ) -> list[Record]:
-    """Of the records that an exam draws those without a paraphrase with one that the model makes, where one still elicits the answer."""
-    lacking = [record for record in draw(records, max_records, SEED) if not record.paraphrased_prompt]
-    made: dict[str, str] = {}
-    for record in paraphrase(model, builder, lacking, SEED, advance):
-        made.setdefault(record.id, record.prompt)
-    return [replace(r, paraphrased_prompt=made[r.id]) if r.id in made and not r.paraphrased_prompt else r for r in records]
+    """Fill in missing paraphrases of the drawn records with model-written ones that still elicit the answer."""
+    missing = [record for record in draw(records, max_records, SEED) if not record.paraphrased_prompt]
+    paraphrases: dict[str, str] = {}
+    for record in paraphrase(model, builder, missing, SEED, advance):
+        paraphrases.setdefault(record.id, record.prompt)
+    return [
+        replace(record, paraphrased_prompt=paraphrases[record.id]) if record.id in paraphrases and not record.paraphrased_prompt else record
+        for record in records
+    ]
 
 
 def summarise_gate(rows: list[Row]) -> dict[str, Any]:
-    """Shares of open gates by set and variant, and the AUROC between all that is to be forgotten and all the rest.
+    """Return the share of open gates by set and variant, and the AUROC between forget prompts and all others.
 
     Args:
-        rows: `set`, `variant`, `target`, `gate` and `open` each.
+        rows: with `set`, `variant`, `target`, `gate` and `open`.
     """
     by_group: dict[tuple[str, str, bool], list[bool]] = defaultdict(list)
     logits: dict[bool, list[float]] = {True: [], False: []}
@@ -144,7 +146,7 @@ def summarise_gate(rows: list[Row]) -> dict[str, Any]:
 
 
 def _worst(rows: list[Row], prompts: list[tuple[int, ...]] | None, model: nn.Module, builder: PromptBuilder) -> list[Row]:
-    """The forget prompts furthest below the threshold and the others furthest above it; with their tokens where prompts are given."""
+    """Return the forget prompts furthest below the threshold and the others furthest above it; with token scores if prompts are given."""
     errors = sorted((i for i, row in enumerate(rows) if row["open"] != row["target"]), key=lambda i: rows[i]["gate"])
     misses = [i for i in errors if rows[i]["target"]][:WORST]
     alarms = [i for i in reversed(errors) if not rows[i]["target"]][:WORST]

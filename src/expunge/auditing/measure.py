@@ -1,4 +1,4 @@
-"""Measure models on the audit's sets: one row a record, every metric of it, nothing averaged yet."""
+"""Measure models on the sets of an audit: one row for each record, with all its metrics, not averaged yet."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,11 +14,11 @@ from expunge.data.set_names import PARAPHRASE
 
 @dataclass(frozen=True)
 class AuditSets:
-    """What is measured, by name.
+    """The sets of an audit, by name.
 
     Attributes:
-        records: to answer and to score.
-        questions: of multiple choice.
+        records: sets of records to score and to answer.
+        questions: sets of multiple-choice questions.
     """
 
     records: dict[str, list[Record]]
@@ -26,23 +26,23 @@ class AuditSets:
 
     @property
     def rows(self) -> int:
-        """How many there are in all."""
+        """The number of all records and questions."""
         return sum(map(len, (*self.records.values(), *self.questions.values())))
 
 
 def with_paraphrases(sets: dict[str, list[Record]]) -> dict[str, list[Record]]:
-    """The sets, each followed by its paraphrased questions where its records have some."""
-    every: dict[str, list[Record]] = {}
+    """Return the sets, each followed by the set of its paraphrased questions if its records have some."""
+    with_paraphrased: dict[str, list[Record]] = {}
     for name, records in sets.items():
-        every[name] = records
-        reworded = [
+        with_paraphrased[name] = records
+        paraphrased = [
             replace(r, turns=(*r.turns[:-1], replace(r.turns[-1], content=r.paraphrased_prompt)))
             for r in records
             if r.turns and r.paraphrased_prompt
         ]
-        if reworded:
-            every[name + PARAPHRASE] = reworded
-    return every
+        if paraphrased:
+            with_paraphrased[name + PARAPHRASE] = paraphrased
+    return with_paraphrased
 
 
 def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, advance: Callable[[int], None]) -> list[Row]:
@@ -56,9 +56,9 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
         advance: called with the number of records done, twice a record (scored, answered).
 
     Returns:
-        A row a record: `set`, `id`, `probability`, `nll`, `tokens`, `exact_memorization`, `extraction_strength`, `rouge`,
+        One row for each record: `set`, `id`, `probability`, `nll`, `tokens`, `exact_memorization`, `extraction_strength`, `rouge`,
         `refusal`, `degenerate`; where there is what they need `truth_ratio`, `probability_options`, `gate`; with `show_text` the
-        `answer` given: what a model says of what is to be forgotten is not kept otherwise. Of a question: `right_by_letters`,
+        `answer`, which is not stored otherwise, as it may hold text to forget. For a question: `right_by_letters`,
         `right_by_text`.
     """
     return _measure(alone(model, builder), sets, settings, advance)[0]
@@ -67,7 +67,7 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
 def measure_both(
     model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, advance: Callable[[int], None]
 ) -> tuple[list[Row], list[Row]]:
-    """What `measure` gives with the edit off and with it on; what an edit at the last prompt token leaves as it is is computed once.
+    """Return what `measure` returns with the edit off and on; what an edit at the last prompt token does not change is computed once.
 
     Args:
         model: in evaluation mode, with an adapter.
@@ -76,18 +76,19 @@ def measure_both(
         settings: lengths and batch size.
         advance: called with the number of records done, four times a record.
     """
-    without, with_it = _measure(off_and_on(model, builder), sets, settings, advance)
-    return without, with_it
+    off, on = _measure(off_and_on(model, builder), sets, settings, advance)
+    return off, on
 
 
 def _measure(subject: Subject, sets: AuditSets, settings: Settings, advance: Callable[[int], None]) -> list[list[Row]]:
     rows: list[list[Row]] = [[] for _ in subject.views]
     for name, questions in sets.questions.items():
-        for of_view, found in zip(rows, question_rows(subject, questions, settings.batch_size, advance), strict=True):
-            of_view += [{"set": name, "id": question.id, **row} for question, row in zip(questions, found, strict=True)]
-    # All sets together: a batch of few rows takes nearly as long as one of many.
-    asked = [(name, record) for name, records in sets.records.items() for record in records]
-    found = record_rows(subject, [record for _, record in asked], [name.endswith(PARAPHRASE) for name, _ in asked], settings, advance)
-    for of_view, own in zip(rows, found, strict=True):
-        of_view += [{"set": name, "id": record.id, **row} for (name, record), row in zip(asked, own, strict=True)]
+        for of_view, metrics in zip(rows, question_rows(subject, questions, settings.batch_size, advance), strict=True):
+            of_view += [{"set": name, "id": question.id, **row} for question, row in zip(questions, metrics, strict=True)]
+    # All sets are measured together, because a batch of few rows takes nearly as long as one of many.
+    records = [(name, record) for name, of_set in sets.records.items() for record in of_set]
+    is_paraphrase = [name.endswith(PARAPHRASE) for name, _ in records]
+    results = record_rows(subject, [record for _, record in records], is_paraphrase, settings, advance)
+    for of_view, metrics in zip(rows, results, strict=True):
+        of_view += [{"set": name, "id": record.id, **row} for (name, record), row in zip(records, metrics, strict=True)]
     return rows

@@ -1,4 +1,4 @@
-"""The rows of records, of a model alone or of one with its edit off and on, which share what they can."""
+"""Compute the metrics of records: of one model, or of a model with its edit off and on, which share what they can."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -36,7 +36,7 @@ Prompts = Sequence[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured: see `expunge.config.recipe.AuditSection`."""
+    """Lengths and batch size of an audit, see `expunge.config.recipe.AuditSection`."""
 
     max_new_tokens: int
     batch_size: int
@@ -45,13 +45,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured.
+    """A model to measure, seen in one or more ways (with its edit off or on).
 
     Attributes:
         model: in evaluation mode.
         builder: of its tokenizer.
-        views: within each of these contexts the model is one of those that are meant.
-        read: gives prompts as the model of each view has read them.
+        views: contexts; within each the model is in one of the ways.
+        read: returns the KV cache of prompts for each view.
     """
 
     model: nn.Module
@@ -61,12 +61,12 @@ class Subject:
 
 
 def alone(model: nn.Module, builder: PromptBuilder) -> Subject:
-    """A model as it is."""
+    """Return a model with a single view."""
     return Subject(model, builder, (nullcontext,), lambda prompts: (read_prompts(model, prompts, builder.pad),))
 
 
 def off_and_on(model: nn.Module, builder: PromptBuilder) -> Subject:
-    """A model with its adapter off and with it on."""
+    """Return a model with two views: adapter off, adapter on."""
     off, late = partial(edits_off, model, REQUEST), _starts_late(model)
 
     def read(prompts: Prompts) -> tuple[PromptCache, ...]:
@@ -80,7 +80,7 @@ def off_and_on(model: nn.Module, builder: PromptBuilder) -> Subject:
 
 
 def _starts_late(model: nn.Module) -> bool:
-    """Whether its edits leave everything before the last prompt token as it is."""
+    """Return whether the edits change nothing before the last prompt token."""
     try:
         entry_block(model)
     except PrefixUnsupported:
@@ -89,29 +89,32 @@ def _starts_late(model: nn.Module) -> bool:
 
 
 def question_rows(subject: Subject, questions: list[Question], batch_size: int, advance: Callable[[int], None]) -> list[list[Row]]:
-    """Of each view, whether each question is answered right, by letters and by text; `advance` hears of a question twice a view."""
+    """Return for each view whether each question is answered correctly, by letters and by text.
+
+    `advance` is called with the number of questions done, twice a view.
+    """
     forms = {"right_by_letters": by_letters, "right_by_text": by_text}
     rows: list[list[Row]] = [[{} for _ in questions] for _ in subject.views]
     for view, of_view in zip(subject.views, rows, strict=True):
         for column, form in forms.items():
             with view():
                 nll = option_nll(subject.model, subject.builder.tokenizer, questions, form, subject.builder.pad, batch_size, advance)
-            for row, question, own in zip(of_view, questions, nll, strict=True):
-                row[column] = is_right(question, form, own)
+            for row, question, of_options in zip(of_view, questions, nll, strict=True):
+                row[column] = is_right(question, form, of_options)
     return rows
 
 
 def record_rows(
     subject: Subject, records: Sequence[Record], answer_only: Sequence[bool], settings: Settings, advance: Callable[[int], None]
 ) -> list[list[Row]]:
-    """The metrics of records, in their order, of each view.
+    """Return the metrics of records, in their order, for each view.
 
-    A prompt is read once: its answer, its paraphrased answer, its wrong answers and the model's own go on from there.
+    A prompt is read once: its answer, its paraphrased answer, its wrong answers and the generated answer all continue its KV cache.
 
     Args:
-        subject: what is measured.
+        subject: the model to measure.
         records: of any sets.
-        answer_only: of each, whether to leave the truth ratio out, and what it needs.
+        answer_only: for each record, whether to leave out the truth ratio and the answers that it needs.
         settings: lengths and batch size; with no new tokens nothing is generated.
         advance: called with the number of records done, twice a record and view (scored, answered).
     """
@@ -123,29 +126,29 @@ def record_rows(
         for record, row, only in zip(records, encoded, answer_only, strict=True)
     ]
     for chosen in decoding_batches([row.prompt for row in encoded], settings.batch_size, settings.max_new_tokens):
-        for view, asked, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):
+        for view, cached, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):
             with view():
-                scored = iter(each_answer(score_answers(model, asked, [answers[i] for i in chosen], builder.pad)))
-                gates = [logits for (adapter, _), logits in asked.gate_logits.items() if adapter == REQUEST]
+                scored = iter(each_answer(score_answers(model, cached, [answers[i] for i in chosen], builder.pad)))
+                gates = [logits for (adapter, _), logits in cached.gate_logits.items() if adapter == REQUEST]
                 for place, i in enumerate(chosen):
                     of_view[i] = _row([next(scored) for _ in answers[i]])
                     if gates:
                         of_view[i]["gate"] = torch.stack(gates).amax(0)[place].item()
                 advance(len(chosen))
                 if settings.max_new_tokens:
-                    for i, answer in zip(chosen, decode_answers(model, builder, asked, settings.max_new_tokens), strict=True):
-                        of_view[i] |= _said(answer, records[i], settings)
+                    for i, answer in zip(chosen, decode_answers(model, builder, cached, settings.max_new_tokens), strict=True):
+                        of_view[i] |= _answer_metrics(answer, records[i], settings)
                 advance(len(chosen))
     return rows
 
 
-def _said(answer: str, record: Record, settings: Settings) -> Row:
-    said: Row = {"rouge": rouge_l_recall(answer, record.answer), "refusal": is_refusal(answer), "degenerate": is_degenerate(answer)}
-    return {**said, "answer": answer} if settings.show_text else said
+def _answer_metrics(answer: str, record: Record, settings: Settings) -> Row:
+    metrics: Row = {"rouge": rouge_l_recall(answer, record.answer), "refusal": is_refusal(answer), "degenerate": is_degenerate(answer)}
+    return {**metrics, "answer": answer} if settings.show_text else metrics
 
 
 def candidates(builder: PromptBuilder, record: Record, answer: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Token ids of the answer, then where there are wrong ones for a truth ratio its paraphrase (else itself) and the wrong answers."""
+    """Return token ids of the answer; for a truth ratio also of its paraphrase (or itself again) and of the wrong answers."""
     if not record.wrong_answers:
         return [answer]
     paraphrase = builder.answer(record.paraphrased_answer) if record.paraphrased_answer else answer

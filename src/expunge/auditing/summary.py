@@ -1,4 +1,4 @@
-"""From rows to numbers: each metric's mean over a set with its interval, and the metrics that compare sets or models."""
+"""Summarise measured rows: the mean of each metric over a set with its interval, and the metrics that compare sets or models."""
 
 from collections.abc import Callable, Collection
 
@@ -17,16 +17,16 @@ SetSummary = dict[str, Summary]
 def summarise(
     rows: list[Row], control: list[Row] | None = None, threshold: float | None = None, near: Collection[str] = ()
 ) -> dict[str, SetSummary]:
-    """Summaries of one model's rows by set and metric.
+    """Summarise one model's rows by set and metric.
 
     Args:
         rows: as `measure` gives them.
         control: the control's rows on the same sets, for forget quality.
-        threshold: logit at which the gate opens, for `gate_open`; none: 0, a gate of one half.
-        near: ids of the retain records that are nearest to what was to be forgotten.
+        threshold: logit at which the gate opens, for `gate_open`; None: 0, a gate of one half.
+        near: ids of the retain records that are nearest to the forget set.
 
     Returns:
-        {set: {metric: Summary}}; the set `utility` holds the model utility over all sets but the forget ones.
+        {set: {metric: Summary}}; the set `utility` holds the model utility over all sets except forget sets.
     """
     sets: dict[str, list[Row]] = {}
     for row in rows:
@@ -36,11 +36,11 @@ def summarise(
     if parts:
         value = model_utility({name: part.value for name, part in parts.items()})
         summary[UTILITY] = {"model_utility": Summary(value, min(part.n for part in parts.values()))}
-    if own := [row for row in sets.get(RETAIN, []) if row["id"] in near]:
-        summary[RETAIN]["neighbour_utility"] = neighbour_utility(own, near)
+    if nearest := [row for row in sets.get(RETAIN, []) if row["id"] in near]:
+        summary[RETAIN]["neighbour_utility"] = neighbour_utility(nearest, near)
     if control is not None and (ratios := _column(sets[FORGET], "truth_ratio")):
-        theirs = _column([row for row in control if row["set"] == FORGET], "truth_ratio")
-        summary[FORGET]["forget_quality"] = Summary(forget_quality(ratios, theirs), len(ratios))
+        of_control = _column([row for row in control if row["set"] == FORGET], "truth_ratio")
+        summary[FORGET]["forget_quality"] = Summary(forget_quality(ratios, of_control), len(ratios))
     _add_gate(summary, sets, 0.0 if threshold is None else threshold)
     return summary
 
@@ -53,16 +53,16 @@ def _of_set(name: str, rows: list[Row]) -> SetSummary:
     if ratios := _column(rows, "truth_ratio"):
         fold: Callable[[float], float] = forget_truth_ratio if is_forget(name) else utility_truth_ratio
         summary["truth_ratio"] = mean_ci([fold(ratio) for ratio in ratios])
-    # TOFU's real authors and world facts: the answer's share among the options, as the model was never taught their wording.
+    # As TOFU does for real authors and world facts: the model was not taught their wording, so the answer competes with the options.
     if not is_forget(name) and not name.startswith(RETAIN) and (shares := _column(rows, "probability_options")):
         summary["probability"] = mean_ci(shares)
     return summary
 
 
 def _utility_parts(summary: dict[str, SetSummary]) -> dict[str, Summary]:
-    kept = [name for name in summary if not is_forget(name) and not name.endswith(PARAPHRASE)]
-    wanted = ("probability", "rouge", "truth_ratio")
-    return {f"{name} {metric}": summary[name][metric] for name in kept for metric in wanted if metric in summary[name]}
+    others = [name for name in summary if not is_forget(name) and not name.endswith(PARAPHRASE)]
+    metrics = ("probability", "rouge", "truth_ratio")
+    return {f"{name} {metric}": summary[name][metric] for name in others for metric in metrics if metric in summary[name]}
 
 
 def _add_gate(summary: dict[str, SetSummary], sets: dict[str, list[Row]], threshold: float) -> None:

@@ -1,1 +1,1 @@
-"""pipeline."""
+"""Whole commands from start to end: prepare, unlearn, release, export, teach, demo."""

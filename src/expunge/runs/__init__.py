@@ -1,1 +1,1 @@
-"""runs."""
+"""Run folders: create, open and load runs, split their records, and cache measurements."""
