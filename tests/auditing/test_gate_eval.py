@@ -109,10 +109,10 @@ def test_shares_and_auroc_by_hand():
 
 
 def test_sets_that_wear_every_dress_are_lines_of_dresses():
-    worn, plain = pivots(summarise_gate(ROWS))
-    assert (worn.corner, worn.columns) == ("variant", ["forget", "retain"])
-    assert [name for name, _ in worn.lines] == ["as given", "typos", "role_play"]
-    assert worn.lines[1][1][1].startswith("100% (")
+    by_variant, plain = pivots(summarise_gate(ROWS))
+    assert (by_variant.corner, by_variant.columns) == ("variant", ["forget", "retain"])
+    assert [name for name, _ in by_variant.lines] == ["as given", "typos", "role_play"]
+    assert by_variant.lines[1][1][1].startswith("100% (")
     assert (plain.corner, plain.columns, [name for name, _ in plain.lines]) == ("set", ["as given"], ["facts"])
 
 
