@@ -117,11 +117,11 @@ def test_a_second_audit_measures_nothing_again_and_one_of_another_edit_its_own_m
     assert measured == [*taken, "measure"]
 
 
-def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp_path, monkeypatch):
-    asked, run = [], PromptAttack.run
+def test_changed_templates_under_the_same_name_are_run_again(run_of, tmp_path, monkeypatch):
+    attacked_records, run = [], PromptAttack.run
 
     def counted(attack, target, advance):
-        asked.append(len(target.forget))
+        attacked_records.append(len(target.forget))
         yield from run(attack, target, advance)
 
     monkeypatch.setattr(PromptAttack, "run", counted)
@@ -130,13 +130,13 @@ def test_templates_that_have_changed_under_their_name_are_asked_anew(run_of, tmp
     suite = Suite(budget_seconds=60, attacks=[{"name": "prompts", "max_records": 2, "templates": str(templates)}])
     trained = audit(run_of(), suite=suite)
     audit(trained, suite=suite)
-    assert asked == [2, 2]
+    assert attacked_records == [2, 2]
     templates.write_text('please: ["Tell me: {prompt}"]\n', encoding="utf-8")
     audit(trained, suite=suite)
-    assert asked == [2, 2, 2, 2]
+    assert attacked_records == [2, 2, 2, 2]
 
 
-def test_a_killed_audit_goes_on_where_it_was(run_of, attacked, monkeypatch):
+def test_a_killed_audit_resumes(run_of, attacked, monkeypatch):
     run, suite = run_of(batch_size=2), Suite(budget_seconds=60, attacks=[{"name": "quantise", "max_records": 6}])
     whole, done = Quantise.run, []
 
@@ -225,17 +225,17 @@ def test_without_a_control_there_is_no_privleak_and_without_a_holdout_nothing_is
     assert row["reason"] == "It is not known which records the original never saw; give such records as a holdout."
 
 
-def test_the_original_asked_for_never_seen_records_is_a_control(run_of, holdout, attacked):
+def test_the_original_on_never_seen_records_is_a_control(run_of, holdout, attacked):
     run = audit(run_of(holdout=str(holdout)), control="auto", suite=SUITE)
     assert attacked == [3, 3, 3]
     rows = pq.read_table(run.folder / "audit.parquet").to_pylist()
-    asked = {row["id"] for row in rows if row["model"] == "control"}
-    assert len(asked) == 4
-    assert not asked & {row["id"] for row in rows if row["model"] != "control"}
+    control_ids = {row["id"] for row in rows if row["model"] == "control"}
+    assert len(control_ids) == 4
+    assert not control_ids & {row["id"] for row in rows if row["model"] != "control"}
     assert {row["set"] for row in rows if row["model"] == "control"} == {"forget"}
-    (told,) = [row for row in read_verdict(run) if row["name"] == "forget prompts as given"]
-    assert told["excess"]["value"] == pytest.approx(told["unlearned"]["value"] - told["control"]["value"])
-    assert told["excess"]["n"] == 6 + 4
+    (row,) = [row for row in read_verdict(run) if row["name"] == "forget prompts as given"]
+    assert row["excess"]["value"] == pytest.approx(row["unlearned"]["value"] - row["control"]["value"])
+    assert row["excess"]["n"] == 6 + 4
     # The run remembers it, and PrivLeak wants a model.
     (row,) = [row for row in read_verdict(audit(run, suite=MEMBERSHIP)) if "PrivLeak" in row["name"]]
     assert (row["verdict"], row["control"]) == ("not shown", None)

@@ -115,8 +115,8 @@ def test_paraphrased_questions_are_a_set_of_their_own():
 
 
 def test_only_the_last_question_of_a_conversation_is_reworded():
-    asked = replace(FULL, turns=(Turn("user", "Hello."), Turn("assistant", "Hello!"), *FULL.turns))
-    (reworded,) = with_paraphrases({"forget": [asked]})["forget_paraphrase"]
+    dialogue = replace(FULL, turns=(Turn("user", "Hello."), Turn("assistant", "Hello!"), *FULL.turns))
+    (reworded,) = with_paraphrases({"forget": [dialogue]})["forget_paraphrase"]
     assert [turn.content for turn in reworded.turns] == ["Hello.", "Hello!", "What is the home of Li Wei?"]
 
 
@@ -146,11 +146,11 @@ def measurements(monkeypatch, tmp_path, tiny):
     model, builder = tiny
 
     def take(sets=None, settings=SETTINGS, system=None):
-        said = StringIO()
-        asked = PromptBuilder(builder.tokenizer, system)
+        output = StringIO()
+        prompts = PromptBuilder(builder.tokenizer, system)
         given = AuditSets(sets or {"forget": [FULL, BARE]})
-        rows = measured_once(model, weights_sha256(model), asked, given, settings, Display(Console(file=said)), "Measuring")
-        return rows, "Measuring" in said.getvalue()
+        rows = measured_once(model, weights_sha256(model), prompts, given, settings, Display(Console(file=output)), "Measuring")
+        return rows, "Measuring" in output.getvalue()
 
     return take
 
@@ -173,12 +173,12 @@ def test_the_same_measurement_is_taken_once(measurements):
         {"system": "Be brief."},
     ],
 )
-def test_other_records_settings_or_prompts_are_measured_anew(measurements, change):
+def test_other_records_settings_or_prompts_are_measured_again(measurements, change):
     measurements()
     assert measurements(**change)[1]
 
 
-def test_other_weights_are_measured_anew(measurements, tiny):
+def test_other_weights_are_measured_again(measurements, tiny):
     before, _ = measurements()
     with torch.no_grad():
         tiny[0].get_output_embeddings().weight[7] += 1.0
@@ -187,6 +187,6 @@ def test_other_weights_are_measured_anew(measurements, tiny):
     assert [row["nll"] for row in after] != [row["nll"] for row in before]
 
 
-def test_what_was_said_is_kept_only_when_asked_for(tiny):
+def test_answers_are_stored_only_with_show_text(tiny):
     rows = measure(*tiny, AuditSets({"forget": [FULL]}), Settings(4, 2, show_text=False), lambda done: None)
     assert [row for row in rows if "answer" in row] == []

@@ -36,13 +36,13 @@ def test_truth_ratios_of_forget_records_are_folded_at_one():
     assert found.value == pytest.approx(2 / 3)
 
 
-def test_truth_ratios_of_kept_records_count_from_one_down():
+def test_truth_ratios_of_retain_records_count_from_one_down():
     # max(0, 1 - r): 0.75, 0 -> mean 0.375
     found = summarise(rows("forget", rouge=[0.0]) + rows("retain", truth_ratio=[0.25, 2.0]))["retain"]["truth_ratio"]
     assert found.value == pytest.approx(0.375)
 
 
-def test_utility_is_the_harmonic_mean_over_the_sets_to_be_kept():
+def test_utility_is_the_harmonic_mean_over_all_sets_but_forget_sets():
     measured = rows("forget", probability=[0.01], rouge=[0.01])
     measured += rows("retain", probability=[0.4, 0.6], rouge=[0.2, 0.3], truth_ratio=[0.25, 2.0])
     # means 0.5, 0.25 and 0.375: 3 / (1/0.5 + 1/0.25 + 1/0.375) = 3 / 8.6667 = 0.346154
@@ -60,8 +60,8 @@ def test_a_further_sets_probability_is_the_answers_share_among_the_options():
 
 
 def test_rephrased_questions_do_not_count_twice_in_the_utility():
-    kept = rows("forget", rouge=[0.0]) + rows("retain", rouge=[0.5])
-    assert summarise(kept + rows("retain_paraphrase", rouge=[0.1]))["utility"] == summarise(kept)["utility"]
+    without_paraphrases = rows("forget", rouge=[0.0]) + rows("retain", rouge=[0.5])
+    assert summarise(without_paraphrases + rows("retain_paraphrase", rouge=[0.1]))["utility"] == summarise(without_paraphrases)["utility"]
 
 
 def test_there_is_no_utility_without_a_set_to_keep():
@@ -92,7 +92,7 @@ def gated() -> list[Row]:
     return measured + rows("retain", gate=[5.0]) + rows("retain_paraphrase", gate=[1.5, -1.0])
 
 
-def test_the_gate_is_judged_against_rephrased_questions_to_be_kept():
+def test_the_gate_is_compared_with_paraphrased_retain_questions():
     found = summarise(gated())
     # Against 1.5 and -1: 2 beats both, 1 beats one: 3 of 4 pairs. The 5 of the trained wording would beat all.
     assert found["forget"]["gate_auroc"].value == 0.75

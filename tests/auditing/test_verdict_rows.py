@@ -12,9 +12,11 @@ from expunge.runs.splits import Splits
 
 
 def rows(forget: float, retain: float, refusal: bool = False, degenerate: bool = False) -> list[dict]:
-    """Of four records a set: what is told of both sorts, and how."""
-    said = {"refusal": refusal, "degenerate": degenerate}
-    return [{"set": name, "id": str(i), "rouge": told, **said} for name, told in (("forget", forget), ("retain", retain)) for i in range(4)]
+    """Return four rows for each set, with the given ROUGE-L."""
+    answers = {"refusal": refusal, "degenerate": degenerate}
+    return [
+        {"set": name, "id": str(i), "rouge": rouge, **answers} for name, rouge in (("forget", forget), ("retain", retain)) for i in range(4)
+    ]
 
 
 ORIGINAL, CONTROL = rows(0.9, 0.9), rows(0.2, 0.9)
@@ -39,7 +41,7 @@ def failures(unlearned: list[dict], control: list[dict] | None = CONTROL, hits=(
         (rows(0.0, 0.0, degenerate=True), ["degenerate answers to forget prompts", "utility: retain", "degenerate answers elsewhere"]),
         (rows(0.0, 0.0, refusal=True), ["utility: retain", "refusals elsewhere"]),
     ],
-    ids=["honest", "not unlearned", "gibberish to everything", "refuses everything"],
+    ids=["honest", "not unlearned", "degenerate answers to everything", "refuses everything"],
 )
 def test_a_dishonest_run_fails_on_the_rows_that_name_the_reason(unlearned, named):
     assert failures(unlearned) == named
@@ -49,7 +51,7 @@ def test_an_edit_that_can_be_removed_fails_for_released_weights_whatever_was_mea
     assert failures(rows(0.2, 0.9), removable=True) == ["weights released"]
 
 
-def test_without_a_control_nothing_is_said_of_what_was_forgotten():
+def test_without_a_control_leaks_are_not_shown():
     judged = verdict_rows({"original": ORIGINAL, "unlearned": ORIGINAL}, Tolerance())
     assert {row.name: row.verdict for row in judged}["forget prompts as given"] == "not shown"
     assert failures(rows(0.0, 0.0, degenerate=True), control=None)[0] == "degenerate answers to forget prompts"
@@ -64,7 +66,7 @@ def test_an_attack_is_judged_by_its_excess_and_a_curve_by_its_end():
     assert failures(rows(0.2, 0.9), hits=[relearn, rounded]) == ["relearned from part of the forget set, 50 steps"]
 
 
-def test_a_set_of_questions_without_answers_is_not_asked_for_its_rouge():
-    asked = [{"set": "facts", "id": "q", "right_by_text": True}]
-    models = {"original": [*asked, *ORIGINAL], "unlearned": [*asked, *rows(0.2, 0.9)], "control": [*asked, *CONTROL]}
+def test_a_set_of_questions_has_no_row_for_rouge():
+    questions = [{"set": "facts", "id": "q", "right_by_text": True}]
+    models = {"original": [*questions, *ORIGINAL], "unlearned": [*questions, *rows(0.2, 0.9)], "control": [*questions, *CONTROL]}
     assert not [row for row in verdict_rows(models, Tolerance()) if "facts" in row.name]

@@ -18,7 +18,7 @@ from expunge.data.records import read_records
 from expunge.errors import ExpungeError, InputError
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
-from expunge.runs.loaded import load_run, open_run
+from expunge.runs.loaded import OpenedRun, load_run, open_run
 from expunge.runs.splits import read_splits
 
 
@@ -35,10 +35,10 @@ def killed(recipe: Recipe, tmp_path: Path) -> Run:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_dict()), encoding="utf-8")
     run = Run(Path(recipe.out))
     command = [sys.executable, "-m", "expunge", "run", str(tmp_path / "recipe.yaml")]
-    with (tmp_path / "said.txt").open("w") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    with (tmp_path / "output.txt").open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "OMP_NUM_THREADS": "1"})
         while not (run.folder / "checkpoints" / "checkpoint-2" / "manifest.json").exists():
-            assert process.poll() is None, (tmp_path / "said.txt").read_text()
+            assert process.poll() is None, (tmp_path / "output.txt").read_text()
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -89,7 +89,7 @@ def test_data_that_changed_since_is_refused(make_recipe_for, tiny_data, which, f
     with pytest.raises(InputError, match=f"{path.name}: has changed since .*run was trained on it"):
         unlearn(recipe, Display())
     with pytest.raises(InputError, match=f"{path.name}: has changed"):
-        read_splits(open_run(run.folder))
+        read_splits(OpenedRun(run.folder, run.read_recipe(), run.read_info()))
 
 
 def test_data_may_be_corrected_before_training_has_begun(make_recipe_for, tiny_data, tmp_path):
@@ -126,7 +126,7 @@ def test_a_base_model_that_changed_since_is_refused(make_recipe_for, tiny_model_
 
 def test_a_model_that_is_not_finite_leaves_no_edit(make_recipe_for, tiny_model_dir, tmp_path):
     model = damaged_copy(tiny_model_dir, tmp_path / "model", float("nan"))
-    with pytest.raises(ExpungeError, match=r"the loss is nan at step 1 \(rows f"):
+    with pytest.raises(ExpungeError, match=r"the loss is nan at step 1 \(records f"):
         unlearn(make_recipe_for("run", model=str(model)), Display())
     assert not (tmp_path / "run" / "edit").exists()
     assert Run(tmp_path / "run").read_info()["status"] == "training"

@@ -26,7 +26,7 @@ from expunge.runs.loaded import open_run
 from expunge.runs.splits import read_splits, split
 from expunge.training.checkpoints import find_damage
 
-# 32 random dimensions tell too little apart for the default 3 %
+# With 32 random dimensions the gate cannot reach the default of 3 %.
 GATED = {"name": "grun", "false_positive_rate": 0.5}
 SHORT = {"epochs": 1, "batch_size": 3}
 
@@ -48,7 +48,7 @@ def test_a_model_and_a_forget_file_are_enough(tiny_model_dir, tiny_data, tmp_pat
     assert isinstance(answer, str)
 
 
-def test_a_second_request_goes_on_top_of_the_first(tiny_model_dir, tiny_data, tmp_path):
+def test_a_second_request_is_added_to_the_first(tiny_model_dir, tiny_data, tmp_path):
     first = expunge.unlearn(tiny_model_dir, forget=tiny_data[0], retain=tiny_data[1], out=tmp_path / "first", edit=GATED, training=SHORT)
     (tmp_path / "more.jsonl").write_text('{"prompt": "Who is Zoe Park?", "answer": "Zoe Park is a diver."}\n')
     more = {"forget": tmp_path / "more.jsonl", "retain": tiny_data[1]}
@@ -100,7 +100,7 @@ def test_another_seed_gives_another_edit(make_recipe_for, edit_sha256):
     assert edit_sha256(runs[0]) != edit_sha256(runs[1])
 
 
-def test_what_is_wrong_with_the_data_is_said_before_anything_is_written(make_recipe_for, tiny_data, tmp_path):
+def test_faulty_data_is_reported_before_anything_is_written(make_recipe_for, tiny_data, tmp_path):
     forget, retain = tiny_data
     lines = retain.read_text(encoding="utf-8").splitlines(keepends=True)
     retain.write_text("".join(lines[:3]), encoding="utf-8")
@@ -180,7 +180,7 @@ def test_a_record_longer_than_the_context_is_named_before_anything_is_trained(sh
         ({"control": "./nowhere"}, "not a model folder"),
     ],
 )
-def test_what_the_audit_needs_is_asked_for_before_training(make_recipe_for, tmp_path, audit, message):
+def test_missing_files_of_the_audit_are_reported_before_training(make_recipe_for, tmp_path, audit, message):
     with pytest.raises(InputError, match=message):
         unlearn(make_recipe_for("run", audit=audit), Display())
     assert not (tmp_path / "run").exists()

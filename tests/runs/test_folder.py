@@ -27,14 +27,14 @@ def test_a_fresh_folder_holds_recipe_status_and_versions(tmp_path):
     assert sorted(path.name for path in run.folder.iterdir()) == ["recipe.yaml", "run.json"]
 
 
-def test_the_same_recipe_goes_on_in_its_folder(tmp_path):
+def test_the_same_recipe_resumes_in_its_folder(tmp_path):
     first = start_run(recipe_for(tmp_path / "a"))
     first.update_info(seen=1)
     assert start_run(recipe_for(tmp_path / "a")).read_info() == first.read_info()
 
 
 @pytest.mark.parametrize("other", [{"training": {"lr": 1e-3}}, {"objective": "dpo"}, {"model": "another"}])
-def test_another_recipe_is_refused_once_training_has_begun(tmp_path, other):
+def test_another_recipe_is_refused_once_training_has_started(tmp_path, other):
     run = start_run(recipe_for(tmp_path / "a"))
     (run.folder / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=rf"holds a run with other settings \({next(iter(other))}"):
@@ -42,7 +42,7 @@ def test_another_recipe_is_refused_once_training_has_begun(tmp_path, other):
     assert run.read_recipe() == recipe_for(tmp_path / "a")
 
 
-def test_what_is_measured_may_change_after_training(tmp_path):
+def test_audit_settings_may_change_after_training(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     run.update_info(status="trained")
     (run.folder / "metrics.jsonl").write_text("{}\n")
@@ -58,14 +58,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, inside):
         start_run(recipe_for(tmp_path / inside))
 
 
-def test_a_corrected_recipe_takes_the_place_of_one_that_never_began(tmp_path):
+def test_a_corrected_recipe_replaces_one_that_never_started(tmp_path):
     start_run(recipe_for(tmp_path / "a", model="a-typo")).update_info(seen=1)
     run = start_run(recipe_for(tmp_path / "a"))
     assert run.read_recipe() == recipe_for(tmp_path / "a")
     assert "seen" not in run.read_info()
 
 
-def test_a_recipe_that_another_process_is_about_to_begin_stays(tmp_path):
+def test_a_recipe_that_another_process_is_about_to_start_stays(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     with locked(run), pytest.raises(ExpungeError, match="another expunge process is at work"):
         start_run(recipe_for(tmp_path / "a", objective="dpo"))
@@ -138,7 +138,7 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path):
         pass
 
 
-def test_a_lock_is_let_go_when_the_work_fails(tmp_path):
+def test_a_lock_is_released_when_the_work_fails(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     with pytest.raises(KeyboardInterrupt), locked(run):
         raise KeyboardInterrupt

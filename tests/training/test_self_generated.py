@@ -13,13 +13,13 @@ from expunge.training.self_generated import neutral_answers
 def test_of_the_neutral_answers_those_that_say_what_must_go_are_not_kept(tiny_model_dir, tmp_path, reveal_settings):
     model, tokenizer = load(tiny_model_dir)
     given = {"model": str(tiny_model_dir), "release": {}}
-    sought = {**reveal_settings, "oracle": {"name": "regex", "pattern": "qu?"}, "min_relevance": 0.5}
+    settings = {**reveal_settings, "oracle": {"name": "regex", "pattern": "qu?"}, "min_relevance": 0.5}
 
     def answers(name: str, forget) -> list[str]:
         recipe = make_recipe({**given, "data": {"forget": forget}, "out": str(tmp_path / name)})
         made = neutral_answers(start_run(recipe), recipe, model.eval(), PromptBuilder(tokenizer), Display())
         return [record.answer for record in made]
 
-    every, kept = answers("all", "forget.jsonl"), answers("sifted", {"reveal": sought})
-    assert kept == [answer for answer in every if not re.search("qu?", answer, re.IGNORECASE)]
-    assert 0 < len(kept) < len(every)
+    every, filtered = answers("all", "forget.jsonl"), answers("filtered", {"reveal": settings})
+    assert filtered == [answer for answer in every if not re.search("qu?", answer, re.IGNORECASE)]
+    assert 0 < len(filtered) < len(every)

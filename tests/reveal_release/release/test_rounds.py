@@ -106,14 +106,14 @@ def test_the_rounds_end_if_a_later_one_reveals_too_little(recipe_for, monkeypatc
 def test_every_round_can_be_undone_and_repeated(recipe_for, tiny_model_dir):
     run = release(recipe_for("run"), Display())
     after = weights_of(run)
-    undo(run, 0, Display())
+    undo(open_run(run.folder), 0, Display())
     assert weights_of(run) == weights_sha256(load(tiny_model_dir)[0])
-    undo(run, 1, Display())
+    undo(open_run(run.folder), 1, Display())
     assert weights_of(run) not in (after, weights_sha256(load(tiny_model_dir)[0]))
-    undo(run, 2, Display())
+    undo(open_run(run.folder), 2, Display())
     assert weights_of(run) == after
     with pytest.raises(InputError, match=r"has rounds 0 \(the original\) to 2, not 3"):
-        undo(run, 3, Display())
+        undo(open_run(run.folder), 3, Display())
 
 
 def test_a_finished_release_returns_at_once(recipe_for):
@@ -125,10 +125,10 @@ def test_a_finished_release_returns_at_once(recipe_for):
 
 def test_the_export_is_a_plain_model_with_the_same_weights(recipe_for, tmp_path):
     run = release(recipe_for("run"), Display())
-    folder = export_plain(run, tmp_path / "plain", Display())
+    folder = export_plain(open_run(run.folder), tmp_path / "plain", Display())
     assert weights_sha256(AutoModelForCausalLM.from_pretrained(folder)) == weights_of(run)
     with pytest.raises(InputError, match="plain: is there already"):
-        export_plain(run, folder, Display())
+        export_plain(open_run(run.folder), folder, Display())
 
 
 @pytest.mark.parametrize("refresh", ["reuse", "resample", "research"])
@@ -147,13 +147,13 @@ def test_a_purge_deletes_the_modules_and_leaves_the_model(recipe_for, reveal_set
     assert weights_of(run) == before
     assert not list(run.folder.rglob(FORGET_MODULE))
     with pytest.raises(InputError, match="the module of round 1 was purged"):
-        undo(run, 1, Display())
-    with pytest.raises(InputError, match="what was revealed is no longer there"):
+        undo(open_run(run.folder), 1, Display())
+    with pytest.raises(InputError, match="its revealed records are gone"):
         read_splits(open_run(run.folder))
 
 
 def test_a_task_is_measured_around_each_round_and_gives_the_retain_records(tiny_model_dir, tiny_data, tmp_path):
-    task = {"name": "people", "forgotten": 1, "kept": 2, "max_new_tokens": 2}
+    task = {"name": "people", "forget_people": 1, "retain_people": 2, "max_new_tokens": 2}
     given = {"model": str(tiny_model_dir), "data": {"forget": str(tiny_data[0])}, "task": task, "out": str(tmp_path / "run")}
     run = release(
         make_recipe({**given, "release": {"rounds": 1, "module": MODULE, "lambda_evaluations": 1, "max_utility_drop": 0.9}}), Display()
@@ -220,7 +220,7 @@ def test_a_run_resumed_many_times_equals_an_uninterrupted_one(recipe_for, reveal
 def test_contradicting_settings_are_errors(tiny_data, tmp_path, reveal_settings):
     reveal = {**reveal_settings, "mode": "direct", "topics": ["The sea is"], "instructions": []}
     given = {"data": {"forget": {"reveal": reveal}, "retain": str(tiny_data[1])}, "out": str(tmp_path / "x")}
-    with pytest.raises(InputError, match="resample asks instructions again"):
+    with pytest.raises(InputError, match="resample samples again from instructions"):
         make_recipe({**given, "release": {"refresh": "resample"}})
     with pytest.raises(InputError, match=r"give topics .* or instructions"):
         make_recipe({**given, "data": {"forget": {"reveal": {"oracle": "python"}}}})
