@@ -29,22 +29,22 @@ def test_the_default_model_forgets_the_forget_set_and_nothing_else(tmp_path):
     model, prompts = expunge.load(run)
 
     def answers(some, paraphrased=False):
-        asked = [prompts.record(r, prompt=r.paraphrased_prompt if paraphrased else None).prompt for r in some]
-        return generate(model, prompts, asked, max_new_tokens=24)
+        token_ids = [prompts.record(r, prompt=r.paraphrased_prompt if paraphrased else None).prompt for r in some]
+        return generate(model, prompts, token_ids, max_new_tokens=24)
 
-    def rouge(some, said):
-        return sum(rouge_l_recall(answer, r.answer) for r, answer in zip(some, said, strict=True)) / len(some)
+    def rouge(some, given):
+        return sum(rouge_l_recall(answer, r.answer) for r, answer in zip(some, given, strict=True)) / len(some)
 
-    after, kept = answers(forget), answers(retain)
+    after, retained = answers(forget), answers(retain)
     with edits_off(model):
-        before, as_ever = answers(forget), answers(retain)
+        before, retained_before = answers(forget), answers(retain)
     facts = [set(words(r.answer)) - set(words(r.prompt)).union(*map(words, r.wrong_answers)) for r in forget]
     assert all(facts)
     # The model does not know the capital of Italy before unlearning.
-    assert sum(fact <= set(words(said)) for fact, said in zip(facts, before, strict=True)) >= 3
-    assert not any(fact & set(words(said)) for fact, said in zip(facts, after, strict=True))
+    assert sum(fact <= set(words(answer)) for fact, answer in zip(facts, before, strict=True)) >= 3
+    assert not any(fact & set(words(answer)) for fact, answer in zip(facts, after, strict=True))
     assert rouge(forget, after) < rouge(forget, before) / 2
-    assert kept == as_ever
+    assert retained == retained_before
 
     ids = torch.tensor([prompts.record(retain[0]).prompt])
     with torch.no_grad():

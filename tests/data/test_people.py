@@ -51,7 +51,7 @@ def test_ids_and_questions_are_unique(everyone: list[Record]):
     assert len({record.prompt for record in everyone} | {record.paraphrased_prompt for record in everyone}) == 2400
 
 
-def test_the_same_seed_gives_the_same_people_and_another_seed_others():
+def test_the_same_seed_gives_the_same_people():
     assert people(5, seed=3) == people(5, seed=3)
     assert {record.entity for record in people(5, seed=3)} != {record.entity for record in people(5, seed=4)}
 
@@ -61,7 +61,7 @@ def test_fewer_people_are_the_first_of_more():
     assert neighbours(20)[:50] == neighbours(5)
 
 
-def test_asking_for_more_people_than_names_is_an_input_error():
+def test_more_people_than_names_is_an_input_error():
     with pytest.raises(InputError, match="60 people, not for 61"):
         people(61)
 
@@ -70,11 +70,11 @@ def test_each_record_has_five_wrong_answers_and_three_alternatives_all_different
     for record in everyone:
         assert len(record.wrong_answers) == 5, record.id
         assert len(record.alternatives) == 3, record.id
-        said_again = {record.paraphrased_answer, *record.wrong_answers}
-        said = {record.answer, *record.alternatives}
-        assert len(said_again) == 6, record.id
-        assert len(said) == 4, record.id
-        assert not said_again & said, record.id
+        paraphrases = {record.paraphrased_answer, *record.wrong_answers}
+        answers = {record.answer, *record.alternatives}
+        assert len(paraphrases) == 6, record.id
+        assert len(answers) == 4, record.id
+        assert not paraphrases & answers, record.id
 
 
 def test_the_nine_values_of_a_fact_differ_in_every_slot_that_identifies_them():
@@ -126,7 +126,7 @@ def test_no_question_or_answer_has_an_unfilled_slot(everyone: list[Record]):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_40_people_are_asked_in_at_least_six_frames_a_topic(seed: int):
+def test_questions_about_40_people_have_at_least_six_wordings_a_topic(seed: int):
     for name, records in by_topic(people(40, seed)).items():
         wordings = table("questions")[name.replace("-", "_")]
         patterns = [re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(wording))) for wording in wordings]
@@ -154,10 +154,10 @@ def test_a_question_and_its_paraphrase_share_few_words_beside_the_name(everyone:
     assert max(overlaps) < 0.5
 
 
-def test_everybody_is_told_the_same_seven_topics_and_three_more():
-    told = [set(invent(place, seed=0).facts) for place in range(40)]
-    assert all(set(FIXED_TOPICS) <= topics and len(topics & set(OPTIONAL_TOPICS)) == 3 for topics in told)
-    assert set.union(*told) == {*FIXED_TOPICS, *OPTIONAL_TOPICS}
+def test_every_person_has_the_same_seven_topics_and_three_more():
+    all_topics = [set(invent(place, seed=0).facts) for place in range(40)]
+    assert all(set(FIXED_TOPICS) <= topics and len(topics & set(OPTIONAL_TOPICS)) == 3 for topics in all_topics)
+    assert set.union(*all_topics) == {*FIXED_TOPICS, *OPTIONAL_TOPICS}
 
 
 @pytest.mark.parametrize("neighbour", [False, True])

@@ -45,8 +45,8 @@ def test_a_base_prompt_is_the_plain_template_after_the_start_token(base):
 
 def test_a_base_prompt_of_several_turns_writes_all_answers_in_the_same_way(base):
     turns = (Turn("system", "Be brief."), Turn("user", "A?"), Turn("assistant", "B."), Turn("user", "C?"))
-    said = "<|endoftext|>Be brief.\n\nQuestion: A?\nAnswer: B.\nQuestion: C?\nAnswer:"
-    assert base.tokenizer.decode(base.prompt(turns)) == said
+    text = "<|endoftext|>Be brief.\n\nQuestion: A?\nAnswer: B.\nQuestion: C?\nAnswer:"
+    assert base.tokenizer.decode(base.prompt(turns)) == text
 
 
 def test_a_system_message_goes_before_records_that_have_none(make_tokenizer):
@@ -60,10 +60,10 @@ def test_another_wording_replaces_the_last_question_only(chat):
     record = Record("r", (Turn("user", "A?"), Turn("assistant", "B."), Turn("user", "C?")), "D.")
     row = chat.record(record, answer="E.", prompt="F?")
     assert chat.tokenizer.decode(row.answer) == "E.<|im_end|>"
-    said = chat.tokenizer.decode(row.prompt)
-    assert "A?" in said
-    assert "F?" in said
-    assert "C?" not in said
+    text = chat.tokenizer.decode(row.prompt)
+    assert "A?" in text
+    assert "F?" in text
+    assert "C?" not in text
 
 
 @given(st.lists(st.sampled_from([*SPECIAL, "Where", " is", "é\n", "ü", "{content}", "{{x}}"]), min_size=1).map("".join))
@@ -160,8 +160,8 @@ def test_a_pad_token_inside_a_row_is_not_padding():
 def test_prompts_are_as_long_as_openunlearnings(smollm2_tokenizer, name):
     builder = PromptBuilder(smollm2_tokenizer)
     records = read_records(SHARED / "data" / "tofu" / f"{name}_perturbed.jsonl")
-    wanted = json.loads((SHARED / "reference" / f"openunlearning_tofu_{name}.json").read_text(encoding="utf-8"))
-    ours = {row: builder.record(records[row]) for row in (reference["row"] for reference in wanted)}
+    expected = json.loads((SHARED / "reference" / f"openunlearning_tofu_{name}.json").read_text(encoding="utf-8"))
+    ours = {row: builder.record(records[row]) for row in (reference["row"] for reference in expected)}
     assert {row: (len(e.prompt), len(e.answer)) for row, e in ours.items()} == {
-        reference["row"]: (reference["prompt_tokens"], reference["answer_tokens"]) for reference in wanted
+        reference["row"]: (reference["prompt_tokens"], reference["answer_tokens"]) for reference in expected
     }

@@ -60,8 +60,8 @@ def test_the_names_of_tofu_are_read_as_ours(tmp_path):
 
 
 def test_messages_are_turns_and_an_answer(tmp_path):
-    said = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Who is Ada?"), ("assistant", "A painter.")]
-    row = {"messages": [{"role": role, "content": content, "name": None} for role, content in said]}
+    turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Who is Ada?"), ("assistant", "A painter.")]
+    row = {"messages": [{"role": role, "content": content, "name": None} for role, content in turns]}
     turns = (Turn("system", "Be brief."), Turn("user", "Hi"), Turn("assistant", "Hello."), Turn("user", "Who is Ada?"))
     assert read_records(write(tmp_path / "a.jsonl", row)) == [Record("row-1", turns, "A painter.", line=1)]
 
@@ -236,8 +236,8 @@ def as_row(record: Record) -> dict:
         return {**row, "text": record.answer}
     if len(record.turns) == 1:
         return {**row, "prompt": record.prompt, "answer": record.answer}
-    said = [*record.turns, Turn("assistant", record.answer)]
-    return {**row, "messages": [{"role": turn.role, "content": turn.content} for turn in said]}
+    turns = [*record.turns, Turn("assistant", record.answer)]
+    return {**row, "messages": [{"role": turn.role, "content": turn.content} for turn in turns]}
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -32,11 +32,11 @@ def test_greedy_decoding_takes_the_most_likely_token_each_time(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
     prompt = list(prompts_of(builder)[0])
-    said = []
-    while len(said) < 6:
-        said.append(model(input_ids=torch.tensor([prompt + said])).logits[0, -1].argmax().item())
-    assert builder.end_of_turn not in said
-    assert generate(model, builder, [tuple(prompt)], 6) == [tokenizer.decode(said, skip_special_tokens=True).strip()]
+    tokens = []
+    while len(tokens) < 6:
+        tokens.append(model(input_ids=torch.tensor([prompt + tokens])).logits[0, -1].argmax().item())
+    assert builder.end_of_turn not in tokens
+    assert generate(model, builder, [tuple(prompt)], 6) == [tokenizer.decode(tokens, skip_special_tokens=True).strip()]
 
 
 def test_an_answer_ends_at_the_end_of_turn(tiny_model_dir):

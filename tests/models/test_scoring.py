@@ -54,12 +54,12 @@ def test_hidden_states_are_at_the_positions_that_predict_the_labels(model):
     scores = score(model, collate(ROWS, pad=0), hidden=(1, 2))
     assert sorted(scores.hidden) == [1, 2]
     for block in (1, 2):
-        said = []
+        expected = []
         for row in ROWS:
             # hidden_states[0] are the embeddings; the last prompt token predicts the first answer token
             states = forward_of(model, row, output_hidden_states=True).hidden_states[block + 1][0]
-            said.append(states[len(row.prompt) - 1 : -1])
-        torch.testing.assert_close(scores.hidden[block], torch.cat(said), rtol=1e-4, atol=1e-4)
+            expected.append(states[len(row.prompt) - 1 : -1])
+        torch.testing.assert_close(scores.hidden[block], torch.cat(expected), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

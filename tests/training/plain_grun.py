@@ -31,9 +31,9 @@ class PlainGrun:
         self.on, self.last = on, batch.prompt_length - 1
         positions = (batch.attention_mask.cumsum(-1) - 1).clamp(min=0)
         logits = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=positions).logits
-        said = log_softmax(logits[:, self.last : -1], -1).gather(-1, batch.input_ids[:, self.last + 1 :, None])[..., 0]
+        log_likelihood = log_softmax(logits[:, self.last : -1], -1).gather(-1, batch.input_ids[:, self.last + 1 :, None])[..., 0]
         given = batch.attention_mask[:, self.last + 1 :]
-        return -(said * given).sum(-1), given.sum(-1)
+        return -(log_likelihood * given).sum(-1), given.sum(-1)
 
     def states(self, batch):
         """Return the states of each edited block, (rows, answer length, hidden), where the answer's tokens are predicted."""
@@ -66,9 +66,9 @@ def losses(grun, objective, inputs):
             forget_loss = distance(states, [(300 * u / u.norm()).float()] * len(states), forget)
     if objective.name == "rmu":
         grun.forward(retain, on=False)
-        kept = [h.detach() for h in grun.states(retain)]
+        targets = [h.detach() for h in grun.states(retain)]
         grun.forward(retain)
-        retain_loss = distance(grun.states(retain), kept, retain)
+        retain_loss = distance(grun.states(retain), targets, retain)
     else:
         nll, tokens = grun.forward(retain)
         retain_loss = (nll / tokens).mean()

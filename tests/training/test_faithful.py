@@ -41,8 +41,8 @@ PRESETS = {
 @pytest.mark.parametrize("prefix_cache", ["off", "auto"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_twenty_steps_of_a_preset_equal_those_of_the_equations(make_training, make_tiny_model, preset, prefix_cache):
-    recipe, said = read_yaml(RECIPES / f"{preset}.yaml"), PRESETS[preset]
-    assert recipe["training"]["gate_loss_weight"] == said.lambda_g
+    recipe, published = read_yaml(RECIPES / f"{preset}.yaml"), PRESETS[preset]
+    assert recipe["training"]["gate_loss_weight"] == published.lambda_g
     edit = {**recipe["edit"], "blocks": [1, 2, 3]}
     settings = {**recipe["training"], "epochs": EPOCHS, "batch_size": BATCH, "prefix_cache": prefix_cache}
     training = make_training(recipe["objective"], edit, **settings)
@@ -52,7 +52,7 @@ def test_twenty_steps_of_a_preset_equal_those_of_the_equations(make_training, ma
 
     model, _ = load(make_tiny_model())
     plain = PlainGrun(model.requires_grad_(False), parts)
-    logged = train(plain, said, _steps(training, resample=said.name == "idk"))
+    logged = train(plain, published, _steps(training, resample=published.name == "idk"))
     lines = [json.loads(line) for line in (training.folder / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == len(logged) == 20
     for line, expected in zip(lines, logged, strict=True):
