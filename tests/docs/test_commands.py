@@ -72,10 +72,13 @@ YAML_PAGES = [page for page in PAGES if "```yaml" in page.read_text(encoding="ut
 
 
 @pytest.mark.parametrize("page", YAML_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_recipe_that_a_page_shows_is_valid(page):
+def test_every_recipe_and_suite_that_a_page_shows_is_valid(page):
+    from expunge.auditing.suite import Suite
     from expunge.config.recipe import make_recipe
 
     for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
         given = yaml.safe_load(block)
-        if "attacks" not in given and ("audit" in given or "data" in given):
+        if "attacks" in given:
+            Suite.model_validate(given)
+        elif "audit" in given or "data" in given:
             make_recipe({"data": {"forget": "forget.jsonl"}, **given})

@@ -35,6 +35,7 @@ NAMES = {
     "Attack": "expunge.auditing.attacks.base",
     "ATTACKS": "expunge.auditing.attacks",
     "METRICS": "expunge.metrics",
+    "Probe": "expunge.auditing.probes.base",
     "Task": "expunge.tasks.base",
     "TASKS": "expunge.tasks",
     "ORACLES": "expunge.oracles",
