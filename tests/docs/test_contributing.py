@@ -16,7 +16,7 @@ PAGES = sorted(
 )
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-PATH = re.compile(r"(?:src|tests|docs|recipes|launch|benchmarks|\.ci)/[\w./<>*-]+|[\w-]+\.(?:md|toml|txt)")
+PATH = re.compile(r"(?:src|tests|docs|recipes|launch|benchmarks|\.ci)/[\w./<>*-]+")
 PLACEHOLDERS = {"<name>": "*", "<file>": "*"}
 GENERATED = {
     "reference/generated/cli.md",
@@ -51,11 +51,9 @@ def lines_outside_code(page: Path) -> str:
     return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_every_path_in_a_map_exists(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    paths = {match for code in CODE.findall(text) for match in PATH.findall(code)}
-    assert paths
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_that_a_page_names_exists(page):
+    paths = {match for code in CODE.findall(page.read_text(encoding="utf-8")) for match in PATH.findall(code)}
     missing = []
     for path in sorted(paths):
         pattern = path
@@ -116,6 +114,18 @@ def test_every_relative_link_of_a_page_resolves(page):
         if not path.exists():
             broken.append(link)
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_module_and_function_that_a_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for command in set(re.findall(r"python -m (benchmarks[\w.]+)", text)):
+        assert (ROOT / f"{command.replace('.', '/')}.py").exists(), command
+    for name in {code for code in CODE.findall(text) if re.fullmatch(r"expunge(?:\.\w+)+", code)}:
+        found = importlib.import_module("expunge")
+        for part in name.split(".")[1:]:
+            # A module that nothing imported yet is no attribute of its package.
+            found = getattr(found, part) if hasattr(found, part) else importlib.import_module(f"{found.__name__}.{part}")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
