@@ -24,3 +24,7 @@ def test_every_package_has_a_place_in_the_order():
     modules = {path.stem for path in (ROOT / "src" / "expunge").glob("*.py") if not path.stem.startswith("__")}
     packages = {path.parent.name for path in (ROOT / "src" / "expunge").glob("*/__init__.py")}
     assert placed == modules | packages
+
+
+def test_no_import_is_exempt():
+    assert CONTRACT.get("ignore_imports", []) == []
