@@ -25,6 +25,12 @@ def write(path: Path, *rows: dict) -> Path:
     return path
 
 
+def trained_run(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    write(folder / "run.json", {"status": "trained"})
+    (folder / "recipe.yaml").write_text("data: {forget: forget.jsonl}\n", encoding="utf-8")
+
+
 @pytest.fixture
 def forget(tmp_path: Path) -> Path:
     return write(tmp_path / "forget.jsonl", {"prompt": "Who is Ada?", "answer": "A nurse."}, {"prompt": "Who is Bo?", "answer": "A cook."})
@@ -128,11 +134,11 @@ def test_a_run_whose_training_was_not_finished_is_refused(expunge: Expunge, tmp_
     write(tmp_path / "run.json", {"status": "training"})
     result = expunge(verb, ".")
     assert result.code == 2
-    assert "its training was not finished" in result.err
+    assert "its training is not complete" in result.err
 
 
 def test_tasks_without_the_package_name_the_extra(expunge: Expunge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write(tmp_path / "run.json", {"status": "trained"})
+    trained_run(tmp_path)
     monkeypatch.delitem(sys.modules, "expunge.auditing.probes.lm_eval_tasks", raising=False)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     result = expunge("audit", ".", "--tasks", "mmlu")
@@ -146,8 +152,7 @@ def test_task_options_need_tasks_and_tasks_exclude_the_gate_evaluation(expunge: 
 
 
 def test_comparing_a_run_that_was_not_audited_says_how_to_audit_it(expunge: Expunge, tmp_path: Path):
-    (tmp_path / "done").mkdir()
-    write(tmp_path / "done" / "run.json", {"status": "trained"})
+    trained_run(tmp_path / "done")
     result = expunge("compare", "done")
     assert (result.code, result.err) == (2, "expunge: done: not audited yet; try: expunge audit done\n")
 

@@ -73,7 +73,7 @@ def evaluate_gate(
     rows, prompts = _gate_rows(loaded, groups, display)
     write_rows(run, GATE_ROWS, {"unlearned": rows})
     results = {
-        "examined": utc_now(),
+        "evaluated": utc_now(),
         "threshold": _threshold(loaded),
         **summarise_gate(rows),
         "worst": _worst(rows, prompts if show_text else None, loaded.model, loaded.builder),

@@ -1,4 +1,4 @@
-"""The audit section of a recipe."""
+"""The audit section of a recipe: what an audit measures, and against which control."""
 
 from pydantic import Field, model_validator
 
@@ -17,8 +17,8 @@ class AuditSection(Section):
     control: str | None = Field(None, description="model that never saw the forget set; auto: the original, on records that no model saw")
     holdout: str | None = Field(None, description="records that no model was ever trained on, for membership inference and `control: auto`")
     max_records: int | None = Field(None, ge=1, description="the most records of a set, drawn by seed; none: all")
-    max_new_tokens: int = Field(64, ge=1)
-    batch_size: int = Field(16, ge=1)
+    max_new_tokens: int = Field(64, ge=1, description="tokens of the longest answer")
+    batch_size: int = Field(16, ge=1, description="records in a forward pass")
     show_text: bool = Field(False, description="store the answers in audit.parquet and show them, with the questions, in the report")
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The training section of a recipe."""
+"""The training section of a recipe: optimiser, batches, precision, checkpoints."""
 
 from typing import Literal
 
