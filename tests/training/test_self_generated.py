@@ -10,7 +10,7 @@ from expunge.runs.folder import start_run
 from expunge.training.self_generated import neutral_answers
 
 
-def test_of_the_neutral_answers_those_that_say_what_must_go_are_not_kept(tiny_model_dir, tmp_path, reveal_settings):
+def test_neutral_answers_that_the_oracle_finds_relevant_are_left_out(tiny_model_dir, tmp_path, reveal_settings):
     model, tokenizer = load(tiny_model_dir)
     given = {"model": str(tiny_model_dir), "release": {}}
     settings = {**reveal_settings, "oracle": {"name": "regex", "pattern": "qu?"}, "min_relevance": 0.5}
