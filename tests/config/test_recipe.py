@@ -187,3 +187,8 @@ def test_a_map_to_nothing_ignores_a_field():
     assert make_recipe({"data": {"forget": "f.jsonl", "map": {"id": None, "prompt": "q"}}}).data.map == {"id": "", "prompt": "q"}
     assert read_recipe(None, {"data.forget": "f.jsonl", "data.map.id": ""}).data.map == {"id": ""}
     assert read_recipe(None, {"data.forget": "f.jsonl"}, ["data.map.id="]).data.map == {"id": ""}
+
+
+def test_every_setting_is_described():
+    undescribed = [name for name, text in setting_lines() if text.startswith(("default ", "one of ", "required"))]
+    assert undescribed == []

@@ -10,12 +10,12 @@ from expunge.config.section import Section, pattern
 class ModuleSection(Section):
     """How the LoRA modules of a release are trained."""
 
-    rank: int = Field(16, ge=1)
-    alpha: int | None = Field(None, ge=1, description="none: 2 x rank")
+    rank: int = Field(16, ge=1, description="rank of a module")
+    alpha: int | None = Field(None, ge=1, description="LoRA's alpha; none: 2 x rank")
     rslora: bool = Field(False, description="scale by alpha/sqrt(rank), not by alpha/rank")
     modules: str | None = Field(None, description="regular expression of the linear layers to change; none: all but the output head")
-    epochs: float = Field(5.0, gt=0)
-    lr: float = Field(5e-4, gt=0)
+    epochs: float = Field(5.0, gt=0, description="passes over the records of a round")
+    lr: float = Field(5e-4, gt=0, description="learning rate")
     batch_size: int = Field(16, ge=1, description="records in each optimiser step")
     micro_batch_size: int | None = Field(4, ge=1, description="records in memory at once; none: no gradient accumulation")
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; the module and the losses stay in fp32")

@@ -37,19 +37,19 @@ class RevealSection(Section):
         description="direct: the target itself gets soft prompt, topic and prefix, and the topic is stored as the prompt of its responses",
     )
     generator: str | None = Field(None, description="model that writes the instructions; none: the target itself")
-    searcher: Searcher = "neural_ucb"
+    searcher: Searcher = Field("neural_ucb", description="how the next instructions are chosen")
     pool_size: int = Field(512, ge=0, description="soft prompts in the pool (INSTINCT: 10,000)")
     soft_tokens: int = Field(5, ge=1, description="length of a soft prompt")
     intrinsic_dim: int = Field(10, ge=1, le=1000, description="dimensions in which soft prompts vary")
     soft_token_scale: float = Field(5.0, gt=0, description="norm of a soft token, as a multiple of the mean norm of the token embeddings")
     budget: int = Field(640, ge=1, description="responses sampled in the whole search")
     samples_per_instruction: int = Field(8, ge=2, description="responses sampled for each instruction")
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="temperature of the sampled responses")
     max_new_tokens: int = Field(64, ge=1, description="tokens of the longest response")
     random_starts: int = Field(40, ge=1, description="instructions queried at random before the bandit chooses")
     candidates_per_step: int = Field(1000, ge=1, description="candidates that the bandit scores in each step")
     batch_size: int = Field(4, ge=1, description="instructions that the bandit chooses in each step (INSTINCT: 1), queried in one batch")
-    covariance: Literal["full", "diag"] = "full"
+    covariance: Literal["full", "diag"] = Field("full", description="the bandit's covariance matrix: whole, or its diagonal to save memory")
     exploration: float = Field(1.0, ge=0, description="nu: weight of the bandit's uncertainty")
     ridge: float = Field(0.1, gt=0, description="lambda of the bandit")
     embedder: EmbedderSetting | None = Field(
