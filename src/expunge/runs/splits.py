@@ -51,7 +51,7 @@ def read_splits(run: OpenedRun) -> Splits:
     forget, retain = read_sources(run.recipe)
     if forget is None:
         if not (run.folder / REVEAL / REVEALED).exists():
-            raise InputError(f"{run.folder}: its revealed records are gone (`expunge purge` deletes them), so its audit cannot be repeated")
+            raise InputError(f"{run.folder}: its revealed data is gone (`expunge purge` deletes it), so its audit cannot be repeated")
         forget = read_revealed(run.folder / REVEAL)
     if retain is None:
         retain = read_answers(run.folder / RETAIN)

@@ -148,7 +148,7 @@ def test_a_purge_deletes_the_modules_and_leaves_the_model(recipe_for, reveal_set
     assert not list(run.folder.rglob(FORGET_MODULE))
     with pytest.raises(InputError, match="the module of round 1 was purged"):
         undo(open_run(run.folder), 1, Display())
-    with pytest.raises(InputError, match="its revealed records are gone"):
+    with pytest.raises(InputError, match="its revealed data is gone"):
         read_splits(open_run(run.folder))
 
 
