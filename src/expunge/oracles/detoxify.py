@@ -13,7 +13,7 @@ from expunge.oracles.sequence_classifier import classifier_logits, label_index, 
 class Detoxify:
     """The probability of toxicity, by a model of Detoxify (Hanu and Unitary, 2020) in its transformers form.
 
-    The pickled checkpoints of Detoxify's own package are not loaded, because unpickling runs the code in them.
+    The pickled checkpoints of the package detoxify are not loaded, because unpickling runs the code in them.
 
     Attributes:
         checkpoint: a local folder of `unitary/toxic-bert`, `unitary/unbiased-toxic-roberta` or another with a label `toxic` or `toxicity`.

@@ -18,7 +18,7 @@ class JsonEntities:
     """1 for an answer in JSON that names an entity of the type, else 0; also 0 for JSON that is damaged or of another shape.
 
     Attributes:
-        type: the entity type as it is written in the answers.
+        type: the entity type, spelled as in the answers.
     """
 
     type: Annotated[str, Field(min_length=1)] = "PER"

@@ -32,7 +32,7 @@ class LlmJudge:
     Attributes:
         url: the address up to `/v1`, such as `http://localhost:8000/v1`.
         model: its name there.
-        question: asks for one number from 0 to 10; `{text}` stands for the text.
+        question: a prompt for one number from 0 to 10; `{text}` stands for the text.
         timeout: seconds to wait for one answer.
     """
 

@@ -1,4 +1,4 @@
-"""LoRA modules of every sort that PEFT saves, for what reads and adds them."""
+"""LoRA modules as PEFT saves them, for the tests that read and add them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ CONFIGS = {
 
 @pytest.fixture
 def saved(make_tiny_model, tmp_path):
-    """A LoRA module with random factors, saved by PEFT: `saved(row of CONFIGS, seed=0)` gives the base model's folder and its own."""
+    """Save a random LoRA module by PEFT: `saved(name in CONFIGS, seed=0)` returns the folders of base model and module."""
 
     def save(which: str, seed: int = 0) -> tuple[Path, Path]:
         architecture, config = CONFIGS[which]

@@ -45,7 +45,7 @@ def test_a_delta_by_hand():
     assert deltas(turned)[Q].tolist() == [[6, 12, 0], [8, 16, 0]]
 
 
-def test_a_delta_is_fp32_whatever_the_factors_are():
+def test_a_delta_is_fp32_for_factors_of_any_dtype():
     # 1 + 2^-10 is no bf16 number: in bf16 the sum of the two products would be 1
     module = module_of([[1.0], [2.0**-10]], [[1.0, 1.0]])
     halves = LoraModule({Q: tuple(factor.bfloat16() for factor in module.factors[Q])}, module.scale)
@@ -54,7 +54,7 @@ def test_a_delta_is_fp32_whatever_the_factors_are():
 
 
 @pytest.mark.parametrize("which", SORTS)
-def test_scale_and_rank_are_read_as_peft_reads_them(saved, which):
+def test_scale_and_rank_equal_those_of_peft(saved, which):
     base, folder = saved(which)
     module, model = read_module(folder), PeftModel.from_pretrained(load(base)[0], str(folder))
     seen = {}
@@ -74,7 +74,7 @@ def test_scales_by_hand(saved):
 
 @pytest.mark.parametrize("coefficient", [1.0, -0.7])
 @pytest.mark.parametrize("which", SORTS)
-def test_adding_is_what_peft_merges(saved, which, coefficient):
+def test_adding_equals_merging_by_peft(saved, which, coefficient):
     base, folder = saved(which)
     merged = PeftModel.from_pretrained(load(base)[0], str(folder))
     for module in merged.modules():
@@ -88,7 +88,7 @@ def test_adding_is_what_peft_merges(saved, which, coefficient):
 
 
 @pytest.mark.parametrize("which", ["llama", "gpt2"])
-def test_no_coefficient_but_zero_changes_no_bit(saved, which):
+def test_a_coefficient_of_zero_changes_no_bit(saved, which):
     base, folder = saved(which)
     model, module = load(base)[0], read_module(folder)
     name, (a, _) = next(iter(module.factors.items()))
@@ -102,7 +102,7 @@ def test_no_coefficient_but_zero_changes_no_bit(saved, which):
     assert weights_sha256(model) == before
 
 
-def test_adding_and_taking_away_leaves_fp32_rounding(saved):
+def test_adding_and_subtracting_leaves_only_fp32_rounding(saved):
     base, folder = saved("llama")
     model, module = load(base)[0], read_module(folder)
     before = weights(model)
@@ -113,7 +113,7 @@ def test_adding_and_taking_away_leaves_fp32_rounding(saved):
         torch.testing.assert_close(value, before[name], rtol=0, atol=4 * 2.0**-23)
 
 
-def test_as_if_adds_the_same_and_gives_every_bit_back(saved):
+def test_temporary_deltas_are_added_and_removed_to_the_last_bit(saved):
     base, folder = saved("llama")
     model, added, module = load(base)[0], load(base)[0], read_module(folder)
     before = weights_sha256(model)
@@ -123,7 +123,7 @@ def test_as_if_adds_the_same_and_gives_every_bit_back(saved):
     assert weights_sha256(model) == before
 
 
-def test_as_if_gives_every_bit_back_after_an_interruption(saved):
+def test_temporary_deltas_are_removed_after_an_interruption(saved):
     base, folder = saved("llama")
     model = load(base)[0]
     before = weights_sha256(model)
@@ -144,7 +144,7 @@ def test_bf16_weights_are_rounded_once():
     assert model[0].weight.dtype == torch.bfloat16
 
 
-def test_bf16_model_differs_from_the_exact_sum_by_its_own_rounding_only(saved):
+def test_a_bf16_model_differs_from_the_exact_sum_only_by_rounding(saved):
     base, folder = saved("gpt2")
     half, exact, module = load(base, torch.bfloat16)[0], load(base, torch.bfloat16)[0].float(), read_module(folder)
     add_deltas(half, [(-2.0, module)])
@@ -196,13 +196,13 @@ def test_the_mean_of_factors_is_not_the_mean_of_deltas():
     assert deltas(factorwise)[Q].tolist() == [[0.25, 0.25], [0.25, 0.25]]
 
 
-def test_modules_of_differently_stored_weights_are_not_joined():
+def test_modules_of_differently_stored_weights_are_not_concatenated():
     with pytest.raises(InputError, match="cannot be concatenated"):
         concatenate([module_of([[1.0]], [[1.0]]), module_of([[1.0]], [[1.0]], transposed=True)], [1, 1])
 
 
 @pytest.mark.parametrize("which", SORTS)
-def test_a_saved_module_is_read_back_and_says_the_same_in_peft(saved, which, tmp_path):
+def test_a_saved_module_is_read_back_and_gives_equal_logits_in_peft(saved, which, tmp_path):
     base, folder = saved(which)
     module = read_module(folder)
     save_module(module, tmp_path / "again")
@@ -216,16 +216,16 @@ def test_a_saved_module_is_read_back_and_says_the_same_in_peft(saved, which, tmp
 
 
 @pytest.mark.parametrize("which", ["gpt2", "patterns"])
-def test_a_saved_cat_says_in_peft_what_the_changed_weights_say(saved, which, tmp_path):
+def test_a_saved_concatenation_in_peft_equals_the_changed_weights(saved, which, tmp_path):
     base, folder = saved(which)
-    own = read_module(saved(which, seed=1)[1])
-    # One has fewer weights than the other: the ranks differ from layer to layer
-    fewer = LoraModule(dict(list(own.factors.items())[::2]), own.scale, own.transposed)
+    second = read_module(saved(which, seed=1)[1])
+    # The second module has fewer weights, so the ranks differ between layers.
+    fewer = LoraModule(dict(list(second.factors.items())[::2]), second.scale, second.transposed)
     terms = [(-1.3, read_module(folder)), (0.4, fewer)]
     changed = load(base)[0]
     add_deltas(changed, terms)
-    save_module(concatenate([module for _, module in terms], [c for c, _ in terms]), tmp_path / "cat")
-    adapted = PeftModel.from_pretrained(load(base)[0], str(tmp_path / "cat"))
+    save_module(concatenate([module for _, module in terms], [c for c, _ in terms]), tmp_path / "concatenated")
+    adapted = PeftModel.from_pretrained(load(base)[0], str(tmp_path / "concatenated"))
     torch.testing.assert_close(logits(adapted), logits(changed), rtol=1e-5, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What is more or less than a plain LoRA of this very model is refused, before anything is changed."""
+"""Modules that are not a plain LoRA of this model are errors, before any weight changes."""
 
 import json
 
@@ -13,7 +13,7 @@ from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, re
 Q, UP = "model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.up_proj.weight"
 
 
-REFUSED = {
+NOT_PLAIN = {
     "use_dora": True,
     "bias": "all",
     "modules_to_save": ["lm_head"],
@@ -27,16 +27,16 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_more_than_a_plain_lora_is_refused(saved, name):
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_a_lora_that_is_not_plain_is_an_error(saved, name):
     _, folder = saved("llama")
     config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({**config, name: REFUSED[name]}))
+    (folder / "adapter_config.json").write_text(json.dumps({**config, name: NOT_PLAIN[name]}))
     with pytest.raises(InputError, match=str(folder)):
         read_module(folder)
 
 
-def test_settings_that_are_off_are_no_reason_to_refuse(saved):
+def test_settings_that_do_not_change_the_delta_are_accepted(saved):
     _, folder = saved("llama")
     config = json.loads((folder / "adapter_config.json").read_text())
     more = {"of_a_later_peft": None, "loftq_config": None, "lora_dropout": 0.1, "init_lora_weights": "gaussian"}
@@ -59,7 +59,7 @@ PREFIX = "base_model.model.model.layers.0.self_attn.q_proj"
         (f"{PREFIX}.lora_A.weight", (3, 32)),
     ],
 )
-def test_a_tensor_that_is_no_factor_is_refused(saved, key, shape):
+def test_a_tensor_that_is_not_a_factor_is_an_error(saved, key, shape):
     _, folder = saved("llama")
     tensors = load_file(folder / "adapter_model.safetensors")
     save_file({**tensors, key: torch.ones(shape)}, folder / "adapter_model.safetensors")
@@ -68,7 +68,7 @@ def test_a_tensor_that_is_no_factor_is_refused(saved, key, shape):
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
-def test_a_folder_without_a_module_is_refused(saved, file):
+def test_a_folder_without_a_module_is_an_error(saved, file):
     _, folder = saved("llama")
     (folder / file).write_text("{")
     with pytest.raises(InputError, match=f"holds no LoRA module \\({file}"):
@@ -78,21 +78,21 @@ def test_a_folder_without_a_module_is_refused(saved, file):
         read_module(folder)
 
 
-def test_a_model_that_does_not_fit_is_refused_and_left_as_it_is(saved, make_tiny_model):
+def test_a_module_that_does_not_fit_is_an_error_and_changes_nothing(saved, make_tiny_model):
     base, folder = saved("llama")
     module, model = read_module(folder), load(base)[0]
     before = weights_sha256(model)
     short = LoraModule({**module.factors, UP: (torch.ones(1, 31), torch.ones(48, 1))}, module.scale)
     unknown = LoraModule({**module.factors, "model.layers.9.weight": module.factors[Q]}, module.scale)
-    for wrong, said in ((short, "do not fit"), (unknown, r"model\.layers\.9\.weight: this model has no such weight")):
-        with pytest.raises(InputError, match=said):
+    for wrong, message in ((short, "do not fit"), (unknown, r"model\.layers\.9\.weight: this model has no such weight")):
+        with pytest.raises(InputError, match=message):
             add_deltas(model, [(1.0, module), (0.0, wrong)])
     with pytest.raises(InputError, match="this model has no such weight"):
         add_deltas(load(make_tiny_model("gpt2"))[0], [(1.0, module)])
     assert weights_sha256(model) == before
 
 
-def test_a_square_weight_of_the_other_orientation_is_refused(saved):
+def test_a_square_weight_of_the_other_orientation_is_an_error(saved):
     base, folder = saved("gpt2")
     module = read_module(folder)
     square = "transformer.h.0.attn.c_proj.weight"
@@ -100,7 +100,7 @@ def test_a_square_weight_of_the_other_orientation_is_refused(saved):
         add_deltas(load(base)[0], [(1.0, LoraModule({square: module.factors[square]}, module.scale, transposed=False))])
 
 
-def test_a_tied_weight_is_refused_by_either_of_its_names(make_tiny_model):
+def test_a_tied_weight_is_an_error_under_both_of_its_names(make_tiny_model):
     model, _ = load(make_tiny_model("gpt2"))
     for name in ("lm_head.weight", "transformer.wte.weight"):
         tied = LoraModule({name: (torch.ones(1, 32), torch.ones(320, 1))}, {name: 1.0})
@@ -108,7 +108,7 @@ def test_a_tied_weight_is_refused_by_either_of_its_names(make_tiny_model):
             add_deltas(model, [(1.0, tied)])
 
 
-def test_a_head_of_its_own_can_be_changed(make_tiny_model):
+def test_an_untied_head_can_be_changed(make_tiny_model):
     # The tiny Llama does not tie its head
     model, _ = load(make_tiny_model("llama"))
     before = model.lm_head.weight[0, 0].item()

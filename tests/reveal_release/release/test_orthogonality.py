@@ -35,7 +35,7 @@ def test_orthogonal_rows_do_not_overlap():
 
 
 def test_only_layers_that_both_have_count():
-    here = {"one": tensor([[1.0]]), "mine": tensor([[100.0]])}
+    here = {"one": tensor([[1.0]]), "only here": tensor([[100.0]])}
     assert overlap(here, {"one": tensor([[2.0]]), "yours": tensor([[100.0]])}, "l1").item() == 2
     with pytest.raises(InputError, match="no layer in common"):
         overlap(here, {"yours": tensor([[1.0]])}, "l1")
@@ -61,10 +61,10 @@ def test_autocast_does_not_round_it():
     # 1 + 2^-10 is no bf16 number
     retain, forget = {"one": tensor([[1.0, 2.0**-10]])}, {"one": tensor([[1.0, 1.0]], requires_grad=True)}
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = overlap(retain, forget, "l1")
-    assert found.dtype == torch.float32
-    assert found.item() == 1 + 2.0**-10
-    found.backward()
+        penalty = overlap(retain, forget, "l1")
+    assert penalty.dtype == torch.float32
+    assert penalty.item() == 1 + 2.0**-10
+    penalty.backward()
     assert forget["one"].grad.tolist() == [[1, 2.0**-10]]
 
 
@@ -108,11 +108,11 @@ def test_weights_that_one_module_lacks_have_no_angles():
 def test_angles_are_scipys_and_belong_to_the_spaces(seed, rank, other_rank):
     generator = torch.Generator().manual_seed(seed)
     a, b = (torch.randn(r, 7, generator=generator) for r in (rank, other_rank))
-    found = principal_angles(module_of(a), module_of(b))[f"{W} A"]
-    assert found.tolist() == pytest.approx(sorted(subspace_angles(a.T.double().numpy(), b.T.double().numpy())), abs=1e-6)
+    angles = principal_angles(module_of(a), module_of(b))[f"{W} A"]
+    assert angles.tolist() == pytest.approx(sorted(subspace_angles(a.T.double().numpy(), b.T.double().numpy())), abs=1e-6)
     # Another basis of the same space, and the other way round
     mixed = module_of(torch.randn(rank, rank, generator=generator, dtype=torch.float64) @ a.double())
-    assert principal_angles(module_of(b), mixed)[f"{W} A"].tolist() == pytest.approx(found.tolist(), abs=1e-4)
+    assert principal_angles(module_of(b), mixed)[f"{W} A"].tolist() == pytest.approx(angles.tolist(), abs=1e-4)
 
 
 def test_the_summary_by_hand():

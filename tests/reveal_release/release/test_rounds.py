@@ -99,7 +99,7 @@ def test_the_rounds_end_if_a_later_one_reveals_too_little(recipe_for, monkeypatc
 
     monkeypatch.setattr(rounds, "forget_records", nothing_in_the_second)
     run = release(recipe_for("run"), Display())
-    assert read_round(run, 2)["stop"] == "the model reveals too little to go on"
+    assert read_round(run, 2)["stop"] == "the model reveals too little for another round"
     assert [row["lambda"] for row in curve(run)] == [None, read_round(run, 1)["lambda_f"], 0.0]
 
 

@@ -182,12 +182,12 @@ def test_the_bandit_finds_better_candidates_than_random_search_at_equal_budget()
         features, rewards = synthetic(seed)
         best = []
         for searcher in (NeuralUCB(features, seed, steps=300), RandomSearch(2000, seed)):
-            found = []
+            seen = []
             for _ in range(budget):
                 (index,) = searcher.propose(1)
-                found.append(rewards[index])
-                searcher.observe(index, found[-1])
-            best.append(max(found))
+                seen.append(rewards[index])
+                searcher.observe(index, seen[-1])
+            best.append(max(seen))
         wins += best[0] > best[1]
     # Both have the same 40 starts. Binomial(10, 1/2) is 8 or more with probability 0.05.
     assert wins >= 8

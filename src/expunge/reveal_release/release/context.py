@@ -26,7 +26,7 @@ class RoundContext:
         model: the original, in fp32; changed in place.
         builder: of its tokenizer.
         sets: forget data of the first round; retain records to train on; `calibration`, to choose lambda on.
-        neutral: the original's own answers to neutral instructions; empty if the retain set consists of such answers.
+        neutral: the original's answers to neutral instructions; empty if the retain set consists of such answers.
         display: where progress goes.
     """
 

@@ -23,7 +23,7 @@ class ValidationMetrics:
     Attributes:
         forget_nll: of the forget data, nats per token.
         retain_perplexity: of retain records.
-        neutral_perplexity: of the original model's own answers to neutral instructions.
+        neutral_perplexity: of the original's answers to neutral instructions.
     """
 
     forget_nll: float

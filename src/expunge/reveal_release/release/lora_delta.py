@@ -52,7 +52,7 @@ class LoraModule:
     Attributes:
         factors: {name of a weight of the base model: (A, B)}, (rank, in) and (out, rank).
         scale: {the same names: s}: alpha/rank, or alpha/sqrt(rank) with rsLoRA (Kalajdzievski, 2023, arXiv 2312.03732).
-        transposed: whether the base model stores these weights as (in, out), as GPT-2's Conv1D does; PEFT says fan_in_fan_out.
+        transposed: whether the base model stores these weights as (in, out), as GPT-2's Conv1D does; in PEFT fan_in_fan_out.
     """
 
     factors: dict[str, tuple[Tensor, Tensor]]
@@ -74,7 +74,7 @@ def read_module(folder: Path) -> LoraModule:
         rank = _setting_of(name, settings, "rank_pattern", "r")
         alpha = _setting_of(name, settings, "alpha_pattern", "lora_alpha")
         if len(a) != rank or not isinstance(alpha, int | float):
-            raise InputError(f"{folder}: {name} has factors of rank {len(a)}, and {CONFIG} says rank {rank!r} and alpha {alpha!r}")
+            raise InputError(f"{folder}: {name} has factors of rank {len(a)}, but {CONFIG} has rank {rank!r} and alpha {alpha!r}")
         scale[name] = alpha / (math.sqrt(rank) if settings["use_rslora"] else rank)
     return LoraModule(factors, scale, bool(settings["fan_in_fan_out"]))
 
@@ -94,7 +94,7 @@ def save_module(module: LoraModule, folder: Path) -> None:
         "rank_pattern": {re.escape(layer): other for layer, other in ranks.items() if other != rank},
         "alpha_pattern": {re.escape(layer): other for layer, other in alphas.items() if other != alpha},
     }
-    # PEFT's own `target_modules` is a set, which each process would write in another order.
+    # `target_modules` of PEFT is a set, which each process would write in another order.
     settings = {**config.to_dict(), **patterns, "lora_alpha": alpha, "target_modules": sorted(ranks)}
     tensors = {}
     for name, factors in module.factors.items():
@@ -114,7 +114,7 @@ def deltas(module: LoraModule) -> dict[str, Tensor]:
 def add_deltas(model: nn.Module, terms: Sequence[tuple[float, LoraModule]]) -> None:
     """Add modules to the weights in place, W <- W + sum of c * s * B @ A; a negative c subtracts (Zhang et al., 2023, arXiv 2306.14870).
 
-    The sum is accumulated in fp32 and rounded to the weight's dtype once. A weight that no term with c != 0 names keeps its bits.
+    The sum is accumulated in fp32 and rounded to the weight's dtype once. A weight that no term with c != 0 names does not change by a bit.
 
     Args:
         model: without adapters.

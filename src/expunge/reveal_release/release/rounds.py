@@ -1,6 +1,6 @@
 """Run the rounds of a release: train a LoRA module on the forget data, subtract it from the weights, repeat (after arXiv 2509.14624).
 
-The run folder gets `rounds/N/` for each round N: `forget_module/` and `round.json`, `retain_module/` and `reveal/` if the recipe asks for
+The run folder gets `rounds/N/` for each round N: `forget_module/` and `round.json`, `retain_module/` and `reveal/` if the recipe has
 them, `measured.json` if it has a task. `rounds/0/` holds the metrics of the original. A killed run resumes in the phase it was in.
 """
 
@@ -71,7 +71,7 @@ def _run_round(context: RoundContext, number: int, original: ValidationMetrics) 
     try:
         records = forget_records(context, number)
     except NothingRevealed:
-        return {"lambda_f": 0.0, "lambda_r": 0.0, "stop": "the model reveals too little to go on", METRICS: None}
+        return {"lambda_f": 0.0, "lambda_r": 0.0, "stop": "the model reveals too little for another round", METRICS: None}
     training, validation = split_validation(records, context.seed)
     retain_folder = _train_retain_module(context, number)
     forget_folder = _train_forget_module(context, number, training, retain_folder)

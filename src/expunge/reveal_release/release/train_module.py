@@ -47,15 +47,14 @@ class ModuleTraining:
 
 @dataclass(frozen=True)
 class RetainConstraint:
-    """What keeps a forget module from changing retained answers.
+    """Constraints that protect retained answers while a forget module is trained.
 
     Attributes:
         module: folder of a retain module; with none there is no overlap penalty, and nothing to activate.
         overlap: the penalty on subspaces that both modules share; none: no penalty.
         active: whether the retain module is active while the forget module is trained, as earlier modules are in O-LoRA.
         records: retain records for the KL term.
-        kl_weight: weight of the KL divergence on these records (ours): from the model without the module, of the model from which the
-            module is subtracted.
+        kl_weight: weight of the KL divergence (ours) between the model without the module and the model from which it is subtracted.
         kl_lambda: how many times it is subtracted there.
     """
 
@@ -82,7 +81,7 @@ def train_module(
         builder: of its tokenizer.
         training: what to train on, and how.
         display: where progress goes.
-        constraint: what keeps a forget module from changing retained answers.
+        constraint: protects retained answers while a forget module is trained.
 
     Raises:
         InputError: there are no records, no layer matches, the retain module is of another model, or this model has adapters.

@@ -146,7 +146,7 @@ def _batches(
 ) -> Iterator[tuple[AbstractContextManager[list[int]], list[tuple[int, ...]]]]:
     """Yield batches of prompts: a context in which the model reads their soft prompts and that returns their places, and token ids.
 
-    The prompts of a batch have equal lengths, so that no padding precedes a soft prompt and `generate` keeps their order.
+    The prompts of a batch have equal lengths, so that no padding precedes a soft prompt, and `generate` does not reorder them.
     """
     groups: dict[tuple[bool, int], list[tuple[int, tuple[int, ...]]]] = {}
     for place, candidate in enumerate(candidates):

@@ -20,7 +20,7 @@ def gepa_search(
 ) -> None:
     """Evaluate the start instructions, then rewritings of the best one so far; `evaluate` stores the results.
 
-    GEPA keeps a Pareto front over several tasks. Here there is one task, so the front is the best instruction.
+    GEPA maintains a Pareto front over several tasks. Here there is one task, so the front is the best instruction.
 
     Args:
         start_texts: instructions to start from, at least one.
@@ -101,7 +101,7 @@ class _Rewriter:
         return {_COMPONENT: text} if text else {}
 
     def _request(self, parent: str) -> str:
-        """Return a prompt that asks for a better instruction; it shows changing others, as a greedy model would repeat itself otherwise."""
+        """Return a prompt for a better instruction. It shows other instructions each time, because a greedy model would repeat itself."""
         others = [text for text in self._rewards if text != parent]
         chosen = np.random.default_rng([self._seed, self._reflections]).permutation(len(others))[:SHOWN]
         shown = sorted((*(others[i] for i in chosen), parent), key=self._rewards.__getitem__)

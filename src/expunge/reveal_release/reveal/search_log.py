@@ -81,9 +81,9 @@ class SearchLog:
         """Return the next step: from the file, or made and appended to it.
 
         Args:
-            proposed: candidates that it must have; none: whatever the file has.
-            keys: that it must have; none: whatever the file has.
-            make: makes it, given its number, which seeds the sampling.
+            proposed: the candidates that a logged step must have; None: any.
+            keys: those that a logged step must have; None: any.
+            make: makes a new step, given its number, which seeds the sampling.
 
         Raises:
             ExpungeError: the log is of a search with other settings.
