@@ -208,7 +208,7 @@ class TupleBlock(nn.Linear):
 
 
 def test_a_block_that_returns_a_tuple_has_its_state_edited_and_its_attributes_visible():
-    layer = GrunLayer(TupleBlock(32, 32), block=0, hidden_size=32, state=PromptState(Prompts.of_mask(torch.ones(2, 3).bool())))
+    layer = GrunLayer(TupleBlock(32, 32), block=0, hidden_size=32, state=PromptState(Prompts.from_mask(torch.ones(2, 3).bool())))
     layer.update_layer("default", ReftConfig(blocks=[0]))
     hidden = torch.randn(2, 3, 32)
     (edited, extra), (plain, _) = layer(hidden), layer.base_layer(hidden)

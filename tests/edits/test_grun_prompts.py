@@ -81,7 +81,7 @@ def test_the_last_prompt_token_is_found_under_either_padding(lengths, left):
     mask = torch.zeros(len(lengths), 7, dtype=torch.bool)
     for row, length in enumerate(lengths):
         mask[row, slice(7 - length, 7) if left else slice(0, length)] = True
-    prompts = Prompts.of_mask(mask)
+    prompts = Prompts.from_mask(mask)
     last = [6 if left else length - 1 for length in lengths]
     assert prompts.last.tolist() == last
     assert (prompts.min_last, prompts.max_last) == (min(last), max(last))

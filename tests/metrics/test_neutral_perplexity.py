@@ -7,7 +7,7 @@ import pytest
 
 from expunge.data.prompts import PromptBuilder
 from expunge.metrics.perplexity import perplexity, perplexity_rise, perplexity_rows
-from expunge.metrics.statistics import of_means_ci
+from expunge.metrics.statistics import combined_means_ci
 from expunge.metrics.token_nll import neutral_perplexity
 from expunge.models.loading import load
 
@@ -24,7 +24,7 @@ def test_it_equals_the_perplexity_that_tasks_measure(make_tiny_model):
 
 def test_a_function_of_means_is_resampled_by_records():
     # Two records, of 1 token with log 4 nats and of 3 with log 8: exp(log 32 / 4); alone 4 and 8^(1/3) = 2
-    summary = of_means_ci([[log(4), log(8)], [1.0, 3.0]], lambda means: np.exp(means[0] / means[1]))
+    summary = combined_means_ci([[log(4), log(8)], [1.0, 3.0]], lambda means: np.exp(means[0] / means[1]))
     assert summary.value == pytest.approx(exp(log(32) / 4))
     assert summary.ci95 == pytest.approx((2, 4))
 

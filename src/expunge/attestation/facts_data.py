@@ -35,30 +35,34 @@ def forget(recipe: Recipe, records: list[Record], key: bytes) -> Forget:
     return Forget(records=hashed, merkle_root=root, files=[] if revealed else hmac_files(data_files(source), key))
 
 
-def retain(run: OpenedRun, sets: Splits) -> Retain:
+def retain(run: OpenedRun, splits: Splits) -> Retain:
     """Return the retain set. Its hash is the one that was compared whenever the run read the set."""
     recipe, source = run.recipe, run.recipe.data.retain
-    count = len(sets.retain) + len(sets.calibration) + len(sets.held_out)
+    count = len(splits.retain) + len(splits.calibration) + len(splits.held_out)
     hashed = [] if source is None else hash_files(data_files(source))
     return Retain(source=recipe.retain_source, sha256=run.info["data"]["retain"]["sha256"], count=count, files=hashed)
 
 
-def counts(recipe: Recipe, sets: Splits) -> Counts:
+def counts(recipe: Recipe, splits: Splits) -> Counts:
     """Return the number of records by use."""
-    retained = [*sets.retain, *sets.calibration, *sets.held_out]
-    overlap = check_overlap(sets.forget, retained, recipe.forget_source, recipe.retain_source, allow=True)
+    retained = [*splits.retain, *splits.calibration, *splits.held_out]
+    overlap = check_overlap(splits.forget, retained, recipe.forget_source, recipe.retain_source, allow=True)
     return Counts(
-        forget=len(sets.forget), trained=len(sets.retain), calibration=len(sets.calibration), held_out=len(sets.held_out), overlap=overlap
+        forget=len(splits.forget),
+        trained=len(splits.retain),
+        calibration=len(splits.calibration),
+        held_out=len(splits.held_out),
+        overlap=overlap,
     )
 
 
-def excluded(run: OpenedRun, sets: Splits) -> list[Excluded]:
+def excluded(run: OpenedRun, splits: Splits) -> list[Excluded]:
     """Return the counts of revealed records that were filtered out, and of records that the audit did not draw."""
     left_out = []
     if isinstance(run.recipe.data.forget, Revealed):
         dropped = read_results(run.folder / REVEAL)["dropped"]
         left_out += [Excluded(set=FORGET, reason=f"revealed, and {reason}", records=count) for reason, count in dropped.items() if count]
-    for name, records in ((FORGET, sets.forget), (RETAIN, sets.held_out)):
+    for name, records in ((FORGET, splits.forget), (RETAIN, splits.held_out)):
         drawn = run.summary["unlearned"][name]["rouge"]["n"]
         if drawn < len(records):
             left_out.append(Excluded(set=name, reason="not drawn for the audit (audit.max_records)", records=len(records) - drawn))

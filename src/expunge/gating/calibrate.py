@@ -63,7 +63,7 @@ def calibrate(retain: Tensor, forget: Tensor, alpha: float) -> Threshold:
 
 def lower_threshold(threshold: Threshold, retain: Tensor, forget: Tensor) -> Threshold:
     """Lower the threshold so that the gate opens for nearly all forget prompts; arguments as for `calibrate`."""
-    # Not between two records: of few records that would lose one more.
+    # The lower of two neighbouring logits: a value between them would close the gate for one more record.
     logit = forget.float().quantile(FORGET_QUANTILE, interpolation="lower").item()
     return replace(threshold, logit=logit, guaranteed=False, rate_bound=1.0, calibration_rate=_share_open(retain, logit), lowered=True)
 

@@ -39,7 +39,7 @@ class EvalGroup:
 
 def eval_groups(
     builder: PromptBuilder,
-    sets: Splits,
+    splits: Splits,
     others: Mapping[str, Sequence[Record]],
     templates: Mapping[str, Sequence[PromptTemplate]],
     max_records: int | None,
@@ -52,25 +52,25 @@ def eval_groups(
 
     Args:
         builder: of the model's tokenizer.
-        sets: of the run; only its forget set and its held-out retain records are evaluated.
+        splits: of the run; only its forget set and its held-out retain records are evaluated.
         others: the recipe's further sets, by name; those named `forget_…` belong to the forget set.
         templates: {variant: its templates}.
         max_records: records of each set, drawn by seed; None means all.
     """
     instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(eval_instructions(), 1)]
-    renamed = with_other_names(sets.forget, np.random.default_rng([SEED, 1]))
+    renamed = with_other_names(splits.forget, np.random.default_rng([SEED, 1]))
     # A paraphrase may contain a name that the question does not: with another name it could still be about the original person.
     other_names = [replace(record, paraphrased_prompt=None) for record in renamed if record]
-    in_every_variant = {FORGET: sets.forget, RETAIN: sets.held_out, INSTRUCTIONS: instructions}
+    in_every_variant = {FORGET: splits.forget, RETAIN: splits.held_out, INSTRUCTIONS: instructions}
     in_every_variant |= {name: list(records) for name, records in others.items() if is_forget(name)}
     in_few = {GENERAL: general(), OTHER_NAMES: other_names}
     in_few |= {name: list(records) for name, records in others.items() if not is_forget(name)}
-    paraphrase = {name: of_variant for name, of_variant in templates.items() if name == "paraphrase"}
+    paraphrase = {name: variant_templates for name, variant_templates in templates.items() if name == "paraphrase"}
     groups = []
     for set_name, records in {**in_every_variant, **in_few}.items():
         drawn = draw(records, max_records, SEED)
         groups.append(EvalGroup(set_name, AS_GIVEN, {record.id: builder.record(record).prompt for record in drawn}))
         chosen = templates if set_name in in_every_variant else paraphrase
-        for variant, prompts in variants_by_name(chosen, builder, drawn, sets.retain, SEED).items():
+        for variant, prompts in variants_by_name(chosen, builder, drawn, splits.retain, SEED).items():
             groups.append(EvalGroup(set_name, variant, prompts))
     return groups

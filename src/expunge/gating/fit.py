@@ -55,7 +55,7 @@ class FittedGate:
 def fit_gate(
     model: nn.Module,
     builder: PromptBuilder,
-    sets: Splits,
+    splits: Splits,
     settings: EditSection,
     seed: int,
     advance: Callable[[int], None],
@@ -69,15 +69,15 @@ def fit_gate(
     Args:
         model: before the edit.
         builder: of its tokenizer.
-        sets: of the run.
+        splits: of the run.
         settings: of the edit; all settings of the gate are read.
         seed: of everything that is drawn.
         advance: called with the number of prompts read or paraphrased.
         expect: called with the total number of prompts to read, once it is known.
     """
     max_tokens = context_length(model) or sys.maxsize
-    paraphrases = paraphrased_sets(model, builder, sets, settings.gate_augmentations, seed, advance)
-    prompts = gate_prompts(builder, sets, settings.gate_augmentations, max_tokens, seed, paraphrases)
+    paraphrases = paraphrased_sets(model, builder, splits, settings.gate_augmentations, seed, advance)
+    prompts = gate_prompts(builder, splits, settings.gate_augmentations, max_tokens, seed, paraphrases)
     expect(len(prompts.all))
     transform = partial(stored_input, settings=settings)
     states = prompt_states(model, prompts.all, gate_blocks(model, settings), builder.pad, advance=advance, transform=transform)
@@ -85,7 +85,12 @@ def fit_gate(
 
 
 def paraphrased_sets(
-    model: nn.Module, builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int, advance: Callable[[int], None]
+    model: nn.Module,
+    builder: PromptBuilder,
+    splits: Splits,
+    augmentations: Sequence[Augmentation],
+    seed: int,
+    advance: Callable[[int], None],
 ) -> tuple[list[Record], list[Record]]:
     """Return paraphrases of the forget set and of as many retain records, so that their wording does not give the class away.
 
@@ -93,8 +98,8 @@ def paraphrased_sets(
     """
     if "paraphrases" not in augmentations:
         return [], []
-    retain = draw(sets.retain, len(sets.forget), seed)
-    return paraphrase(model, builder, sets.forget, seed, advance), paraphrase(model, builder, retain, seed, advance)
+    retain = draw(splits.retain, len(splits.forget), seed)
+    return paraphrase(model, builder, splits.forget, seed, advance), paraphrase(model, builder, retain, seed, advance)
 
 
 def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], settings: EditSection, seed: int) -> FittedGate:
@@ -110,8 +115,8 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
         seed: of initialisation and batches.
     """
     gate, losses = dict[int, GateParts](), list[float]()
-    for block, of_block in states.items():
-        forget, negatives, pool, _, *validation = prompts.split(of_block)
+    for block, block_states in states.items():
+        forget, negatives, pool, _, *validation = prompts.split(block_states)
         gate[block] = _trained(settings, forget, negatives, seed)
         if pool:
             hardest = prompt_logits(gate[block], settings.gate_pool, pool).argsort(descending=True)[: round(MINED_SHARE * len(pool))]

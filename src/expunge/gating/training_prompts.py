@@ -30,7 +30,7 @@ class GatePrompts:
         forget: the gate should open for them; the first `unaugmented` of them are the forget prompts themselves.
         unaugmented: how many those are.
         negatives: the gate should stay closed for them.
-        pool: further negatives, of which only the hardest are trained on, see `expunge.gating.fit.fit_on`.
+        pool: further negatives; the gate trains only on the hardest of them, see `expunge.gating.fit.fit_on_states`.
         calibration: to choose the threshold on; each item holds a prompt and its variants.
         forget_validation, negative_validation: to validate on.
     """
@@ -64,7 +64,7 @@ class GatePrompts:
 
 def gate_prompts(
     builder: PromptBuilder,
-    sets: Splits,
+    splits: Splits,
     augmentations: Sequence[Augmentation],
     max_tokens: int,
     seed: int,
@@ -77,44 +77,44 @@ def gate_prompts(
 
     Args:
         builder: of the model's tokenizer.
-        sets: of the run; the part that is held out for the audit is neither trained nor calibrated on.
+        splits: of the run; the part that is held out for the audit is neither trained nor calibrated on.
         augmentations: what to train on besides the prompts themselves.
         max_tokens: the model's context length; longer prompts are left out.
         seed: of everything that is drawn.
-        paraphrases: forget and retain records in other words, see `expunge.gating.paraphrase.paraphrases`.
+        paraphrases: forget and retain records in other words, see `expunge.gating.fit.paraphrased_sets`.
     """
     # A retain set that the model generated consists of these instructions: the held-out ones must stay held out.
-    known = {builder.record(record).prompt for record in (*sets.retain, *sets.calibration, *sets.held_out)}
+    known = {builder.record(record).prompt for record in (*splits.retain, *splits.calibration, *splits.held_out)}
     neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
     neutral = [record for record in neutral if builder.record(record).prompt not in known]
-    unaugmented = _that_fit(_prompts(builder, sets.forget), max_tokens)
-    augmented = [*_forget_variants(builder, sets, augmentations, seed), *_prompts(builder, paraphrases[0])]
-    negatives = [*_prompts(builder, [*sets.retain, *paraphrases[1]]), *_retain_variants(builder, sets, augmentations, seed)]
-    negatives += _other_names(builder, sets, augmentations, seed)
+    unaugmented = _that_fit(_prompts(builder, splits.forget), max_tokens)
+    augmented = [*_forget_variants(builder, splits, augmentations, seed), *_prompts(builder, paraphrases[0])]
+    negatives = [*_prompts(builder, [*splits.retain, *paraphrases[1]]), *_retain_variants(builder, splits, augmentations, seed)]
+    negatives += _other_names(builder, splits, augmentations, seed)
     if "neutral_prompts" in augmentations:
         negatives += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
-    pool = _pool(builder, sets, seed) if "mined_negatives" in augmentations else []
-    to_calibrate = [*sets.calibration, *neutral[:NEUTRAL_CALIBRATION]]
-    calibration = [_that_fit(variants, max_tokens) for variants in _calibration_variants(builder, to_calibrate, sets.retain, seed)]
-    validation = _validation(builder, sets, max_tokens, seed)
+    pool = _pool(builder, splits, seed) if "mined_negatives" in augmentations else []
+    to_calibrate = [*splits.calibration, *neutral[:NEUTRAL_CALIBRATION]]
+    calibration = [_that_fit(variants, max_tokens) for variants in _calibration_variants(builder, to_calibrate, splits.retain, seed)]
+    validation = _validation(builder, splits, max_tokens, seed)
     augmented, negatives, pool = (_that_fit(prompts, max_tokens) for prompts in (augmented, negatives, pool))
     calibration = [variants for variants in calibration if variants]
     return GatePrompts(unaugmented + augmented, len(unaugmented), negatives, pool, calibration, *validation)
 
 
-def _forget_variants(builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
-    forget = sets.forget
+def _forget_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+    forget = splits.forget
     prompts = respelled_and_wrapped(builder, forget, forget, forget * FORGET_MISSPELLED, augmentations, FORGET_WRAPPERS, [seed, 4, 0])
     for i, kind in enumerate(context_templates()):
         if kind in augmentations:
             rng = np.random.default_rng([seed, 4, 5, i])
-            prompts += [ids for record in forget for ids in with_context(builder, record, sets.retain, kind, rng)]
+            prompts += [ids for record in forget for ids in with_context(builder, record, splits.retain, kind, rng)]
     return prompts
 
 
-def _retain_variants(builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+def _retain_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     # Retain records are many: each gets one kind of context, and half of them one kind of spelling each.
-    retain, kinds = sets.retain, context_templates()
+    retain, kinds = splits.retain, context_templates()
     prompts = respelled_and_wrapped(builder, retain, retain[::2], retain[1::2], augmentations, RETAIN_WRAPPERS, [seed, 4, 1])
     for i, kind in enumerate(kinds):
         if kind in augmentations:
@@ -123,20 +123,20 @@ def _retain_variants(builder: PromptBuilder, sets: Splits, augmentations: Sequen
     return prompts + (unrelated_prompts(builder) if "unrelated_text" in augmentations else [])
 
 
-def _other_names(builder: PromptBuilder, sets: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
+def _other_names(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     prompts: list[Ids] = []
     if "other_names" in augmentations:
-        prompts += _prompts(builder, with_other_names(sets.forget, np.random.default_rng([seed, 4, 2])))
+        prompts += _prompts(builder, with_other_names(splits.forget, np.random.default_rng([seed, 4, 2])))
     if "similar_names" in augmentations:
         rng = np.random.default_rng([seed, 4, 3])
-        drawn = (with_other_names(sets.forget, rng, similar=True) for _ in range(SIMILAR_NAME_DRAWS))
+        drawn = (with_other_names(splits.forget, rng, similar=True) for _ in range(SIMILAR_NAME_DRAWS))
         prompts += [ids for records in drawn for ids in _prompts(builder, records)]
     return prompts
 
 
-def _pool(builder: PromptBuilder, sets: Splits, seed: int) -> list[Ids]:
-    rng, retain = np.random.default_rng([seed, 4, 7]), sets.retain
-    pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, with_other_names(sets.forget, rng, similar=True))]
+def _pool(builder: PromptBuilder, splits: Splits, seed: int) -> list[Ids]:
+    rng, retain = np.random.default_rng([seed, 4, 7]), splits.retain
+    pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, with_other_names(splits.forget, rng, similar=True))]
     pool += respelled_and_wrapped(builder, retain, [], retain, ("typos", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
     return pool + [ids for kind in context_templates() for record in retain for ids in with_context(builder, record, retain, kind, rng)]
 
@@ -148,13 +148,13 @@ def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], ret
         yield [builder.record(record).prompt, *held_out_variant(builder, record, rng), *in_context]
 
 
-def _validation(builder: PromptBuilder, sets: Splits, max_tokens: int, seed: int) -> list[list[Ids]]:
+def _validation(builder: PromptBuilder, splits: Splits, max_tokens: int, seed: int) -> list[list[Ids]]:
     """Return forget prompts, and retain prompts with similar-name prompts; a variant that is too long is replaced by its prompt."""
     rng, validation = np.random.default_rng([seed, 4, 4]), []
-    for part in (sets.forget, sets.retain):
+    for part in (splits.forget, splits.retain):
         variants = [(record, _that_fit(held_out_variant(builder, record, rng), max_tokens)) for record in part[:MAX_VALIDATION]]
         validation.append(_that_fit([fitting[0] if fitting else builder.record(record).prompt for record, fitting in variants], max_tokens))
-    validation[1] += _that_fit(_prompts(builder, with_other_names(sets.forget, rng, similar=True))[:MAX_VALIDATION], max_tokens)
+    validation[1] += _that_fit(_prompts(builder, with_other_names(splits.forget, rng, similar=True))[:MAX_VALIDATION], max_tokens)
     return validation
 
 

@@ -13,7 +13,6 @@ from expunge.models.shared_prompt_scoring import score_answers
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-
 Form = Callable[[Question], tuple[str, list[str], list[int]]]
 """Turns a question into its prompt, the continuations to score, and the divisor of each continuation's log-likelihood."""
 
@@ -60,8 +59,8 @@ def option_nll(
     results = [torch.empty(0)] * len(questions)
     for batch in batches_by_length(prompts, batch_size):
         nll = score_answers(model, read_prompts(model, [prompts[i] for i in batch], pad), [options[i] for i in batch], pad).nll.cpu()
-        for i, of_question in zip(batch, nll.split([len(options[i]) for i in batch]), strict=True):
-            results[i] = of_question
+        for i, question_nll in zip(batch, nll.split([len(options[i]) for i in batch]), strict=True):
+            results[i] = question_nll
         advance(len(batch))
     return results
 

@@ -34,7 +34,7 @@ def sampled_rows(
 ) -> list[Row]:
     """Sample many answers to each record's question, at temperature 1 and from the whole vocabulary.
 
-    A prompt is read once.
+    The model reads each prompt only once.
 
     Args:
         model: a causal LM in evaluation mode, with or without edits.
@@ -113,7 +113,9 @@ def leak_at_k(leaks: int, samples: int, k: int) -> float:
         ValueError: if k is not in 1..samples, or leaks are not in 0..samples.
     """
     if not 1 <= k <= samples or not 0 <= leaks <= samples:
-        raise ValueError(f"{leaks} leaks in {samples} samples say nothing about {k} samples")
+        raise ValueError(
+            f"leak@{k} cannot be computed from {leaks} leaks in {samples} samples; k must be in 1..samples, leaks in 0..samples"
+        )
     return 1 - comb(samples - leaks, k) / comb(samples, k)
 
 

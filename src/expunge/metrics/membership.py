@@ -131,13 +131,13 @@ def privleak(unlearned: Sequence[Row], control: Sequence[Row] | None, compat: bo
         raise InputError("PrivLeak compares with a model that never saw the forget set; give one as the control")
     if [(row["id"], row["member"]) for row in unlearned] != [(row["id"], row["member"]) for row in control]:
         raise ValueError("the unlearned model and the control were scored on different records")
-    of_unlearned, of_control = split(unlearned, "min_k"), split(control, "min_k")
-    value = _relative(np.array(auroc(*of_unlearned)), np.array(auroc(*of_control)), compat)
+    unlearned_scores, control_scores = split(unlearned, "min_k"), split(control, "min_k")
+    value = _relative(np.array(auroc(*unlearned_scores)), np.array(auroc(*control_scores)), compat)
     if not np.isfinite(value):
         raise InputError(
             "PrivLeak has no value where the control's AUC is 0; give more records, or a control that never saw the forget set"
         )
-    resampled = _relative(resampled_auroc(*of_unlearned), resampled_auroc(*of_control), compat)
+    resampled = _relative(resampled_auroc(*unlearned_scores), resampled_auroc(*control_scores), compat)
     return Summary(float(value), len(unlearned), percentile_interval(resampled) if np.isfinite(resampled).all() else None)
 
 
@@ -150,7 +150,7 @@ def _relative(unlearned: np.ndarray, control: np.ndarray, compat: bool) -> np.nd
 
 def split(rows: Sequence[Row], name: str) -> Split:
     """Return the negated scores of members and of non-members, so that members have the higher ones."""
-    members, nonmembers = ([-row[name] for row in rows if row["member"] is kind] for kind in (True, False))
+    members, nonmembers = ([-row[name] for row in rows if row["member"] is is_member] for is_member in (True, False))
     return members, nonmembers
 
 
@@ -160,8 +160,8 @@ def _likelihoods(
     """Return the scores that need only a forward pass of the model; `place`: the record's row of the batch."""
     # Of a plain text, only the last part is scored.
     text = record.answer if record.turns else cast(str, builder.tokenizer.decode(list(encoded.answer), skip_special_tokens=True))
-    ended = compat and encoded.answer[-1] == builder.end_of_turn and answer.tokens > 1
-    counted = answer.without_end() if ended else answer
+    drop_end = compat and encoded.answer[-1] == builder.end_of_turn and answer.tokens > 1
+    counted = answer.without_end() if drop_end else answer
     positions = (scores.rows == place).nonzero()[: counted.tokens, 0]
     return {
         "loss": answer.loss,

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from expunge.data.records import Record
 from expunge.metrics.likelihood import utility_truth_ratio
-from expunge.metrics.statistics import Summary, of_means_ci
+from expunge.metrics.statistics import Summary, combined_means_ci
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ def neighbour_utility(rows: Sequence[Row], near: Collection[str]) -> Summary:
     columns = [[row[name] for row in near_rows] for name in ("probability", "rouge")]
     if all("truth_ratio" in row for row in near_rows):
         columns.append([utility_truth_ratio(row["truth_ratio"]) for row in near_rows])
-    return of_means_ci(columns, lambda means: hmean(means, axis=0))
+    return combined_means_ci(columns, lambda means: hmean(means, axis=0))
 
 
 def _names(record: Record) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder
-from expunge.metrics.statistics import Summary, of_means_ci
+from expunge.metrics.statistics import Summary, combined_means_ci
 from expunge.metrics.token_nll import HIGHEST_NLL, neutral_rows, summed_nll
 
 Row = dict[str, Any]
@@ -31,13 +31,13 @@ def perplexity_rows(
 
 def perplexity(rows: Sequence[Row]) -> Summary:
     """Return exp of the mean token NLL, with a bootstrap interval over records (a record is drawn with all its tokens)."""
-    return of_means_ci([_column(rows, "nll"), _column(rows, "tokens")], lambda means: _exp(means[0] / means[1]))
+    return combined_means_ci([_column(rows, "nll"), _column(rows, "tokens")], lambda means: _exp(means[0] / means[1]))
 
 
 def perplexity_rise(rows: Sequence[Row], before: Sequence[Row]) -> Summary:
     """Return the relative rise of perplexity on the same records, with a bootstrap interval that resamples both models alike."""
     columns = [_column(rows, "nll"), _column(before, "nll"), _column(rows, "tokens")]
-    return of_means_ci(columns, lambda means: _exp((means[0] - means[1]) / means[2]) - 1)
+    return combined_means_ci(columns, lambda means: _exp((means[0] - means[1]) / means[2]) - 1)
 
 
 def _exp(nll: np.ndarray) -> np.ndarray:

@@ -49,14 +49,14 @@ def mean_ci(values: Sequence[float]) -> Summary:
     Raises:
         ValueError: if there is no value, or one is not finite.
     """
-    return of_means_ci([values], lambda means: means[0])
+    return combined_means_ci([values], lambda means: means[0])
 
 
 def excess_ci(values: Sequence[float], other_values: Sequence[float] | None = None) -> Summary:
     """Return the mean of differences, each in [-1, 1], or the difference of two means, with an interval.
 
-    If all values are equal, resampling gives an interval of width 0. The interval then extends by `rate_bound` on both sides: so large
-    may the share of records with another value still be.
+    If all values are equal, resampling gives an interval of width 0. The interval then extends by `rate_bound(0, n)` on both sides: the
+    share of records with another value may still be that large.
 
     Args:
         values: differences; with `other_values`, the values of one model.
@@ -67,27 +67,27 @@ def excess_ci(values: Sequence[float], other_values: Sequence[float] | None = No
     """
     first, second = mean_ci(values), None if other_values is None else mean_ci(other_values)
     if second is None or other_values is None:
-        excess, fewest = first, len(values)
+        excess, smallest_n = first, len(values)
     else:
         resampled = [
             np.concatenate([np.asarray(sample, dtype=np.float64)[i].mean(-1) for i in _resamples(len(sample), seed)])
             for seed, sample in enumerate((values, other_values))
         ]
-        fewest = min(len(values), len(other_values))
-        interval = percentile_interval(resampled[0] - resampled[1]) if fewest > 1 else None
+        smallest_n = min(len(values), len(other_values))
+        interval = percentile_interval(resampled[0] - resampled[1]) if smallest_n > 1 else None
         excess = Summary(first.value - second.value, first.n + second.n, interval)
     if excess.ci95 is None or excess.ci95[0] < excess.ci95[1]:
         return excess
-    margin = rate_bound(0, fewest)
+    margin = rate_bound(0, smallest_n)
     return Summary(excess.value, excess.n, (excess.value - margin, excess.value + margin))
 
 
-def of_means_ci(columns: Sequence[Sequence[float]], of: Callable[[np.ndarray], np.ndarray]) -> Summary:
+def combined_means_ci(columns: Sequence[Sequence[float]], combine: Callable[[np.ndarray], np.ndarray]) -> Summary:
     """Return a function of several means over the same records, with a percentile bootstrap interval over whole records.
 
     Args:
         columns: (columns, records), one number a record.
-        of: the function of the means, applied along the first axis: (columns, ...) -> (...).
+        combine: the function of the means, applied along the first axis: (columns, ...) -> (...).
 
     Raises:
         ValueError: if there is no value, or one is not finite.
@@ -98,7 +98,7 @@ def of_means_ci(columns: Sequence[Sequence[float]], of: Callable[[np.ndarray], n
     n = sample.shape[1]
     means = np.concatenate([sample[:, drawn].mean(-1) for drawn in _resamples(n)], axis=1)
     # The spread cannot be estimated from one record.
-    return Summary(float(of(sample.mean(-1))), n, percentile_interval(of(means)) if n > 1 else None)
+    return Summary(float(combine(sample.mean(-1))), n, percentile_interval(combine(means)) if n > 1 else None)
 
 
 def proportion_ci(successes: int, n: int) -> Summary:
@@ -108,11 +108,11 @@ def proportion_ci(successes: int, n: int) -> Summary:
         ValueError: if n is 0, or successes are not in 0..n.
     """
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} of {n} is no proportion")
+        raise ValueError(f"{successes} of {n} is not a proportion")
     share, z2 = successes / n, Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At 0 and at n an end is exactly there, which rounding misses.
+    # At 0 and at n one end of the interval is exactly 0 or 1, which rounding would miss.
     return Summary(share, n, (centre - half if successes else 0.0, centre + half if successes < n else 1.0))
 
 
@@ -125,7 +125,7 @@ def rate_bound(successes: int, n: int) -> float:
         ValueError: if n is 0, or successes are not in 0..n.
     """
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} of {n} is no proportion")
+        raise ValueError(f"{successes} of {n} is not a proportion")
     return float(beta.ppf(0.95, successes + 1, n - successes)) if successes < n else 1.0
 
 
@@ -148,9 +148,9 @@ def resampled_auroc(positives: Sequence[float], negatives: Sequence[float]) -> n
     # A resample repeats pairs of the sample, so its AUROC is a weighted mean over pairs that are compared only once.
     wins = (high[:, None] > low).astype(np.float64) + 0.5 * (high[:, None] == low)
     generator = np.random.default_rng(SEED)
-    times_high = generator.multinomial(high.size, np.full(high.size, 1 / high.size), size=RESAMPLES)
-    times_low = generator.multinomial(low.size, np.full(low.size, 1 / low.size), size=RESAMPLES)
-    return ((times_high @ wins) * times_low).sum(1) / wins.size
+    high_counts = generator.multinomial(high.size, np.full(high.size, 1 / high.size), size=RESAMPLES)
+    low_counts = generator.multinomial(low.size, np.full(low.size, 1 / low.size), size=RESAMPLES)
+    return ((high_counts @ wins) * low_counts).sum(1) / wins.size
 
 
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:

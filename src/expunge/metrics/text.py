@@ -19,7 +19,7 @@ _NOISE_BYTES, _NOISE_RATIO = 200, 0.75
 _ZLIB_OVERHEAD = 8
 
 ROUGE = "ROUGE-L recall of the greedy answer"
-"""Of figures and verdicts: what a number by `rouge_l_recall` is."""
+"""Description of `rouge_l_recall` of greedy answers, for figures and verdicts."""
 
 _I = r"\b(i|we)"
 _REFUSAL = re.compile(

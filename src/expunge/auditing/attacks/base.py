@@ -78,11 +78,11 @@ class Attack(ABC):
         max_records: the most forget records that are attacked, drawn by seed.
         name: in a suite.
         threat: the weakest attacker who can try it.
-        description: what it tries, as "Not tested here: …" goes on.
+        description: what it tries, in words that continue "Not tested: …".
         measures: what the `value` of a row is, in [0, 1]: 1 when the attack recovers everything.
         independent_records: whether a record's rows are the same whichever other records are attacked with it.
         removes_edit: whether it takes the edit off: then it recovers the original, and cannot be tried where the weights were changed.
-        figure: how a report draws its rows; none: it does not.
+        figure: how a report draws its rows; None: it does not.
     """
 
     max_records: Count = 32
@@ -107,7 +107,7 @@ class Attack(ABC):
 
     @property
     def files(self) -> list[Path]:
-        """Files of the user's that it reads; the cache covers their content, which may change under the same name."""
+        """The user's files that the attack reads. The cache key covers their content, which may change under the same name."""
         return []
 
     @abstractmethod
@@ -116,7 +116,7 @@ class Attack(ABC):
 
     @abstractmethod
     def steps(self, target: Target) -> int:
-        """Return the sum of what `run` passes to `advance`; 0 if the attack does not apply to this model or its records."""
+        """Return the number of steps that `run` reports to `advance`; 0 if the attack does not apply to this model or its records."""
 
     @abstractmethod
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
@@ -136,5 +136,5 @@ class Attack(ABC):
 
     @classmethod
     def untested(cls, rows: Sequence[Row]) -> list[str]:
-        """Return what of this kind of attack an audit left out, given the rows of all attacks of this name."""
+        """Return the parts of this kind of attack that an audit left out, given the rows of all attacks of this name."""
         return [] if rows else [cls.description]

@@ -36,17 +36,17 @@ class Lens(Attack):
     )
 
     def verdict_row(self, row: Row) -> str | None:
-        """Only the block that gives away most of a record is judged."""
+        """Return a name only for the block that gives away most of a record: the others are not judged."""
         return "logit lens, at the block that reveals most" if row["most"] else None
 
     def steps(self, target: Target) -> int:
-        """One a record."""
+        """Return one step for each record."""
         with torch.no_grad():
             applies = frozen_head(target.model) is not None
         return len(target.forget) if applies else 0
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """Yield `id`, `value` (exp of minus the mean NLL of an answer token), `block`, and whether it gives away `most`."""
+        """Yield `id`, `value` (exp of minus the mean NLL of an answer token), `block`, and `most`: whether this block gives away most."""
         if not self.steps(target):
             return
         for row in lens_rows(target.model, target.builder, target.forget, target.batch_size, advance):

@@ -31,11 +31,11 @@ class Prefill(Attack):
     measures: ClassVar[str] = "ROUGE-L recall of the greedy continuation against the rest of the answer"
 
     def verdict_row(self, row: Row) -> str:
-        """One verdict row a share."""
+        """Return one verdict row for each share."""
         return f"answer prefilled: {row['share']:.0%} of it"
 
     def steps(self, target: Target) -> int:
-        """One a query."""
+        """Return one step for each query."""
         return len(_queries(target, self.shares))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

@@ -41,15 +41,15 @@ class PromptAttack(Attack):
 
     @property
     def files(self) -> list[Path]:
-        """The templates, if they are the user's."""
+        """Return the user's file of templates, if there is one."""
         return [] if self.templates is None else [Path(self.templates)]
 
     def verdict_row(self, row: Row) -> str:
-        """One verdict row a variant."""
+        """Return one verdict row for each variant."""
         return f"prompt variant: {row['variant'].replace('_', ' ')}"
 
     def steps(self, target: Target) -> int:
-        """One a prompt."""
+        """Return one step for each prompt."""
         return len(self._queries(target))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
@@ -60,7 +60,7 @@ class PromptAttack(Attack):
 
     @classmethod
     def untested(cls, rows: Sequence[Row]) -> list[str]:
-        """Other languages too, where no variant was in one."""
+        """Also name other languages, if no variant was in one."""
         return super().untested(rows) + ([] if any(row["variant"] == CROSS_LINGUAL for row in rows) else ["other languages"])
 
     def _queries(self, target: Target) -> list[tuple[str, Query]]:

@@ -57,20 +57,20 @@ class Quantise(Attack):
 
     @property
     def label(self) -> str:
-        """With the kind."""
+        """Return the name and the kind."""
         return f"{self.name} {self.kind}"
 
     @property
     def series(self) -> str:
-        """One bar a kind."""
+        """Return the kind: each has its own bar."""
         return self.kind
 
     def verdict_row(self, row: Row) -> str:
-        """One verdict row a kind."""
+        """Return one verdict row for each kind."""
         return f"quantised: {self.kind}"
 
     def steps(self, target: Target) -> int:
-        """One a record."""
+        """Return one step for each record."""
         return len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
@@ -116,6 +116,6 @@ def quantise_weight(weight: Tensor, kind: Kind) -> Tensor:
         levels = shares.new_tensor(NF4)
         shares = levels[torch.bucketize(shares, (levels[1:] + levels[:-1]) / 2)]
     else:
-        most = 127 if kind == "int8" else 7
-        shares = (shares * most).round() / most
+        max_level = 127 if kind == "int8" else 7
+        shares = (shares * max_level).round() / max_level
     return (shares * largest).flatten()[: len(flat)].view_as(weight).to(weight.dtype)

@@ -64,20 +64,20 @@ class Relearn(Attack):
 
     @property
     def label(self) -> str:
-        """With the source."""
+        """Return the name and the source."""
         return f"{self.name} {self.source}"
 
     @property
     def series(self) -> str:
-        """One panel a source."""
+        """Return the title of the source's panel."""
         return f"from {SOURCES[self.source]}"
 
     def verdict_row(self, row: Row) -> str | None:
-        """Only the end of the curve is judged."""
+        """Return a name only for the last step: the rest of the curve is not judged."""
         return f"relearned from {SOURCES[self.source]}, {self.max_steps} steps" if row["step"] == self.max_steps else None
 
     def steps(self, target: Target) -> int:
-        """One a training step, and one a record at each measurement."""
+        """Return one step for each training step, and one for each record at each measurement."""
         trained, queried = self.split_records(target)
         return self.max_steps + len(queried) * len(self._measured) if trained and queried else 0
 

@@ -29,11 +29,10 @@ class Sampling(Attack):
     measures: ClassVar[str] = "whether a sampled answer states the fact"
 
     def verdict_row(self, row: Row) -> str:
-        """One verdict row."""
         return f"one of {self.samples} samples"
 
     def steps(self, target: Target) -> int:
-        """One a sample."""
+        """Return one step for each sample."""
         return self.samples * len(_with_facts(target, common_words(target.retain)))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

@@ -24,11 +24,10 @@ class SwitchOff(Attack):
     removes_edit: ClassVar[bool] = True
 
     def verdict_row(self, row: Row) -> str:
-        """One verdict row."""
         return "edit switched off"
 
     def steps(self, target: Target) -> int:
-        """One a record."""
+        """Return one step for each record."""
         return len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

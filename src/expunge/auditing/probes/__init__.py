@@ -1,4 +1,4 @@
-"""Probes of an audit, one file each: attacks, perplexity, membership inference, lm-eval tasks. `make_probes` is their one list."""
+"""Probes of an audit, one file each: attacks, perplexity, membership inference, lm-eval tasks. `make_probes` lists them."""
 
 from __future__ import annotations
 

@@ -80,14 +80,14 @@ class AttackProbe(Probe):
 
     def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
         """Return the rows of each attack, and one for an edit that can be removed: it fails for released weights without a measurement."""
-        judged = [
+        rows = [
             row
             for i, attack in enumerate(self.attacks)
             for row in attack_verdict_rows(attack, {model: by_attack[i] for model, by_attack in self.results.items()}, tolerance.leak)
         ]
         if self.removable:
-            judged.append(always(RELEASED, RELEASED, "whoever holds the files can leave the edit out and has the original model"))
-        return judged
+            rows.append(always(RELEASED, RELEASED, "whoever holds the files can leave the edit out and has the original model"))
+        return rows
 
 
 def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], tolerance: float) -> Iterator[VerdictRow]:

@@ -38,8 +38,8 @@ class Probe(ABC):
     """An evaluation that runs on one model after another and remembers the results.
 
     Attributes:
-        file: the Parquet file in the run's folder for `rows`; none: the probe has no rows of records.
-        takes_stand_ins: whether it runs on the control `auto`: then its numbers depend on which records are queried.
+        file: the Parquet file in the run's folder for `rows`; empty: the probe has no rows of records.
+        takes_stand_ins: whether it also runs on the control `auto`, with stand-ins in place of the forget set.
     """
 
     file: ClassVar[str] = ""

@@ -83,7 +83,7 @@ class LmEvalTasks:
         settings = {"names": self.names, "described": described, "batch_size": batch_size}
         measurement = Measurement("lm-eval", probed.identity, probed.builder, {}, **settings)
         results = measurement.load_or(lambda: self._evaluate(probed, batch_size, display))
-        return {f"lm-eval {task}": summaries(of_task) for task, of_task in results.items()}
+        return {f"lm-eval {task}": summaries(result) for task, result in results.items()}
 
     def _evaluate(self, probed: ProbedModel, batch_size: int, display: Display) -> dict[str, dict[str, Any]]:
         """Return the harness's results of each task, as plain values for JSON."""
@@ -104,7 +104,7 @@ class LmEvalTasks:
             system_instruction=probed.builder.system if self.described.chat else None,
         )
         results: Mapping[str, Any] = {} if evaluated is None else evaluated["results"]
-        return {task: json.loads(json.dumps(of_task, default=float)) for task, of_task in results.items()}
+        return {task: json.loads(json.dumps(result, default=float)) for task, result in results.items()}
 
 
 def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | None = None, chat: bool = False) -> LmEvalTasks:
@@ -129,9 +129,9 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
     described: list[LmEvalTask] = []
     for name in names:
         if name not in manager.all_tasks:
-            near = ", ".join(get_close_matches(name, manager.all_tasks, 3))
+            similar = ", ".join(get_close_matches(name, manager.all_tasks, 3))
             where = "" if folder is None else f", and neither has {folder}"
-            raise InputError(f"--tasks: lm_eval has no task {name!r}{where}" + (f"; similar names: {near}" if near else ""))
+            raise InputError(f"--tasks: lm_eval has no task {name!r}{where}" + (f"; similar names: {similar}" if similar else ""))
         try:
             tasks = manager.load(name)["tasks"]
         # A task runs code of the task, of the harness and of `datasets`, which may raise anything.
@@ -144,12 +144,12 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
             if task in requested_by:
                 raise InputError(f"--tasks: {task} is requested twice, by {requested_by[task]} and by {name}")
             requested_by[task] = name
-            described.append(_described(task, loaded))
+            described.append(_describe(task, loaded))
     files = [] if folder is None else hash_files(data_files(str(folder)))
     return LmEvalTasks(list(names), manager, LmEval(version=version("lm_eval"), limit=limit, chat=chat, tasks=described, files=files))
 
 
-def _described(name: str, task: Any) -> LmEvalTask:
+def _describe(name: str, task: Any) -> LmEvalTask:
     config, documents = task.dump_config(), list(task.eval_docs)
     task_version = str(config.get("metadata", {}).get("version", task.VERSION))
     return LmEvalTask(
@@ -219,21 +219,21 @@ class _PromptAwareLM(HFLM):
         """Return the log-likelihood (nats) of each continuation, and whether greedy decoding would give it."""
         pairs = [(self._truncated(before, after), tuple(after)) for _, before, after in requests]
         # The options of a question are next to each other, so that their prompt is read only once.
-        questions = [(prompt, [after for _, after in of_prompt]) for prompt, of_prompt in groupby(pairs, key=itemgetter(0))]
+        questions = [(prompt, [after for _, after in same_prompt]) for prompt, same_prompt in groupby(pairs, key=itemgetter(0))]
         results: list[list[tuple[float, bool]]] = [[] for _ in questions]
         for chosen in batches_by_length([prompt for prompt, _ in questions], self.at_once):
             batch = [questions[i] for i in chosen]
-            for i, of_question in zip(chosen, self._score(batch), strict=True):
-                results[i] = of_question
+            for i, option_scores in zip(chosen, self._score(batch), strict=True):
+                results[i] = option_scores
             self.advance(sum(len(options) for _, options in batch))
-        return [result for of_question in results for result in of_question]
+        return [score for option_scores in results for score in option_scores]
 
     def _score(self, questions: list[tuple[Ids, list[Ids]]]) -> list[list[tuple[float, bool]]]:
         prompts, options = [prompt for prompt, _ in questions], [options for _, options in questions]
         scores = score_answers(self.edited, read_prompts(self.edited, prompts, self.pad), options, self.pad)
         greedy = scores.greedy.split(scores.tokens.tolist())
         results = iter([(-nll, bool(matches.all())) for nll, matches in zip(scores.nll.tolist(), greedy, strict=True)])
-        return [list(islice(results, len(of_question))) for of_question in options]
+        return [list(islice(results, len(question_options))) for question_options in options]
 
     def _truncated(self, before: list[int], after: list[int]) -> Ids:
         """Return the end of a context that fits into the model with its continuation, whose last token is not read."""

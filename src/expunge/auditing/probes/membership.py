@@ -53,11 +53,11 @@ class MembershipProbe(Probe):
         records = {"members": members, "nonmembers": nonmembers}
         settings = {"gradients": self.gradients, "batch_size": self.batch_size}
 
-        def measured() -> list[Row]:
+        def measure() -> list[Row]:
             with self.display.bar(f"Membership inference, {probed.name}", len(members) + len(nonmembers)) as advance:
                 return membership_rows(probed.model, probed.builder, members, nonmembers, **settings, advance=advance)
 
-        self.results[probed.name] = Measurement("membership", probed.identity, probed.builder, records, **settings).load_or(measured)
+        self.results[probed.name] = Measurement("membership", probed.identity, probed.builder, records, **settings).load_or(measure)
 
     @property
     def rows(self) -> dict[str, list[Row]]:

@@ -15,7 +15,7 @@ class NonMembers:
     """Records that no model saw.
 
     Attributes:
-        records: seen neither by the original nor by the unlearned model nor by the control; empty if no record is known to be so.
+        records: seen neither by the original nor by the unlearned model nor by the control; empty if no such record is known.
         why: one sentence for the report: the source of the records, or why there are none.
     """
 
@@ -57,8 +57,8 @@ def nonmembers(
 
     A holdout, which the user vouches for, comes first. Without one there are only the run's held-out retain records. They were held out
     of *unlearning*, but the original was usually trained on the whole retain set (TOFU's was taught all authors). Then they are
-    members like the forget set, and an AUROC between the two would be near 0.5 whatever was forgotten. They are used only where it is
-    known what the original was taught, which is so for a task that taught it, and only those that it was not taught.
+    members like the forget set, and an AUROC between the two would be near 0.5 whatever was forgotten. So they are used only if a task
+    taught the original, because then it is known what it was taught; and then only those that it was not taught.
     Answers that the model generated are never used: it finds them likely although it was not trained on them.
 
     Args:

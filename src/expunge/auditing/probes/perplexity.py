@@ -31,12 +31,12 @@ class PerplexityProbe(Probe):
     def run(self, probed: ProbedModel) -> None:
         """Score the neutral texts."""
 
-        def measured() -> list[Row]:
+        def measure() -> list[Row]:
             with self.display.step(f"Perplexity of neutral texts, {probed.name}"):
                 return perplexity_rows(probed.model, probed.builder, self.batch_size)
 
         measurement = Measurement("perplexity", probed.identity, probed.builder, {}, batch_size=self.batch_size)
-        self.results[probed.name] = measurement.load_or(measured)
+        self.results[probed.name] = measurement.load_or(measure)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
         """Return the perplexity of a model."""

@@ -110,6 +110,6 @@ def adapter_keys(model: nn.Module, adapter: str) -> set[str]:
     for name, layer in model.named_modules():
         if isinstance(layer, GrunLayer):
             parts = tuple(f"{part}.{adapter}" for part in layer.adapter_layer_names)
-            of_adapter = [key for key, _ in layer.named_parameters() if key in parts or key.rpartition(".")[0] in parts]
-            keys.update(f"{name}.{key}" for key in of_adapter)
+            adapter_parameters = [key for key, _ in layer.named_parameters() if key in parts or key.rpartition(".")[0] in parts]
+            keys.update(f"{name}.{key}" for key in adapter_parameters)
     return keys

@@ -29,14 +29,14 @@ class Prompts:
     max_last: int
 
     @classmethod
-    def of_batch(cls, batch: Batch) -> "Prompts":
+    def from_batch(cls, batch: Batch) -> "Prompts":
         """Return the prompt positions of a batch of [prompt | answer] rows."""
         index = batch.prompt_length - 1
         last = torch.full((len(batch.input_ids),), index, device=batch.input_ids.device)
         return cls(batch.prompt_mask, batch.attention_mask.bool(), last, index, index)
 
     @classmethod
-    def of_mask(cls, real: Tensor) -> "Prompts":
+    def from_mask(cls, real: Tensor) -> "Prompts":
         """Return the positions of rows that contain only a prompt, padded on either side. `real`: (batch, seq) bool."""
         last = (real * torch.arange(real.shape[1], device=real.device)).amax(-1)
         min_last, max_last = torch.stack(last.aminmax()).tolist()
@@ -83,7 +83,7 @@ class PromptState:
         """
         if (batch := current_batch()) is not None:
             self.logits = dict(known_gate_logits())
-            self.prompts = Prompts.of_batch(batch)
+            self.prompts = Prompts.from_batch(batch)
             return
         if (gates := continuation_gate_logits()) is not None:
             self.logits = dict(gates)
@@ -104,7 +104,7 @@ class PromptState:
             mask = torch.ones(tokens.shape[:2], device=tokens.device)
         if not isinstance(mask, Tensor) or mask.ndim != 2:
             raise ExpungeError("the prompt cannot be read from this attention mask: give one of shape (batch, seq) and a dynamic cache")
-        self.prompts = Prompts.of_mask(mask.bool())
+        self.prompts = Prompts.from_mask(mask.bool())
 
     def window(self, positions: str, adapter: str, hidden: Tensor) -> Window | None:
         """Return where an adapter edits `hidden`, (batch, seq, hidden); None means nowhere.
