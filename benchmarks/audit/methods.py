@@ -25,7 +25,7 @@ from expunge.data.set_names import FORGET, NEUTRAL, RETAIN, UTILITY
 from expunge.files import read_yaml
 from expunge.pipeline.release import release
 from expunge.pipeline.unlearn import unlearn
-from expunge.reporting.verdict_table import counted
+from expunge.reporting.verdict_table import count_verdicts
 from expunge.runs.folder import ATTACKED, MEASURED_ROWS, VERDICT, Run
 
 # The smallest learning rate at which forgetting shows, as in published models.
@@ -120,7 +120,7 @@ def cells(run: Run, model: str) -> list[str]:
         excess(rows["logit lens, at the block that reveals most"], model),
         shown(summary[FORGET]["privleak"]) if "privleak" in summary[FORGET] else f"{(auroc - control) / control:.2f}",
         shown(rows[OFF][model]) if OFF in rows else "",
-        counted(list(rows.values())) if model == "unlearned" else "",
+        count_verdicts(list(rows.values())) if model == "unlearned" else "",
     ]
 
 

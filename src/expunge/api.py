@@ -232,7 +232,7 @@ def verify(attestation: Run | str | Path, key: str | Path | None = None) -> list
         The checks in order, each with `name`, `status` (`ok`, `differs`, `not reachable`) and `detail`.
 
     Raises:
-        InputError: if it is not an attestation, an unchanged file has not the form that a run writes, or the key is not a key.
+        InputError: if it is not an attestation, an unchanged file does not have the form that a run writes, or the key is not a key.
     """
     from expunge.attestation import ATTESTATION
     from expunge.attestation import verify as verify_attestation

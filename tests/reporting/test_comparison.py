@@ -6,7 +6,7 @@ import pytest
 from pages import HOSTILE, Page, cell, verdict_row
 
 from expunge.errors import InputError
-from expunge.reporting.comparison import compared, render, verdict_rows
+from expunge.reporting.comparison import compared_metrics, render, verdict_rows
 from expunge.reporting.svg import looks
 from expunge.runs.folder import AUDIT, Run
 
@@ -75,5 +75,5 @@ def test_a_malformed_audit_file_is_named_with_its_field(tmp_path, file, content,
     (tmp_path / file).write_text(json.dumps(content), encoding="utf-8")
     run = Run(tmp_path)
     with pytest.raises(InputError) as error:
-        (compared if file == AUDIT else lambda runs: verdict_rows(*runs))([run])
+        (compared_metrics if file == AUDIT else lambda runs: verdict_rows(*runs))([run])
     assert f"{tmp_path / file}: is not what an audit writes: {problem}" in str(error.value)

@@ -11,7 +11,7 @@ from expunge.auditing.suite import Suite
 from expunge.console import Display
 from expunge.pipeline.unlearn import unlearn
 from expunge.reporting import write_report
-from expunge.reporting.comparison import comparison
+from expunge.reporting.comparison import comparison_page
 from expunge.runs.loaded import open_run
 
 ATTACKS = [{"name": "quantise", "max_records": 3}, {"name": "relearn", "max_records": 4, "max_steps": 2, "measure_every": 1}]
@@ -60,7 +60,7 @@ def test_the_prompts_attack_also_tests_other_languages(run):
 
 
 def test_a_comparison_has_the_verdicts_of_the_run(run):
-    page = Page(comparison([audit(run, suite=SUITE)]))
+    page = Page(comparison_page([audit(run, suite=SUITE)]))
     assert "lora x npo" in page.words
     assert "quantised: nf4 weights released ? not shown" in page.words
 

@@ -10,7 +10,7 @@ from expunge.reporting import ReportData
 from expunge.reporting.attack_figures import attack_figure
 from expunge.reporting.attack_tables import AttackResults, WorstRecord
 from expunge.reporting.html import NO_CONTROL_ROWS, render
-from expunge.reporting.verdict_table import counted, groups, scale, signed, why
+from expunge.reporting.verdict_table import count_verdicts, groups, scale, short_reason, signed
 
 ROWS = [
     verdict_row("utility: retain", "pass", "", 0.0, against="original"),
@@ -64,9 +64,11 @@ def test_without_a_control_rows_that_need_one_give_the_reason(data):
 
 
 def test_counts_reasons_and_signed_numbers():
-    assert counted([]) == ""
-    assert counted(ROWS) == "2 pass, 3 fail, 1 not shown"
-    assert why(verdict_row("x", "not shown", excess=0.1)) == "compared with the control: the interval includes the tolerance, n = 12"
+    assert count_verdicts([]) == ""
+    assert count_verdicts(ROWS) == "2 pass, 3 fail, 1 not shown"
+    assert (
+        short_reason(verdict_row("x", "not shown", excess=0.1)) == "compared with the control: the interval includes the tolerance, n = 12"
+    )
     assert [signed(value) for value in (0.0496, -0.2, -0.0001)] == ["+0.050", "\u22120.200", "+0.000"]
 
 

@@ -39,8 +39,9 @@ def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:
 
 def round_checks(attestation: Attestation, run: Run) -> Iterator[Check]:
     """Check the file of each release round."""
-    for one in attestation.rounds:
-        yield file_check(one.file.path, one.file, run.folder / one.file.path)
+    for release_round in attestation.rounds:
+        file = release_round.file
+        yield file_check(file.path, file, run.folder / file.path)
 
 
 def audit_checks(attestation: Attestation, run: Run) -> Iterator[Check]:

@@ -33,7 +33,7 @@ def collect_facts(
         details: what the user adds.
 
     Raises:
-        InputError: if a file of the run has not the content that expunge writes.
+        InputError: if a file of the run does not have the content that expunge writes.
     """
     recipe = run.recipe
     metrics, attacks = facts_audit.metrics(run.folder / AUDIT), facts_audit.attacks(run.folder / VERDICT)

@@ -35,7 +35,7 @@ def base(run: OpenedRun) -> Base:
         files=hash_files(paths, folder),
         tokenizer=[path.name for path in paths if path.name.startswith(TOKENIZER_FILES)],
         chat_template=None if template is None else hashlib.sha256(template.encode()).hexdigest(),
-        earlier_edits=[EarlierEdit(run=str(one.folder), files=hash_files(edit_files(one.edit), one.edit)) for one in earlier],
+        earlier_edits=[EarlierEdit(run=str(other.folder), files=hash_files(edit_files(other.edit), other.edit)) for other in earlier],
     )
 
 
@@ -74,7 +74,7 @@ def stop_reason(run: OpenedRun) -> str:
     """Return why the method stopped, as a phrase."""
     if run.recipe.release is None:
         return "trained for all its epochs"
-    now, taken = run.info["round"], count_rounds(run)
-    if now < taken:
-        return f"reverted from round {taken} to round {now}"
-    return read_round(run, now)["stop"] or "all rounds were taken"
+    current, taken = run.info["round"], count_rounds(run)
+    if current < taken:
+        return f"reverted from round {taken} to round {current}"
+    return read_round(run, current)["stop"] or "all rounds were taken"

@@ -31,7 +31,7 @@ def verify(path: Path, public_key: Path | None = None) -> list[Check]:
         The checks, in the order in which a reader would make them.
 
     Raises:
-        InputError: if the file is not an attestation, the key is not a key, or an unchanged file has not the form that a run writes.
+        InputError: if the file is not an attestation, the key is not a key, or an unchanged file does not have the form that a run writes.
     """
     expected_key = None if public_key is None else read_public_key(public_key)
     raw, document = read_raw(path)
@@ -117,7 +117,7 @@ def _find_previous(previous: Previous, root: Path) -> Path | None:
     """Return the current path of an earlier attestation: a later audit of its run moves it to the folder of earlier ones."""
     path = root / previous.path
     candidates = [path, *sorted((path.parent / EARLIER).glob("*.json"))]
-    return next((one for one in candidates if one.is_file() and hashlib.sha256(one.read_bytes()).hexdigest() == previous.sha256), None)
+    return next((file for file in candidates if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == previous.sha256), None)
 
 
 def _merkle(forget: Forget) -> Check:

@@ -18,7 +18,7 @@ from expunge.runs.folder import VERDICT, Run
 
 Verdict = Literal["pass", "fail", "not shown"]
 Reference = Literal["control", "original"]
-FEWEST = 4
+MIN_RECORDS = 4
 """The fewest records for a pass: with fewer the bootstrap interval is too narrow. A leak fails however few records there are."""
 
 
@@ -34,7 +34,7 @@ class VerdictRow:
         against: the model that the unlearned one is compared with.
         excess: how much worse the unlearned model is; None if there is nothing to compare with.
         tolerance: the largest excess that passes.
-        verdict: pass if the whole interval is within the tolerance and n is at least `FEWEST`, fail if none of it is, else not shown.
+        verdict: pass if the whole interval is within the tolerance and n is at least `MIN_RECORDS`, fail if none of it is, else not shown.
         reason: the verdict in words.
     """
 
@@ -150,7 +150,7 @@ def _verdict(excess: Summary | None, tolerance: float, against: Reference) -> tu
     low, high = excess.ci95
     comparison = f"{excess.value:+.3f} against the {against}, 95 % interval {low:+.3f} to {high:+.3f}, allowed {tolerance:+.3f}"
     verdict, reason = decide((low, high), (-inf, tolerance), comparison)
-    if verdict == "pass" and excess.n < FEWEST:
+    if verdict == "pass" and excess.n < MIN_RECORDS:
         return "not shown", f"{comparison}: n = {excess.n} is too few to pass"
     return verdict, reason
 

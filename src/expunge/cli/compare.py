@@ -18,14 +18,14 @@ def command(
     from expunge.cli.output import print_lines, standard_output
     from expunge.errors import InputError
     from expunge.files import write_text
-    from expunge.reporting.comparison import compared, comparison
+    from expunge.reporting.comparison import compared_metrics, comparison_page
     from expunge.reporting.table import print_table
     from expunge.runs.loaded import open_run
 
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
         raise InputError(f"--html: {html} cannot be written; name a file in a folder that exists")
     opened = [open_run(folder) for folder in runs]
-    print_table(standard_output(), compared(opened))
+    print_table(standard_output(), compared_metrics(opened))
     if html is not None:
-        write_text(html, comparison(opened))
+        write_text(html, comparison_page(opened))
         print_lines(f"Page    {html}")

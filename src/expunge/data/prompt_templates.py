@@ -86,7 +86,7 @@ def read_prompt_templates(path: Path = SHIPPED) -> dict[str, list[PromptTemplate
     """Read a YAML file of prompt variants: {variant: its templates}.
 
     Raises:
-        InputError: a template has not the form that the shipped file describes; the message names its variant.
+        InputError: a template does not have the form that the shipped file describes; the message names its variant.
     """
     variants = {}
     for name, given in read_yaml(path).items():

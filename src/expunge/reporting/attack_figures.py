@@ -74,10 +74,10 @@ def _bars(plot: AttackPlot) -> str:
         axes = figure.subplots()
         for place, role in enumerate(roles):
             drawn = [(i, models[role][0]) for i, models in enumerate(series.values()) if role in models]
-            at = [i + width * (place - (len(roles) - 1) / 2) for i, _ in drawn]
+            positions = [i + width * (place - (len(roles) - 1) / 2) for i, _ in drawn]
             look = {"color": LOOKS[role].colour, "hatch": _HATCHES[role], "edgecolor": INK, "linewidth": 0.6, "alpha": 0.85}
-            axes.bar(at, [cell["value"] for _, cell in drawn], width=0.92 * width, label=role, **look)
-            for x, (_, cell) in zip(at, drawn, strict=True):
+            axes.bar(positions, [cell["value"] for _, cell in drawn], width=0.92 * width, label=role, **look)
+            for x, (_, cell) in zip(positions, drawn, strict=True):
                 axes.errorbar(x, cell["value"], yerr=whiskers(cell), fmt="none", ecolor=INK, capsize=3, linewidth=1)
         axes.set_xticks(range(len(series)), list(series))
         axes.tick_params(bottom=False)

@@ -75,7 +75,7 @@ class AttackResults:
         """The number of records that were attacked in any way."""
         return len({row["id"] for row in self.rows})
 
-    def of(self, name: str) -> list[AttackRow]:
+    def rows_of(self, name: str) -> list[AttackRow]:
         """Return the rows of all attacks of one name."""
         return [row for row in self.rows if self.attacks[row["attack"]].name == name]
 
@@ -88,11 +88,11 @@ class AttackResults:
         """
         plots = []
         for name, kind in ATTACKS.items():
-            if kind.figure is not None and (rows := self.of(name)):
+            if kind.figure is not None and (rows := self.rows_of(name)):
                 values = self._values(rows, kind.figure)
                 if kind.figure.baseline:
-                    attacked = {row["id"] for row in rows} & questions
-                    values = {kind.figure.baseline: _baseline(by_model, attacked), **values}
+                    attacked_ids = {row["id"] for row in rows} & questions
+                    values = {kind.figure.baseline: _baseline(by_model, attacked_ids), **values}
                 plots.append(AttackPlot(name, kind.figure, _numbers(values)))
         return plots
 
@@ -105,14 +105,14 @@ class AttackResults:
         values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for row in self.rows:
             attack = self.attacks[row["attack"]]
-            judged_in = attack.verdict_row(row)
-            if judged_in is not None and not attack.removes_edit:
-                values[row["id"], judged_in][row["model"]].append(row["value"])
+            verdict_row = attack.verdict_row(row)
+            if verdict_row is not None and not attack.removes_edit:
+                values[row["id"], verdict_row][row["model"]].append(row["value"])
         worst: dict[str, WorstRecord] = {}
-        for (record, judged_in), by_model in values.items():
-            means = {model: fmean(of_model) for model, of_model in by_model.items()}
+        for (record, verdict_row), by_model in values.items():
+            means = {model: fmean(recovered) for model, recovered in by_model.items()}
             if "control" in means and "unlearned" in means:
-                leak = WorstRecord(record, judged_in, means["unlearned"] - means["control"], means)
+                leak = WorstRecord(record, verdict_row, means["unlearned"] - means["control"], means)
                 if leak.excess > 0 and (record not in worst or leak.excess > worst[record].excess):
                     worst[record] = leak
         return sorted(worst.values(), key=lambda leak: -leak.excess)[:MAX_WORST]
@@ -125,18 +125,18 @@ class AttackResults:
         return values
 
 
-def _baseline(by_model: ByModel, attacked: set[str]) -> dict[str, dict[int, list[float]]]:
-    """What each model reveals in the audit of the records that were attacked."""
+def _baseline(by_model: ByModel, attacked_ids: set[str]) -> dict[str, dict[int, list[float]]]:
+    """Return what each model reveals of the attacked records before the attack."""
     values = {
-        model: [row["rouge"] for row in rows if row["set"] == FORGET and "rouge" in row and row["id"] in attacked]
+        model: [row["rouge"] for row in rows if row["set"] == FORGET and "rouge" in row and row["id"] in attacked_ids]
         for model, rows in by_model.items()
     }
-    return {model: {0: of_model} for model, of_model in values.items() if of_model}
+    return {model: {0: recall} for model, recall in values.items() if recall}
 
 
 def _numbers(values: Mapping[str, Mapping[str, Mapping[int, list[float]]]]) -> Series:
     return {
-        name: {model: {x: _number(at_x) for x, at_x in sorted(of_model.items())} for model, of_model in models.items()}
+        name: {model: {x: _number(at_x) for x, at_x in sorted(curve.items())} for model, curve in models.items()}
         for name, models in values.items()
     }
 

@@ -38,24 +38,25 @@ def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:
     """
     info, recipe, summary = run.info, run.recipe, run.summary
     by_model = _measured(run)
-    samples, verdict_rows, attacked = _samples(by_model, sets), *_verdict(run)
+    samples, verdict_rows, attack_results = _samples(by_model, sets), *_verdict(run)
     forget = {record.id: record for record in sets[FORGET]}
-    worst = [] if attacked is None else attacked.worst
+    questions = {name for name, record in forget.items() if record.turns}
+    worst = [] if attack_results is None else attack_results.worst
     gate_eval, gate_eval_logits = _gate_eval(run)
     data = ReportData(
         title=f"Unlearning report: {run.folder.name}",
         created=info["audited"],
-        facts=_facts(run, attacked),
+        facts=_facts(run, attack_results),
         recipe=_recipe_text(recipe, show_text=bool(samples)),
         versions=info["versions"],
         summary=summary,
         threat_model=threats(recipe),
         verdict_lines=verdict_lines(summary),
         verdict_rows=verdict_rows,
-        attack_plots=[] if attacked is None else attacked.plots(by_model, {name for name, record in forget.items() if record.turns}),
+        attack_plots=[] if attack_results is None else attack_results.plots(by_model, questions),
         membership=_membership(run),
         worst=worst,
-        texts={one.id: (forget[one.id].prompt, forget[one.id].answer) for one in worst if one.id in forget} if samples else {},
+        texts={leak.id: (forget[leak.id].prompt, forget[leak.id].answer) for leak in worst if leak.id in forget} if samples else {},
         gate_logits=_gate_logits(by_model["unlearned"], sets) or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
         gate_eval=gate_eval,
@@ -63,7 +64,7 @@ def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:
         rounds=curve(run) if recipe.release else (),
         samples=samples,
         show_text=True,
-        notes=notes(run, samples, attacked),
+        notes=notes(run, samples, attack_results),
     )
     return write_page(run.folder, data)
 
@@ -78,7 +79,7 @@ def _measured(run: OpenedRun) -> dict[str, list[Row]]:
 
 def _gate_logits(rows: Sequence[Row], sets: Iterable[str]) -> dict[str, list[float]]:
     logits = {name: [row["gate"] for row in rows if row["set"] == name and "gate" in row] for name in sets}
-    return {name: of_set for name, of_set in logits.items() if of_set}
+    return {name: values for name, values in logits.items() if values}
 
 
 def _gate_eval(run: OpenedRun) -> tuple[dict[str, Any] | None, tuple[list[float], list[float]]]:
@@ -96,8 +97,8 @@ def _verdict(run: OpenedRun) -> tuple[list[dict[str, Any]], AttackResults | None
         return [], None
     verdict = json.loads((run.folder / VERDICT).read_text(encoding="utf-8"))
     suite = Suite.model_validate(verdict["suite"])
-    hits = pq.read_table(run.folder / ATTACKED).to_pylist()
-    return verdict["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, hits)
+    rows = pq.read_table(run.folder / ATTACKED).to_pylist()
+    return verdict["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, rows)
 
 
 def _membership(run: OpenedRun) -> dict[str, tuple[list[float], list[float]]]:
@@ -108,15 +109,15 @@ def _membership(run: OpenedRun) -> dict[str, tuple[list[float], list[float]]]:
     return {model: split([row for row in rows if row["model"] == model], "min_k") for model in dict.fromkeys(row["model"] for row in rows)}
 
 
-def _facts(run: OpenedRun, attacked: AttackResults | None) -> dict[str, str]:
+def _facts(run: OpenedRun, attack_results: AttackResults | None) -> dict[str, str]:
     """Return the request, the method and the tests in a few words each."""
     info, recipe = run.info, run.recipe
     retained = sum(info["data"]["retain"]["rows"].values())
     place = "the weights themselves are changed" if not edit_of(recipe).removable else "the edit is stored beside the weights"
     attacks = "none: the audit had no suite of attacks"
-    if attacked is not None:
-        names = ", ".join(name.replace("_", " ") for name in attacked.names)
-        attacks = f"{names or 'none'}; {attacked.records} records"
+    if attack_results is not None:
+        names = ", ".join(name.replace("_", " ") for name in attack_results.names)
+        attacks = f"{names or 'none'}; {attack_results.records} records"
     return {
         "Request": f"forget {info['data']['forget']['rows']} records, retain {retained}",
         "Model": info["model"]["name"],

@@ -11,16 +11,16 @@ from expunge.reporting.figures import tradeoff_figure
 from expunge.reporting.metric_rows import Summaries, number, rows
 from expunge.reporting.svg import looks
 from expunge.reporting.template import fill, metric_groups
-from expunge.reporting.verdict_table import SIGNS, Verdict, counted, signed, why
+from expunge.reporting.verdict_table import SIGNS, Verdict, count_verdicts, short_reason, signed
 from expunge.runs.folder import VERDICT, Run
 from expunge.runs.loaded import OpenedRun
 
 
-def compared(runs: Sequence[OpenedRun]) -> dict[str, Any]:
+def compared_metrics(runs: Sequence[OpenedRun]) -> dict[str, Any]:
     """Return the metrics of each run's unlearned model by run folder, with the original and the control of the first run.
 
     Raises:
-        InputError: if a run was not audited yet, or its audit.json has not the form that an audit writes.
+        InputError: if a run was not audited yet, or its audit.json does not have the form that an audit writes.
     """
     summaries = [_summary(run) for run in runs]
     first = summaries[0]
@@ -32,33 +32,33 @@ def compared(runs: Sequence[OpenedRun]) -> dict[str, Any]:
     return columns
 
 
-def comparison(runs: Sequence[OpenedRun]) -> str:
-    """Return the page as HTML; raises as `compared`."""
+def comparison_page(runs: Sequence[OpenedRun]) -> str:
+    """Return the page as HTML; raises as `compared_metrics`."""
     methods = {str(run.folder): run.recipe.method for run in runs}
     same = len({run.info["data"]["forget"]["sha256"] for run in runs}) == 1
-    return render(compared(runs), methods, {str(run.folder): verdict_rows(run) for run in runs}, same)
+    return render(compared_metrics(runs), methods, {str(run.folder): verdict_rows(run) for run in runs}, same)
 
 
 def render(summary: Summaries, methods: Mapping[str, str], verdict_rows: Mapping[str, Sequence[Verdict]], same_forget: bool) -> str:
     """Return the page as HTML.
 
     Args:
-        summary: as `compared` returns it.
+        summary: as `compared_metrics` returns it.
         methods: {run: its method's name}.
         verdict_rows: {run: the rows of its verdict}; no rows if it was audited without a suite.
         same_forget: whether all runs forget the same records.
     """
     table = rows(summary)
     tradeoff = tradeoff_figure(summary)
-    by_name = {run: {(row["threat"], row["name"]): row for row in of_run} for run, of_run in verdict_rows.items()}
+    by_name = {run: {(row["threat"], row["name"]): row for row in run_rows} for run, run_rows in verdict_rows.items()}
     return fill(
         "comparison.html",
         title=f"{len(methods)} unlearning runs compared",
         methods=methods,
         verdict_rows=verdict_rows,
-        tests=list(dict.fromkeys(key for of_run in by_name.values() for key in of_run)),
+        tests=list(dict.fromkeys(key for run_rows in by_name.values() for key in run_rows)),
         by_name=by_name,
-        counted=counted,
+        count_verdicts=count_verdicts,
         same_forget=same_forget,
         tradeoff=None if tradeoff is None else Markup(tradeoff),
         groups=metric_groups(table),
@@ -66,7 +66,7 @@ def render(summary: Summaries, methods: Mapping[str, str], verdict_rows: Mapping
         looks=looks(summary),
         number=number,
         signs=SIGNS,
-        why=why,
+        short_reason=short_reason,
         signed=signed,
     )
 
@@ -80,7 +80,7 @@ def verdict_rows(run: Run) -> list[dict[str, Any]]:
     """Return the rows of a run's verdict; none if it was audited without a suite.
 
     Raises:
-        InputError: if verdict.json has not the form that an audit writes.
+        InputError: if verdict.json does not have the form that an audit writes.
     """
     path = run.folder / VERDICT
     return read_audit_file(path, Attacks).model_dump()["rows"] if path.exists() else []

@@ -28,10 +28,10 @@ def tradeoff_figure(summary: Summaries) -> str | None:
     Returns:
         SVG; None if an unlearned model has no forget metric or no matching utility.
     """
-    axes_of = _tradeoff_axes(summary)
-    if axes_of is None:
+    chosen_axes = _tradeoff_axes(summary)
+    if chosen_axes is None:
         return None
-    (x_label, x_cells), (y_label, y_cells) = axes_of
+    (x_label, x_cells), (y_label, y_cells) = chosen_axes
     with styled():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
@@ -85,16 +85,20 @@ def roc_figure(targets: Sequence[float], others: Sequence[float], threshold: flo
     # The grid is dense where the false positive rate is small.
     grid = np.concatenate([np.linspace(0, _ROC_DENSE, _ROC_POINTS), np.linspace(_ROC_DENSE, 1, _ROC_POINTS)[1:]])
     rng = np.random.default_rng(0)
-    drawn = [_roc(rng.choice(targets, len(targets)), rng.choice(others, len(others)), grid) for _ in range(_ROC_RESAMPLES)]
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    resampled = [_roc(rng.choice(targets, len(targets)), rng.choice(others, len(others)), grid) for _ in range(_ROC_RESAMPLES)]
+    low, high = np.quantile(resampled, (0.025, 0.975), axis=0)
     with styled():
         figure = Figure(figsize=(5.2, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.fill_between(grid, low, high, color=_GATE_COLOURS["retain"], alpha=0.3, linewidth=0)
         axes.plot(grid, _roc(np.asarray(targets), np.asarray(others), grid), color=LOOKS["original"].colour)
-        at = share_open(others, threshold), share_open(targets, threshold)
+        others_open, targets_open = share_open(others, threshold), share_open(targets, threshold)
         axes.scatter(
-            *at, color=LOOKS["unlearned"].colour, zorder=3, label=f"threshold: {at[1]:.1%} of forget prompts, {at[0]:.1%} of others"
+            others_open,
+            targets_open,
+            color=LOOKS["unlearned"].colour,
+            zorder=3,
+            label=f"threshold: {targets_open:.1%} of forget prompts, {others_open:.1%} of others",
         )
         # Small false positive rates matter most.
         axes.set_xscale("symlog", linthresh=0.02)

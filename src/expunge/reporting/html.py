@@ -18,14 +18,13 @@ from expunge.reporting.gate_table import pivots, shades
 from expunge.reporting.metric_rows import ROLES, Summaries, headline, number, rows
 from expunge.reporting.svg import LOOKS
 from expunge.reporting.template import fill, metric_groups
-from expunge.reporting.verdict_table import SIGNS, Verdict, counted, groups, scale, signed, why
+from expunge.reporting.verdict_table import SIGNS, Verdict, count_verdicts, groups, scale, short_reason, signed
 
 NO_CONTROL = "No control was given, so this report has no verdict: the score of a model that never saw the forget set is not known."
 NO_CONTROL_ROWS = (
     "No control was given, so the answers of a model that never saw the forget set are not known. "
     "Tests that compare with the control therefore have no verdict, and no row shows that anything was forgotten."
 )
-
 
 Sample = Mapping[str, str]
 """`set`, `id`, `question`, `truth`, and each model's answer by its role. A model that was not queried has no key."""
@@ -45,7 +44,7 @@ class ReportData:
         threat_model: what the kind of edit means for attackers, one sentence each.
         verdict_lines: the verdict of an audit without a suite, one sentence each; not shown without a control.
         verdict_rows: the rows of verdict.json, for an audit with a suite.
-        attack_plots: the figures of the attacks.
+        attack_plots: the data of the attacks' figures.
         membership: each model's scores of members and of non-members.
         worst: the records with the largest excess in an attack.
         texts: question and answer of these records, by id; empty if texts are not shown.
@@ -105,9 +104,9 @@ def render(data: ReportData) -> str:
         looks=LOOKS,
         number=number,
         threats=groups(data.verdict_rows),
-        counted=counted(data.verdict_rows),
+        verdict_counts=count_verdicts(data.verdict_rows),
         signs=SIGNS,
-        why=why,
+        short_reason=short_reason,
         signed=signed,
         scale=scale(data.verdict_rows),
         attack_figures=[(plot.name, plot.figure, Markup(attack_figure(plot))) for plot in data.attack_plots],
@@ -126,11 +125,11 @@ def render(data: ReportData) -> str:
 
 
 def _hashed(samples: Sequence[Sample]) -> list[Sample]:
-    """Replace texts by marks. Equal texts have equal marks within one report; the random key makes marks of two reports incomparable."""
+    """Replace texts by keyed hashes, equal for equal texts. The key is random, so hashes of two reports cannot be compared."""
     key = secrets.token_bytes(32)
 
-    def mark(text: str) -> str:
+    def hashed(text: str) -> str:
         digest = hmac.new(key, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
         return f"{digest[:12]} ({len(text)} characters)"
 
-    return [{name: text if name in ("set", "id") else mark(text) for name, text in sample.items()} for sample in samples]
+    return [{name: text if name in ("set", "id") else hashed(text) for name, text in sample.items()} for sample in samples]

@@ -78,8 +78,8 @@ def headline(summary: Summaries) -> str:
     parts = []
     table = rows(summary)
     for group in GROUPS[:2]:
-        of_group = {row.metric: row for row in reversed(table) if row.group == group and "unlearned" in row.cells}
-        row = next((of_group[metric] for metric in _HEADLINE_METRICS if metric in of_group), None)
+        by_metric = {row.metric: row for row in reversed(table) if row.group == group and "unlearned" in row.cells}
+        row = next((by_metric[metric] for metric in _HEADLINE_METRICS if metric in by_metric), None)
         if row is not None:
             parts.append(f"{group} {row.label} {_change(row)}")
     sentence = ", ".join(parts) or "neither ROUGE nor probability was measured on the unlearned model"

@@ -14,15 +14,15 @@ from expunge.runs.loaded import OpenedRun
 INFERENCE = "membership inference"
 
 
-def notes(run: OpenedRun, samples: list[Sample], attacked: AttackResults | None) -> list[str]:
+def notes(run: OpenedRun, samples: list[Sample], attack_results: AttackResults | None) -> list[str]:
     """Return the notes, one sentence each.
 
     Args:
         run: an audited run.
         samples: questions and answers; empty if the audit did not save them.
-        attacked: results of attacks; None if the audit had no suite.
+        attack_results: results of attacks; None if the audit had no suite.
     """
-    lines = [*_not_tested(run, attacked)]
+    lines = [*_not_tested(run, attack_results)]
     if not samples:
         lines.append(f"Questions and answers are not shown. To include them: expunge audit {run.folder} --show-text")
     lines += _gate(run)
@@ -44,18 +44,19 @@ def threats(recipe: Recipe) -> list[str]:
     return [f"Whoever holds the files can switch this edit ({recipe.edit.name}) off, so it is no protection if the weights are released."]
 
 
-def _not_tested(run: OpenedRun, attacked: AttackResults | None) -> list[str]:
+def _not_tested(run: OpenedRun, attack_results: AttackResults | None) -> list[str]:
     # Only a removable edit can be switched off.
     attacks = [attack for attack in ATTACKS.values() if edit_of(run.recipe).removable or not attack.removes_edit]
-    missing = [part for attack in attacks for part in attack.untested([] if attacked is None else attacked.of(attack.name))]
+    rows_of = {attack.name: [] if attack_results is None else attack_results.rows_of(attack.name) for attack in attacks}
+    missing = [part for attack in attacks for part in attack.untested(rows_of[attack.name])]
     if not any(name.startswith("mia_") for name in run.summary["unlearned"][FORGET]):
         missing.append(INFERENCE)
     summary = f"Not tested: {', '.join(missing)}." if missing else "Every kind of attack that expunge has was tested."
-    if attacked is None:
+    if attack_results is None:
         return [summary, f"To also run attacks: expunge audit {run.folder} --suite quick"]
     lines = [summary]
-    if attacked.records < (rows := run.info["data"]["forget"]["rows"]):
-        lines.append(f"The attacks used {attacked.records} of the {rows} forget records, drawn by the seed. Some used fewer, see n.")
+    if attack_results.records < (rows := run.info["data"]["forget"]["rows"]):
+        lines.append(f"The attacks used {attack_results.records} of the {rows} forget records, drawn by the seed. Some used fewer, see n.")
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from expunge.auditing.verdict import FEWEST
+from expunge.auditing.verdict import MIN_RECORDS
 from expunge.data.threats import THREATS
 
 # Signs make a verdict readable without colours.
@@ -75,24 +75,24 @@ def groups(rows: Sequence[Verdict]) -> list[Group]:
     """Return the rows by threat model, side effects first. Every threat model has a group, even without rows."""
     result = []
     for threat, (title, meaning) in HEADINGS.items():
-        of_threat = [row for row in rows if row["threat"] == threat]
-        if of_threat or threat:
-            result.append(Group(title, meaning, _lines(of_threat), of_threat))
+        threat_rows = [row for row in rows if row["threat"] == threat]
+        if threat_rows or threat:
+            result.append(Group(title, meaning, _lines(threat_rows), threat_rows))
     return result
 
 
-def counted(rows: Sequence[Verdict]) -> str:
+def count_verdicts(rows: Sequence[Verdict]) -> str:
     """Return the number of rows by verdict, such as: 9 pass, 2 fail, 4 not shown."""
     counts = Counter(row["verdict"] for row in rows)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("pass", "fail", "not shown") if counts[verdict])
 
 
-def why(row: Verdict) -> str:
+def short_reason(row: Verdict) -> str:
     """Return the reason of a verdict, without the numbers that the table shows anyway."""
     if row["excess"] is None or row["excess"]["ci95"] is None:
         return row["reason"]
     n = row["excess"]["n"]
-    too_few = n < FEWEST and row["excess"]["ci95"][1] <= row["tolerance"]
+    too_few = n < MIN_RECORDS and row["excess"]["ci95"][1] <= row["tolerance"]
     reasons = {
         "pass": "within the tolerance",
         "fail": "beyond the tolerance",
@@ -124,9 +124,9 @@ def _lines(rows: Sequence[Verdict]) -> list[Line]:
         # Rows with the same name up to a colon are one test in several variants, quantisations or sets.
         kinds.setdefault(row["name"].partition(": ")[0], []).append(row)
     lines = []
-    for alike in kinds.values():
-        worst = min(alike, key=_order)
-        lines.append(Line(worst, f"worst of {len(alike)}: {counted(alike)}" if len(alike) > 1 else ""))
+    for similar in kinds.values():
+        worst = min(similar, key=_order)
+        lines.append(Line(worst, f"worst of {len(similar)}: {count_verdicts(similar)}" if len(similar) > 1 else ""))
     return sorted(lines, key=lambda line: list(SIGNS).index(line.row["verdict"]))
 
 
