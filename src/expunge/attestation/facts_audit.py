@@ -6,11 +6,10 @@ from expunge.attestation.read import read_audit_file
 from expunge.attestation.schema import Metrics
 from expunge.attestation.schema_audit import Attacks, Audited
 from expunge.config import Revealed
-from expunge.data.threats import THREATS
+from expunge.data.threats import RELEASED, THREATS
 from expunge.edits import edit_of
 from expunge.runs.loaded import OpenedRun
 
-RELEASED = "weights released"
 LIMITATIONS = (
     "This is evidence that a stated procedure ran and of what was measured. It is not a proof: absence cannot be proved from weights.",
     "The hashes show that the files have not changed since the attestation. Whoever can write to the folder can write another attestation; "

@@ -9,3 +9,5 @@ THREATS: dict[Threat, str] = {
     "weights released": "the attacker holds the weights: fine-tunes, quantises, reads hidden states, deletes adapters",
 }
 """Each threat model in words, the weakest attacker first."""
+RELEASED: Threat = "weights released"
+"""The threat model in which a removable edit protects nothing."""

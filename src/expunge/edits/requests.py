@@ -55,7 +55,7 @@ def _check_goes_with(model: PeftModel, config: ReftConfig, folder: Path) -> None
 
 
 def remove_request(model: PeftModel, name: str) -> nn.Module:
-    """Remove a request and return the model; without its last request that is the base model.
+    """Remove a request and return the model: the base model, if the request was the only one.
 
     Raises:
         InputError: the model carries no such request.

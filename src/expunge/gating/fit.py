@@ -64,7 +64,7 @@ def fit_gate(
     """Train the gate of an edit on frozen states and calibrate it.
 
     It is trained on variants of forget and retain prompts, on prompts with other names and on neutral instructions. It is calibrated
-    on held-out retain prompts and other neutral instructions, each by the one of its variants with the highest logit.
+    on held-out retain prompts and other neutral instructions; each of them counts by its variant with the highest logit.
 
     Args:
         model: before the edit.

@@ -28,7 +28,7 @@ class GatePrompts:
 
     Attributes:
         forget: the gate should open for them; the first `unaugmented` of them are the forget prompts themselves.
-        unaugmented: how many those are.
+        unaugmented: number of forget prompts without augmentation.
         negatives: the gate should stay closed for them.
         pool: further negatives; the gate trains only on the hardest of them, see `expunge.gating.fit.fit_on_states`.
         calibration: to choose the threshold on; each item holds a prompt and its variants.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.data.prompts import Encoded, PromptBuilder, batches_by_length, collate
+from expunge.data.prompts import Batch, Encoded, PromptBuilder, batches_by_length, collate
 from expunge.data.records import Record
 from expunge.errors import InputError
 from expunge.metrics.gate import auroc
@@ -70,9 +70,7 @@ def membership_rows(
     for chosen in batches_by_length([(*row.prompt, *row.answer) for row in encoded], 1 if gradients else batch_size):
         batch = collate([encoded[i] for i in chosen], builder.pad).to(device)
         if gradients:
-            with _gradient_norms(model) as norms:
-                scores = score(model, batch, logits=True)
-                (scores.nll / scores.tokens).sum().backward()
+            scores, norms = _score_with_gradients(model, batch)
             rows[chosen[0]]["grad_norm"] = fmean(norms) if compat else float(np.linalg.norm(norms))
         else:
             with torch.no_grad():
@@ -169,6 +167,14 @@ def _likelihoods(
         "min_k": min_k(counted.token_logprobs, SHARE),
         "min_k_plus_plus": min_k_plus_plus(scores.logits[positions], scores.targets[positions], SHARE),
     }
+
+
+def _score_with_gradients(model: nn.Module, batch: Batch) -> tuple[Scores, list[float]]:
+    """Score a batch, and return also the norm of the loss's gradient by each base weight."""
+    with _gradient_norms(model) as norms:
+        scores = score(model, batch, logits=True)
+        (scores.nll / scores.tokens).sum().backward()
+    return scores, norms
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from expunge.objectives.retain import at_least_fp32
 
 @dataclass(frozen=True)
 class RMU(Objective):
-    """Steer the hidden states of forget answers to a fixed random direction, and keep those of retain answers.
+    """Steer the hidden states of forget answers to a fixed random direction, and preserve those of retain answers.
 
     Attributes:
         coefficient: c, the length that forget hidden states are driven to.

@@ -18,6 +18,7 @@ MAX_WORST = 10
 Series = Mapping[str, Mapping[str, Mapping[int, Interval]]]
 """{panel or bar: {model: {horizontal value: number}}}; the horizontal value of bars is 0."""
 ByModel = Mapping[str, Sequence[Row]]
+"""{model: its rows of audit.parquet}."""
 
 
 @dataclass(frozen=True)

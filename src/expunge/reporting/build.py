@@ -1,7 +1,7 @@
 """Write the report of a run: collect its content from the run folder."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from expunge.data.records import Record
 from expunge.data.set_names import AUTO, FORGET, PARAPHRASE
 from expunge.edits import edit_of
 from expunge.metrics.membership import split
-from expunge.reporting.attack_tables import AttackResults
+from expunge.reporting.attack_tables import AttackResults, ByModel
 from expunge.reporting.html import ReportData, Sample, write_page
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
@@ -25,8 +25,6 @@ from expunge.runs.folder import ATTACKED, INFERRED, MEASURED_ROWS, VERDICT
 from expunge.runs.loaded import OpenedRun
 
 SAMPLES_A_SET = 12
-ByModel = Mapping[str, Sequence[Row]]
-"""{model: its rows of audit.parquet}."""
 
 
 def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:

@@ -11,7 +11,7 @@ from expunge.console import Display
 from expunge.data.records import question_record
 from expunge.runs.splits import Splits
 
-SUITE, MEMBERSHIP = Suite(budget_seconds=1), "membership"
+SUITE = Suite(budget_seconds=1)
 SETTINGS = Settings(max_new_tokens=4, batch_size=2, show_text=False)
 SPLITS = Splits([question_record("a", "Who?", "Ana.")], [], [], [])
 
@@ -27,7 +27,7 @@ def test_without_a_suite_no_probe_runs():
 
 def test_a_suite_runs_membership_inference_only_if_it_sets_a_number_of_records():
     assert names(SUITE) == ["AttackProbe", "PerplexityProbe"]
-    assert names(SUITE.model_copy(update={MEMBERSHIP: 8})) == ["AttackProbe", "PerplexityProbe", "MembershipProbe"]
+    assert names(SUITE.model_copy(update={"membership_records": 8})) == ["AttackProbe", "PerplexityProbe", "MembershipProbe"]
 
 
 def test_an_attack_that_removes_the_edit_does_not_run_on_changed_weights():

@@ -40,7 +40,7 @@ class Lens(Attack):
         return "logit lens, at the block that reveals most" if row["most"] else None
 
     def steps(self, target: Target) -> int:
-        """Return one step for each record."""
+        """Return the number of records; 0 if the lens does not apply to the model."""
         with torch.no_grad():
             applies = frozen_head(target.model) is not None
         return len(target.forget) if applies else 0

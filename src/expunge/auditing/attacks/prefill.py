@@ -31,11 +31,11 @@ class Prefill(Attack):
     measures: ClassVar[str] = "ROUGE-L recall of the greedy continuation against the rest of the answer"
 
     def verdict_row(self, row: Row) -> str:
-        """Return one verdict row for each share."""
+        """Return the verdict row of the row's share."""
         return f"answer prefilled: {row['share']:.0%} of it"
 
     def steps(self, target: Target) -> int:
-        """Return one step for each query."""
+        """Return the number of queries."""
         return len(_queries(target, self.shares))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

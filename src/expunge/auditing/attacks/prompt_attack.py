@@ -45,11 +45,11 @@ class PromptAttack(Attack):
         return [] if self.templates is None else [Path(self.templates)]
 
     def verdict_row(self, row: Row) -> str:
-        """Return one verdict row for each variant."""
+        """Return the verdict row of the row's variant."""
         return f"prompt variant: {row['variant'].replace('_', ' ')}"
 
     def steps(self, target: Target) -> int:
-        """Return one step for each prompt."""
+        """Return the number of prompts."""
         return len(self._queries(target))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

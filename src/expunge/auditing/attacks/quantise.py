@@ -66,11 +66,11 @@ class Quantise(Attack):
         return self.kind
 
     def verdict_row(self, row: Row) -> str:
-        """Return one verdict row for each kind."""
+        """Return the verdict row of this kind."""
         return f"quantised: {self.kind}"
 
     def steps(self, target: Target) -> int:
-        """Return one step for each record."""
+        """Return the number of records."""
         return len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

@@ -77,7 +77,7 @@ class Relearn(Attack):
         return f"relearned from {SOURCES[self.source]}, {self.max_steps} steps" if row["step"] == self.max_steps else None
 
     def steps(self, target: Target) -> int:
-        """Return one step for each training step, and one for each record at each measurement."""
+        """Return the number of training steps plus that of all queries; 0 without records to train on or to query."""
         trained, queried = self.split_records(target)
         return self.max_steps + len(queried) * len(self._measured) if trained and queried else 0
 

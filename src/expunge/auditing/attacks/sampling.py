@@ -32,7 +32,7 @@ class Sampling(Attack):
         return f"one of {self.samples} samples"
 
     def steps(self, target: Target) -> int:
-        """Return one step for each sample."""
+        """Return the number of samples of all records."""
         return self.samples * len(_with_facts(target, common_words(target.retain)))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

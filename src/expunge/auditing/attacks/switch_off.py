@@ -27,7 +27,7 @@ class SwitchOff(Attack):
         return "edit switched off"
 
     def steps(self, target: Target) -> int:
-        """Return one step for each record."""
+        """Return the number of records."""
         return len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:

@@ -14,12 +14,11 @@ from expunge.auditing.summary import SetSummary
 from expunge.auditing.verdict import VerdictRow, always, verdict_row
 from expunge.console import Display
 from expunge.data.set_names import FORGET
+from expunge.data.threats import RELEASED
 from expunge.files import file_sha256
 from expunge.runs.cache import Measurement
 from expunge.runs.folder import ATTACKED
 from expunge.runs.splits import Splits, draw
-
-RELEASED = "weights released"
 
 
 @dataclass
@@ -79,7 +78,7 @@ class AttackProbe(Probe):
         return {FORGET: metrics}
 
     def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
-        """Return the rows of each attack, and one for an edit that can be removed: it fails for released weights without a measurement."""
+        """Return the rows of each attack. If the edit can be removed, a further row fails for released weights without a measurement."""
         rows = [
             row
             for i, attack in enumerate(self.attacks)
@@ -91,7 +90,7 @@ class AttackProbe(Probe):
 
 
 def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], tolerance: float) -> Iterator[VerdictRow]:
-    """Judge an attack's rows: those that the attack assigns to one verdict row together, record by record against the control.
+    """Yield an attack's verdict rows. Each judges all rows that the attack assigns to it, record by record against the control.
 
     Args:
         attack: the attack.
@@ -110,7 +109,7 @@ def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], t
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:
-    """Split the attacked records into parts of about a batch of work, if the attack takes records independently."""
+    """Split the attacked records into parts of about a batch of work, if a record's rows do not depend on the other records."""
     records = draw(target.forget, attack.max_records, target.seed)
     size = max(1, len(records))
     if attack.independent_records and (steps := attack.steps(replace(target, forget=records))):

@@ -59,5 +59,5 @@ class Probe(ABC):
         return {}
 
     def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
-        """Return the rows of the verdict that the results decide; most probes of further metrics have none."""
+        """Return the verdict rows that follow from the results; a probe may have none."""
         return []
