@@ -52,7 +52,7 @@ def write_text(path: Path, text: str, mode: int = 0o666) -> None:
     with atomic_file(path, mode) as fresh, fresh.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        # Without it a power cut after the rename could leave an empty file.
+        # Without fsync a power cut after the rename could leave an empty file.
         os.fsync(file.fileno())
 
 

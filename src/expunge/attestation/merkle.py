@@ -13,6 +13,6 @@ def merkle_root(entries: Sequence[bytes]) -> bytes:
         return hashlib.sha256().digest()
     if len(entries) == 1:
         return hashlib.sha256(LEAF + entries[0]).digest()
-    # The left part is the largest power of two below the number of entries.
+    # The size of the left part is the largest power of two below the number of entries.
     left = 1 << (len(entries) - 1).bit_length() - 1
     return hashlib.sha256(NODE + merkle_root(entries[:left]) + merkle_root(entries[left:])).digest()

@@ -1,4 +1,4 @@
-"""Find the files that an attestation names: of data, base model and edit."""
+"""Find the files of data, base model and edit that an attestation lists."""
 
 import json
 from pathlib import Path
@@ -66,10 +66,10 @@ def chat_template(folder: Path) -> str | None:
 
 
 def edit_files(folder: Path) -> list[Path]:
-    """Return all files of an edit's folder: an additional file could be loaded in place of the audited ones."""
+    """Return every file in an edit's folder, also unexpected ones, which might be loaded in place of the audited files."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def name_in(path: Path, root: Path | None) -> str:
-    """Return the name of a file in an attestation: relative to the folder `root`, or as given."""
+    """Return the name that an attestation gives a file: its path relative to `root`, or the whole path without a root."""
     return (path if root is None else path.relative_to(root)).as_posix()

@@ -64,7 +64,7 @@ def audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditResul
 
 
 def _discard(plan: AuditPlan, error: WrongBase) -> None:
-    """Delete an earlier audit, which is about another model, and leave a verdict that fails."""
+    """Delete the earlier audit, which measured another model; with a suite, write a verdict that fails."""
     discard_audit(plan.run)
     if plan.suite is not None:
         write_verdict(plan.run, plan.suite, [always("the edit is of this base model", "", str(error))])

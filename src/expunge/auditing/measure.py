@@ -57,8 +57,8 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
 
     Returns:
         One row for each record: `set`, `id`, `probability`, `nll`, `tokens`, `exact_memorization`, `extraction_strength`, `rouge`,
-        `refusal`, `degenerate`; where there is what they need `truth_ratio`, `probability_options`, `gate`; with `show_text` the
-        `answer`, which is not stored otherwise, as it may hold text to forget. For a question: `right_by_letters`,
+        `refusal`, `degenerate`; `truth_ratio`, `probability_options` and `gate` for records and models that have them; with
+        `show_text` the `answer`, which is not stored otherwise because it may contain text to forget. For a question: `right_by_letters`,
         `right_by_text`.
     """
     return _measure(alone(model, builder), sets, settings, advance)[0]
@@ -67,7 +67,7 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
 def measure_both(
     model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings, advance: Callable[[int], None]
 ) -> tuple[list[Row], list[Row]]:
-    """Return what `measure` returns with the edit off and on; what an edit at the last prompt token does not change is computed once.
+    """Measure a model with its edit off and on; everything that an edit at the last prompt token does not change is computed once.
 
     Args:
         model: in evaluation mode, with an adapter.

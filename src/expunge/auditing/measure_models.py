@@ -63,7 +63,7 @@ def measure_control(plan: AuditPlan) -> list[Row]:
 def measured_once(
     model: nn.Module, identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings, display: Display, title: str
 ) -> list[Row]:
-    """Return a model's rows: from the cache, or measured now; `identity` as for `expunge.auditing.probes.base.ProbedModel`."""
+    """Return a model's rows from the cache, or measure them now; for `identity` see `expunge.auditing.probes.base.ProbedModel`."""
 
     def measured() -> list[Row]:
         with display.bar(title, 2 * sets.rows) as advance:

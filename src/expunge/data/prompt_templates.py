@@ -25,7 +25,7 @@ SLOTS |= {f"other{i}{part}" for i in (1, 2) for part in ("", "_answer")}
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """One way to ask a question, with slots such as `{prompt}`.
+    """A template that turns a question into a prompt, with slots such as `{prompt}`.
 
     Attributes:
         turns: messages of user and assistant in turn, the user's first and last; empty for a raw template.
@@ -67,7 +67,7 @@ Templates = Mapping[str, Sequence[PromptTemplate]]
 
 @dataclass(frozen=True)
 class PromptVariant:
-    """A record's question in a template.
+    """A prompt: a record's question in one template.
 
     Attributes:
         name: of the variant, as the YAML file has it.

@@ -46,19 +46,19 @@ class Batch:
 
     @property
     def labelled(self) -> Tensor:
-        """The answer positions with a label, (batch, answer_length) bool."""
+        """Mask of the answer positions that have a label: (batch, answer_length) bool."""
         return self.attention_mask[:, self.prompt_length :].bool()
 
     @property
     def prompt_mask(self) -> Tensor:
-        """The prompt tokens without padding, (batch, seq) bool."""
+        """Mask of the prompt tokens, without padding: (batch, seq) bool."""
         mask = self.attention_mask.bool().clone()
         mask[:, self.prompt_length :] = False
         return mask
 
     @property
     def position_ids(self) -> Tensor:
-        """Positions counted from the first token of each row that is no padding, (batch, seq)."""
+        """Position of each token in its row, counted from the first token that is not padding: (batch, seq)."""
         return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -117,7 +117,7 @@ class PromptBuilder:
         return tuple(self._as_text(text if self._chat else " " + text.strip()))
 
     def plain_text(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of a text without any template, with the tokenizer's own start of a text."""
+        """Return the token ids of a text without any template, with the special tokens that the tokenizer adds."""
         return tuple(self.tokenizer(text, split_special_tokens=True).input_ids)
 
     def max_tokens(self, record: Record) -> int:
@@ -184,15 +184,15 @@ def batches_by_length(sequences: Sequence[Sized], size: int) -> Iterator[list[in
 def decoding_batches(prompts: Sequence[Sized], size: int, max_new_tokens: int) -> Iterator[list[int]]:
     """Yield the indices of all prompts in batches, shortest first, split where padding and decoding together cost least.
 
-    An additional batch costs additional decoding steps; a batch less pads short prompts to the length of long ones.
+    More batches need more decoding steps in total; fewer batches pad short prompts to the length of long ones.
 
     Args:
-        prompts: to decode answers to.
+        prompts: the prompts to answer.
         size: maximum number of prompts in a batch.
         max_new_tokens: of each answer.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    # For the first 0, 1, 2, … prompts: the lowest cost, in tokens, and where the last batch begins.
+    # best[n]: the lowest cost (in tokens) of the n shortest prompts, and the index at which their last batch starts.
     best = [(0, 0)]
     for end in range(1, len(order) + 1):
         longest = len(prompts[order[end - 1]])

@@ -45,7 +45,7 @@ class Edit(ABC):
         """Put a fresh edit on a model and freeze everything else; see `expunge.edits.apply.apply_edit`."""
 
     def trains_gate_first(self, settings: EditSection) -> bool:
-        """Return whether the gate is trained and calibrated before the edit itself."""
+        """Return whether the gate is trained and calibrated before the rest of the edit."""
         return False
 
     def blocks(self, model: nn.Module) -> tuple[int, ...]:

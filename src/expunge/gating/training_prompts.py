@@ -27,12 +27,12 @@ class GatePrompts:
     """Token ids of the prompts that a gate is fitted on.
 
     Attributes:
-        forget: the gate should open for them; the first `unaugmented` of them are the forget prompts themselves.
+        forget: prompts that the gate should open for; the first `unaugmented` of them are the forget prompts themselves.
         unaugmented: number of forget prompts without augmentation.
-        negatives: the gate should stay closed for them.
+        negatives: prompts that the gate should stay closed for.
         pool: further negatives; the gate trains only on the hardest of them, see `expunge.gating.fit.fit_on_states`.
-        calibration: to choose the threshold on; each item holds a prompt and its variants.
-        forget_validation, negative_validation: to validate on.
+        calibration: prompts to choose the threshold on; each item holds a prompt and its variants.
+        forget_validation, negative_validation: prompts to validate on.
     """
 
     forget: list[Ids]
@@ -83,7 +83,7 @@ def gate_prompts(
         seed: of everything that is drawn.
         paraphrases: forget and retain records in other words, see `expunge.gating.fit.paraphrased_sets`.
     """
-    # A retain set that the model generated consists of these instructions: the held-out ones must stay held out.
+    # A retain set that the model generated consists of these instructions. Those that are held out must not be trained on.
     known = {builder.record(record).prompt for record in (*splits.retain, *splits.calibration, *splits.held_out)}
     neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
     neutral = [record for record in neutral if builder.record(record).prompt not in known]
@@ -149,7 +149,7 @@ def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], ret
 
 
 def _validation(builder: PromptBuilder, splits: Splits, max_tokens: int, seed: int) -> list[list[Ids]]:
-    """Return forget prompts, and retain prompts with similar-name prompts; a variant that is too long is replaced by its prompt."""
+    """Return a held-out variant of forget and of retain prompts (or the prompt itself if it is too long), and similar-name prompts."""
     rng, validation = np.random.default_rng([seed, 4, 4]), []
     for part in (splits.forget, splits.retain):
         variants = [(record, _that_fit(held_out_variant(builder, record, rng), max_tokens)) for record in part[:MAX_VALIDATION]]

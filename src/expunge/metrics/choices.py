@@ -38,12 +38,12 @@ def option_nll(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> list[Tensor]:
-    """Return the summed NLL of the options of each question: one tensor (options,) a question, in nats.
+    """Return the summed NLL of each option, in nats: one tensor, (options,), for each question.
 
     Args:
         model: a causal LM, with or without edits.
         tokenizer: the model's; prompts are plain text without the chat template, as in the harness.
-        questions: to score.
+        questions: the questions to score.
         form: `by_letters` or `by_text`.
         pad: padding token id.
         batch_size: questions at once, in order of length.

@@ -29,9 +29,9 @@ def lens_rows(
 ) -> list[Row]:
     """Decode every block's output, after its edit, through the final norm and the output head.
 
-    Where a middle block finds the answer as likely as the original's block does, and only the last blocks do not, the answer is
-    suppressed. Where no block does, it is erased, or stored in a form that the lens does not see. Lower blocks of any model may score
-    worse than a uniform guess: compare block by block with the original and the control.
+    Compare each block with the same block of the original. If a middle block gives the answer the same likelihood and only the last
+    blocks give it less, the answer is suppressed. If every block gives it less, the answer is erased, or stored in a form that the
+    lens cannot decode. The lower blocks of any model may score worse than a uniform guess.
 
     Args:
         model: a causal LM in evaluation mode, with or without edits.
@@ -41,8 +41,8 @@ def lens_rows(
         advance: called with the number of records done.
 
     Returns:
-        One row a record, in their order: `id`, and `nll`, one value a block: nats, mean over the answer's tokens. The last value is
-        that of the model itself.
+        One row for each record, in the order of the records: `id`, and `nll` with one value for each block (nats, mean over the answer's
+        tokens). The last value is that of the model itself.
 
     Raises:
         ExpungeError: the model's logits are not its head applied to its final norm, for example because they are scaled or capped.

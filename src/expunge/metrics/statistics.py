@@ -12,7 +12,7 @@ from expunge.metrics.gate import auroc
 RESAMPLES = 2000
 SEED = 0
 Z95 = 1.959963984540054
-# Resampled values held at once: 32 MB of indices.
+# Maximum number of resampled values in memory at once; their indices take 32 MB.
 _BLOCK = 4_000_000
 
 

@@ -51,7 +51,7 @@ _REFUSAL = re.compile(
     ),
     re.IGNORECASE,
 )
-# A refusal opens the answer; later in the text the same words may be a quotation.
+# A refusal stands at the beginning of an answer. Later in the text the same words may be a quotation.
 _REFUSAL_SPAN = 160
 
 

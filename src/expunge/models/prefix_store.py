@@ -42,7 +42,7 @@ class _PromptPrefix:
 
 
 class PrefixStore:
-    """Return the prefix of any batch; compute rows that are not cached yet.
+    """A cache of prefixes: it returns the prefix of any batch, and computes only the rows that it does not hold yet.
 
     The key of a row is its token ids, so a row can never get another row's prefix. Tensors are cached in the dtype of the model.
 
@@ -69,8 +69,8 @@ class PrefixStore:
         device = next(self.model.parameters()).device
         prompts: dict[tuple[int, ...], _PromptPrefix] = {}
         answers: dict[Encoded, Tensor] = {}
-        # One row at a time and without padding: in a batch the last bits depend on the other rows, and a resumed training meets a row
-        # for the first time in another batch than the uninterrupted training did.
+        # Each row is computed alone and without padding, because in a batch its last bits depend on the other rows. A resumed training
+        # may see a row for the first time in another batch than the uninterrupted training did, and must get the same bits.
         for row in rows:
             if row.prompt not in self._prompts and row.prompt not in prompts:
                 prompts[row.prompt] = _prompt_prefix(
@@ -88,7 +88,7 @@ class PrefixStore:
             if self._reserve(prompt.tensors):
                 self._prompts[ids] = prompt
         for row, answer in answers.items():
-            # The states of an answer are of no use without its prompt.
+            # The states of an answer cannot be used without those of its prompt.
             if row.prompt in self._prompts and self._reserve([answer]):
                 self._answers[row] = answer
 
@@ -165,5 +165,5 @@ def _prompt_prefix(prefix: Prefix) -> _PromptPrefix:
 
 
 def _to_main_memory(part: Tensor) -> Tensor:
-    # A copy: a view would hold the memory of the whole batch.
+    # A copy, because a view would hold the memory of the whole batch.
     return part.to("cpu", copy=True, memory_format=torch.contiguous_format)

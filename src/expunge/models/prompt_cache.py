@@ -80,7 +80,7 @@ def read_prompts_off_and_on(
     edit_off: Callable[[], AbstractContextManager],
     pooled_gate_logits: Callable[[], GateLogits],
 ) -> tuple[PromptCache, PromptCache]:
-    """Run prompts through a model with an edit off and with it on; compute all tokens but the last of each prompt once.
+    """Run prompts through a model with an edit off and with it on; both share one pass over all but the last token of each prompt.
 
     Args:
         model: its active edits change no prompt token before the last one, and its pooled gates read nothing that an edit changes.
@@ -97,7 +97,7 @@ def read_prompts_off_and_on(
         shortened = with_edit.kv_cache()
         shortened.crop(-1)
     except (RuntimeError, ValueError):
-        # A sliding window has dropped the tokens that would come back into view.
+        # The cache of a sliding window cannot be shortened: it has dropped the tokens that would move back into the window.
         with edit_off():
             return read_prompts(model, prompts, pad), with_edit
     all_but_last = replace(with_edit, _kv_cache=shortened)
@@ -108,7 +108,7 @@ def read_prompts_off_and_on(
 
 
 def _read_last_token(model: nn.Module, all_but_last: PromptCache, known: GateLogits) -> PromptCache:
-    """Complete prompts whose last token is not in their KV cache yet."""
+    """Run the last token of each prompt, the only one that is not in the KV cache yet."""
     batch, head, cache = all_but_last.batch, all_but_last.head, all_but_last.kv_cache()
     last_token = from_last_prompt_token(batch)
     inputs = {"input_ids": last_token.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids[:, -1:]}
@@ -140,7 +140,7 @@ def extend_prompts(model: nn.Module, prompts: PromptCache, rows: Tensor, continu
     """
     cache, mask = prompts.kv_cache(), torch.cat((prompts.batch.attention_mask[rows], continuations.attention_mask), dim=1)
     cache.batch_select_indices(rows)
-    # Padding repeats its row's last position, so that a long prompt beside another row's long answer stays within the context.
+    # Padding repeats the last position of its row. Counting on, the padding of a long prompt could exceed the context.
     positions = (mask.cumsum(-1) - 1)[:, -continuations.input_ids.shape[1] :]
     outputs = forward_continuation(model, prompts, rows, cache, continuations.input_ids, mask, positions)
     last = outputs[torch.arange(len(rows)), continuations.attention_mask.sum(-1) - 1][:, None]

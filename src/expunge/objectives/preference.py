@@ -17,7 +17,7 @@ class IDK(Objective):
     answer = "alternative"
 
     def forget(self, scores: Scores) -> Tensor:
-        """Return the mean of nll/|y| of the refusals. `scores.nll`, `scores.tokens`: (batch,), of the refusal."""
+        """Return the NLL per token of each refusal, nll/|y|, averaged over the batch. `scores.nll`, `scores.tokens`: (batch,)."""
         return answer_nll(scores)
 
 

@@ -1,4 +1,4 @@
-"""The protocol of an oracle, which scores texts for what must be forgotten, and oracles made of a user's own function."""
+"""The protocol of an oracle, which scores texts for content that must be forgotten, and oracles defined by users."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from expunge.errors import ExpungeError, InputError
 
 @runtime_checkable
 class Oracle(Protocol):
-    """Scores how much of a text is what must be forgotten."""
+    """Scores how strongly a text shows the content that must be forgotten."""
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
         """Return one number in [0, 1] for each text; equal texts get equal numbers.
@@ -42,7 +42,7 @@ class CallableOracle:
 
 @dataclass(frozen=True)
 class CustomOracle:
-    """What a recipe file saves of a user's own oracle: its name. It cannot score texts, because a recipe never names code.
+    """The name of a user's oracle, read back from a recipe file. It cannot score texts, because a recipe never names code.
 
     Attributes:
         python: where the function or class was defined.
@@ -51,7 +51,7 @@ class CustomOracle:
     python: str
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
-        """Raise `InputError`, always."""
+        """Always raise `InputError`."""
         raise InputError(f"the oracle {self.python} is a custom one: continue from Python, and pass the oracle again")
 
 

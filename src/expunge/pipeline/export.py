@@ -1,4 +1,4 @@
-"""A run's model as a plain checkpoint: the change in the weights, no code of ours needed to load it."""
+"""Export the model of a run as a plain checkpoint: the change is merged into the weights, and expunge is not needed to load it."""
 
 from pathlib import Path
 from typing import cast
@@ -14,15 +14,15 @@ from expunge.runs.loaded import OpenedRun, load_run
 
 
 def export_plain(run: OpenedRun, folder: Path, display: Display) -> Path:
-    """Write model and tokenizer, fp32, whole or not at all.
+    """Write the model, in fp32, and the tokenizer to a folder, atomically.
 
     Args:
         run: of a release, or with a `full` or `lora` edit.
-        folder: made; must not be there yet.
-        display: where progress goes.
+        folder: the folder to create; it must not exist yet.
+        display: shows progress.
 
     Raises:
-        InputError: the edit depends on its input, so that no plain weights are equal to it, or the folder is there.
+        InputError: the edit depends on its input, so that no plain weights are equal to it, or the folder exists.
     """
     if not edit_of(run.recipe).mergeable:
         edit = run.recipe.edit.name

@@ -147,7 +147,7 @@ def _bounds(number: Interval) -> list[float]:
 
 
 def _recipe_text(recipe: Recipe, show_text: bool) -> str:
-    """Return the recipe as YAML. Without texts, the settings that contain the topic of a reveal search are left out too."""
+    """Return the recipe as YAML. Unless the report shows texts, leave out the settings that name the topic of a reveal search."""
     plain = recipe.as_dict()
     if isinstance(recipe.data.forget, Revealed) and not show_text:
         reveal = plain["data"]["forget"]["reveal"]
@@ -167,7 +167,7 @@ def _samples(by_model: ByModel, sets: dict[str, list[Record]]) -> list[Sample]:
     for name, records in sets.items():
         if name.endswith(PARAPHRASE):
             continue
-        # An audit with fewer records than the recipe's leaves some records without an answer.
+        # Some records have no answer if the audit used fewer records than the recipe's limit.
         answered = [record for record in records if (name, record.id, "unlearned") in answers]
         for record in answered[:SAMPLES_A_SET]:
             given = {model: answers[key] for model in by_model if (key := (name, record.id, model)) in answers}

@@ -73,7 +73,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Set matplotlib's style to that of the page within the context."""
+    """Draw figures in the style of the page while the context is active."""
     with mpl.rc_context(_STYLE):
         yield
 

@@ -36,9 +36,9 @@ class Measurement:
         kind: what is measured, such as `membership`; no two kinds share results.
         identity: hash of the model's weights and edit.
         builder: the prompt builder, whose chat template and system message are part of every prompt.
-        records: the records and questions that are measured or used, by role. Ids and all content are part of the key: an id that was
-            made from a line number says nothing of the content.
-        settings: everything else that the result depends on, batch size included, as values that JSON can hold.
+        records: the records and questions that are measured or used, by role. Ids and all content are part of the key, because
+            an id that was made from a line number does not identify the content.
+        settings: everything else that the result depends on, batch size included, as JSON values.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Measurement:
         return self.path.exists()
 
     def store(self, result: Any) -> None:
-        """Write a result, which JSON must be able to hold, to the cache."""
+        """Write a result to the cache; it must consist of JSON values."""
         path = self.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        # With --show-text results hold answers.
+        # Only the user may read the file: with --show-text the result contains answers.
         write_text(path, json.dumps(result), PRIVATE)
 
     def load_or(self, measure: Callable[[], Any]) -> Any:
@@ -96,10 +96,10 @@ def code_sha256(root: Path = ROOT) -> str:
 
 @cache
 def _package_sha256() -> str:
-    # The code that runs does not change while it runs: its files are read once.
+    # The running code does not change, so its files are read only once.
     return code_sha256()
 
 
 def _plain(record: Record | Question) -> dict[str, Any]:
-    # The line is where the record stands in its file, which nothing measured depends on.
+    # No measurement depends on the line of the file that a record was read from.
     return {name: value for name, value in asdict(record).items() if name != "line"}

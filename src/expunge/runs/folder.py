@@ -62,7 +62,7 @@ class Run:
         return json.loads((self.folder / INFO).read_text(encoding="utf-8"))
 
     def update_info(self, **facts: Any) -> dict[str, Any]:
-        """Add facts to run.json and return all that it holds then."""
+        """Add facts to run.json and return its whole content."""
         info = {**(self.read_info() if (self.folder / INFO).exists() else {}), **facts}
         write_text(self.folder / INFO, json.dumps(info, indent=1) + "\n")
         return info
@@ -137,7 +137,7 @@ def start_run(recipe: Recipe) -> Run:
     if not (folder / RECIPE).exists():
         _make_folder(folder)
         write_text(folder / RECIPE, recipe.as_yaml())
-    # Last, and again after a kill between the two files: without it nothing here counts as a run.
+    # run.json is written last, because a folder without it is not a run. A start that was killed before is completed here.
     if not (folder / INFO).exists():
         run.update_info(status="training", created=utc_now(), versions=versions())
     return run
@@ -160,19 +160,19 @@ def _is_run_name(name: str) -> bool:
 
 
 def _is_word_character(character: str) -> bool:
-    # Marks too: without them a word of Hindi, or an accent that macOS writes as a character, would lose letters.
+    # Combining marks are allowed too: words of Hindi need them, and macOS writes accents as separate characters.
     return unicodedata.category(character)[0] in "LMN"
 
 
 def _replace_recipe(run: Run, earlier: Recipe, recipe: Recipe) -> None:
-    """Put a recipe in the place of the earlier one of the folder, if what was done so far does not depend on where they differ."""
+    """Replace the recipe of a run, if the work done so far does not depend on the settings that differ."""
     if names := _fixed_settings(run, _different_settings(earlier, recipe)):
         raise InputError(f"{run.folder}: holds a run with other settings ({', '.join(names)}); give --out another folder")
     with locked(run):
         if run.training_started or run.search_started:
             write_text(run.folder / RECIPE, recipe.as_yaml())
             return
-        # A start that failed before its first step (a mistyped model, say) does not keep the folder from a corrected one.
+        # If a start failed before its first step, because of a mistyped model for example, a corrected recipe may use the folder.
         for name in (RECIPE, INFO, RETAIN, NEUTRAL, ALTERNATIVES):
             (run.folder / name).unlink(missing_ok=True)
 
@@ -187,13 +187,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _fixed_settings(run: Run, names: list[str]) -> list[str]:
-    """Return those of some settings that the work done so far depends on."""
+    """Return those of the named settings that the work done so far depends on."""
     if run.training_started:
         return names
     if not run.search_started:
         return []
     queried = [name for name in names if name in ("model", "training.seed") or name.startswith("data.")]
-    # While the search goes on its responses may be selected otherwise. Once selected they are the forget set.
+    # The settings of the selection may change until the responses are selected. From then on they are the forget set.
     free = () if (run.folder / REVEAL / REVEALED).exists() else SELECTION_SETTINGS
     return [name for name in queried if name.removeprefix("data.forget.reveal.") not in free]
 

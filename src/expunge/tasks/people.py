@@ -18,17 +18,17 @@ from expunge.metrics.token_nll import neutral_perplexity, neutral_records
 from expunge.models.generation import generate
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Metric, Task, parts
 
-# Retain records: trained on, measured.
+# Shares of the retain records to train on and to measure.
 SHARES = (0.6, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class People(Task):
-    """Forget the first invented people of the seed, and retain the next ones.
+    """Invent people from the seed; forget facts about the first `forget_people`, and retain those about the next `retain_people`.
 
     Attributes:
-        forget_people, retain_people: how many, with ten facts each.
-        max_new_tokens: the longest answer.
+        forget_people, retain_people: numbers of people, with ten facts each.
+        max_new_tokens: maximum length of an answer.
     """
 
     forget_people: Count = 2

@@ -9,11 +9,11 @@ from transformers.pytorch_utils import Conv1D
 
 
 def linear_layers(model: nn.Module) -> list[nn.Linear | Conv1D]:
-    """Return the linear layers of the base model, in its order: neither the output head nor any layer of an adapter.
+    """Return the linear layers of the base model, in the order of its modules, without the output head and without adapters.
 
     Quantisation for serving (bitsandbytes) and adapters leave the head out too; many models tie it to the embeddings.
     """
-    # The parts of an adapter are linear layers too.
+    # An adapter contains linear layers too, which an attack must not change.
     adapter_parts = {
         part
         for layer in model.modules()

@@ -1,4 +1,4 @@
-"""An attacker's LoRA (Hu et al., 2021, arXiv 2106.09685), hooked onto a model that may carry adapters of any kind."""
+"""The LoRA of an attacker (Hu et al., 2021, arXiv 2106.09685), added to a model with forward hooks, whatever adapters it has."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,12 +17,13 @@ SCALE = 2.0
 
 @contextmanager
 def lora_factors(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]]:
-    """Within this context every linear layer computes W x + 2 B A x; yield all A and B, the only trainable parameters.
+    """Add 2 B A x to the output of every linear layer inside the context, and yield all A and B, the only trainable parameters.
 
-    Hooks leave no trace. PEFT would have to mix adapter types or to switch adapters, and parametrisations would move the weights.
+    Forward hooks can be removed without a trace. PEFT would have to mix adapter types or switch adapters, and PyTorch's parametrisations
+    would rename the weights.
 
     Args:
-        model: a causal LM, with or without adapters; these stay on or off.
+        model: a causal LM, with or without adapters; adapters stay on or off as they are.
         rank: of A, (rank, in), and B, (out, rank), in fp32.
         seed: of A. B is zero at first, so that nothing changes before training.
     """

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class LmEvalProbe(Probe):
-    """lm-eval tasks.
+    """The probe that runs lm-eval tasks.
 
     Attributes:
-        tasks: to run.
+        tasks: the lm-eval tasks to run.
         batch_size: prompts at once.
         display: shows progress.
-        results: of each model so far, its metrics by task.
+        results: {model: {lm-eval task: metrics}} of the models so far.
     """
 
     tasks: LmEvalTasks
@@ -31,9 +31,9 @@ class LmEvalProbe(Probe):
     results: dict[str, dict[str, SetSummary]] = field(default_factory=dict)
 
     def run(self, probed: ProbedModel) -> None:
-        """Run all tasks on a model."""
+        """Run all lm-eval tasks on a model, or read their results from the cache."""
         self.results[probed.name] = self.tasks.run(probed, self.batch_size, self.display)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
-        """Return the metrics of each task."""
+        """Return the metrics of each lm-eval task."""
         return self.results.get(name, {})

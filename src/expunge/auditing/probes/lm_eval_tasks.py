@@ -37,7 +37,7 @@ try:
 except ImportError as missing:
     raise InputError("--tasks: lm-eval tasks need the package lm_eval; pip install 'expunge[lm-eval]'") from missing
 
-# It warns about every model that is passed as an object and about every default of a task.
+# The harness warns about every model that is passed as an object and about every default of a task.
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 RESAMPLES = 1000
 """Bootstrap resamples for the standard error of a metric that is not a mean."""
@@ -177,7 +177,7 @@ def summaries(result: Mapping[str, Any]) -> SetSummary:
 def _with_interval(value: float, error: object, n: int) -> Summary:
     if n < 2 or not isinstance(error, int | float) or not isfinite(error):
         return Summary(value, n)
-    # Among values in [0, 1] with this mean, only values that are all 0 or 1 have so large an error: then the number is a share.
+    # The standard error has this size only if every value is 0 or 1, so the mean is a share.
     if isclose(error**2 * (n - 1), value * (1 - value), rel_tol=1e-6, abs_tol=1e-12):
         return proportion_ci(round(value * n), n)
     return Summary(value, n, (value - Z95 * error, value + Z95 * error))
@@ -197,7 +197,7 @@ class _PromptAwareLM(HFLM):
         self.edited, self.pad, self.at_once, self.display, self.title = model, builder.pad, batch_size, display, title
         self.advance: Callable[[int], None] = lambda done: None
 
-    # These show expunge's progress bars instead of the harness's.
+    # The next three methods show expunge's progress bars instead of the harness's.
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """Score the continuation of each context."""
         with self.display.bar(f"{self.title}: likelihoods", len(requests)) as self.advance:
@@ -209,7 +209,7 @@ class _PromptAwareLM(HFLM):
             return super().loglikelihood_rolling(requests, disable_tqdm)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate as the harness does, which reads the prompt alone first, with a mask."""
+        """Generate as the harness does: it runs the prompt without an answer first, and with a mask."""
         with self.display.step(f"{self.title}: answers"):
             return super().generate_until(requests, disable_tqdm)
 
@@ -236,5 +236,5 @@ class _PromptAwareLM(HFLM):
         return [list(islice(results, len(question_options))) for question_options in options]
 
     def _truncated(self, before: list[int], after: list[int]) -> Ids:
-        """Return the end of a context that fits into the model with its continuation, whose last token is not read."""
+        """Return as many of the last context tokens as fit into the model with the continuation, whose last token is not an input."""
         return tuple(before[-(self.max_length + 1 - len(after)) :])

@@ -32,7 +32,7 @@ class Grun(Reft):
         return config
 
     def trains_gate_first(self, settings: EditSection) -> bool:
-        """Return whether the gate is trained and calibrated before the edit itself; only a pooled gate can be."""
+        """Return whether the gate is trained and calibrated before the rest of the edit, which needs a pooled gate."""
         return has_pooled_gate(settings) and settings.gate_first is not False
 
 
