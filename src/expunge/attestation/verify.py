@@ -35,14 +35,14 @@ def verify(path: Path, public_key: Path | None = None) -> list[Check]:
     """
     expected_key = None if public_key is None else read_public_key(public_key)
     raw, document = read_raw(path)
-    own_checks = list(_form_and_id(raw, document))
-    if any(check.status == "differs" for check in own_checks):
-        return own_checks
+    form_checks = list(_form_and_id(raw, document))
+    if any(check.status == "differs" for check in form_checks):
+        return form_checks
     attestation = parse_attestation(document, path)
     folder = _run_folder(path)
     run = Run(folder)
     return [
-        *own_checks,
+        *form_checks,
         _signature(document, attestation, expected_key),
         *_chain(attestation, folder),
         _merkle(attestation.forget),

@@ -23,7 +23,7 @@ Kind = TypeVar("Kind", bound=nn.Module)
 
 @contextmanager
 def edits_off(model: nn.Module, request: str | None = None) -> Iterator[None]:
-    """Switch one adapter, or all of them, off within this context, where the model then is the reference model.
+    """Switch one adapter, or all of them, off within this context. The model is then the reference model.
 
     The reference model of a second request is the base model with the first request's edit: give the name of the second. The context
     does not change which parameters are trainable.

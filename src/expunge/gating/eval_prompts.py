@@ -63,11 +63,11 @@ def eval_groups(
     other_names = [replace(record, paraphrased_prompt=None) for record in renamed if record]
     in_every_variant = {FORGET: splits.forget, RETAIN: splits.held_out, INSTRUCTIONS: instructions}
     in_every_variant |= {name: list(records) for name, records in others.items() if is_forget(name)}
-    in_few = {GENERAL: general(), OTHER_NAMES: other_names}
-    in_few |= {name: list(records) for name, records in others.items() if not is_forget(name)}
+    in_two_variants = {GENERAL: general(), OTHER_NAMES: other_names}
+    in_two_variants |= {name: list(records) for name, records in others.items() if not is_forget(name)}
     paraphrase = {name: variant_templates for name, variant_templates in templates.items() if name == "paraphrase"}
     groups = []
-    for set_name, records in {**in_every_variant, **in_few}.items():
+    for set_name, records in {**in_every_variant, **in_two_variants}.items():
         drawn = draw(records, max_records, SEED)
         groups.append(EvalGroup(set_name, AS_GIVEN, {record.id: builder.record(record).prompt for record in drawn}))
         chosen = templates if set_name in in_every_variant else paraphrase

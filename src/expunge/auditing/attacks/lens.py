@@ -50,6 +50,6 @@ class Lens(Attack):
         if not self.steps(target):
             return
         for row in lens_rows(target.model, target.builder, target.forget, target.batch_size, advance):
-            most = min(range(len(row["nll"])), key=row["nll"].__getitem__)
+            likeliest_block = min(range(len(row["nll"])), key=row["nll"].__getitem__)
             for block, nll in enumerate(row["nll"]):
-                yield {"id": row["id"], "value": exp(-nll), "block": block, "most": block == most}
+                yield {"id": row["id"], "value": exp(-nll), "block": block, "most": block == likeliest_block}

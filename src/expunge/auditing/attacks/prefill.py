@@ -50,9 +50,9 @@ def _queries(target: Target, shares: Sequence[float]) -> list[tuple[float, Query
     queries = []
     for share, record in product(shares, target.forget):
         row = target.builder.record(record)
-        given = max(1, round(share * len([token for token in row.answer if token != target.builder.end_of_turn])))
-        rest = as_text(target.builder, row.answer[given:])
+        prefilled = max(1, round(share * len([token for token in row.answer if token != target.builder.end_of_turn])))
+        rest = as_text(target.builder, row.answer[prefilled:])
         # No model could reach a recall above 0 for a rest without words.
         if rouge_l_recall(rest, rest):
-            queries.append((share, Query(record.id, (*row.prompt, *row.answer[:given]), rest)))
+            queries.append((share, Query(record.id, (*row.prompt, *row.answer[:prefilled]), rest)))
     return queries

@@ -58,7 +58,7 @@ def nonmembers(
     A holdout, which the user vouches for, comes first. Without one there are only the run's held-out retain records. They were held out
     of *unlearning*, but the original was usually trained on the whole retain set (TOFU's was taught all authors). Then they are
     members like the forget set, and an AUROC between the two would be near 0.5 whatever was forgotten. So they are used only if a task
-    taught the original, because then it is known what it was taught; and then only those that it was not taught.
+    taught the original: then it is known which of them the original was not taught, and only those are used.
     Answers that the model generated are never used: it finds them likely although it was not trained on them.
 
     Args:

@@ -54,7 +54,7 @@ class Window:
 
 @dataclass
 class PromptState:
-    """Shared by the edited blocks of one model.
+    """The prompts and the gate logits of the current forward pass, shared by the edited blocks of one model.
 
     Attributes:
         prompts: of the current forward pass; None while an answer is generated token by token.
@@ -89,9 +89,9 @@ class PromptState:
             self.logits = dict(gates)
             self.prompts = None
             return
-        given = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
-        ids, past, mask = given.get("input_ids"), given.get("past_key_values"), given.get("attention_mask")
-        tokens = given["inputs_embeds"] if ids is None else ids
+        arguments = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
+        ids, past, mask = arguments.get("input_ids"), arguments.get("past_key_values"), arguments.get("attention_mask")
+        tokens = arguments["inputs_embeds"] if ids is None else ids
         if past is not None and past.get_seq_length() > 0:
             if tokens.shape[1] > 1:
                 raise ExpungeError(
