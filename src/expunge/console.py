@@ -73,7 +73,7 @@ class Bar:
 
 
 class _Lines(Progress):
-    """Progress as lines in a log: one at the start, one every `LINE_SECONDS` at most, one at the end."""
+    """Progress as lines in a log: one at the start, at most one every `LINE_SECONDS`, one at the end."""
 
     def __init__(self, console: Console):
         super().__init__(console=console, disable=True)

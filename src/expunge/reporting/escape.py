@@ -2,7 +2,7 @@
 
 import unicodedata
 
-# Persian and Indic scripts need the joiners.
+# Zero-width joiners (U+200C, U+200D) are not escaped, because Persian and Indic scripts need them.
 _ALLOWED = "\n\t\u200c\u200d"
 
 

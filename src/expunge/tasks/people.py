@@ -24,7 +24,7 @@ SHARES = (0.6, 0.4)
 
 @dataclass(frozen=True, kw_only=True)
 class People(Task):
-    """Invent people from the seed; forget facts about the first `forget_people`, and retain those about the next `retain_people`.
+    """Generate people from the seed; forget facts about the first `forget_people`, and retain those about the next `retain_people`.
 
     Attributes:
         forget_people, retain_people: numbers of people, with ten facts each.

@@ -81,12 +81,12 @@ def with_test(problem: Problem, program: str) -> str:
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """Return the probability that at least one of k programs passes, 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, eq. 1).
+    """Return the probability that at least one of k drawn programs passes, 1 - C(n - c, k) / C(n, k) (Chen et al., 2021, eq. 1).
 
     Args:
         samples: n, the programs of a problem.
         passed: c, how many of them pass.
-        k: at most n.
+        k: number of programs drawn without replacement, at most n.
     """
     return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)
 

@@ -1,4 +1,4 @@
-"""Choose lambda_f of a round: how many times its forget module is subtracted."""
+"""Choose lambda_f of a round: the factor by which its forget module is multiplied before it is subtracted."""
 
 import json
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class RoundModules:
     """The modules of a round.
 
     Attributes:
-        forget: to be subtracted.
+        forget: the module to subtract.
         retain: the retain module, if there is one.
-        lambda_r: how many times it is added; 0 in rounds that did not train it.
+        lambda_r: the factor by which the retain module is multiplied before it is added; 0 in rounds that did not train it.
     """
 
     forget: LoraModule

@@ -1,4 +1,4 @@
-"""RoundContext: what every round of a release works with."""
+"""`RoundContext`: the run, the model and the records that all rounds of a release share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from expunge.runs.splits import Splits
 
 @dataclass(frozen=True)
 class RoundContext:
-    """What every round of a release works with.
+    """The run, the model and the records that all rounds of a release share.
 
     Attributes:
-        run: its folder holds everything.
+        run: the run; all results go to its folder.
         recipe: with a `release` section.
         model: the original, in fp32; changed in place.
         builder: of its tokenizer.
         sets: forget data of the first round; retain records to train on; `calibration`, to choose lambda on.
         neutral: the original's answers to neutral instructions; empty if the retain set consists of such answers.
-        display: where progress goes.
+        display: shows progress.
     """
 
     run: Run

@@ -1,4 +1,4 @@
-"""The records of a release's rounds: forget data, retain data, and the validation records that lambda is chosen on."""
+"""The records of a release's rounds: forget data, retain data, and validation records to choose lambda on."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from expunge.reveal_release.reveal.select import resample, reveal, search_models
 from expunge.runs.folder import REVEAL
 
 VALIDATION_SHARE = 0.25
-"""Share of the records that lambda is chosen on."""
+"""Share of the records to choose lambda on."""
 MAX_VALIDATION = 48
-"""Largest number of records that lambda is chosen on, of each kind."""
+"""Maximum number of records of each kind to choose lambda on."""
 
 
 def forget_records(context: RoundContext, number: int) -> list[Record]:
@@ -51,12 +51,12 @@ def kl_records(context: RoundContext) -> list[Record]:
 
 
 def utility_validation(context: RoundContext) -> tuple[list[Record], list[Record]]:
-    """Return the retain records and the answers to neutral instructions that lambda is chosen on."""
+    """Return the records to choose lambda on: retain records, and answers to neutral instructions."""
     return context.sets.calibration[:MAX_VALIDATION], _neutral(context)[1]
 
 
 def split_validation(records: Sequence[Record], seed: int) -> tuple[list[Record], list[Record]]:
-    """Split records into those to train on and those that lambda is chosen on."""
+    """Split records into those to train on and those to choose lambda on."""
     order = np.random.default_rng([seed, 23]).permutation(len(records))
     count = min(MAX_VALIDATION, max(1, round(VALIDATION_SHARE * len(records))))
     training, validation = sorted(order[count:]), sorted(order[:count])
@@ -64,8 +64,8 @@ def split_validation(records: Sequence[Record], seed: int) -> tuple[list[Record]
 
 
 def _neutral(context: RoundContext) -> tuple[list[Record], list[Record]]:
-    """Answers to neutral instructions: those to train on, and those that lambda is chosen on."""
+    """Return the answers to neutral instructions: those to train on, and those to choose lambda on."""
     if context.neutral:
         return split_validation(context.neutral, context.seed)
-    # Then the retain set consists of such answers.
+    # The retain set consists of such answers already, so none are added to the training.
     return [], context.sets.calibration[:MAX_VALIDATION]

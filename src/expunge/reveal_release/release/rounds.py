@@ -32,7 +32,7 @@ to repeat it. `expunge purge` deletes it.
 
 
 def run_rounds(context: RoundContext) -> int:
-    """Run all rounds that are left; the model ends as the last one leaves it.
+    """Run the remaining rounds, and leave the model as it is after the last one.
 
     Returns:
         The number of the last round.
