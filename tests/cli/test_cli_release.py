@@ -101,7 +101,7 @@ def test_the_report_explains_where_the_forget_set_came_from(results, reveal_sett
 def test_errors_after_a_purge_explain_it(results):
     assert "revealed.jsonl" in results["purge"].out
     assert "nothing was deleted" in results["declined"].err
-    assert "`expunge purge` deletes them" in results["again"].err
+    assert "`expunge purge` deletes it" in results["again"].err
     assert "no round can be undone or repeated" in results["undone"].err
 
 
