@@ -14,6 +14,7 @@ from expunge.auditing.attacks import PromptAttack, Quantise
 from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
 from expunge.console import Display
+from expunge.edits import EDITS
 from expunge.errors import InputError, WrongBase
 from expunge.models.loading import load
 from expunge.pipeline.unlearn import unlearn
@@ -171,7 +172,7 @@ def another_base(tiny_model_dir, tmp_path):
     return str(tmp_path / "another")
 
 
-@pytest.mark.parametrize("edit", ["full", "lora", "reft", "grun"])
+@pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, another_base, edit):
     run, other = run_of(edit), run_of(edit, model=another_base)
     shutil.rmtree(run.edit)

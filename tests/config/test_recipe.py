@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from expunge.cli.setting_list import setting_lines
 from expunge.config.recipe import Recipe, make_recipe, read_recipe
+from expunge.edits import EDITS
 from expunge.errors import InputError
 from expunge.objectives import NPO, OBJECTIVES, RMU
 
@@ -134,7 +135,7 @@ def read_again(recipe: Recipe) -> Recipe:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("edit", ["full", "lora", "reft", "grun"])
+@pytest.mark.parametrize("edit", EDITS)
 def test_a_recipe_survives_a_round_trip(objective, edit):
     recipe = make_recipe({**FORGET, "objective": objective, "edit": {"name": edit}})
     assert read_again(recipe) == recipe

@@ -34,7 +34,7 @@ def test_every_preset_stands_for_an_edit_of_the_table():
 
 
 def test_an_unknown_edit_is_named_with_those_there_are():
-    with pytest.raises(InputError, match=r"edit\.name: no edit 'prune'; there are full, lora, reft, grun, grun-paper"):
+    with pytest.raises(InputError, match=rf"edit\.name: no edit 'prune'; there are {', '.join([*EDITS, *EDIT_PRESETS])}"):
         check_settings(section({"name": "prune"}))
 
 

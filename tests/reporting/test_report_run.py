@@ -5,6 +5,7 @@ import pytest
 from pages import Page
 
 from expunge.api import audit
+from expunge.auditing.attacks import ATTACKS as TABLE
 from expunge.auditing.audit import audit as measure
 from expunge.auditing.plan import AuditOptions
 from expunge.auditing.suite import Suite
@@ -37,10 +38,11 @@ def test_the_notes_depend_on_the_suite(run, make_tiny_model):
     assert "Request forget 6 records, retain 10" in words
     assert "Method lora x npo; the edit is stored beside the weights" in words
     assert f"Attacks quantise, relearn; {attacked} records" in words
-    assert (
-        "Not tested: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, "
-        "what hidden states give away, leaving the edit out, membership inference." in words
-    )
+    # Every attack of the table is named but those of the suite; without the prompts attack no other language is tested either.
+    left_out = [cls.description for name, cls in TABLE.items() if name not in ("quantise", "relearn")]
+    left_out.insert(1, "other languages")
+    assert f"Not tested: {', '.join(left_out)}, membership inference." in words
+    assert "what hidden states give away, leaving the edit out" in words
     assert f"The attacks used {attacked} of the 6 forget records" in words
     for heading in ("All rows of the verdict", "What relearning recovers", "What quantisation recovers"):
         assert heading in words

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, collate
+from expunge.edits import EDITS as TABLE
 from expunge.edits import edit_of
 from expunge.edits.save import load_edit, save_edit
 from expunge.models.loading import load, weights_sha256
@@ -16,9 +17,7 @@ from expunge.models.scoring import score
 from expunge.objectives import OBJECTIVES
 
 EDITS = {
-    "full": {"name": "full"},
-    "lora": {"name": "lora"},
-    "reft": {"name": "reft"},
+    **{name: {"name": name} for name in TABLE if name != "grun"},
     "grun-linear": {"name": "grun", "gate_pool": "last"},
     "grun-mlp": {"name": "grun", "gate_pool": "last", "gate": "mlp"},
     "grun-pooled": {"name": "grun", "gate_pool": "max", "gate_first": False},

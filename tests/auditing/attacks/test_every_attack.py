@@ -30,7 +30,7 @@ def test_an_attack_is_made_from_its_name_or_from_settings():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("bribe", "no attack 'bribe'; there are prompts, sampling, prefill, relearn, quantise, lens, switch_off"),
+        ("bribe", f"no attack 'bribe'; there are {', '.join(ATTACKS)}"),
         (3, "give the attack's name, or a mapping with its name and settings"),
         ({"name": "quantise", "bits": 4}, "quantise has no setting bits; it has max_records, kind"),
         ({"name": "quantise", "kind": "fp4"}, "quantise.kind: Input should be 'nf4', 'rtn4' or 'int8'"),
