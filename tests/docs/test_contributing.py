@@ -32,6 +32,7 @@ NAMES = {
     "OBJECTIVES": "expunge.objectives",
     "Edit": "expunge.edits.base",
     "EDITS": "expunge.edits",
+    "EDIT_PRESETS": "expunge.config",
     "Attack": "expunge.auditing.attacks.base",
     "ATTACKS": "expunge.auditing.attacks",
     "METRICS": "expunge.metrics",
