@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OTHER = ("house", "docs")
-"""Folders of tests that are not about a package: about the repository, and about the documentation."""
+OTHER = ("house", "docs", "faults")
+"""Folders of tests that are not about a package: about the repository, the documentation, and faults in every verb."""
 FOLDERS = sorted({path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")} - {Path(".")})
 
 

@@ -1,0 +1,60 @@
+"""Fixtures and hooks of the fault suite: tiny trained runs, a copy for each trial, counts by section, and the marker `long`."""
+
+import gc
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from places import Place, make_place
+from trials import PROPERTY, Trials, summary_lines
+
+# Every training collects garbage twice, which takes half a second with all imported objects.
+gc.freeze()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the long trials unless `-m` names them, as `make faults` does."""
+    if "long" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the counts of all trials; with xdist they come from the workers in the reports."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    of_tests = [report for report in reports if getattr(report, "when", "") == "teardown"]
+    counts = [value for report in of_tests for name, value in report.user_properties if name == PROPERTY]
+    if counts:
+        terminalreporter.section("faults")
+        for line in summary_lines(counts):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_tiny_model: Callable[..., Path]) -> Place:
+    """A place with a trained and audited run of every kind. Never change it: `fresh` copies it."""
+    return make_place(tmp_path_factory.mktemp("faults") / "place", make_tiny_model("llama"))
+
+
+@pytest.fixture
+def fresh(trained: Place, tmp_path: Path) -> Iterator[Callable[..., Place]]:
+    """Copy the place with runs of some kinds: `fresh("lora")`; each call makes another copy."""
+    numbers, folder = count(), tmp_path / "copies"
+    folder.mkdir()
+    yield lambda *kinds: trained.copy(folder / str(next(numbers)), *kinds)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
+    """Count the trials of a test and judge them; at its end the test fails if one did not hold."""
+    counted = Trials()
+    yield counted
+    request.node.user_properties.append((PROPERTY, counted.counts))
+    if counted.failures:
+        pytest.fail(f"{len(counted.failures)} trials did not hold:\n" + "\n".join(counted.failures[:30]), pytrace=False)
