@@ -22,7 +22,7 @@ from expunge.auditing.verdict import read_verdict
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.console import Display
 from expunge.data.set_names import FORGET, NEUTRAL, RETAIN, UTILITY
-from expunge.files import read_yaml
+from expunge.documents import read_yaml
 from expunge.pipeline.release import release
 from expunge.pipeline.unlearn import unlearn
 from expunge.reporting.verdict_table import count_verdicts

@@ -22,7 +22,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
 from expunge.data.records import write_records
-from expunge.files import read_yaml
+from expunge.documents import read_yaml
 from expunge.metrics.choices import by_text, is_right, option_nll
 from expunge.metrics.statistics import proportion_ci
 from expunge.models.loading import load

@@ -17,7 +17,7 @@ from benchmarks.common.tofu import AUTHORS, CHOICES, QUESTIONS, prepare
 from expunge.api import audit
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
-from expunge.files import read_yaml
+from expunge.documents import read_yaml
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
 

@@ -15,3 +15,9 @@ class InputError(ExpungeError):
 
 class WrongBase(InputError):
     """The edit was trained on another base model."""
+
+
+def quoted(name: str) -> str:
+    """Return a name from the user's file for an error message: in quotes, without control characters, at most 60 characters."""
+    short = name if len(name) <= 60 else name[:60] + "…"
+    return f'"{short}"' if short.isprintable() else ascii(short)

@@ -1,4 +1,4 @@
-"""Hash files, read YAML, and write files and folders atomically: a reader sees the old content or the new one, never a part of it."""
+"""Hash files, and write files and folders atomically: a reader sees the old content or the new one, never a part of it."""
 
 import hashlib
 import os
@@ -8,10 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import yaml
-
-from expunge.errors import InputError
 
 PRIVATE = 0o600
 """File mode for texts that nobody but the owner may read."""
@@ -82,23 +78,6 @@ def atomic_folder(folder: Path, resume: bool = False) -> Iterator[Path]:
     yield fresh
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        InputError: it cannot be read, or is not a mapping.
-    """
-    try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).replace('<unicode string>', str(path)).split())}") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: must be a mapping, this is a {type(given).__name__}")
-    return given
 
 
 def folder_sha256(folder: Path) -> str:

@@ -26,7 +26,7 @@ def test_plain_and_gzipped_files_give_the_same_problems(tmp_path, humaneval):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", ":2: the line is not valid JSON"),
+        ("{", ":2: the line is not valid JSON (Expecting property name enclosed in double quotes at character 2)"),
         ("[1]", ":2: each line must be one JSON object"),
         (json.dumps({**problem(1), "test": None}), ':2: field "test" must be a non-empty text'),
         (json.dumps({**problem(1), "entry_point": "sub"}), ':2: the prompt does not contain "def sub", the function in entry_point'),

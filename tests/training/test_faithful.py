@@ -10,8 +10,8 @@ import torch
 from plain_grun import PlainGrun, train
 
 from expunge.data.batches import Plan, epoch_batches
+from expunge.documents import read_yaml
 from expunge.edits.grun import GrunLayer
-from expunge.files import read_yaml
 from expunge.models.loading import load
 from expunge.training.inputs import PairCollator
 

@@ -10,8 +10,8 @@ from expunge.attestation.paths import data_files, name_in
 from expunge.attestation.read import read_untrusted
 from expunge.attestation.schema import Attestation
 from expunge.attestation.schema_parts import File, KeyedFile
-from expunge.data.fields import quoted
 from expunge.data.records import Record, data_hash, read_records
+from expunge.errors import quoted
 from expunge.reveal_release.reveal.private_files import KEY, hash_key
 from expunge.runs.folder import RETAIN, Run
 from expunge.runs.generated import read_answers, read_revealed

@@ -13,8 +13,8 @@ from expunge.attestation.read import read_raw
 from expunge.attestation.schema import Previous, Request
 from expunge.attestation.schema_audit import LmEval
 from expunge.attestation.signature import read_private_key
+from expunge.documents import read_yaml
 from expunge.errors import InputError
-from expunge.files import read_yaml
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

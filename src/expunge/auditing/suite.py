@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 from expunge.auditing.attacks import as_plain, make_attack
 from expunge.config.renamed import RENAMED_IN_SUITES, renamed_setting
 from expunge.config.section import Section
+from expunge.documents import read_yaml
 from expunge.errors import InputError
-from expunge.files import read_yaml
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parent / "suites").glob("*.yaml"))}
 AttackSetting = Annotated[Any, BeforeValidator(make_attack), PlainSerializer(as_plain)]

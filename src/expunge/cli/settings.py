@@ -44,7 +44,7 @@ def load_recipe(path: str, overrides: list[str] | None, out: str | None, release
         InputError: the file or an override is faulty.
     """
     from expunge.config.recipe import read_recipe
-    from expunge.files import read_yaml
+    from expunge.documents import read_yaml
 
     given = read_yaml(path)
     named: dict[str, Any] = {"out": out or f"runs/{Path(path).stem}"} if out or "out" not in given else {}

@@ -4,13 +4,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator, model_validator
 
 from expunge.config import AuditSection, DataSection, EditSection, ReleaseSection, Revealed, Section, TrainingSection
 from expunge.config.renamed import RENAMED, renamed_setting
+from expunge.documents import parse_yaml, read_yaml, yaml_text
 from expunge.errors import InputError
-from expunge.files import read_yaml
 from expunge.objectives import OBJECTIVES, Objective
 from expunge.registry import make_named
 from expunge.tasks import as_plain, make_task
@@ -87,9 +86,7 @@ class Recipe(Section):
 
     def as_yaml(self) -> str:
         """Return YAML text from which `read_recipe` reads the same recipe."""
-        text = yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
-        # PyYAML writes U+0085 without an escape but reads it as a line break.
-        return yaml.safe_dump(self.as_dict(), sort_keys=False) if "\x85" in text else text
+        return yaml_text(self.as_dict())
 
 
 def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, overrides: list[str] | None = None) -> Recipe:
@@ -110,10 +107,7 @@ def read_recipe(path: str | Path | None, named: dict[str, Any] | None = None, ov
         name, sign, value = override.partition("=")
         if not sign:
             raise InputError(f"{override}: an override is written section.setting=value")
-        try:
-            _set_dotted(given, name, _scalar(value))
-        except yaml.YAMLError as error:
-            raise InputError(f"{override}: the value is not valid YAML") from error
+        _set_dotted(given, name, _scalar(name, value))
     return make_recipe(given, str(path or "recipe"))
 
 
@@ -156,8 +150,8 @@ def _set_dotted(values: dict[str, Any], name: str, value: Any) -> None:
     values[last] = value
 
 
-def _scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
+def _scalar(name: str, text: str) -> Any:
+    value = parse_yaml(text, name)
     if isinstance(value, str):
         # YAML reads 1e-3 as a string, but users mean a number.
         try:

@@ -5,7 +5,7 @@ import math
 import shlex
 from typing import NoReturn
 
-from expunge.errors import InputError
+from expunge.errors import InputError, quoted
 
 MAX_LINE_BYTES = 8 * 2**20
 ROLES = ("system", "user", "assistant")
@@ -159,12 +159,6 @@ def kind(value: object) -> str:
         return "true or false"
     words: dict[type, str] = {type(None): "null", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return words.get(type(value), f"a {type(value).__name__}")
-
-
-def quoted(name: str) -> str:
-    """Return a name from the user's file for an error message: in quotes, without control characters, at most 60 characters."""
-    short = name if len(name) <= 60 else name[:60] + "…"
-    return f'"{short}"' if short.isprintable() else ascii(short)
 
 
 def _message(where: str, column: str, message: object) -> tuple[str, str]:

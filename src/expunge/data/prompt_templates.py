@@ -14,8 +14,8 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.template_slots import fill_slots
 from expunge.data.texts import FOLDER
+from expunge.documents import read_yaml
 from expunge.errors import InputError
-from expunge.files import read_yaml
 
 SHIPPED = FOLDER / "attacks.yaml"
 ROLES = ("user", "assistant")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from expunge.data.fields import Row, kind, quoted
+from expunge.data.fields import Row, kind
 from expunge.data.readers import read_rows
-from expunge.errors import InputError
+from expunge.errors import InputError, quoted
 
 MAX_CHOICES = 26
 

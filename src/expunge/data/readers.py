@@ -1,10 +1,8 @@
 """Read rows one at a time from JSONL, CSV and Parquet files, and from data sets of the `datasets` library."""
 
 import csv
-import json
 import math
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,11 +10,14 @@ import pyarrow
 from pyarrow import parquet
 
 from expunge import hub
-from expunge.data.fields import MAX_LINE_BYTES, Row, kind, quoted
-from expunge.errors import InputError
+from expunge.data.fields import MAX_LINE_BYTES, Row, kind
+from expunge.documents import parse_json
+from expunge.errors import InputError, quoted
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 PARQUET_BATCH = 256
+MAX_ID_DIGITS = 100
+"""Most digits of an integer: ids may be longer than 64 bits."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -74,34 +75,10 @@ def _json_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         where = f"{name}:{number}"
-        row = _json(where, line, "the line" if line.endswith("\n") else "the last line is cut off or")
+        row = parse_json(line, where, "the line" if line.endswith("\n") else "the last line is cut off or", MAX_ID_DIGITS)
         if not isinstance(row, dict):
             raise InputError(f"{where}: the line is {kind(row)}; each line must be one JSON object")
         yield number, row
-
-
-def _json(where: str, text: str, what: str) -> object:
-    try:
-        return json.loads(text, object_pairs_hook=partial(_object, where))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: {what} is not valid JSON ({error.msg} at character {error.pos + 1})") from error
-    except RecursionError as error:
-        raise InputError(f"{where}: {what} is nested too deeply") from error
-    except ValueError as error:
-        # Python does not read integers of more than 4,300 digits.
-        raise InputError(f"{where}: {what} holds a number with too many digits") from error
-
-
-def _object(where: str, pairs: list[tuple[str, object]]) -> Row:
-    row = {}
-    for key, value in pairs:
-        if key in row:
-            raise InputError(f"{where}: field {quoted(key)} appears twice")
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, float) and not math.isfinite(item):
-                raise InputError(f"{where}: field {quoted(key)} is {'NaN' if math.isnan(item) else 'an infinite number'}")
-        row[key] = value
-    return row
 
 
 def _csv_rows(name: str, file: BinaryIO, lists: set[str]) -> Iterator[tuple[int, Row]]:
@@ -133,7 +110,7 @@ def _cell(where: str, cell: str, may_be_list: bool) -> object:
     if cell in ("nan", "NaN"):
         return math.nan
     if may_be_list and cell.startswith("["):
-        return _json(where, cell, "a list in a cell")
+        return parse_json(cell, where, "a list in a cell", MAX_ID_DIGITS)
     return cell
 
 

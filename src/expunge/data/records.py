@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data import fields
-from expunge.data.fields import Row, quoted
+from expunge.data.fields import Row
 from expunge.data.readers import read_rows
-from expunge.errors import InputError
+from expunge.errors import InputError, quoted
 from expunge.files import write_text
 
 

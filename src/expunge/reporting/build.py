@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import yaml
 
 from expunge.auditing.record_metrics import Row
 from expunge.auditing.suite import Suite
@@ -14,6 +13,7 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.records import Record
 from expunge.data.set_names import AUTO, FORGET, PARAPHRASE
+from expunge.documents import yaml_text
 from expunge.edits import edit_of
 from expunge.metrics.membership import split
 from expunge.reporting.attack_tables import AttackResults, ByModel
@@ -155,7 +155,7 @@ def _recipe_text(recipe: Recipe, show_text: bool) -> str:
             reveal[name] = "(left out)"
         for name in ("oracle", "judge"):
             reveal[name] = reveal[name] and reveal[name]["name"]
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return yaml_text(plain)
 
 
 def _samples(by_model: ByModel, sets: dict[str, list[Record]]) -> list[Sample]:

@@ -8,12 +8,11 @@ from torch import nn
 
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
-from expunge.data.fields import quoted
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question, read_questions
 from expunge.data.records import Record, check_overlap, data_hash, read_records
 from expunge.edits import calibrates
-from expunge.errors import InputError
+from expunge.errors import InputError, quoted
 from expunge.models.blocks import context_length
 from expunge.runs.folder import RETAIN, REVEAL, REVEALED
 from expunge.runs.generated import read_answers, read_revealed

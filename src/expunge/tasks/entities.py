@@ -8,8 +8,7 @@ from typing import Any
 
 from nervaluate import Evaluator
 
-from expunge.data.fields import quoted
-from expunge.errors import InputError
+from expunge.errors import InputError, quoted
 from expunge.metrics.statistics import MetricValue
 from expunge.oracles.json_entities import first_json, read_entities
 

@@ -2,16 +2,15 @@
 
 import ast
 import gzip
-import json
 import math
 import zlib
 from dataclasses import dataclass, fields
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
-from expunge.data.fields import quoted
-from expunge.errors import InputError
+from expunge.data.readers import MAX_ID_DIGITS
+from expunge.documents import parse_json
+from expunge.errors import InputError, quoted
 from expunge.oracles.python_code import parse_python
 
 INDENT = "    "
@@ -96,10 +95,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 
 def _problem(where: str, line: str) -> Problem:
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: the line is not valid JSON") from error
+    row = parse_json(line, where, "the line", MAX_ID_DIGITS)
     if not isinstance(row, dict):
         raise InputError(f"{where}: each line must be one JSON object")
     names = [field.name for field in fields(Problem)]

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from expunge.config.recipe import Recipe
-from expunge.data.fields import quoted
 from expunge.data.records import Record, check_overlap, read_records
-from expunge.errors import InputError
+from expunge.errors import InputError, quoted
 from expunge.runs.splits import Splits, draw
 
 
