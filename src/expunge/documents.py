@@ -181,7 +181,7 @@ class _Loader(yaml.SafeLoader):
             _refuse(node, f"the tag {node.tag.replace(_YAML, '!!')} is not read; leave it out, or put the text in quotes")
         return node
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         names = set[str]()
         for name, _ in node.value:
