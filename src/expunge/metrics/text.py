@@ -1,4 +1,4 @@
-"""Metrics of generated text: ROUGE-L recall, refusals, and degenerate outputs (empty, repetitive or noise)."""
+"""Metrics of generated text: ROUGE-L recall, chrF, refusals, and degenerate outputs (empty, repetitive or noise)."""
 
 import re
 import unicodedata
@@ -6,6 +6,10 @@ import zlib
 from functools import cache
 
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
+from sacrebleu.metrics import CHRF
+
+from expunge.metrics.words import is_latin, normalise, words
 
 # At 0.42 none of TOFU's 4,000 true answers, real authors, world facts or GSM8K's 1,319 solutions is called degenerate (the highest is
 # 0.415), and three of HumanEval's 164 solutions are (repetitive code). A repeated phrase scores above 0.5, repeated sentences 0.3 or
@@ -20,6 +24,8 @@ _ZLIB_OVERHEAD = 8
 
 ROUGE = "ROUGE-L recall of the greedy answer"
 """Description of `rouge_l_recall` of greedy answers, for figures and verdicts."""
+
+_CHRF = CHRF()
 
 _I = r"\b(i|we)"
 _REFUSAL = re.compile(
@@ -55,17 +61,53 @@ _REFUSAL = re.compile(
 _REFUSAL_SPAN = 160
 
 
-@cache
-def _scorer() -> RougeScorer:
-    return RougeScorer(["rougeL"], use_stemmer=True)
+def rouge_l_recall(prediction: str, truth: str, compat: bool = False) -> float:
+    """Return the share of the truth's words in the longest common subsequence with the prediction (ROUGE-L, Lin, 2004).
 
+    English words are those of the library `rouge-score`: runs of a-z and 0-9, with Porter's stems. It does not see other letters.
+    Words with others stay whole, see `expunge.metrics.words`, unless most of their characters are a-z or 0-9: the field counts "García"
+    as "garc" and "a", and so do we, lest numbers on English texts with foreign names differ.
 
-def rouge_l_recall(prediction: str, truth: str) -> float:
-    """Return the share of the truth's stemmed words in the longest common subsequence with the prediction (ROUGE-L, Lin, 2004).
+    Args:
+        prediction: the answer of a model.
+        truth: the answer that is known.
+        compat: count as `rouge-score` does in all scripts: the field's metric, which is 0 for a Russian answer against itself.
 
-    Words are runs of the letters a-z and digits: in other scripts the metric is 0.
+    Returns:
+        A number from 0 to 1; 0 if the truth has no words, see `has_words`.
     """
-    return _scorer().score(truth, prediction)["rougeL"].recall
+    return _scorer(compat).score(truth, prediction)["rougeL"].recall
+
+
+def chrf(prediction: str, truth: str) -> float:
+    """Return the overlap of character n-grams up to 6, recall weighted twice (chrF2, Popović, 2015, W15-3049), in [0, 1].
+
+    It knows no words, so it sees every script, inflected words and symbols. White space does not count, nor does case or another way to
+    write the same letter. Unrelated texts in one language share letters and score about 0.1 to 0.25.
+    """
+    return _CHRF.sentence_score(normalise(prediction), [normalise(truth)]).score / 100
+
+
+@cache
+def _scorer(compat: bool) -> RougeScorer:
+    return RougeScorer(["rougeL"], use_stemmer=True, tokenizer=None if compat else _AnyScript())
+
+
+class _AnyScript(Tokenizer):
+    """The tokenizer of `rouge-score` for words that are mostly a-z; other words stay whole."""
+
+    def __init__(self) -> None:
+        self._english = DefaultTokenizer(use_stemmer=True)
+
+    def tokenize(self, text: str) -> list[str]:
+        if text.isascii():
+            return self._english.tokenize(text)
+        return [token for word in words(text) for token in (self._english.tokenize(word) if _is_english(word) else [word])]
+
+
+def _is_english(word: str) -> bool:
+    """Return whether most characters of a word are a-z or 0-9 and all are Latin."""
+    return word.isascii() or (2 * sum(char.isascii() for char in word) > len(word) and is_latin(word))
 
 
 def is_refusal(text: str) -> bool:
