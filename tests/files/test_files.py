@@ -30,8 +30,8 @@ def test_a_column_that_a_row_lacks_is_null_in_parquet(tmp_path):
 
 
 def interrupted(folder, name):
-    """Puts a file into a new folder and is interrupted before it is complete."""
-    writing = atomic_folder(folder)
+    """Puts a file into a folder that can be resumed and is interrupted before it is complete."""
+    writing = atomic_folder(folder, resume=True)
     (writing.__enter__() / name).touch()
     writing.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
@@ -52,6 +52,13 @@ def test_an_interrupted_folder_is_made_afresh_unless_it_is_resumed(tmp_path):
     interrupted(tmp_path / "a", "left")
     with atomic_folder(tmp_path / "a") as fresh:
         assert not list(fresh.iterdir())
+
+
+def test_an_interrupted_folder_that_cannot_be_resumed_leaves_nothing(tmp_path):
+    writing = atomic_folder(tmp_path / "a")
+    (writing.__enter__() / "left").touch()
+    writing.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_time_is_utc_to_the_second():
