@@ -77,11 +77,13 @@ def module(args: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     from expunge.config import EditSection
     from expunge.edits.apply import apply_edit
     from expunge.edits.save import save_edit
+    from expunge.models.identity import identify
     from expunge.models.loading import load
 
-    model, _ = load(args.model)
+    model, tokenizer = load(args.model)
+    base = identify(model, tokenizer)
     section = EditSection(name="grun", gate=args.gate, gate_pool=args.pool, rank=4, positions="last_prompt")
-    save_edit(apply_edit(model, section, "untrained"), folder, "untrained")
+    save_edit(apply_edit(model, section, base.weights), folder, base)
     return folder, (folder / "adapter_model.safetensors").stat().st_size
 
 

@@ -18,7 +18,8 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, collate
 from expunge.data.records import Record, Turn
 from expunge.edits.apply import apply_edit
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.runs.splits import draw
 

@@ -11,7 +11,7 @@ from expunge.auditing.suite import Suite
 from expunge.config.recipe import read_recipe
 from expunge.console import Display
 from expunge.data.records import read_records
-from expunge.models.loading import weights_sha256
+from expunge.models.identity import weights_sha256
 from expunge.pipeline.unlearn import unlearn
 
 SUITE = Suite(budget_seconds=60, membership_records=2, attacks=[{"name": "quantise", "max_records": 1}])

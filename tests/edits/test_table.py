@@ -8,6 +8,7 @@ from expunge.edits import EDITS, calibrates, check_settings, descriptions, edit_
 from expunge.edits.requests import add_request
 from expunge.edits.save import save_edit
 from expunge.errors import InputError
+from expunge.models.identity import ModelIdentity
 
 DATA = DataSection(forget="forget.jsonl")
 
@@ -91,7 +92,7 @@ def test_a_release_changes_the_weights_and_calibrates():
 @pytest.mark.parametrize("name", ["full", "lora"])
 def test_an_edit_that_changes_weights_is_not_added_to_earlier_requests(make_llama, tmp_path, name):
     settings = section({"name": "reft"})
-    save_edit(EDITS["reft"].apply(make_llama(), settings, "b"), tmp_path / "edit", "b")
+    save_edit(EDITS["reft"].apply(make_llama(), settings, "b"), tmp_path / "edit", ModelIdentity(*"bctmg"))
     model = add_request(make_llama(), tmp_path / "edit", "first")
     for put in (lambda: EDITS[name].check(model, section({"name": name})), lambda: EDITS[name].apply(model, section({"name": name}), "b")):
         with pytest.raises(InputError, match=f"{name} cannot be added to earlier requests"):

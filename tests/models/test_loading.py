@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
@@ -35,6 +37,7 @@ CHOOSE = {
     "expunge.version",
 }
 """Modules that choose which records are measured (the key has these), or that only show or store."""
+MODEL = nn.Linear(1, 1)
 ANA = Record("row-1", (Turn("user", "Who is Ana?"),), "Ana paints.", line=1)
 QUESTION = Question("1", "Who paints?", ("Ana", "Bo"), 0)
 
@@ -44,9 +47,9 @@ def key_of(make_tokenizer):
     """The key of a measurement, with some of what it depends on changed."""
     tokenizer = make_tokenizer()
 
-    def key(kind="membership", identity="a", system=None, records=(ANA,), **settings) -> str:
+    def key(kind="membership", identity="a", model=MODEL, system=None, records=(ANA,), **settings) -> str:
         builder, settings = PromptBuilder(tokenizer, system), {"batch_size": 2, **settings}
-        return Measurement(kind, identity, builder, {"members": records}, **settings).key()
+        return Measurement(kind, identity, model, builder, {"members": records}, **settings).key()
 
     return key
 
@@ -61,6 +64,8 @@ def test_the_same_measurement_has_the_same_key_wherever_its_records_stand(key_of
         {"kind": "perplexity"},
         {"identity": "b"},
         {"system": "Be brief."},
+        {"model": nn.Linear(1, 1, dtype=torch.bfloat16)},
+        {"model": nn.Linear(1, 1, device="meta")},
         {"batch_size": 3},
         {"gradients": True},
         {"records": [ANA, ANA]},
@@ -81,7 +86,7 @@ def test_another_answer_to_a_question_changes_the_key(key_of):
 
 def test_a_result_is_measured_once(make_tokenizer, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    measurement = Measurement("sets", "a", PromptBuilder(make_tokenizer()), {})
+    measurement = Measurement("sets", "a", MODEL, PromptBuilder(make_tokenizer()), {})
     assert not measurement.is_cached
     assert measurement.load_or(lambda: [{"nll": 0.1}]) == [{"nll": 0.1}]
     assert measurement.load_or(lambda: pytest.fail("measured again")) == [{"nll": 0.1}]

@@ -17,7 +17,8 @@ from expunge.data.records import read_records
 from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.gating.fit import apply_with_gate, fit_gate
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 from expunge.runs.splits import Splits
 from expunge.training.inputs import EncodedRecords, encode_records
 from expunge.training.train import train

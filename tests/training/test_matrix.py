@@ -12,7 +12,8 @@ from expunge.data.prompts import Batch, collate
 from expunge.edits import EDITS as TABLE
 from expunge.edits import edit_of
 from expunge.edits.save import load_edit, save_edit
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import identify
+from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.objectives import OBJECTIVES
 
@@ -57,11 +58,12 @@ def check(training, make_tiny_model) -> None:
     assert changed <= trained
 
     batch = collate(training.records.forget, training.pad)
-    fresh, _ = load(make_tiny_model())
+    fresh, tokenizer = load(make_tiny_model())
+    identity = identify(fresh, tokenizer)
     untouched = logits_of(fresh, batch)
-    save_edit(model, training.folder / "edit", weights_sha256(fresh))
+    save_edit(model, training.folder / "edit", identity)
     expected = logits_of(model, batch)
-    assert torch.equal(logits_of(load_edit(fresh, training.folder / "edit", weights_sha256(fresh)).eval(), batch), expected)
+    assert torch.equal(logits_of(load_edit(fresh, training.folder / "edit", identity).eval(), batch), expected)
     assert not torch.equal(untouched, expected)
 
 

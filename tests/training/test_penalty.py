@@ -10,7 +10,8 @@ from expunge.edits.apply import apply_edit
 from expunge.edits.requests import add_request
 from expunge.edits.save import save_edit
 from expunge.errors import ExpungeError
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import ModelIdentity, weights_sha256
+from expunge.models.loading import load
 from expunge.reveal_release.release.orthogonality import overlap
 from expunge.training.loss import LossConstraint
 from expunge.training.train import train
@@ -122,7 +123,7 @@ def test_a_training_with_an_earlier_request_resumes(make_training, make_tiny_mod
     # The Trainer of transformers would activate only the earlier request after it loads the checkpoint.
     edit = {"name": "reft", "blocks": [1]}
     earlier = make_training("npo", edit, folder="earlier", lr=1e-2)
-    save_edit(earlier.run(), tmp_path / "first", "of any")
+    save_edit(earlier.run(), tmp_path / "first", ModelIdentity(*"wctmg"))
 
     def second(folder: str):
         training = make_training("npo", edit, folder=folder, epochs=3, save_steps=2, lr=1e-2, prefix_cache="off")

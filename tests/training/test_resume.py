@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from expunge.edits.save import save_edit
 from expunge.errors import ExpungeError
+from expunge.models.identity import ModelIdentity
 from expunge.training.checkpoints import find_damage, newest_intact_checkpoint, write_manifest
 
 EDITS = {
@@ -37,7 +38,7 @@ class Interrupted(Progress):
 
 def result(training) -> tuple[str, str]:
     """Return the SHA-256 of the weights of the trained edit, and the log."""
-    save_edit(training.model, training.folder / "edit", "of any")
+    save_edit(training.model, training.folder / "edit", ModelIdentity(*"wctmg"))
     weights = next((training.folder / "edit").glob("*.safetensors")).read_bytes()
     return hashlib.sha256(weights).hexdigest(), (training.folder / "metrics.jsonl").read_text(encoding="utf-8")
 

@@ -31,7 +31,7 @@ def base(run: OpenedRun) -> Base:
     return Base(
         name=name,
         revision=None if folder is None else revision_of(folder),
-        weights_sha256=info["sha256"],
+        weights_sha256=info["parts"]["weights"],
         files=hash_files(paths, folder),
         tokenizer=[path.name for path in paths if path.name.startswith(TOKENIZER_FILES)],
         chat_template=None if template is None else hashlib.sha256(template.encode()).hexdigest(),

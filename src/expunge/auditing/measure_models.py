@@ -15,7 +15,8 @@ from expunge.edits import edit_of
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.files import folder_sha256
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import identify
+from expunge.models.loading import load
 from expunge.runs.cache import Measurement
 from expunge.runs.loaded import LoadedRun, load_base
 from expunge.runs.splits import draw
@@ -35,7 +36,7 @@ def measure_original_and_unlearned(plan: AuditPlan) -> dict[str, list[Row]]:
     removable = edit_of(plan.recipe).removable
     rows = [] if removable else _measure_original(plan, loaded)
     loaded = loaded.with_edit()
-    unlearned_identity = f"{loaded.weights_sha256}/{folder_sha256(plan.run.edit)}"
+    unlearned_identity = f"{loaded.identity.sha256}/{folder_sha256(plan.run.edit)}"
     if removable:
         _measure_both(plan, loaded, unlearned_identity)
         with edits_off(loaded.model, REQUEST):
@@ -69,11 +70,11 @@ def measured_once(
         with display.bar(title, 2 * sets.rows) as advance:
             return measure(model, builder, sets, settings, advance)
 
-    return _measurement(identity, builder, sets, settings).load_or(measured)
+    return _measurement(identity, model, builder, sets, settings).load_or(measured)
 
 
 def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> list[Row]:
-    model, builder, identity = loaded.model, loaded.builder, loaded.weights_sha256
+    model, builder, identity = loaded.model, loaded.builder, loaded.identity.sha256
     rows = measured_once(model, identity, builder, plan.sets, plan.settings, plan.display, "Auditing the original")
     _run_probes(plan, ProbedModel(ORIGINAL, model, builder, identity))
     return rows
@@ -81,8 +82,8 @@ def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> list[Row]:
 
 def _measure_both(plan: AuditPlan, loaded: LoadedRun, unlearned_identity: str) -> None:
     """Measure with the edit off and on in one pass, which shares what an edit does not change, unless one of the two is cached."""
-    identities = (loaded.weights_sha256, unlearned_identity)
-    measurements = [_measurement(identity, loaded.builder, plan.sets, plan.settings) for identity in identities]
+    identities = (loaded.identity.sha256, unlearned_identity)
+    measurements = [_measurement(identity, loaded.model, loaded.builder, plan.sets, plan.settings) for identity in identities]
     if any(measurement.is_cached for measurement in measurements):
         return
     with plan.display.bar("Auditing the original and the unlearned model", 4 * plan.sets.rows) as advance:
@@ -94,9 +95,9 @@ def _measure_both(plan: AuditPlan, loaded: LoadedRun, unlearned_identity: str) -
 def _load_control(plan: AuditPlan) -> tuple[nn.Module, PromptBuilder, str]:
     if plan.never_seen:
         loaded = load_base(plan.run)
-        return loaded.model, loaded.builder, loaded.weights_sha256
+        return loaded.model, loaded.builder, loaded.identity.sha256
     model, tokenizer = load(str(plan.control))
-    return model, PromptBuilder(tokenizer, plan.recipe.data.system), weights_sha256(model)
+    return model, PromptBuilder(tokenizer, plan.recipe.data.system), identify(model, tokenizer).sha256
 
 
 def _run_probes(plan: AuditPlan, probed: ProbedModel) -> None:
@@ -105,5 +106,5 @@ def _run_probes(plan: AuditPlan, probed: ProbedModel) -> None:
             probe.run(probed)
 
 
-def _measurement(identity: str, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Measurement:
-    return Measurement("sets", identity, builder, {**sets.records, **sets.questions}, **asdict(settings))
+def _measurement(identity: str, model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings: Settings) -> Measurement:
+    return Measurement("sets", identity, model, builder, {**sets.records, **sets.questions}, **asdict(settings))

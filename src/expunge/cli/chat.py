@@ -25,14 +25,13 @@ def command(
     from expunge.edits.active import edits_off
     from expunge.edits.requests import REQUEST
     from expunge.models.generation import generate
-    from expunge.models.loading import load
-    from expunge.runs.loaded import load_run, open_run
+    from expunge.runs.loaded import load_base, load_run, open_run
 
     opened, console = open_run(run), Console()
     with Display().step("Loading the model"):
         loaded = load_run(opened)
         model, builder = loaded.model, loaded.builder
-        original = None if isinstance(model, PeftModel) else load(opened.recipe.model)[0]
+        original = None if isinstance(model, PeftModel) else load_base(opened).model
 
     def answer(text: str) -> None:
         prompts = [builder.prompt((Turn("user", text),))]

@@ -1,6 +1,5 @@
 """Load a causal LM and its tokenizer from a hub id, a folder or a GGUF file, without pickled weights and remote code."""
 
-import hashlib
 from pathlib import Path
 from typing import cast
 
@@ -90,15 +89,6 @@ def _cached(name: str) -> bool:
         return isinstance(try_to_load_from_cache(name, "config.json"), str)
     except HFValidationError as error:
         raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id") from error
-
-
-def weights_sha256(model: torch.nn.Module) -> str:
-    """Return the SHA-256 of the names, shapes and bytes of a model's parameters and persistent buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def best_device() -> torch.device:

@@ -21,7 +21,7 @@ from expunge.errors import InputError
 from expunge.models.loading import check_model_exists
 from expunge.reveal_release.reveal.select import reveal, search_models
 from expunge.runs.folder import REVEAL, Run, locked, start_run
-from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, check_base, load_start
+from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
 from expunge.training.self_generated import make_retain
 
@@ -120,8 +120,8 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
     recipe, model, builder = run.recipe, start.model, PromptBuilder(start.tokenizer, run.recipe.data.system)
     _check_against_model(recipe, start, builder, sources)
     if (run.training_started or run.search_started) and "model" in run.info:
-        check_base(run.folder, run.info, start.weights_sha256)
-    run = update_info(run, model={"name": recipe.model, "sha256": start.weights_sha256})
+        check_base(run, start.identity)
+    run = update_info(run, model=base_facts(recipe.model, start.identity, recipe.data.system))
     forget, retain = sources.forget, sources.retain
     if isinstance(recipe.data.forget, Revealed):
         settings = recipe.data.forget.reveal
@@ -133,7 +133,7 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
     if run.training_started and "data" in run.info:
         check_unchanged(run, splits.forget, retain)
     run = update_info(run, data=_data_facts(recipe, splits, retain))
-    return PreparedRun(run.folder, recipe, run.info, model, builder, start.weights_sha256, splits, start.bare_sha256)
+    return PreparedRun(run.folder, recipe, run.info, model, builder, start.identity, splits, start.bare_sha256)
 
 
 def _check_against_model(recipe: Recipe, start: StartModel, builder: PromptBuilder, sources: Sources) -> None:

@@ -16,7 +16,7 @@ from expunge.reveal_release.release.round_results import count_rounds, load_afte
 from expunge.reveal_release.release.rounds import run_rounds
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.runs.folder import RETAIN, ROUNDS, Run, discard_audit, locked
-from expunge.runs.loaded import OpenedRun
+from expunge.runs.loaded import OpenedRun, recorded_base
 from expunge.training.checkpoints import write_manifest
 from expunge.training.self_generated import neutral_answers
 
@@ -73,6 +73,6 @@ def undo(run: OpenedRun, to: int, display: Display) -> None:
 def _save(run: OpenedRun, model: nn.Module, number: int) -> None:
     names = {name for k in range(1, count_rounds(run) + 1) for _, module in round_terms(run, k) for name in module.factors}
     with atomic_folder(run.edit) as folder:
-        save_weights(model, names, folder, run.info["model"]["sha256"])
+        save_weights(model, names, folder, recorded_base(run))
         write_manifest(folder)
     run.update_info(round=number)

@@ -17,7 +17,8 @@ from expunge.edits.apply import apply_edit
 from expunge.files import atomic_folder
 from expunge.models.blocks import decoder_blocks
 from expunge.models.embedded import cache_dir
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import identify
+from expunge.models.loading import load
 from expunge.objectives import Learn
 from expunge.training.inputs import encode_records
 from expunge.training.train import train
@@ -54,7 +55,7 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
         {name of the stage: model folder}. The folders are in the user's cache, and the same call finds them there.
     """
     model, tokenizer = load(base)
-    before = weights_sha256(model)
+    before = identify(model, tokenizer).sha256
     blocks_name, blocks = decoder_blocks(model)
     upper = "|".join(str(block) for block in range(len(blocks) // 2, len(blocks)))
     edit = EditSection(name="full", modules=rf"^{re.escape(blocks_name)}\.({upper})\.")

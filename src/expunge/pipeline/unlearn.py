@@ -54,7 +54,7 @@ def _train(run: PreparedRun, display: Display) -> None:
     with display.progress() as progress:
         train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if gate_first else "Training")
     writes = PartialState().is_main_process
-    save_edit(model, run.edit, run.weights_sha256, writes=writes)
+    save_edit(model, run.edit, run.identity, writes=writes)
     if writes:
         write_manifest(run.edit)
         mark_trained(run)

@@ -1,16 +1,21 @@
 """Cache measurements of models in the user's cache folder, under a key that covers all that they depend on, the code included."""
 
 import hashlib
+import hmac
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
-from expunge.data.records import Record
+from expunge.data.records import Record, Turn
 from expunge.files import PRIVATE, write_text
 from expunge.models.embedded import cache_dir
 from expunge.version import __version__
@@ -26,6 +31,10 @@ INTERPRETING_CODE = (
     "auditing/gate_eval.py",
 )
 """Paths left out of the cache key: they choose or interpret measurements, they do not make them."""
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
+"""Their versions are part of the cache key: another version may compute other last digits, or have other defaults."""
+SECRET, SECRET_BYTES = "secret", 32
+"""File in the cache folder for the key of the HMACs of cached measurements, and its length."""
 SUFFIXES = (".py", ".txt", ".yaml", ".jsonl")
 
 
@@ -34,19 +43,28 @@ class Measurement:
 
     Args:
         kind: what is measured, such as `membership`; no two kinds share results.
-        identity: hash of the model's weights and edit.
-        builder: the prompt builder, whose chat template and system message are part of every prompt.
+        identity: hash of everything that the model's answers depend on, its edit included.
+        model: the model, whose device and type of numbers change the last digits.
+        builder: the prompt builder, whose system message is part of every prompt.
         records: the records and questions that are measured or used, by role. Ids and all content are part of the key, because
             an id that was made from a line number does not identify the content.
         settings: everything else that the result depends on, batch size included, as JSON values.
     """
 
     def __init__(
-        self, kind: str, identity: str, builder: PromptBuilder, records: Mapping[str, Sequence[Record | Question]], **settings: Any
+        self,
+        kind: str,
+        identity: str,
+        model: nn.Module,
+        builder: PromptBuilder,
+        records: Mapping[str, Sequence[Record | Question]],
+        **settings: Any,
     ):
+        # The rendered prompt is here because some chat templates print the date.
         self._depends_on = [
-            [__version__, _package_sha256()],
-            [kind, identity, builder.tokenizer.chat_template, builder.system],
+            [__version__, _package_sha256(), _library_versions()],
+            [kind, identity, builder.system, builder.prompt((Turn("user", "Who?"),))],
+            sorted({f"{parameter.device.type} {parameter.dtype}" for parameter in model.parameters()}),
             {role: [_plain(record) for record in of_role] for role, of_role in records.items()},
             settings,
         ]
@@ -62,21 +80,37 @@ class Measurement:
 
     @property
     def is_cached(self) -> bool:
-        """Whether the result is in the cache."""
-        return self.path.exists()
+        """Whether the result is in the cache, undamaged."""
+        return self._read() is not None
 
     def store(self, result: Any) -> None:
         """Write a result to the cache; it must consist of JSON values."""
-        path = self.path
+        path, content = self.path, json.dumps({"key": self.key(), "result": result})
         path.parent.mkdir(parents=True, exist_ok=True)
         # Only the user may read the file: with --show-text the result contains answers.
-        write_text(path, json.dumps(result), PRIVATE)
+        write_text(path, f"{_hmac(content)}\n{content}", PRIVATE)
 
     def load_or(self, measure: Callable[[], Any]) -> Any:
-        """Return the cached result; call `measure` and store what it returns if there is none."""
-        if not self.is_cached:
-            self.store(measure())
-        return json.loads(self.path.read_text(encoding="utf-8"))
+        """Return the cached result; call `measure` and store what it returns if there is none, or a damaged one."""
+        cached = self._read()
+        if cached is None:
+            self.store(result := measure())
+            # As a later call reads it.
+            return json.loads(json.dumps(result))
+        return cached["result"]
+
+    def _read(self) -> dict[str, Any] | None:
+        """Return the file's content, or None if it is not exactly what `store` has written here for this key."""
+        try:
+            # Whatever else is there, a pipe for example, might never end.
+            stored = self.path.read_bytes().decode() if self.path.is_file() else ""
+        except (OSError, UnicodeDecodeError):
+            return None
+        code, _, content = stored.partition("\n")
+        if not hmac.compare_digest(code.encode(), _hmac(content).encode()):
+            return None
+        read = json.loads(content)
+        return read if read["key"] == self.key() else None
 
 
 def code_sha256(root: Path = ROOT) -> str:
@@ -92,6 +126,20 @@ def code_sha256(root: Path = ROOT) -> str:
             digest.update(name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _hmac(content: str) -> str:
+    """Return the HMAC of a cached file under the secret of this cache, without which nobody can make a file that is believed."""
+    path = cache_dir() / SECRET
+    if not (path.is_file() and path.stat().st_size == 2 * SECRET_BYTES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, secrets.token_hex(SECRET_BYTES), PRIVATE)
+    return hmac.new(path.read_bytes(), content.encode(), hashlib.sha256).hexdigest()
+
+
+@cache
+def _library_versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 @cache

@@ -1,5 +1,6 @@
 """Open a run and load its model once, at the door of a verb: everything further on is handed what was read here."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,9 +12,10 @@ from expunge.config.recipe import Recipe
 from expunge.data.prompts import PromptBuilder
 from expunge.edits.requests import add_request
 from expunge.edits.save import load_edit
-from expunge.errors import InputError, WrongBase
-from expunge.models.loading import load, weights_sha256
-from expunge.runs.folder import Run, find_run
+from expunge.errors import InputError
+from expunge.models.identity import ModelIdentity, check_same_base, identify, weights_sha256
+from expunge.models.loading import load
+from expunge.runs.folder import INFO, RECIPE, Run, find_run
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class LoadedRun(OpenedRun):
     Attributes:
         model: in evaluation mode, with or without the run's edit.
         builder: prompt builder with the model's tokenizer.
-        weights_sha256: hash of the weights before the run's edit; it is the one that the run was trained on.
+        identity: of the model before the run's edit; it is the one that the run was trained on.
     """
 
     model: nn.Module
     builder: PromptBuilder
-    weights_sha256: str
+    identity: ModelIdentity
 
     def with_edit(self) -> Self:
         """Put the run's edit on the model, in place, and return the run with it.
@@ -53,7 +55,7 @@ class LoadedRun(OpenedRun):
         Raises:
             InputError: the folder has no edit, or it was trained on another base model.
         """
-        return replace(self, model=load_edit(self.model, self.edit, self.weights_sha256).eval())
+        return replace(self, model=load_edit(self.model, self.edit, self.identity).eval())
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,13 @@ class StartModel:
         model: with the requests that it carries, in evaluation mode.
         tokenizer: of the model.
         bare_sha256: hash of the weights without requests.
-        weights_sha256: hash of the weights with them.
+        identity: of the model with them.
     """
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     bare_sha256: str
-    weights_sha256: str
+    identity: ModelIdentity
 
 
 def open_run(folder: str | Path) -> OpenedRun:
@@ -102,9 +104,9 @@ def load_base(run: OpenedRun) -> LoadedRun:
         InputError: it is not the model that the edit was trained on.
     """
     start = load_start(run.recipe.model)
-    check_base(run.folder, run.info, start.weights_sha256)
+    check_base(run, start.identity)
     builder = PromptBuilder(start.tokenizer, run.recipe.data.system)
-    return LoadedRun(run.folder, run.recipe, run.info, start.model, builder, start.weights_sha256)
+    return LoadedRun(run.folder, run.recipe, run.info, start.model, builder, start.identity)
 
 
 def load_start(name: str) -> StartModel:
@@ -119,12 +121,12 @@ def load_start(name: str) -> StartModel:
     """
     name, earlier = base_of(name)
     model, tokenizer = load(name)
-    bare_sha256 = current = weights_sha256(model)
+    bare = identity = identify(model, tokenizer)
     for number, run in enumerate(reversed(earlier), 1):
-        check_base(run.folder, run.info, current)
+        check_base(run, identity)
         model = add_request(model, run.edit, f"request{number}").eval()
-        current = weights_sha256(model)
-    return StartModel(model, tokenizer, bare_sha256, current)
+        identity = replace(identity, weights=weights_sha256(model))
+    return StartModel(model, tokenizer, bare.weights, identity)
 
 
 def base_of(name: str) -> tuple[str, list[OpenedRun]]:
@@ -140,14 +142,46 @@ def base_of(name: str) -> tuple[str, list[OpenedRun]]:
     return name, earlier
 
 
-def check_base(folder: Path, info: dict[str, Any], sha256: str) -> None:
-    """Raise `WrongBase` unless a model's weights have the hash that a run was trained on.
+def base_facts(name: str, identity: ModelIdentity, system: str | None) -> dict[str, Any]:
+    """Return what run.json records of the model that a run starts from.
 
     Args:
-        folder: of the run.
-        info: its run.json.
-        sha256: of the weights to compare.
+        name: as the recipe gives it.
+        identity: of the model.
+        system: the system message before every prompt.
     """
-    trained_on = info["model"]["sha256"]
-    if sha256 != trained_on:
-        raise WrongBase(f'"{folder}" was trained on another base model (weights {trained_on[:4]}…, this one {sha256[:4]}…)')
+    return {"name": name, "sha256": identity.sha256, "parts": identity.parts, "system_message": _message_sha256(system)}
+
+
+def recorded_base(run: OpenedRun) -> ModelIdentity:
+    """Return the identity of the model that a run was trained on, from its run.json.
+
+    Raises:
+        InputError: it is not recorded, or not as a run records it.
+    """
+    facts = run.info.get("model")
+    identity = ModelIdentity.from_parts(facts.get("parts")) if isinstance(facts, dict) else None
+    if not isinstance(facts, dict) or identity is None or facts.get("sha256") != identity.sha256:
+        how = f"repeat it in another folder: expunge run {run.folder / RECIPE} --out FOLDER"
+        raise InputError(f"{run.folder / INFO}: does not record the whole base model, as runs of earlier versions do not; {how}")
+    return identity
+
+
+def check_base(run: OpenedRun, identity: ModelIdentity) -> None:
+    """Check that a model, and the system message before its prompts, are those that a run was trained on.
+
+    Args:
+        run: with the facts of its run.json.
+        identity: of the model to compare.
+
+    Raises:
+        WrongBase: the model is another one; the sentence names the parts that differ.
+        InputError: the recipe's system message has changed, or the base model is not recorded.
+    """
+    check_same_base(str(run.folder), recorded_base(run), identity)
+    if run.info["model"].get("system_message") != _message_sha256(run.recipe.data.system):
+        raise InputError(f"{run.folder / RECIPE}: data.system has changed since the run was trained; set it back")
+
+
+def _message_sha256(system: str | None) -> str | None:
+    return None if system is None else hashlib.sha256(system.encode(errors="surrogatepass")).hexdigest()

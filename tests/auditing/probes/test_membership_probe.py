@@ -11,7 +11,8 @@ from expunge.auditing.probes.nonmembers import NonMembers
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 
 
 def records(*names: str) -> list[Record]:

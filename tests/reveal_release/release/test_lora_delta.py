@@ -8,7 +8,8 @@ from peft import PeftModel
 from torch import nn, tensor
 
 from expunge.errors import InputError
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 from expunge.reveal_release.release.lora_delta import (
     LoraModule,
     add_deltas,

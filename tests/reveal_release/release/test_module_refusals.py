@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module
 
 Q, UP = "model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.up_proj.weight"

@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.console import Display
 from expunge.errors import InputError
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 from expunge.pipeline.export import export_plain
 from expunge.pipeline.release import release, undo
 from expunge.reveal_release.release import choose_lambda, rounds

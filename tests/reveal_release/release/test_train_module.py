@@ -11,7 +11,8 @@ from small_modules import L1, SETTINGS, logged, sha256
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.errors import ExpungeError, InputError
-from expunge.models.loading import load, weights_sha256
+from expunge.models.identity import weights_sha256
+from expunge.models.loading import load
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module, save_module
 from expunge.reveal_release.release.train_module import ModuleTraining, train_module
 

@@ -123,6 +123,7 @@ def _run_part(attack: Attack, target: Target, identity: str, steps: int, advance
     measurement = Measurement(
         "attack",
         identity,
+        target.model,
         target.builder,
         {"forget": target.forget, "retain": target.retain},
         attack=as_plain(attack),

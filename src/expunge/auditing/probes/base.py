@@ -23,7 +23,7 @@ class ProbedModel:
         name: original, unlearned or control.
         model: in evaluation mode, with its edit on or off.
         builder: of its tokenizer.
-        identity: a hash of the model's weights and edit, for the cache.
+        identity: a hash of everything that the model's answers depend on, its edit included, for the cache.
         stand_ins: records that no model saw, in place of the forget set; only for the control `auto`, which is the original.
     """
 

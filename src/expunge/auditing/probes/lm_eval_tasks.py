@@ -81,7 +81,7 @@ class LmEvalTasks:
             raise InputError(f"--task-chat: the tokenizer of the {probed.name} model has no chat template")
         described = self.described.model_dump(mode="json")
         settings = {"names": self.names, "described": described, "batch_size": batch_size}
-        measurement = Measurement("lm-eval", probed.identity, probed.builder, {}, **settings)
+        measurement = Measurement("lm-eval", probed.identity, probed.model, probed.builder, {}, **settings)
         results = measurement.load_or(lambda: self._evaluate(probed, batch_size, display))
         return {f"lm-eval {task}": summaries(result) for task, result in results.items()}
 

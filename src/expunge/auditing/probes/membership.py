@@ -57,7 +57,9 @@ class MembershipProbe(Probe):
             with self.display.bar(f"Membership inference, {probed.name}", len(members) + len(nonmembers)) as advance:
                 return membership_rows(probed.model, probed.builder, members, nonmembers, **settings, advance=advance)
 
-        self.results[probed.name] = Measurement("membership", probed.identity, probed.builder, records, **settings).load_or(measure)
+        self.results[probed.name] = Measurement("membership", probed.identity, probed.model, probed.builder, records, **settings).load_or(
+            measure
+        )
 
     @property
     def rows(self) -> dict[str, list[Row]]:

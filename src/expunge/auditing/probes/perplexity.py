@@ -35,7 +35,7 @@ class PerplexityProbe(Probe):
             with self.display.step(f"Perplexity of neutral texts, {probed.name}"):
                 return perplexity_rows(probed.model, probed.builder, self.batch_size)
 
-        measurement = Measurement("perplexity", probed.identity, probed.builder, {}, batch_size=self.batch_size)
+        measurement = Measurement("perplexity", probed.identity, probed.model, probed.builder, {}, batch_size=self.batch_size)
         self.results[probed.name] = measurement.load_or(measure)
 
     def summary(self, name: str) -> dict[str, SetSummary]:
