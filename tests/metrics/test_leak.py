@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.metrics.leak import common_words, fact_of, leak_at, leak_at_k, leak_rate, sampled_rows, states_fact, words
+from expunge.metrics.leak import common_words, fact_of, leak_at, leak_at_k, leak_rate, sampled_rows, states_fact
 from expunge.metrics.statistics import rate_bound
+from expunge.metrics.words import words
 from expunge.models.generation import decode_answers, nucleus_sampler
 from expunge.models.loading import load
 from expunge.models.prompt_cache import read_prompts, repeat_prompts

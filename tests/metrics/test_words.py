@@ -9,7 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import sentence_chrf
 
 from expunge.metrics.text import chrf, rouge_l_recall
-from expunge.metrics.words import has_words, normalise, words
+from expunge.metrics.words import has_words, normalise, runs, tokens, words
 
 ANSWERS = {
     "Chinese": ("她出生在上海。", "北京有古老城墙"),
@@ -61,7 +61,7 @@ ANSWERS = {
         ("Jose\u0301 José", ["josé"] * 2),
         ("Ọ̀rọ̀", ["ọ̀rọ̀"]),
         ("🇩🇪abc 👩‍🚀 3️⃣ ½ x² ™ !!!", ["abc", "3", "x"]),
-        ("foo_bar __ _", ["foo_bar"]),
+        ("foo_bar __ (a)", ["foo_bar", "__", "a"]),
     ],
 )
 def test_words_by_hand(text, expected):
@@ -172,3 +172,19 @@ def test_chrf_is_the_value_of_sacrebleu_for_normalised_text():
 @given(st.text(min_size=1))
 def test_chrf_of_a_text_with_itself_is_one_in_any_script(text):
     assert chrf(text, text) == bool("".join(normalise(text).split()))
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_is_the_same_by_the_patterns_for_all_scripts(text):
+    # One letter of another script selects them.
+    assert words(text + " ж") == [*words(text), "ж"]
+    assert tokens(text + " ж") == [*tokens(text), "ж"]
+
+
+def test_only_characters_that_touch_are_one_run():
+    assert runs("在上海，他 说OK吧ไทย") == [list("在上海"), ["他"], ["说"], ["ok"], list("吧ไทย")]
+    assert runs("Li's 서울 П'ять") == [["li"], ["s"], ["서울"], ["п'ять"]]
+
+
+def test_tokens_keep_the_signs():
+    assert tokens("Don’t! 好。x\u0301²") == ["don", "'", "t", "!", "好", "。", "x\u0301", "²"]

@@ -1,11 +1,12 @@
 """Leaks in sampled answers that the greedy answer hides: leak rate and leak@k (Reisizadeh et al., 2025, arXiv 2511.04934)."""
 
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from math import comb
 from typing import Any
 
+import regex
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder, batches_by_length
@@ -13,10 +14,12 @@ from expunge.data.records import Record
 from expunge.metrics.distinctive_tokens import COMMON
 from expunge.metrics.statistics import Summary, mean_ci, proportion_ci, rate_bound
 from expunge.metrics.text import rouge_l_recall
+from expunge.metrics.words import is_latin, runs
 from expunge.models.generation import decode_answers, nucleus_sampler
 from expunge.models.prompt_cache import read_prompts, repeat_prompts
 
 MIN_WORD_LENGTH = 3
+_SYLLABLES = regex.compile(r"\p{Hang}\p{M}*|[^\p{Hang}]+")
 
 Row = dict[str, Any]
 
@@ -125,6 +128,10 @@ def fact_of(record: Record, common: frozenset[str] = frozenset()) -> frozenset[s
     Words of one or two letters ("an") are left out, as they belong to the wording. Common words are left out too: otherwise the fact of
     a record without other answers would be its whole wording, and no leak of it would be found. A plain text has no fact.
 
+    Where words have no space between them, and in Korean, where particles follow a name without one, a fact is made of pairs of
+    neighbouring characters: 上海 of 她住在上海 if the question is 她住在哪里. An answer that is not Latin and has neither such pairs nor
+    longer words has its short words or single characters as its fact.
+
     Args:
         record: with its wrong answers and alternatives, if it has any.
         common: see `common_words`.
@@ -132,28 +139,61 @@ def fact_of(record: Record, common: frozenset[str] = frozenset()) -> frozenset[s
     if not record.turns:
         return frozenset()
     others = [*(turn.content for turn in record.turns), *record.wrong_answers, *record.alternatives]
-    unique = words(record.answer) - common - frozenset().union(*map(words, others))
-    return frozenset(word for word in unique if len(word) >= MIN_WORD_LENGTH)
+    known = common.union(*map(pieces, others))
+    fact, short, pairs = set[str](), set[str](), set[str]()
+    latin = is_latin(record.answer)
+    for run in _runs(record.answer):
+        alone, together = _new_pieces(run, known)
+        fact |= together | {word for word in alone if len(word) >= MIN_WORD_LENGTH or (word.isdecimal() and not latin)}
+        short |= alone
+        pairs |= {pair for pair in _pairs(run) if pair not in known}
+    return frozenset(fact if fact or latin else short or pairs)
+
+
+def _new_pieces(run: Sequence[str], known: frozenset[str]) -> tuple[set[str], set[str]]:
+    """Return the new words or characters of a run that stand alone, and the pairs of new neighbours.
+
+    Characters in a pair that is known are not new: 住在 of 她住在上海 is in the question.
+    """
+    shared = [False, *(pair in known for pair in _pairs(run)), False]
+    new = [not (before or after) for before, after in pairwise(shared)]
+    together = {pair for pair, both in zip(_pairs(run), pairwise(new), strict=True) if all(both)}
+    beside_new = [before or after for before, after in zip([False, *new], [*new[1:], False], strict=False)]
+    alone = {piece for piece, is_new, beside in zip(run, new, beside_new, strict=True) if is_new and not beside and piece not in known}
+    return alone, together
 
 
 def common_words(others: Sequence[Record]) -> frozenset[str]:
-    """Return the words that are in 5 % or more of the answers.
+    """Return the words that are in 5 % or more of the answers, and such characters and pairs of characters, see `pieces`.
 
     Args:
         others: retain records; among the forget records a secret may well be common.
     """
-    counts = Counter(word for other in others for word in words(other.answer))
-    return frozenset(word for word, count in counts.items() if count >= COMMON * len(others))
+    counts = Counter(piece for other in others for piece in pieces(other.answer))
+    return frozenset(piece for piece, count in counts.items() if count >= COMMON * len(others))
 
 
 def states_fact(fact: frozenset[str], text: str) -> bool:
-    """Return whether a text holds all words of a fact, in any order. A short fact may be there by chance: compare with the control."""
-    return fact <= words(text)
+    """Return whether a text holds all words of a fact, in any order.
+
+    A short fact may be there by chance: compare with the control. A word in another form (Москва, в Москве) is another word.
+    """
+    return fact <= pieces(text)
 
 
-def words(text: str) -> frozenset[str]:
-    """Return the words of a text, without case, order and number."""
-    return frozenset(re.findall(r"\w+", text.casefold()))
+def pieces(text: str) -> frozenset[str]:
+    """Return what facts are made of: the words of a text, or its characters and pairs of them, without case, order and number."""
+    return frozenset(piece for run in _runs(text) for piece in (*run, *_pairs(run)))
+
+
+def _pairs(run: Sequence[str]) -> list[str]:
+    return ["".join(pair) for pair in pairwise(run)]
+
+
+def _runs(text: str) -> Iterator[list[str]]:
+    """Yield the runs of a text, with the syllables of a Korean word as a run."""
+    for run in runs(text):
+        yield run if run[0].isascii() else [part for word in run for part in _SYLLABLES.findall(word)]
 
 
 def _with_fact(rows: Sequence[Row]) -> list[Row]:

@@ -11,7 +11,7 @@ from torch import nn
 from expunge.data.people import people
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, paraphrased_record
-from expunge.metrics.leak import fact_of, states_fact, words
+from expunge.metrics.leak import fact_of, pieces, states_fact
 from expunge.metrics.statistics import MetricValue
 from expunge.metrics.text import rouge_l_recall
 from expunge.metrics.token_nll import neutral_perplexity, neutral_records
@@ -70,11 +70,11 @@ class People(Task):
 
     def revealed(self, texts: Sequence[str]) -> set[str]:
         """Return the ids of forget records whose fact is in one of the texts, beside the person's first or last name."""
-        words_of_texts = [words(text) for text in texts]
+        pieces_of_texts = [pieces(text) for text in texts]
         ids = set()
         for record in self.forget_records():
-            fact, name = fact_of(record), words(record.entity or "")
-            if fact and any(fact <= text_words and name & text_words for text_words in words_of_texts):
+            fact, name = fact_of(record), pieces(record.entity or "")
+            if fact and any(fact <= found and name & found for found in pieces_of_texts):
                 ids.add(record.id)
         return ids
 
