@@ -1,8 +1,8 @@
 """The base class of the sections of a recipe."""
 
-import re
-
 from pydantic import BaseModel, ConfigDict
+
+from expunge.sandbox.search import check_pattern
 
 
 class Section(BaseModel):
@@ -13,8 +13,6 @@ class Section(BaseModel):
 
 def pattern(given: str | None) -> str | None:
     """Return a regular expression or None unchanged; raise `ValueError` if it is not valid."""
-    try:
-        re.compile(given or "")
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
+    if given is not None:
+        check_pattern(given)
     return given

@@ -1,6 +1,5 @@
 """The `full` edit: change the weights themselves."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from expunge.config import EditSection
 from expunge.edits.base import Edit
 from expunge.errors import InputError
+from expunge.sandbox.search import matching
 
 FULL_WEIGHTS = "weights.safetensors"
 
@@ -57,8 +57,10 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def _matching(model: nn.Module, settings: EditSection) -> list[nn.Parameter]:
-    pattern = re.compile(settings.modules or "")
-    matching = [parameter for name, parameter in model.named_parameters() if pattern.search(name)]
-    if not matching:
+    weights = dict(model.named_parameters())
+    if settings.modules is None:
+        return list(weights.values())
+    names = matching(settings.modules, list(weights), "edit.modules")
+    if not names:
         raise InputError(f"edit.modules: {settings.modules!r} matches no parameter of this model")
-    return matching
+    return [weights[name] for name in names]

@@ -1,6 +1,5 @@
 """The `lora` edit: low-rank adapters on the linear layers (PEFT); and the LoRA modules that a release trains and subtracts."""
 
-import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from expunge.config import EditSection, ModuleSection
 from expunge.edits.base import PeftEdit
 from expunge.errors import InputError
+from expunge.sandbox.search import matching
 
 RANK = 4
 
@@ -29,7 +29,7 @@ class Lora(PeftEdit):
         """Return the adapter's configuration; raise `InputError` if `modules` matches no linear layer."""
         targets: str | list[str] = "all-linear"
         if settings.modules:
-            targets = list(linear_layers(model, settings.modules))
+            targets = list(linear_layers(model, settings.modules, "edit.modules"))
             if not targets:
                 raise InputError(f"edit.modules: {settings.modules!r} matches no linear layer of this model")
         return lora_config(settings.rank or RANK, settings.alpha, targets)
@@ -57,10 +57,16 @@ def lora_config(
     )
 
 
-def linear_layers(model: nn.Module, modules: str) -> dict[str, nn.Module]:
-    """Return the linear layers whose names match a regular expression, by name."""
-    pattern = re.compile(modules)
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and pattern.search(name)}
+def linear_layers(model: nn.Module, modules: str | None, setting: str) -> dict[str, nn.Module]:
+    """Return the linear layers by name: those whose names match a regular expression; None: all.
+
+    Args:
+        model: any model.
+        modules: the regular expression.
+        setting: where it is from, for errors.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    return layers if modules is None else {name: layers[name] for name in matching(modules, list(layers), setting)}
 
 
 def check_module(model: nn.Module, settings: ModuleSection) -> None:
@@ -78,7 +84,7 @@ def module_config(model: nn.Module, settings: ModuleSection) -> LoraConfig:
     """
     # Many models tie the head to the embeddings: a module on one would change the other.
     head = cast(PreTrainedModel, model).get_output_embeddings()
-    layers = {name: layer for name, layer in linear_layers(model, settings.modules or "").items() if layer is not head}
+    layers = {name: layer for name, layer in linear_layers(model, settings.modules, "release.module.modules").items() if layer is not head}
     if not layers:
         raise InputError(f"release.module.modules: {settings.modules!r} matches no linear layer of this model below its head")
     transposed = {isinstance(layer, Conv1D) for layer in layers.values()}

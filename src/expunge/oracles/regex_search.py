@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import regex
 from pydantic import Field
 
-from expunge.errors import InputError
-
-_SECONDS = 5.0
+from expunge.sandbox.search import check_pattern, search
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,9 @@ class RegexSearch:
     def __post_init__(self) -> None:
         """Raise ValueError if the pattern is not a regular expression."""
         try:
-            regex.compile(self.pattern)
-        except regex.error as error:
-            raise ValueError(f"pattern: not a regular expression: {error}") from error
+            check_pattern(self.pattern)
+        except ValueError as error:
+            raise ValueError(f"pattern: {error}") from error
 
     def relevance(self, texts: Sequence[str]) -> list[float]:
         """Return 1.0 or 0.0 for each text.
@@ -37,10 +34,4 @@ class RegexSearch:
         Raises:
             InputError: the pattern backtracks for seconds on a single text. A score of 0 would hide the text's contents.
         """
-        pattern = regex.compile(self.pattern, regex.IGNORECASE if self.ignore_case else 0)
-        try:
-            return [float(pattern.search(text, timeout=_SECONDS) is not None) for text in texts]
-        except TimeoutError as error:
-            raise InputError(
-                f"regex.pattern: {self.pattern!r} takes over {_SECONDS:g} s on one text; give one that backtracks less"
-            ) from error
+        return [float(span is not None) for span in search(self.pattern, texts, "regex.pattern", self.ignore_case)]

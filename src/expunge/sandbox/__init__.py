@@ -1,1 +1,1 @@
-"""Sandbox: run Python code that a model wrote, in a confined process."""
+"""Sandbox: run Python code that a model wrote, and search for regular expressions that a user wrote, in processes with limits."""

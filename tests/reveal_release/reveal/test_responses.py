@@ -163,8 +163,8 @@ def test_thousands_of_responses_take_seconds():
 
 def test_a_response_is_cut_after_the_match_of_the_pattern():
     response = Response("Who?", '{"PER": ["Ada"], "LOC": []}', 1.0)
-    cut = truncate(response, r'"PER": \[[^]]+\]')
+    (cut,) = truncate([response], r'"PER": \[[^]]+\]')
     assert (cut.text, cut.unfinished) == ('{"PER": ["Ada"]', True)
-    assert truncate(response, None) == truncate(response, "nowhere") == response
-    whole = truncate(response, r"\}$")
+    assert truncate([response], None) == truncate([response], "nowhere") == [response]
+    (whole,) = truncate([response], r"\}$")
     assert (whole.text, whole.unfinished) == (response.text, False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from expunge.metrics.text import is_degenerate
 from expunge.oracles.json_entities import first_json
+from expunge.sandbox.search import search
 
 TOO_SHORT, TOO_LONG, IRRELEVANT, DEGENERATE = "too short", "too long", "not relevant enough", "degenerate"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
@@ -38,10 +39,20 @@ class Response:
     unfinished: bool = False
 
 
-def truncate(response: Response, pattern: str | None) -> Response:
-    """Cut a response after a pattern's first match; return it unchanged without a pattern or a match."""
-    match = re.search(pattern, response.text) if pattern else None
-    return response if match is None else replace(response, text=response.text[: match.end()], unfinished=match.end() < len(response.text))
+def truncate(responses: Sequence[Response], pattern: str | None) -> list[Response]:
+    """Cut each response after a pattern's first match; without a pattern or a match it does not change.
+
+    Raises:
+        InputError: the search takes too long.
+    """
+    if not pattern:
+        return list(responses)
+    spans = search(pattern, [response.text for response in responses], "data.forget.reveal.truncate_at")
+    return [response if span is None else _cut(response, span[1]) for response, span in zip(responses, spans, strict=True)]
+
+
+def _cut(response: Response, end: int) -> Response:
+    return replace(response, text=response.text[:end], unfinished=end < len(response.text))
 
 
 def filter_responses(

@@ -111,7 +111,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 def _select(queries: Sequence[Query], settings: RevealSection, folder: Path) -> list[Record]:
     selected, dropped = filter_responses(
-        [truncate(response, settings.truncate_at) for response in _responses(top_queries(queries, settings.top_k))],
+        truncate(_responses(top_queries(queries, settings.top_k)), settings.truncate_at),
         min_relevance=settings.min_relevance,
         min_chars=settings.min_chars,
         max_chars=settings.max_chars,
