@@ -57,7 +57,7 @@ def lora_config(
     )
 
 
-def linear_layers(model: nn.Module, modules: str | None, setting: str) -> dict[str, nn.Module]:
+def linear_layers(model: nn.Module, modules: str | None, setting: str) -> dict[str, nn.Linear | Conv1D]:
     """Return the linear layers by name: those whose names match a regular expression; None: all.
 
     Args:
