@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from forks import Forks, forked
 from places import Place, make_place
 from trials import PROPERTY, Trials, summary_lines
 
@@ -39,6 +40,12 @@ def pytest_terminal_summary(terminalreporter) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory, make_tiny_model: Callable[..., Path]) -> Place:
     """A place with a trained and audited run of every kind. Never change it: `fresh` copies it."""
     return make_place(tmp_path_factory.mktemp("faults") / "place", make_tiny_model("llama"))
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """A server that runs verbs in forked processes."""
+    yield from forked(tmp_path_factory.mktemp("forks"))
 
 
 @pytest.fixture

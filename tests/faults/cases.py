@@ -1,0 +1,110 @@
+"""The commands that write, each with the state it starts from: what kills, full disks and second processes interrupt."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import yaml
+from forks import Fault, Forks, Operation
+from harness import EDIT_KINDS, KINDS, VERBS
+from places import Place
+from same import result
+
+AUDITED = ("audit.parquet", "audit.json", "report.html", "attestation.json")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command that writes.
+
+    Attributes:
+        words: of the command line.
+        kinds: kinds of run that the place holds before.
+        prepare: changes the place before the command.
+        ends: exit codes of the command when it is repeated after a kill.
+    """
+
+    words: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    prepare: Callable[[Place], None] = lambda place: None
+    ends: tuple[int, ...] = (0,)
+
+    def start(self, fresh: Callable[..., Place]) -> Place:
+        """Return a place in the state that the command starts from."""
+        place = fresh(*self.kinds)
+        self.prepare(place)
+        return place
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a command does when nothing disturbs it.
+
+    Attributes:
+        operations: its file operations.
+        result: what it leaves, see `result`.
+    """
+
+    operations: list[Operation]
+    result: dict[str, bytes | str]
+
+
+def undisturbed(case: Case, fresh: Callable[..., Place], forks: Forks) -> Undisturbed:
+    """Run a case to its end and return what it did."""
+    place = case.start(fresh)
+    child = forks.start(*case.words, cwd=place.folder, fault=Fault())
+    ended = child.wait()
+    assert ended.code == 0, ended
+    return Undisturbed(child.operations(), result(place.folder))
+
+
+def _never_audited(place: Place) -> None:
+    """Delete the audits, and all cached measurements; the key stays, so that two audits give equal hashes."""
+    shutil.rmtree(place.folder / "cache" / "expunge")
+    for run in (place.folder / "runs").iterdir():
+        for name in AUDITED:
+            (run / name).unlink()
+
+
+def _reveals(place: Place) -> None:
+    settings = {
+        "oracle": {"name": "regex", "pattern": "[aeiou]"},
+        "instructions": [f"Tell me about number {i}" for i in range(4)],
+        "searcher": "random",
+        **{"samples_per_instruction": 3, "budget": 12, "max_new_tokens": 6, "min_responses": 2, "min_relevance": 0.0, "min_chars": 1},
+    }
+    recipe = yaml.safe_load((place.folder / "release.yaml").read_text(encoding="utf-8"))
+    recipe["data"]["forget"], recipe["out"] = {"reveal": settings}, "runs/revealed"
+    (place.folder / "revealed.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+
+
+CASES = {
+    **{f"unlearn {kind}": Case(("run", f"{kind}.yaml", "--no-audit")) for kind in EDIT_KINDS},
+    "release": Case(("run", "release.yaml", "--no-audit")),
+    **{f"audit {kind}": Case(("audit", f"runs/{kind}"), (kind,), _never_audited) for kind in KINDS},
+    "audit again": Case(("audit", "runs/lora"), ("lora",)),
+    "audit with a suite": Case(("audit", "runs/lora", "--suite", "suite.yaml", "--allow-fail"), ("lora",)),
+    "evaluate the gate": Case(("audit", "runs/grun", "--gate"), ("grun",)),
+    "undo": Case(("undo", "runs/release", "1"), ("release",)),
+    "undo all": Case(("undo", "runs/release", "0"), ("release",)),
+    "purge": Case(("purge", "runs/release", "--yes"), ("release",)),
+    # A model that was complete when the kill came is not exported twice.
+    "export": Case(("export", "runs/lora", "--to", "plain"), ("lora",), ends=(0, 2)),
+    "compare": Case(("compare", "runs/lora", "--html", "compared.html"), ("lora",)),
+    "reveal": Case(("reveal", "revealed.yaml"), prepare=_reveals),
+    "reveal and release": Case(("release", "revealed.yaml"), prepare=_reveals),
+    "add a request": Case(
+        (*VERBS["add request"].on("reft"), "training.save_steps=1"),
+        ("reft",),
+    ),
+}
+DEMO = Case(("demo", "--model", "model"))
+"""The demo on a tiny model; it takes half a minute."""
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most `most` numbers of 1..count, evenly spread, both ends included."""
+    numbers = range(1, count + 1)
+    return (
+        list(numbers) if len(numbers) <= most else sorted({numbers[round(i * (len(numbers) - 1) / max(1, most - 1))] for i in range(most)})
+    )

@@ -1,0 +1,50 @@
+"""Compare what two runs of the same commands left: every file to the last bit, without times and the numbers that follow from them."""
+
+import re
+from pathlib import Path
+
+from harness import tree
+
+TIMES = re.compile(rb'("(?:created|created_utc|audited|evaluated|seconds|attestation_id)": ?)(?:"[^"]*"|[0-9.]+)')
+PREVIOUS = re.compile(rb'("previous":{"path":"[^"]*","sha256":)"[0-9a-f]*"')
+"""Fields that differ between two runs: the moments and durations of run.json, round.json, gate.json, audit.json and attestation.json;
+the id of an attestation and its hash of the previous one, which follow from moments."""
+REPORT_TIME = re.compile(rb'(<p class="created">)[^<]*')
+NOT_COMPARED = re.compile(r"(^|/)(\.lock|matplotlib(/.*)?)$")
+"""Lock files, which are empty, and the font cache of matplotlib."""
+
+
+HASH = re.compile(rb'"[0-9a-f]{64}"')
+
+
+def result(folder: Path, keyed: bool = True) -> dict[str, bytes | str]:
+    """Return {relative path: content without times} of all that a folder holds.
+
+    Args:
+        folder: what a command left.
+        keyed: False if the key of a run was made anew meanwhile; it and all hashes of attestations are left out then.
+    """
+    compared = {name: _without_times(name, content) for name, content in tree(folder).items() if not NOT_COMPARED.search(name)}
+    return compared if keyed else {name: _without_key(name, content) for name, content in compared.items()}
+
+
+def differences(expected: dict[str, bytes | str], folder: Path, keyed: bool = True) -> list[str]:
+    """Return a line for each path that is missing, added, or has another content than `result` had."""
+    found = result(folder, keyed)
+    missing = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    added = [f"{name} is left over" for name in found.keys() - expected.keys()]
+    return sorted(missing + added + [f"{name} differs" for name in expected.keys() & found.keys() if expected[name] != found[name]])
+
+
+def _without_times(name: str, content: bytes | str) -> bytes | str:
+    if isinstance(content, str):
+        return content
+    if name.endswith(".json"):
+        return PREVIOUS.sub(rb"\1null", TIMES.sub(rb"\1null", content))
+    return REPORT_TIME.sub(rb"\1", content) if name.endswith(".html") else content
+
+
+def _without_key(name: str, content: bytes | str) -> bytes | str:
+    if isinstance(content, str) or name.endswith("/key"):
+        return ""
+    return HASH.sub(b"null", content) if "attestation" in name else content
