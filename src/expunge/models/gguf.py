@@ -18,8 +18,9 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     try:
         source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: could not be read as a GGUF model: {str(error).strip().splitlines()[0]}") from error
+    # A damaged file may raise whatever the libraries did not expect to fail.
+    except Exception as error:
+        raise InputError(f"{path}: could not be read as a GGUF model: {next(iter(str(error).strip().splitlines()), 'damaged')}") from error
     config = source.config
     # Trainers and save_pretrained refuse a model with a quantisation config, although the weights are not quantised any more.
     if "quantization_config" in config.__dict__:

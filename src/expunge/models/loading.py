@@ -6,7 +6,6 @@ from typing import cast
 import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -54,8 +53,9 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{name}: could not be loaded as a causal LM: {str(error).strip().splitlines()[0]}") from error
+    # A damaged file may raise whatever the libraries did not expect to fail.
+    except Exception as error:
+        raise InputError(f"{name}: could not be loaded as a causal LM: {first_line(error)}") from error
     # transformers only warns about these weights and initialises them at random.
     if wrong := sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}):
         raise InputError(f"{name}: its safetensors lack {wrong[0]}, or contain it in another shape ({len(wrong)} such weights)")
@@ -103,11 +103,28 @@ def best_dtype() -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the kind of error if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise `InputError` for a chat template that cannot be used."""
+    if tokenizer.chat_template is None:
+        return
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "Who?"}], tokenize=False, add_generation_prompt=True)
+    # Whatever a template raises in Jinja.
+    except Exception as error:
+        raise InputError(f"{tokenizer.name_or_path}: its chat template fails on a question: {first_line(error)}") from error
+
+
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"{tokenizer.name_or_path}: its tokenizer has no eos_token, so answers would not end; add it to tokenizer_config.json"
         )
+    _check_template(tokenizer)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
