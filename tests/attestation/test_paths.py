@@ -1,11 +1,9 @@
 """Where the files of a base model lie, by each of the names that a recipe may give it."""
 
-import json
-
 import pytest
 from huggingface_hub import constants
 
-from expunge.attestation.paths import base_files, base_folder, chat_template, data_files, revision_of
+from expunge.attestation.paths import base_files, base_folder, data_files, revision_of
 from expunge.models import embedded
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -56,14 +54,6 @@ def test_a_hub_model_is_found_in_the_cache_with_its_commit(tmp_path, monkeypatch
 @pytest.mark.parametrize("name", ["a/b/c", "no such\nname", "/nowhere/at/all"])
 def test_a_name_that_is_neither_a_folder_nor_a_hub_id_has_no_folder(name):
     assert base_folder(name) is None
-
-
-def test_the_chat_template_is_read_from_its_file_or_from_the_tokenizers_config(tmp_path):
-    assert chat_template(tmp_path) is None
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "old"}), encoding="utf-8")
-    assert chat_template(tmp_path) == "old"
-    (tmp_path / "chat_template.jinja").write_text("new", encoding="utf-8")
-    assert chat_template(tmp_path) == "new"
 
 
 def test_data_files_of_a_file_a_folder_and_a_hub_data_set(tmp_path):

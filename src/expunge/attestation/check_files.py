@@ -1,35 +1,46 @@
 """Check an attestation against the files of models, release rounds, audit and lm-eval tasks."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from expunge.attestation import facts_audit
 from expunge.attestation.check_data import run_key
 from expunge.attestation.checks import Check, differs, file_check, hmac_check, same, unreachable
-from expunge.attestation.paths import base_files, base_folder, chat_template, edit_files, name_in
-from expunge.attestation.read import read_untrusted
+from expunge.attestation.paths import base_files, base_folder, edit_files, name_in
 from expunge.attestation.schema import Attestation, Base, Edit
 from expunge.attestation.schema_audit import LmEval
 from expunge.attestation.schema_parts import File
+from expunge.models.identity import ModelIdentity, part_name
+from expunge.models.loading import parts_without_weights
 from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, Run
 
 
 def base_checks(base: Base) -> Iterator[Check]:
-    """Check the base model's files, its chat template, and the earlier edits on top of it."""
+    """Check the base model's identity and files, and the earlier edits on top of it."""
+    identity = ModelIdentity.from_parts(base.parts)
+    recorded = None if identity is None else identity.sha256
+    yield same("base identity", recorded, base.identity, "it is not the hash of its parts")
     folder = base_folder(base.name, base.revision)
     if folder is None:
         yield unreachable(f"base {base.name}", "it is not on this machine")
     else:
         checks = list(_folder("base", base.files, folder, base_files(base.name, folder)))
         yield from checks
-        if base.chat_template is not None and all(check.status == "ok" for check in checks):
-            template = read_untrusted(folder, lambda: chat_template(folder)) or ""
-            digest = hashlib.sha256(template.encode()).hexdigest()
-            yield same("base chat template", digest, base.chat_template, "its files are unchanged, but its hash differs")
+        # Only files with the recorded hashes are parsed.
+        if identity is not None and all(check.status == "ok" for check in checks):
+            yield from _part_checks(base, identity, folder)
     for earlier in base.earlier_edits:
         folder = Run(Path(earlier.run)).edit
         yield from _folder(f"earlier edit {earlier.run}", earlier.files, folder, edit_files(folder))
+
+
+def _part_checks(base: Base, identity: ModelIdentity, folder: Path) -> Iterator[Check]:
+    """Compute every part of the identity again but the weights, whose files have the recorded hashes."""
+    if base.name.endswith(".gguf"):
+        yield unreachable("base configuration and tokenizer", "they are inside the .gguf file, which was checked as a whole")
+        return
+    for part, sha256 in parts_without_weights(folder).items():
+        yield same(f"base {part_name(part)}", sha256, identity.parts[part], "its files are unchanged, but its hash differs")
 
 
 def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:

@@ -1,17 +1,16 @@
 """Facts of an attestation about the training: base model, edit, method, settings, and the rounds of a release."""
 
-import hashlib
 from typing import Any
 
 from expunge.attestation.hashes import hash_files
-from expunge.attestation.paths import TOKENIZER_FILES, base_files, base_folder, chat_template, edit_files, revision_of
+from expunge.attestation.paths import TOKENIZER_FILES, base_files, base_folder, edit_files, revision_of
 from expunge.attestation.schema import Base, EarlierEdit, Edit, Round
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.edits import edit_of
 from expunge.reveal_release.release.round_results import ROUND, count_rounds, read_round
 from expunge.runs.folder import ROUNDS
-from expunge.runs.loaded import OpenedRun, base_of
+from expunge.runs.loaded import OpenedRun, base_of, recorded_base
 
 SEARCH = (
     *("mode", "searcher", "pool_size", "soft_tokens", "intrinsic_dim", "soft_token_scale", "budget"),
@@ -23,18 +22,17 @@ SEARCH = (
 
 def base(run: OpenedRun) -> Base:
     """Return the model that training started from: the files of the base model, and the earlier edits on top of it."""
-    info = run.info["model"]
-    name, earlier = base_of(info["name"])
+    identity = recorded_base(run)
+    name, earlier = base_of(run.info["model"]["name"])
     folder = base_folder(name)
     paths = [] if folder is None else base_files(name, folder)
-    template = None if folder is None or name.endswith(".gguf") else chat_template(folder)
     return Base(
         name=name,
         revision=None if folder is None else revision_of(folder),
-        weights_sha256=info["parts"]["weights"],
+        identity=identity.sha256,
+        parts=identity.parts,
         files=hash_files(paths, folder),
         tokenizer=[path.name for path in paths if path.name.startswith(TOKENIZER_FILES)],
-        chat_template=None if template is None else hashlib.sha256(template.encode()).hexdigest(),
         earlier_edits=[EarlierEdit(run=str(other.folder), files=hash_files(edit_files(other.edit), other.edit)) for other in earlier],
     )
 

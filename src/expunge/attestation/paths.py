@@ -1,6 +1,5 @@
 """Find the files of data, base model and edit that an attestation lists."""
 
-import json
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -10,7 +9,6 @@ from expunge.models import embedded
 
 MODEL_FILES = (".json", ".safetensors", ".txt", ".jinja", ".model")
 TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "spiece", "sentencepiece", "chat_template")
-TEMPLATE = "chat_template.jinja"
 
 
 def data_files(source: str) -> list[Path]:
@@ -51,18 +49,6 @@ def base_files(name: str, folder: Path) -> list[Path]:
 def revision_of(folder: Path) -> str | None:
     """Return the commit of a model folder in the hub's cache, None for other folders."""
     return folder.name if folder.parent.name == "snapshots" else None
-
-
-def chat_template(folder: Path) -> str | None:
-    """Return the chat template of a model folder, or None if there is none or it is not a single text.
-
-    A GGUF file holds its template itself.
-    """
-    if (folder / TEMPLATE).is_file():
-        return (folder / TEMPLATE).read_text(encoding="utf-8")
-    config = folder / "tokenizer_config.json"
-    template = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
-    return template if isinstance(template, str) else None
 
 
 def edit_files(folder: Path) -> list[Path]:

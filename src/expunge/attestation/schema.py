@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from expunge.attestation.schema_audit import Attacks, LmEval
 from expunge.attestation.schema_parts import Figures, File, Hex, KeyedFile, Part
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Tool(Part):
@@ -133,14 +133,18 @@ class EarlierEdit(Part):
 
 
 class Base(Part):
-    """The model before this run. `weights_sha256` covers its tensors; every command that loads the run compares it."""
+    """The model before this run, earlier edits included.
+
+    `parts` has the hash of each part of its `expunge.models.identity.ModelIdentity`, and `identity` is the hash of all. Every command
+    that loads the run compares them.
+    """
 
     name: str
     revision: str | None
-    weights_sha256: Hex
+    identity: Hex
+    parts: dict[str, Hex]
     files: list[File]
     tokenizer: list[str]
-    chat_template: Hex | None
     earlier_edits: list[EarlierEdit]
 
 
@@ -189,7 +193,7 @@ class Facts(Part):
     `metrics` and `attacks` repeat the content of the files `audit` and `verdict`.
     """
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     created_utc: str
     tool: Tool
     environment: Environment

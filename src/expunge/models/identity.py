@@ -70,7 +70,7 @@ class ModelIdentity:
 
     def differences(self, other: "ModelIdentity") -> list[str]:
         """Return the names of the parts in which two models differ, as words."""
-        return [PART_NAMES[name] for name, sha256 in self.parts.items() if sha256 != other.parts[name]]
+        return [part_name(name) for name, sha256 in self.parts.items() if sha256 != other.parts[name]]
 
     @classmethod
     def from_parts(cls, parts: object) -> Self | None:
@@ -94,13 +94,9 @@ def check_same_base(subject: str, trained_on: ModelIdentity, identity: ModelIden
         raise WrongBase(f"{subject}: was trained on another base model; this one differs in its {listed}")
 
 
-PART_NAMES = {
-    "weights": "weights",
-    "configuration": "configuration",
-    "tokenizer": "tokenizer",
-    "chat_template": "chat template",
-    "generation": "generation defaults",
-}
+def part_name(part: str) -> str:
+    """Return the name of a part of an identity in words."""
+    return {"chat_template": "chat template", "generation": "generation defaults"}.get(part, part)
 
 
 def identify(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> ModelIdentity:

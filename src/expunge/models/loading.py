@@ -6,13 +6,14 @@ from typing import cast
 import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from expunge import hub
 from expunge.errors import InputError
 from expunge.models import embedded
 from expunge.models.gguf import read_gguf
+from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
 
 # `expunge.console` shows progress; a second bar for each file would disturb its display.
 disable_progress_bar()
@@ -103,6 +104,37 @@ def best_dtype() -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
+def parts_without_weights(folder: Path) -> dict[str, str]:
+    """Return the hash of each part of a model folder's `ModelIdentity` but the weights, which are not read.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    common = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config = AutoConfig.from_pretrained(folder, **common)
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **common))
+        generation = _generation_defaults(folder)
+    # A damaged file may raise whatever the libraries did not expect to fail.
+    except Exception as error:
+        raise InputError(f"{folder}: its configuration or tokenizer could not be read: {first_line(error)}") from error
+    _make_ready(tokenizer)
+    return {
+        "configuration": configuration_sha256(config),
+        "tokenizer": tokenizer_sha256(tokenizer),
+        "chat_template": chat_template_sha256(tokenizer),
+        "generation": generation_sha256(generation),
+    }
+
+
+def _generation_defaults(folder: Path) -> GenerationConfig:
+    """Read the generation defaults as loading the model does."""
+    try:
+        return GenerationConfig.from_pretrained(folder)
+    except OSError:
+        return GenerationConfig.from_pretrained(folder, config_file_name="config.json", _from_model_config=True)
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or the kind of error if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -119,7 +151,7 @@ def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
         raise InputError(f"{tokenizer.name_or_path}: its chat template fails on a question: {first_line(error)}") from error
 
 
-def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
+def _make_ready(tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"{tokenizer.name_or_path}: its tokenizer has no eos_token, so answers would not end; add it to tokenizer_config.json"
@@ -128,6 +160,10 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
+    _make_ready(tokenizer)
     # Sampling defaults of a checkpoint cause warnings in greedy decoding, and sometimes change it.
     model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     model.generation_config.do_sample = False
