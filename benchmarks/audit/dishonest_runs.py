@@ -86,10 +86,11 @@ def with_changed_byte(run: Run, copy: Path, file: str) -> tuple[str, str]:
 
 
 def with_another_edit(run: Run, other: Run, copy: Path, display: Display) -> list[tuple[str, str]]:
-    """Return the rows that fail on a copy whose edit was trained on another model."""
+    """Return the rows that fail on a copy whose edit was trained on another model, and whose run.json was changed to fit it."""
     copied(run, copy)
     shutil.rmtree(copy / "edit")
     shutil.copytree(other.edit, copy / "edit")
+    Run(copy).update_info(edit=other.read_info()["edit"])
     try:
         audit(Run(copy), suite=SUITE)
     except WrongBase:

@@ -101,8 +101,9 @@ def undo(run: Run | str | Path, to: int) -> None:
     """
     from expunge.console import Display
     from expunge.pipeline.release import undo as undo_rounds
+    from expunge.runs.loaded import open_unchecked
 
-    undo_rounds(_opened(run), to, Display())
+    undo_rounds(open_unchecked(run if isinstance(run, str | Path) else run.folder), to, Display())
 
 
 def export(run: Run | str | Path, to: str | Path) -> Path:
@@ -163,7 +164,7 @@ def audit(
     """
     from dataclasses import replace
 
-    from expunge.attestation import read_details, write_attestation
+    from expunge.attestation import check_chain, read_details, write_attestation
     from expunge.auditing.audit import audit as audit_run
     from expunge.auditing.plan import AuditOptions
     from expunge.auditing.suite import read_suite
@@ -182,6 +183,7 @@ def audit(
         details = replace(details, lm_eval=lm_eval_tasks.described)
     options = AuditOptions(None if control is None else str(control), max_records, show_text, suite, lm_eval_tasks)
     with locked(opened):
+        check_chain(opened)
         result = audit_run(opened, options, display)
         write_report(result.run, result.records)
         with display.step("Writing the attestation"):

@@ -21,3 +21,7 @@ def quoted(name: str) -> str:
     """Return a name from the user's file for an error message: in quotes, without control characters, at most 60 characters."""
     short = name if len(name) <= 60 else name[:60] + "…"
     return f'"{short}"' if short.isprintable() else ascii(short)
+
+
+class Damaged(InputError):
+    """A file is not the one that expunge wrote. The message names the file."""

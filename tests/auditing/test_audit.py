@@ -15,9 +15,11 @@ from expunge.auditing.suite import Suite
 from expunge.auditing.verdict import read_verdict
 from expunge.console import Display
 from expunge.edits import EDITS
+from expunge.edits.manifest import write_manifest
 from expunge.errors import InputError, WrongBase
 from expunge.models.loading import load
 from expunge.pipeline.unlearn import unlearn
+from expunge.runs.edit_record import record_edit
 
 ATTACKS = [
     {"name": "prompts", "max_records": 2},
@@ -85,13 +87,18 @@ def test_a_second_audit_attacks_nothing_again_and_one_of_something_else_does(run
     assert attacked == [3, 3]
     audit(run, suite=Suite(budget_seconds=60, attacks=[{"name": "quantise", "max_records": 3, "kind": "int8"}]))
     assert attacked == [3, 3, 3, 3]
-    other = run.edit / "adapter_model.safetensors"
-    raw = bytearray(other.read_bytes())
-    raw[-1] ^= 1
-    other.write_bytes(raw)
+    another_edit(run, "adapter_model.safetensors")
     audit(run, suite=SUITE)
     # The original is the same.
     assert attacked == [3, 3, 3, 3, 3]
+
+
+def another_edit(run, weights: str) -> None:
+    """Replace the run's edit by one with another last bit, as another training would."""
+    raw = bytearray((run.edit / weights).read_bytes())
+    raw[-1] ^= 1
+    (run.edit / weights).write_bytes(raw)
+    record_edit(run, write_manifest(run.edit))
 
 
 def heard(calls: list[str], name: str, function, *args):
@@ -110,10 +117,7 @@ def test_a_second_audit_measures_nothing_again_and_one_of_another_edit_its_own_m
     assert taken == (["measure_both"] if edit == "lora" else ["measure", "measure"])
     assert audit(run).summary == first
     assert measured == taken
-    other = run.edit / weights
-    raw = bytearray(other.read_bytes())
-    raw[-1] ^= 1
-    other.write_bytes(raw)
+    another_edit(run, weights)
     audit(run)
     assert measured == [*taken, "measure"]
 
@@ -177,6 +181,7 @@ def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, another_b
     run, other = run_of(edit), run_of(edit, model=another_base)
     shutil.rmtree(run.edit)
     shutil.copytree(other.edit, run.edit)
+    record_edit(run, write_manifest(run.edit))
     (run.folder / "report.html").write_text("of an earlier model", encoding="utf-8")
     with pytest.raises(WrongBase, match="was trained on another base model"):
         audit(run, suite=SUITE)
@@ -188,6 +193,7 @@ def test_an_edit_of_another_base_fails_on_the_row_that_says_so(run_of, another_b
 def test_an_edit_that_does_not_say_of_which_base_it_is_is_not_audited(run_of):
     run = run_of("lora")
     (run.edit / "base.json").unlink()
+    record_edit(run, write_manifest(run.edit))
     with pytest.raises(WrongBase, match="does not record the base model that it was trained on"):
         audit(run, suite=SUITE)
 

@@ -6,6 +6,7 @@ from peft import PeftModel, get_peft_model
 
 from expunge.edits.active import edits_off, gate_logits
 from expunge.edits.grun import GrunConfig, GrunLayer, ReftConfig
+from expunge.edits.manifest import write_manifest
 from expunge.edits.requests import REQUEST, add_request, remove_request, requests
 from expunge.errors import InputError
 
@@ -28,6 +29,7 @@ def saved(make_llama, tmp_path):
             if isinstance(layer, GrunLayer) and "default" in layer.grun_source:
                 torch.nn.init.normal_(layer.grun_source["default"].weight)
         model.save_pretrained(str(tmp_path / name))
+        write_manifest(tmp_path / name)
         return tmp_path / name
 
     return save

@@ -15,8 +15,9 @@ from expunge.data.prompts import collate
 from expunge.data.records import Record, Turn, read_records
 from expunge.edits import edit_of
 from expunge.edits.active import edits_off
+from expunge.edits.manifest import find_damage
 from expunge.edits.requests import REQUEST, requests
-from expunge.errors import InputError
+from expunge.errors import Damaged, InputError
 from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.models.scoring import score
@@ -24,7 +25,6 @@ from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import start_run
 from expunge.runs.loaded import open_run
 from expunge.runs.splits import read_splits, split
-from expunge.training.checkpoints import find_damage
 
 # With 32 random dimensions the gate cannot reach the default of 3 %.
 GATED = {"name": "grun", "false_positive_rate": 0.5}
@@ -64,10 +64,14 @@ def test_a_second_request_is_added_to_the_first(tiny_model_dir, tiny_data, tmp_p
     expunge.audit(second)
     assert set(second.summary) == {"original", "unlearned"}
     assert all(check.status != "differs" for check in verify(second.folder / "attestation.json"))
+    card = (first.edit / "README.md").read_bytes()
     (first.edit / "README.md").write_text("another", encoding="utf-8")
     assert [c.name for c in verify(second.folder / "attestation.json") if c.status == "differs"] == [
         f"earlier edit {first.folder} README.md"
     ]
+    with pytest.raises(Damaged, match=r"README\.md: does not have the hash it was saved with"):
+        expunge.unlearn(first.folder, **more, out=tmp_path / "third", edit="lora")
+    (first.edit / "README.md").write_bytes(card)
     with pytest.raises(InputError, match="lora cannot be added to earlier requests"):
         expunge.unlearn(first.folder, **more, out=tmp_path / "third", edit="lora")
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from rich.progress import Progress
 
+from expunge.edits.manifest import find_damage, write_manifest
 from expunge.edits.save import save_edit
 from expunge.errors import ExpungeError
 from expunge.models.identity import ModelIdentity
-from expunge.training.checkpoints import find_damage, newest_intact_checkpoint, write_manifest
+from expunge.training.checkpoints import newest_intact_checkpoint
 
 EDITS = {
     "full": {"name": "full", "modules": r"layers\.3\."},
@@ -108,17 +109,18 @@ def test_an_unfinished_checkpoint_is_skipped(make_training, caplog):
     checkpoints = interrupt(make_training)
     (checkpoints / "checkpoint-4" / "manifest.json").unlink()
     assert newest_intact_checkpoint(checkpoints) == checkpoints / "checkpoint-2"
-    assert "checkpoint-4 is not used: was not finished" in caplog.text
+    assert "checkpoint-4 is not used: manifest.json is missing, so the folder was not finished" in caplog.text
     (checkpoints / "checkpoint-2" / "manifest.json").write_text('{"adapter_model.saf', encoding="utf-8")
     assert newest_intact_checkpoint(checkpoints) is None
-    assert "checkpoint-2 is not used: its manifest cannot be read" in caplog.text
+    assert "checkpoint-2 is not used: manifest.json cannot be read" in caplog.text
 
 
 def test_a_manifest_covers_every_file_and_shows_damage(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"abc")
-    assert find_damage(tmp_path) == "was not finished"
-    write_manifest(tmp_path)
-    assert json.loads((tmp_path / "manifest.json").read_text()) == {"a.bin": hashlib.sha256(b"abc").hexdigest()}
+    assert find_damage(tmp_path) == "manifest.json is missing, so the folder was not finished or was changed"
+    recorded = write_manifest(tmp_path)
+    assert recorded == hashlib.sha256((tmp_path / "manifest.json").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "manifest.json").read_text())["files"] == {"a.bin": hashlib.sha256(b"abc").hexdigest()}
     assert find_damage(tmp_path) is None
     assert not list(tmp_path.glob("*.part"))
     (tmp_path / "a.bin").write_bytes(b"abd")

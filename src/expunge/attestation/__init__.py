@@ -10,6 +10,16 @@ It is evidence that a stated procedure ran, not a proof: absence cannot be prove
 from expunge.attestation.checks import Check
 from expunge.attestation.details import NO_DETAILS, AttestationDetails, read_details
 from expunge.attestation.verify import verify
-from expunge.attestation.write import ATTESTATION, EARLIER, write_attestation
+from expunge.attestation.write import ATTESTATION, EARLIER, check_chain, write_attestation
 
-__all__ = ["ATTESTATION", "EARLIER", "NO_DETAILS", "AttestationDetails", "Check", "read_details", "verify", "write_attestation"]
+__all__ = [
+    "ATTESTATION",
+    "EARLIER",
+    "NO_DETAILS",
+    "AttestationDetails",
+    "Check",
+    "check_chain",
+    "read_details",
+    "verify",
+    "write_attestation",
+]

@@ -5,14 +5,19 @@ from pathlib import Path
 
 from expunge.attestation import facts_audit
 from expunge.attestation.check_data import run_key
-from expunge.attestation.checks import Check, differs, file_check, hmac_check, same, unreachable
+from expunge.attestation.checks import Check, differs, file_check, hmac_check, ok, same, unreachable
 from expunge.attestation.paths import base_files, base_folder, edit_files, name_in
+from expunge.attestation.read import read_untrusted
 from expunge.attestation.schema import Attestation, Base, Edit
 from expunge.attestation.schema_audit import LmEval
 from expunge.attestation.schema_parts import File
+from expunge.edits.manifest import MANIFEST, check_manifest
+from expunge.errors import InputError
 from expunge.models.identity import ModelIdentity, part_name
 from expunge.models.loading import parts_without_weights
-from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, Run
+from expunge.reveal_release.release.round_results import recorded_modules
+from expunge.runs.edit_record import edit_record
+from expunge.runs.folder import AUDIT, AUDIT_ROWS, INFO, VERDICT, Run
 
 
 def base_checks(base: Base) -> Iterator[Check]:
@@ -44,15 +49,41 @@ def _part_checks(base: Base, identity: ModelIdentity, folder: Path) -> Iterator[
 
 
 def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:
-    """Check the edit's files."""
+    """Check the edit's files, that its manifest is the one that training recorded, and that run.json still records that one."""
     yield from _folder("edit", edit.files, run.edit, edit_files(run.edit))
+    listed = {file.path: file.sha256 for file in edit.files}.get(MANIFEST)
+    yield same("edit manifest", listed, edit.manifest, "the attestation lists another manifest than training recorded")
+    path = run.folder / INFO
+    if not path.is_file():
+        yield unreachable("recorded edit", f"{INFO} is not there")
+        return
+    try:
+        recorded = read_untrusted(path, lambda: edit_record(run.folder, run.read_info())).manifest
+    except InputError as error:
+        yield differs("recorded edit", str(error))
+        return
+    yield same("recorded edit", recorded, edit.manifest, f"{INFO} records the manifest of another edit")
 
 
 def round_checks(attestation: Attestation, run: Run) -> Iterator[Check]:
-    """Check the file of each release round."""
+    """Check the file of each release round, and the modules that it names."""
     for release_round in attestation.rounds:
         file = release_round.file
-        yield file_check(file.path, file, run.folder / file.path)
+        path = run.folder / file.path
+        yield (check := file_check(file.path, file, path))
+        if check.status == "ok":
+            for module, recorded in read_untrusted(path, lambda path=path: recorded_modules(path)).items():
+                yield _module(module, run.folder / module, recorded)
+
+
+def _module(name: str, folder: Path, recorded: str) -> Check:
+    if not folder.exists():
+        return unreachable(name, "it was purged, or is not there")
+    try:
+        check_manifest(folder, recorded)
+    except InputError as error:
+        return differs(name, str(error))
+    return ok(name)
 
 
 def audit_checks(attestation: Attestation, run: Run) -> Iterator[Check]:

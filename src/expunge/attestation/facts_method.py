@@ -9,6 +9,7 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.edits import edit_of
 from expunge.reveal_release.release.round_results import ROUND, count_rounds, read_round
+from expunge.runs.edit_record import edit_record
 from expunge.runs.folder import ROUNDS
 from expunge.runs.loaded import OpenedRun, base_of, recorded_base
 
@@ -38,10 +39,16 @@ def base(run: OpenedRun) -> Base:
 
 
 def edit(run: OpenedRun) -> Edit:
-    """Return the edit's files and settings."""
-    recipe = run.recipe
+    """Return the edit's manifest, files and settings."""
+    recipe, record = run.recipe, edit_record(run.folder, run.info)
     settings = {"name": "release"} if recipe.release else recipe.edit.model_dump(mode="json")
-    return Edit(files=hash_files(edit_files(run.edit), run.edit), settings=settings, removable=edit_of(recipe).removable)
+    return Edit(
+        manifest=record.manifest,
+        written=record.written,
+        files=hash_files(edit_files(run.edit), run.edit),
+        settings=settings,
+        removable=edit_of(recipe).removable,
+    )
 
 
 def hyperparameters(recipe: Recipe) -> dict[str, Any]:

@@ -149,8 +149,14 @@ class Base(Part):
 
 
 class Edit(Part):
-    """The trained edit. Whoever holds the files can switch a removable edit off."""
+    """The trained edit. Whoever holds the files can switch a removable edit off.
 
+    `manifest` is the SHA-256 of the manifest that training, or an undo, wrote into the edit's folder and recorded in run.json;
+    `written` is when it did, in UTC.
+    """
+
+    manifest: Hex
+    written: str
     files: list[File]
     settings: dict[str, Any]
     removable: bool

@@ -15,9 +15,9 @@ from expunge.auditing.verdict import always, write_verdict
 from expunge.auditing.verdict_rows import verdict_rows
 from expunge.console import Display
 from expunge.data.records import Record
-from expunge.errors import WrongBase
+from expunge.errors import Damaged, WrongBase
 from expunge.files import utc_now, write_parquet, write_text
-from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, MEASURED_ROWS, VERDICT, Run, discard_audit
+from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, INFO, MEASURED_ROWS, VERDICT, Run, discard_audit
 from expunge.runs.loaded import OpenedRun
 from expunge.runs.splits import Splits
 
@@ -59,8 +59,10 @@ def audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditResul
     if plan.control is not None:
         rows[CONTROL] = measure_control(plan)
     _write(plan, rows, _summary(plan, rows))
-    run = run.updated(audited=utc_now(), control=plan.control)
-    return AuditResult(run, plan.splits, plan.sets.records)
+    audited = run.updated(audited=utc_now(), control=plan.control)
+    if audited.edit_manifest != run.edit_manifest:
+        raise Damaged(f"{run.folder / INFO}: records another edit now than when the audit started; restore the run from a copy")
+    return AuditResult(audited, plan.splits, plan.sets.records)
 
 
 def _discard(plan: AuditPlan, error: WrongBase) -> None:

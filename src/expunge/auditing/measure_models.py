@@ -14,7 +14,6 @@ from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
-from expunge.files import folder_sha256
 from expunge.models.identity import identify
 from expunge.models.loading import load
 from expunge.runs.cache import Measurement
@@ -36,7 +35,7 @@ def measure_original_and_unlearned(plan: AuditPlan) -> dict[str, list[Row]]:
     removable = edit_of(plan.recipe).removable
     rows = [] if removable else _measure_original(plan, loaded)
     loaded = loaded.with_edit()
-    unlearned_identity = f"{loaded.identity.sha256}/{folder_sha256(plan.run.edit)}"
+    unlearned_identity = f"{loaded.identity.sha256}/{loaded.edit_manifest}"
     if removable:
         _measure_both(plan, loaded, unlearned_identity)
         with edits_off(loaded.model, REQUEST):

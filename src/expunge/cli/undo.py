@@ -18,8 +18,8 @@ def command(
     from expunge.cli.output import print_lines
     from expunge.console import Display
     from expunge.pipeline.release import undo
-    from expunge.runs.loaded import open_run
+    from expunge.runs.loaded import open_unchecked
 
-    opened = open_run(run)
+    opened = open_unchecked(run)
     undo(opened, to, Display())
     print_lines(f"The model of {opened.folder} is that of round {to}.", f"Next    expunge export {opened.folder}")

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from expunge.config import EditSection
 from expunge.edits.base import Edit
+from expunge.edits.manifest import read_tensors
 from expunge.errors import InputError
 from expunge.sandbox.search import matching
 
@@ -48,11 +49,13 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     """Load changed weights into the base model.
 
     Raises:
-        InputError: the model has no weight of such a name.
+        InputError: the file is damaged, or the model has no weight of such a name and shape.
     """
-    weights = load_file(folder / FULL_WEIGHTS)
-    if unknown := set(weights) - {name for name, _ in model.named_parameters()}:
-        raise InputError(f"{folder}: this model has no weight {sorted(unknown)[0]}")
+    path, shapes = folder / FULL_WEIGHTS, {name: weight.shape for name, weight in model.named_parameters()}
+    weights = read_tensors(path)
+    for name, weight in weights.items():
+        if shapes.get(name) != weight.shape:
+            raise InputError(f"{path}: this model has no weight {name} of shape {tuple(weight.shape)}")
     model.load_state_dict(weights, strict=False)
 
 

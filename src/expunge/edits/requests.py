@@ -3,19 +3,21 @@
 from pathlib import Path
 from typing import cast
 
-from peft import PeftConfig, PeftModel
+from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
+from expunge.edits.adapter import put_on, read_adapter
 from expunge.edits.grun import ReftConfig
 from expunge.edits.grun.config import Composition
+from expunge.edits.manifest import ADAPTER_CONFIG, check_manifest
 from expunge.errors import InputError, WrongBase
 
 REQUEST = "default"
 """Adapter name of the request that is trained, audited or inspected; earlier requests have other names."""
 
 
-def add_request(model: nn.Module, folder: Path, name: str, composition: Composition = "sum") -> PeftModel:
+def add_request(model: nn.Module, folder: Path, name: str, composition: Composition = "sum", recorded: str | None = None) -> PeftModel:
     """Load a saved ReFT or GRUN edit, frozen, add it to those that the model carries, and switch all of them on.
 
     Edits that were trained separately on one base model add up. A single one is, bit for bit, the edit that was trained.
@@ -25,23 +27,23 @@ def add_request(model: nn.Module, folder: Path, name: str, composition: Composit
         folder: written by `save_edit`.
         name: of the new adapter.
         composition: see `ReftConfig.composition`.
+        recorded: the SHA-256 of the edit's manifest, from the run's run.json.
 
     Raises:
-        InputError: the name is in use, or the edit is of another kind than the model's.
+        InputError: the name is in use, the edit is damaged, or it is of another kind than the model's.
         WrongBase: the edit was trained on another base model than the model's edits.
     """
     present = requests(model)
     if name in present:
         raise InputError(f'the model already carries a request "{name}"; its requests: {", ".join(present)}')
-    config = PeftConfig.from_pretrained(str(folder)) if (folder / "adapter_config.json").exists() else None
-    if not isinstance(config, ReftConfig):
+    check_manifest(folder, recorded)
+    adapter = read_adapter(folder, recorded) if (folder / ADAPTER_CONFIG).exists() else None
+    if adapter is None or not isinstance(adapter.config, ReftConfig):
         raise InputError(f"{folder}: only reft and grun edits can be added to a model, and this is neither")
     if isinstance(model, PeftModel):
-        _check_goes_with(model, config, folder)
-        model.load_adapter(str(folder), name)
-    else:
-        model = PeftModel.from_pretrained(model, str(folder), adapter_name=name)
-    cast(ReftConfig, model.peft_config[name]).composition = composition
+        _check_goes_with(model, adapter.config, folder)
+    adapter.config.composition = composition
+    model = put_on(model, adapter, name)
     switch_on(model, [*present, name])
     return model
 

@@ -1,16 +1,21 @@
-"""Save an edit to a folder and load it again, checked against its base model."""
+"""Save an edit to a folder and load it again, checked against its manifest and its base model."""
 
 import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from peft import PeftConfig, PeftModel
-from torch import nn
+from peft import LoraConfig, PeftModel
+from torch import Tensor, nn
 
+from expunge.documents import read_json
+from expunge.edits.adapter import put_on, read_adapter
 from expunge.edits.full import FULL_WEIGHTS, load_weights, write_weights
 from expunge.edits.grun import ReftConfig
+from expunge.edits.manifest import ADAPTER_CONFIG, BASE, check_manifest, write_manifest
 from expunge.edits.requests import REQUEST, add_request
-from expunge.errors import InputError, WrongBase
+from expunge.errors import WrongBase
+from expunge.files import atomic_folder
 from expunge.models.identity import ModelIdentity, check_same_base
 from expunge.models.sharding import gather_shards
 
@@ -20,67 +25,81 @@ Made by expunge. A PEFT adapter: `import expunge.edits.grun`, then `PeftModel.fr
 The folder above holds the settings (`recipe.yaml`), the base model and the data (`run.json`), and the audit (`report.html`).
 Whoever can switch the adapter off has the original model.
 """
-BASE = "base.json"
-"""Holds the identity of the base model, part by part."""
 
 
-def save_edit(model: nn.Module, folder: Path, base: ModelIdentity, writes: bool = True) -> None:
-    """Save an adapter as PEFT does, or the changed weights of a `full` edit as safetensors.
+def save_edit(model: nn.Module, folder: Path, base: ModelIdentity, writes: bool = True) -> str:
+    """Save an adapter as PEFT does, or the changed weights of a `full` edit as safetensors, in place of an earlier edit.
 
     Args:
         model: with its edit.
-        folder: created if it does not exist.
+        folder: the folder to create or replace.
         base: the model that the edit was applied to.
         writes: whether this rank writes; all ranks must call the function, because each may hold a part of the weights.
+
+    Returns:
+        The SHA-256 of the folder's manifest; empty if this rank does not write.
     """
     adapter = isinstance(model, PeftModel)
     edited = {name: p for name, p in model.named_parameters() if (f".{REQUEST}." in f"{name}." if adapter else p.requires_grad)}
     weights = {name: gather_shards(p.detach()).cpu().contiguous() for name, p in edited.items()}
     if not writes:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    if not adapter:
-        write_weights(weights, folder)
-        _write_base(folder, base)
-        return
-    model.save_pretrained(str(folder), selected_adapters=[REQUEST], state_dict=weights)
-    (folder / "README.md").write_text(CARD, encoding="utf-8")
-    _write_base(folder, base)
+        return ""
+    with atomic_folder(folder) as fresh:
+        if adapter:
+            _save_adapter(model, weights, fresh)
+        else:
+            write_weights(weights, fresh)
+        _write_base(fresh, base)
+        return write_manifest(fresh)
 
 
-def save_weights(model: nn.Module, names: Collection[str], folder: Path, base: ModelIdentity) -> None:
-    """Save some weights of a model like a `full` edit; `load_edit` applies them to the original, whose identity is `base`."""
+def save_weights(model: nn.Module, names: Collection[str], folder: Path, base: ModelIdentity) -> str:
+    """Save some weights of a model like a `full` edit, and return the SHA-256 of the folder's manifest.
+
+    `load_edit` applies them to the original, whose identity is `base`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_weights({name: model.get_parameter(name).detach().cpu().contiguous() for name in sorted(names)}, folder)
     _write_base(folder, base)
+    return write_manifest(folder)
 
 
-def load_edit(model: nn.Module, folder: Path, base: ModelIdentity) -> nn.Module:
+def load_edit(model: nn.Module, folder: Path, base: ModelIdentity, recorded: str | None = None) -> nn.Module:
     """Apply a saved edit to its base model, or to one that carries earlier requests.
 
     Args:
         model: the base model; changed in place.
         folder: as `save_edit` wrote it.
         base: identity of the model, as computed when it was loaded.
+        recorded: the SHA-256 of the edit's manifest, from the run's run.json; None where there is no run.
 
     Raises:
-        InputError: the folder holds no edit, or one with weights that this model does not have.
+        InputError: the folder holds no edit, a damaged one, or one with weights that this model does not have.
         WrongBase: the edit was trained on another base model, or its base model is not recorded.
     """
-    if (folder / FULL_WEIGHTS).exists():
-        _check_base(folder, base)
-        load_weights(model, folder)
-        return model
-    if not (folder / "adapter_config.json").exists():
-        raise InputError(f"{folder}: no edit there (neither adapter_config.json nor {FULL_WEIGHTS})")
+    check_manifest(folder, recorded)
     _check_base(folder, base)
+    if (folder / FULL_WEIGHTS).exists():
+        load_weights(model, folder)
+        # The weights were read from the file when they were copied, so only now is it known that they are the recorded ones.
+        check_manifest(folder, recorded)
+        return model
     if isinstance(model, PeftModel):
-        return add_request(model, folder, REQUEST)
-    config = PeftConfig.from_pretrained(str(folder))
+        return add_request(model, folder, REQUEST, recorded=recorded)
+    adapter = read_adapter(folder, recorded)
     # Others load an adapter without base.json and rely on this hash.
-    if isinstance(config, ReftConfig) and config.base_sha256 != base.weights:
-        raise WrongBase(f"{folder}: was trained on another base model, by base_sha256 in its adapter_config.json")
-    return PeftModel.from_pretrained(model, str(folder))
+    if isinstance(adapter.config, ReftConfig) and adapter.config.base_sha256 != base.weights:
+        raise WrongBase(f"{folder}: was trained on another base model, by base_sha256 in its {ADAPTER_CONFIG}")
+    return put_on(model, adapter, REQUEST)
+
+
+def _save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) -> None:
+    config = model.peft_config[REQUEST]
+    if isinstance(config, LoraConfig) and isinstance(config.target_modules, set):
+        # PEFT writes a set in another order in each process; the same training should give the same manifest.
+        config.target_modules = sorted(config.target_modules)
+    model.save_pretrained(str(folder), selected_adapters=[REQUEST], state_dict=weights)
+    (folder / "README.md").write_text(CARD, encoding="utf-8")
 
 
 def _write_base(folder: Path, base: ModelIdentity) -> None:
@@ -95,7 +114,6 @@ def _check_base(folder: Path, base: ModelIdentity) -> None:
 
 
 def _read_base(folder: Path) -> ModelIdentity | None:
-    try:
-        return ModelIdentity.from_parts(json.loads((folder / BASE).read_text(encoding="utf-8"))["parts"])
-    except (OSError, ValueError, KeyError, TypeError):
+    if not (folder / BASE).exists():
         return None
+    return ModelIdentity.from_parts(read_json(folder / BASE, dict[str, Any]).get("parts"))

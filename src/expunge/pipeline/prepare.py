@@ -20,6 +20,7 @@ from expunge.edits.lora import check_module
 from expunge.errors import InputError
 from expunge.models.loading import check_model_exists
 from expunge.reveal_release.reveal.select import reveal, search_models
+from expunge.runs.edit_record import check_edit, record_edit
 from expunge.runs.folder import REVEAL, Run, locked, start_run
 from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
@@ -72,6 +73,7 @@ def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[Prepare
     with locked(run) if ranks.is_main_process else Display.nothing():
         opened = OpenedRun(run.folder, recipe, run.read_info())
         if opened.info["status"] != "training":
+            check_edit(opened, opened.info)
             read_splits(opened)
             display.print(f"{run.folder} is trained already.")
             return run
@@ -101,9 +103,9 @@ def update_info(run: AnyRun, **facts: Any) -> AnyRun:
     return replace(run, info={**run.info, **facts})
 
 
-def mark_trained(run: Run) -> None:
-    """Mark a run as trained, which completes it."""
-    run.update_info(status="trained")
+def mark_trained(run: Run, manifest: str) -> None:
+    """Mark a run as trained, which completes it, and record the manifest of its edit."""
+    record_edit(run, manifest, status="trained")
 
 
 def _read_and_check(recipe: Recipe) -> Sources:

@@ -1,5 +1,7 @@
 """Run a release from end to end, and undo its rounds."""
 
+from pathlib import Path
+
 import torch
 from accelerate import PartialState
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.edits.save import save_weights
-from expunge.errors import InputError
+from expunge.errors import Damaged, InputError
 from expunge.files import atomic_folder
 from expunge.models.loading import best_device
 from expunge.pipeline.prepare import PreparedRun, mark_trained, prepare_and_train
@@ -15,9 +17,9 @@ from expunge.reveal_release.release.context import RoundContext
 from expunge.reveal_release.release.round_results import count_rounds, load_after_round, read_round, round_terms
 from expunge.reveal_release.release.rounds import run_rounds
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
+from expunge.runs.edit_record import announce_edit, check_edit, edit_record, record_edit
 from expunge.runs.folder import RETAIN, ROUNDS, Run, discard_audit, locked
 from expunge.runs.loaded import OpenedRun, recorded_base
-from expunge.training.checkpoints import write_manifest
 from expunge.training.self_generated import neutral_answers
 
 
@@ -44,8 +46,11 @@ def release(recipe: Recipe, display: Display) -> Run:
         generated = (run.folder / RETAIN).exists()
         neutral = [] if generated else neutral_answers(run, run.recipe, model, run.builder, display)
         context = RoundContext(run, run.recipe, model, run.builder, run.splits, neutral, display)
-        _save(run, model, run_rounds(context))
-        mark_trained(run)
+        number = run_rounds(context)
+        with atomic_folder(run.edit) as folder:
+            manifest = _save(run, model, folder)
+        run.update_info(round=number)
+        mark_trained(run, manifest)
 
     return prepare_and_train(recipe, display, finish)
 
@@ -65,14 +70,25 @@ def undo(run: OpenedRun, to: int, display: Display) -> None:
         if read_round(run, number)["lambda_f"] and not (run.folder / ROUNDS / str(number) / FORGET_MODULE).exists():
             raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be undone or repeated")
     with locked(run):
+        record = edit_record(run.folder, run.info)
+        # A folder that is gone, and one that an interrupted undo left, are made anew from the original and the modules.
+        if run.edit.exists() and record.next is None:
+            _check_current(run)
         model, _ = load_after_round(run, to, display)
-        _save(run, model, to)
+        with atomic_folder(run.edit) as folder:
+            manifest = _save(run, model, folder)
+            announce_edit(run, record, manifest)
+        record_edit(run, manifest, round=to)
         discard_audit(run)
 
 
-def _save(run: OpenedRun, model: nn.Module, number: int) -> None:
+def _check_current(run: OpenedRun) -> None:
+    try:
+        check_edit(run, run.info)
+    except Damaged as error:
+        raise Damaged(f"{error}; or remove the folder {run.edit} and repeat `expunge undo`, which computes the edit again") from error
+
+
+def _save(run: OpenedRun, model: nn.Module, folder: Path) -> str:
     names = {name for k in range(1, count_rounds(run) + 1) for _, module in round_terms(run, k) for name in module.factors}
-    with atomic_folder(run.edit) as folder:
-        save_weights(model, names, folder, recorded_base(run))
-        write_manifest(folder)
-    run.update_info(round=number)
+    return save_weights(model, names, folder, recorded_base(run))

@@ -12,7 +12,7 @@ from expunge.errors import InputError
 from expunge.gating.fit import FittedGate, apply_with_gate, fit_gate
 from expunge.pipeline.prepare import PreparedRun, mark_trained, prepare_and_train, update_info
 from expunge.runs.folder import Run
-from expunge.training.checkpoints import delete_checkpoints, write_manifest
+from expunge.training.checkpoints import delete_checkpoints
 from expunge.training.inputs import encode_records
 from expunge.training.self_generated import drop_alternatives, with_alternatives
 from expunge.training.train import train
@@ -54,10 +54,9 @@ def _train(run: PreparedRun, display: Display) -> None:
     with display.progress() as progress:
         train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if gate_first else "Training")
     writes = PartialState().is_main_process
-    save_edit(model, run.edit, run.identity, writes=writes)
+    manifest = save_edit(model, run.edit, run.identity, writes=writes)
     if writes:
-        write_manifest(run.edit)
-        mark_trained(run)
+        mark_trained(run, manifest)
         delete_checkpoints(run.folder)
         drop_alternatives(run)
 

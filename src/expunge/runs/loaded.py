@@ -15,6 +15,7 @@ from expunge.edits.save import load_edit
 from expunge.errors import InputError
 from expunge.models.identity import ModelIdentity, check_same_base, identify, weights_sha256
 from expunge.models.loading import load
+from expunge.runs.edit_record import check_edit, edit_record
 from expunge.runs.folder import INFO, RECIPE, Run, find_run
 
 
@@ -29,6 +30,15 @@ class OpenedRun(Run):
 
     recipe: Recipe
     info: dict[str, Any]
+
+    @property
+    def edit_manifest(self) -> str:
+        """The SHA-256 of the edit's manifest that run.json records.
+
+        Raises:
+            InputError: an older version of expunge made the run and recorded nothing, or the record is damaged.
+        """
+        return edit_record(self.folder, self.info).manifest
 
     def updated(self, **facts: Any) -> Self:
         """Add facts to run.json and return the run with them."""
@@ -53,9 +63,9 @@ class LoadedRun(OpenedRun):
         """Put the run's edit on the model, in place, and return the run with it.
 
         Raises:
-            InputError: the folder has no edit, or it was trained on another base model.
+            InputError: the edit is not the recorded one, or it was trained on another base model.
         """
-        return replace(self, model=load_edit(self.model, self.edit, self.identity).eval())
+        return replace(self, model=load_edit(self.model, self.edit, self.identity, self.edit_manifest).eval())
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,18 @@ class StartModel:
 
 
 def open_run(folder: str | Path) -> OpenedRun:
-    """Open an existing run whose training is complete.
+    """Open an existing run whose training is complete, and check that its edit is the one that training recorded.
+
+    Raises:
+        InputError: there is no run, it has no trained edit yet, or the edit is damaged.
+    """
+    run = open_unchecked(folder)
+    check_edit(run, run.info)
+    return run
+
+
+def open_unchecked(folder: str | Path) -> OpenedRun:
+    """Open an existing run whose training is complete, for a verb that does not read its edit.
 
     Raises:
         InputError: there is no run, or it has no trained edit yet.
@@ -124,7 +145,7 @@ def load_start(name: str) -> StartModel:
     bare = identity = identify(model, tokenizer)
     for number, run in enumerate(reversed(earlier), 1):
         check_base(run, identity)
-        model = add_request(model, run.edit, f"request{number}").eval()
+        model = add_request(model, run.edit, f"request{number}", recorded=run.edit_manifest).eval()
         identity = replace(identity, weights=weights_sha256(model))
     return StartModel(model, tokenizer, bare.weights, identity)
 

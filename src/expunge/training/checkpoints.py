@@ -1,38 +1,12 @@
-"""Checkpoints with a manifest of file hashes: write it, check it, find the newest intact checkpoint."""
+"""Checkpoints of a training: find the newest one that its manifest shows to be intact, and delete all of them."""
 
-import json
 import logging
 import shutil
 from pathlib import Path
 
-from expunge.files import file_sha256, write_text
-
-MANIFEST = "manifest.json"
+from expunge.edits.manifest import find_damage
 
 log = logging.getLogger(__name__)
-
-
-def write_manifest(folder: Path) -> None:
-    """Write the hashes of all files in a folder. Call it last: a folder without a manifest counts as unfinished."""
-    hashes = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST}
-    write_text(folder / MANIFEST, json.dumps(hashes, indent=1))
-
-
-def find_damage(folder: Path) -> str | None:
-    """Return what is wrong with a folder that has a manifest, or None if every file has the hash it was saved with."""
-    manifest = folder / MANIFEST
-    if not manifest.exists():
-        return "was not finished"
-    try:
-        hashes = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError:
-        return "its manifest cannot be read"
-    for name, sha256 in hashes.items():
-        if not (folder / name).exists():
-            return f"{name} is missing"
-        if file_sha256(folder / name) != sha256:
-            return f"{name} does not have the hash it was saved with"
-    return None
 
 
 def newest_intact_checkpoint(folder: Path) -> Path | None:

@@ -18,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from expunge.data.batches import Pair, PairLoader, PairSampler, Plan
 from expunge.data.prompts import Batch, Encoded, collate
 from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
+from expunge.edits.manifest import write_manifest
 from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
 from expunge.models.parameters import restored_requires_grad
@@ -25,7 +26,6 @@ from expunge.models.prefix import Prefix, PrefixUnsupported
 from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scores import Scores
 from expunge.models.scoring import nll_in_batches, score
-from expunge.training.checkpoints import write_manifest
 from expunge.training.inputs import PairCollator
 from expunge.training.loss import Loss, gate_loss
 from expunge.training.reference import Reference

@@ -1,5 +1,6 @@
 """Train a LoRA module: it learns, resumes exactly, and leaves the model unchanged."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,11 +124,20 @@ def test_a_trained_module_is_not_trained_again(train):
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-def test_checkpoints_left_by_a_late_kill_are_deleted(train):
-    folder = train("module")
-    (folder / "checkpoints").mkdir()
-    train("module")
-    assert not (folder / "checkpoints").exists()
+def test_a_training_killed_before_its_manifest_trains_again_to_the_same_module(train, tmp_path, monkeypatch):
+    whole = train("whole")
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["expunge.reveal_release.release.train_module"], "write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train("killed")
+    assert not (tmp_path / "killed").exists()
+    again = train("killed")
+    assert (sha256(again), logged(again)) == (sha256(whole), logged(whole))
+    assert not (again / "checkpoints").exists()
 
 
 def test_a_damaged_module_is_an_error(train):

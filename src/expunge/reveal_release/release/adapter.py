@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from expunge.edits.adapter import put_on, read_adapter
 from expunge.edits.requests import REQUEST, switch_on
 from expunge.models.parameters import restored_requires_grad
 from expunge.reveal_release.release.lora_delta import PREFIX, LoraModule
@@ -74,7 +75,7 @@ def temporary_adapter(model: nn.Module, config: LoraConfig, active_module: Path 
         adapted = get_peft_model(model, config, adapter_name=REQUEST)
         try:
             if active_module is not None:
-                adapted.load_adapter(str(active_module), RETAIN)
+                put_on(adapted, read_adapter(active_module), RETAIN)
                 switch_on(adapted, [REQUEST, RETAIN], trained=REQUEST)
             names = [name for name, _ in adapted.named_parameters() if name.endswith(_SUFFIX)]
             yield Adapter(adapted, [f"{name.removeprefix(PREFIX).removesuffix(_SUFFIX)}.weight" for name in names])

@@ -1,11 +1,9 @@
 """Choose lambda_f of a round: the factor by which its forget module is multiplied before it is subtracted."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from expunge.data.records import Record
-from expunge.files import write_text
 from expunge.reveal_release.release.context import RoundContext
 from expunge.reveal_release.release.line_search import (
     LambdaEvaluation,
@@ -16,7 +14,7 @@ from expunge.reveal_release.release.line_search import (
 )
 from expunge.reveal_release.release.lora_delta import LoraModule, temporary_deltas
 from expunge.reveal_release.release.round_data import first_validation, utility_validation
-from expunge.reveal_release.release.round_results import METRICS, ROUND, read_round
+from expunge.reveal_release.release.round_results import METRICS, is_recorded, read_round, write_round
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,10 @@ class LambdaChoice:
 
 def original_metrics(context: RoundContext) -> ValidationMetrics:
     """Return the validation metrics of the original; measured once, as a resumed run no longer starts from the original's weights."""
-    path = context.folder(0) / ROUND
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if not is_recorded(context.run, 0):
         with context.display.step("Measuring the original"):
             metrics = validation_metrics(context.model, context.builder, first_validation(context), *utility_validation(context))
-        write_text(path, json.dumps({METRICS: asdict(metrics)}, indent=1) + "\n")
+        write_round(context.run, 0, {METRICS: asdict(metrics)})
     return ValidationMetrics(**read_round(context.run, 0)[METRICS])
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from peft.utils.other import get_pattern_key
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from expunge.errors import InputError
+from expunge.edits.manifest import read_tensors
+from expunge.errors import Damaged, InputError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -216,9 +216,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 def _read_factors(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     try:
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{folder}: holds no LoRA module ({WEIGHTS} is missing or cannot be read)") from error
+        # Copies, because the tensors may be mapped from a file that changes later.
+        tensors = {name: tensor.clone() for name, tensor in read_tensors(folder / WEIGHTS).items()}
+    except Damaged as error:
+        raise InputError(f"{folder}: holds no LoRA module ({WEIGHTS} is missing or cannot be used: {error})") from error
     halves: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         match = FACTOR.fullmatch(key)

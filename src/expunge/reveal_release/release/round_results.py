@@ -1,36 +1,89 @@
 """Read the rounds of a release back: what each one chose, its modules, the model after it, and the curve over all rounds."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
+from expunge.documents import checked, read_json
+from expunge.edits.manifest import check_manifest
+from expunge.errors import Damaged
+from expunge.files import file_sha256, write_text
 from expunge.models.loading import best_device
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
-from expunge.runs.folder import ROUNDS, Run
+from expunge.runs.folder import INFO, ROUNDS, Run
 from expunge.runs.loaded import OpenedRun, load_base
 
 ROUND, TASK_METRICS = "round.json", "measured.json"
 """Files in the folder of a round: what it chose, and the task's metrics after it."""
 METRICS = "metrics"
 """Key of a round's validation metrics in `ROUND`."""
+MANIFESTS = "manifests"
+"""Key of the hashes of the modules' manifests in `ROUND`."""
 RETAIN_MODULE = "retain_module"
 """Folder of a retain module."""
 
 
+def is_recorded(run: Run, number: int) -> bool:
+    """Return whether a round is complete: its file is written, and run.json records the hash."""
+    return str(number) in _recorded(run)
+
+
+def write_round(run: Run, number: int, facts: dict[str, Any]) -> None:
+    """Write what a round measured and chose, and record the hash of the file in run.json."""
+    path = _path(run, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+    run.update_info(rounds={**_recorded(run), str(number): file_sha256(path)})
+
+
 def read_round(run: Run, number: int) -> dict[str, Any]:
-    """Return what a round measured and chose."""
-    return json.loads((run.folder / ROUNDS / str(number) / ROUND).read_text(encoding="utf-8"))
+    """Return what a round measured and chose.
+
+    Raises:
+        Damaged: the file is not the one that the release wrote.
+    """
+    path = _path(run, number)
+    if not path.is_file() or file_sha256(path) != _recorded(run).get(str(number)):
+        raise Damaged(f"{path}: does not have the hash that {run.folder / INFO} records; restore it from a copy of the run")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def recorded_modules(path: Path) -> dict[str, str]:
+    """Return the folders of the modules that the file of a round names, relative to the run, with the hashes of their manifests."""
+    facts = read_json(path)
+    return {facts[name]: recorded for name, recorded in facts.get(MANIFESTS, {}).items() if recorded is not None}
 
 
 def round_terms(run: Run, number: int) -> list[tuple[float, LoraModule]]:
-    """Return what a round adds to the weights: coefficients and modules."""
+    """Return what a round adds to the weights: coefficients and modules.
+
+    Raises:
+        Damaged: the file of the round, or a module, is not the one that the release wrote.
+    """
     facts = read_round(run, number)
     coefficients = {FORGET_MODULE: -facts["lambda_f"], RETAIN_MODULE: facts["lambda_r"]}
-    return [(value, read_module(run.folder / facts[name])) for name, value in coefficients.items() if value]
+    return [(value, _read_checked(run.folder / facts[name], facts[MANIFESTS][name])) for name, value in coefficients.items() if value]
+
+
+def _read_checked(folder: Path, recorded: str) -> LoraModule:
+    check_manifest(folder, recorded)
+    module = read_module(folder)
+    check_manifest(folder, recorded)
+    return module
+
+
+def _path(run: Run, number: int) -> Path:
+    return run.folder / ROUNDS / str(number) / ROUND
+
+
+def _recorded(run: Run) -> dict[str, str]:
+    """Return the hashes of the files of the rounds, by number."""
+    return checked(run.read_info().get(ROUNDS, {}), dict[str, str], f"{run.folder / INFO}: {ROUNDS}")
 
 
 def count_rounds(run: Run) -> int:

@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data.records import Record, data_hash
-from expunge.files import write_text
+from expunge.edits.manifest import MANIFEST, check_manifest
+from expunge.files import file_sha256, write_text
 from expunge.reveal_release.release.choose_lambda import LambdaChoice, RoundModules, choose_lambda, original_metrics
 from expunge.reveal_release.release.context import RoundContext
 from expunge.reveal_release.release.line_search import ValidationMetrics, reaches_target
 from expunge.reveal_release.release.lora_delta import add_deltas, read_module
 from expunge.reveal_release.release.orthogonality import angles_summary, principal_angles
 from expunge.reveal_release.release.round_data import forget_records, kl_records, retain_training, split_validation
-from expunge.reveal_release.release.round_results import METRICS, RETAIN_MODULE, ROUND, TASK_METRICS, read_round, round_terms
+from expunge.reveal_release.release.round_results import (
+    MANIFESTS,
+    METRICS,
+    RETAIN_MODULE,
+    TASK_METRICS,
+    is_recorded,
+    read_round,
+    round_terms,
+    write_round,
+)
 from expunge.reveal_release.release.train_module import ModuleTraining, RetainConstraint, train_module
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.reveal_release.reveal.select import NothingRevealed
@@ -43,10 +53,10 @@ def run_rounds(context: RoundContext) -> int:
     settings, original = context.settings, original_metrics(context)
     measure_task(context, 0)
     for number in range(1, settings.rounds + 1):
-        path = context.folder(number) / ROUND
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_text(path, json.dumps(_run_round(context, number, original), indent=1) + "\n")
+        # A round that was killed before it was recorded runs again: its modules are trained, and it chooses the same lambda.
+        if not is_recorded(context.run, number):
+            context.folder(number).mkdir(parents=True, exist_ok=True)
+            write_round(context.run, number, _run_round(context, number, original))
         add_deltas(context.model, round_terms(context.run, number))
         measure_task(context, number)
         if read_round(context.run, number)["stop"]:
@@ -82,6 +92,10 @@ def _run_round(context: RoundContext, number: int, original: ValidationMetrics) 
         **_decision(context, modules, choice),
         FORGET_MODULE: str(forget_folder.relative_to(context.run.folder)),
         RETAIN_MODULE: None if retain_folder is None else str(retain_folder.relative_to(context.run.folder)),
+        MANIFESTS: {
+            FORGET_MODULE: file_sha256(forget_folder / MANIFEST),
+            RETAIN_MODULE: None if retain_folder is None else file_sha256(retain_folder / MANIFEST),
+        },
         METRICS: None if choice.metrics is None else asdict(choice.metrics),
         "chosen": None if choice.chosen is None else asdict(choice.chosen),
         "evaluations": [asdict(one) for one in choice.evaluations],
@@ -115,13 +129,15 @@ def _train_retain_module(context: RoundContext, number: int) -> Path | None:
     title = "Training the retain module" if once else f"Round {number}: training the retain module"
     training = ModuleTraining(retain_training(context), folder, settings.module, context.seed + 1000 + number, title)
     train_module(context.model, context.builder, training, context.display)
+    if once and number > 1:
+        check_manifest(folder, read_round(context.run, 1)[MANIFESTS][RETAIN_MODULE])
     return folder
 
 
 def _train_forget_module(context: RoundContext, number: int, records: Sequence[Record], retain_folder: Path | None) -> Path:
     settings, folder = context.settings, context.folder(number) / FORGET_MODULE
     title = f"Round {number}: training the forget module"
-    training = ModuleTraining(records, folder, settings.module, context.seed + number, title)
+    training = ModuleTraining(records, folder, settings.module, context.seed + number, title, FORGET_CARD)
     constraint = RetainConstraint(
         module=retain_folder,
         overlap=settings.overlap,
@@ -131,5 +147,4 @@ def _train_forget_module(context: RoundContext, number: int, records: Sequence[R
         kl_lambda=settings.retain_kl_lambda,
     )
     train_module(context.model, context.builder, training, context.display, constraint)
-    (folder / "README.md").write_text(FORGET_CARD, encoding="utf-8")
     return folder

@@ -14,13 +14,14 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits.lora import check_module, module_config
-from expunge.errors import ExpungeError, InputError
+from expunge.edits.manifest import find_damage, write_manifest
+from expunge.errors import Damaged, InputError
 from expunge.files import atomic_folder
 from expunge.objectives import Learn
 from expunge.reveal_release.release.adapter import Adapter, divided_logits, temporary_adapter
 from expunge.reveal_release.release.lora_delta import LoraModule, check_fits, read_module, save_module
 from expunge.reveal_release.release.orthogonality import overlap
-from expunge.training.checkpoints import delete_checkpoints, find_damage, write_manifest
+from expunge.training.checkpoints import delete_checkpoints
 from expunge.training.inputs import encode_records
 from expunge.training.loss import LossConstraint
 from expunge.training.train import train
@@ -36,6 +37,7 @@ class ModuleTraining:
         settings: of the module and its training.
         seed: draws its first factors and the order of the records.
         title: of the progress bar.
+        card: text of the README.md beside the module; empty: no such file.
     """
 
     records: Sequence[Record]
@@ -43,6 +45,7 @@ class ModuleTraining:
     settings: ModuleSection
     seed: int
     title: str
+    card: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def train_module(
 
     Raises:
         InputError: there are no records, no layer matches, the retain module is of another model, or this model has adapters.
-        ExpungeError: the training failed, or the module's folder is damaged.
+        Damaged: the module was trained before, and its folder is not as it was written.
+        ExpungeError: the training failed.
     """
     if _is_trained(training.folder):
         return
@@ -96,16 +100,13 @@ def train_module(
     if retain is not None:
         check_fits(model, retain)
     _train(model, builder, training, display, constraint, retain)
-    delete_checkpoints(training.folder)
 
 
 def _is_trained(folder: Path) -> bool:
     if not folder.exists():
         return False
     if (damage := find_damage(folder)) is not None:
-        raise ExpungeError(f"{folder}: {damage}; remove the folder to train it again")
-    # A call that was killed before its last line left them.
-    delete_checkpoints(folder)
+        raise Damaged(f"{folder}: {damage}; remove the folder to train it again")
     return True
 
 
@@ -131,6 +132,9 @@ def _train(
             subtracted = partial(adapter.subtracted, constraint.kl_lambda)
             train(adapter.model, recipe, rows, folder, builder.pad, progress, training.title, LossConstraint(penalty, subtracted))
             save_module(adapter.as_module(), folder)
+        if training.card:
+            (folder / "README.md").write_text(training.card, encoding="utf-8")
+        delete_checkpoints(folder)
         write_manifest(folder)
 
 
