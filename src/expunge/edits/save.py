@@ -15,7 +15,7 @@ from expunge.edits.grun import ReftConfig
 from expunge.edits.manifest import ADAPTER_CONFIG, BASE, check_manifest, write_manifest
 from expunge.edits.requests import REQUEST, add_request
 from expunge.errors import WrongBase
-from expunge.files import atomic_folder
+from expunge.files import atomic_folder, make_folder, write_text
 from expunge.models.identity import ModelIdentity, check_same_base
 from expunge.models.sharding import gather_shards
 
@@ -58,7 +58,7 @@ def save_weights(model: nn.Module, names: Collection[str], folder: Path, base: M
 
     `load_edit` applies them to the original, whose identity is `base`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_weights({name: model.get_parameter(name).detach().cpu().contiguous() for name in sorted(names)}, folder)
     _write_base(folder, base)
     return write_manifest(folder)
@@ -99,11 +99,11 @@ def _save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) ->
         # PEFT writes a set in another order in each process; the same training should give the same manifest.
         config.target_modules = sorted(config.target_modules)
     model.save_pretrained(str(folder), selected_adapters=[REQUEST], state_dict=weights)
-    (folder / "README.md").write_text(CARD, encoding="utf-8")
+    write_text(folder / "README.md", CARD)
 
 
 def _write_base(folder: Path, base: ModelIdentity) -> None:
-    (folder / BASE).write_text(json.dumps({"sha256": base.sha256, "parts": base.parts}, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / BASE, json.dumps({"sha256": base.sha256, "parts": base.parts}, indent=1) + "\n")
 
 
 def _check_base(folder: Path, base: ModelIdentity) -> None:

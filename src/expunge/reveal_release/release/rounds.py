@@ -55,7 +55,6 @@ def run_rounds(context: RoundContext) -> int:
     for number in range(1, settings.rounds + 1):
         # A round that was killed before it was recorded runs again: its modules are trained, and it chooses the same lambda.
         if not is_recorded(context.run, number):
-            context.folder(number).mkdir(parents=True, exist_ok=True)
             write_round(context.run, number, _run_round(context, number, original))
         add_deltas(context.model, round_terms(context.run, number))
         measure_task(context, number)

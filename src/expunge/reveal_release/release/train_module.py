@@ -16,7 +16,7 @@ from expunge.data.records import Record
 from expunge.edits.lora import check_module, module_config
 from expunge.edits.manifest import find_damage, write_manifest
 from expunge.errors import Damaged, InputError
-from expunge.files import atomic_folder
+from expunge.files import atomic_folder, write_text
 from expunge.objectives import Learn
 from expunge.reveal_release.release.adapter import Adapter, divided_logits, temporary_adapter
 from expunge.reveal_release.release.lora_delta import LoraModule, check_fits, read_module, save_module
@@ -133,7 +133,7 @@ def _train(
             train(adapter.model, recipe, rows, folder, builder.pad, progress, training.title, LossConstraint(penalty, subtracted))
             save_module(adapter.as_module(), folder)
         if training.card:
-            (folder / "README.md").write_text(training.card, encoding="utf-8")
+            write_text(folder / "README.md", training.card)
         delete_checkpoints(folder)
         write_manifest(folder)
 
