@@ -172,7 +172,7 @@ CSV = {
     "nan": ("prompt,answer\np,nan\n", '2: field "answer" is NaN, not text'),
     "a short row": ('prompt,answer\n"p\n",a\np\n', "4: the number of cells is 1, the header has 2"),
     "an open quote": ('prompt,answer\np,a\np,"a\n', "3: not valid CSV (unexpected end of data)"),
-    "a column twice": ("prompt,answer,prompt\np,a,p\n", '1: column "prompt" appears twice'),
+    "a column twice": ("prompt,answer,prompt\np,a,p\n", "1: columns 1 and 3 have the same name"),
     "a broken list": ('prompt,answer,wrong_answers\np,a,"[""b"""\n', "2: a list in a cell is not valid JSON ("),
     "a header only": ("prompt,answer\n", "1: there are no records in it"),
     "a duplicate id": ("id,text\n1,t\n1,u\n", '3: id "1" is taken by line 2'),

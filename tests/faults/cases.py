@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 from forks import Fault, Forks, Operation
 from harness import EDIT_KINDS, KINDS, VERBS
 from places import Place
-from same import result
+from same import differences, result
 
 AUDITED = ("audit.parquet", "audit.json", "report.html", "attestation.json")
 
@@ -22,12 +23,14 @@ class Case:
         kinds: kinds of run that the place holds before.
         prepare: changes the place before the command.
         ends: exit codes of the command when it is repeated after a kill.
+        makes_key: whether the command makes a random key, so that two results differ in it and in what is hashed with it.
     """
 
     words: tuple[str, ...]
     kinds: tuple[str, ...] = ()
     prepare: Callable[[Place], None] = lambda place: None
     ends: tuple[int, ...] = (0,)
+    makes_key: bool = False
 
     def start(self, fresh: Callable[..., Place]) -> Place:
         """Return a place in the state that the command starts from."""
@@ -42,11 +45,18 @@ class Undisturbed:
 
     Attributes:
         operations: its file operations.
-        result: what it leaves, see `result`.
+        results: what it leaves, and what it leaves when it is repeated: a second audit archives the first attestation.
+        keyed: whether results are compared with the key, see `same.result`.
     """
 
     operations: list[Operation]
-    result: dict[str, bytes | str]
+    results: list[dict[str, bytes | str]]
+    keyed: bool
+
+    def differences(self, folder: Path) -> list[str]:
+        """Return how a folder differs from the results; nothing if it is equal to one of them."""
+        different = [differences(expected, folder, self.keyed) for expected in self.results]
+        return [] if [] in different else different[0]
 
 
 def undisturbed(case: Case, fresh: Callable[..., Place], forks: Forks) -> Undisturbed:
@@ -55,7 +65,9 @@ def undisturbed(case: Case, fresh: Callable[..., Place], forks: Forks) -> Undist
     child = forks.start(*case.words, cwd=place.folder, fault=Fault())
     ended = child.wait()
     assert ended.code == 0, ended
-    return Undisturbed(child.operations(), result(place.folder))
+    keyed, results = not case.makes_key, [result(place.folder, not case.makes_key)]
+    forks.run(*case.words, cwd=place.folder)
+    return Undisturbed(child.operations(), [*results, result(place.folder, keyed)], keyed)
 
 
 def _never_audited(place: Place) -> None:
@@ -91,8 +103,8 @@ CASES = {
     # A model that was complete when the kill came is not exported twice.
     "export": Case(("export", "runs/lora", "--to", "plain"), ("lora",), ends=(0, 2)),
     "compare": Case(("compare", "runs/lora", "--html", "compared.html"), ("lora",)),
-    "reveal": Case(("reveal", "revealed.yaml"), prepare=_reveals),
-    "reveal and release": Case(("release", "revealed.yaml"), prepare=_reveals),
+    "reveal": Case(("reveal", "revealed.yaml"), prepare=_reveals, makes_key=True),
+    "reveal and release": Case(("release", "revealed.yaml"), prepare=_reveals, makes_key=True),
     "add a request": Case(
         (*VERBS["add request"].on("reft"), "training.save_steps=1"),
         ("reft",),

@@ -22,7 +22,7 @@ def result(folder: Path, keyed: bool = True) -> dict[str, bytes | str]:
 
     Args:
         folder: what a command left.
-        keyed: False if the key of a run was made anew meanwhile; it and all hashes of attestations are left out then.
+        keyed: False if the key of a run or of its search was made anew; it and all hashes that were made with it are left out then.
     """
     compared = {name: _without_times(name, content) for name, content in tree(folder).items() if not NOT_COMPARED.search(name)}
     return compared if keyed else {name: _without_key(name, content) for name, content in compared.items()}
@@ -47,4 +47,4 @@ def _without_times(name: str, content: bytes | str) -> bytes | str:
 def _without_key(name: str, content: bytes | str) -> bytes | str:
     if isinstance(content, str) or name.endswith("/key"):
         return ""
-    return HASH.sub(b"null", content) if "attestation" in name else content
+    return HASH.sub(b"null", content) if "attestation" in name or name.endswith("/results.json") else content

@@ -13,7 +13,6 @@ from cases import CASES, Case, spread, undisturbed
 from forks import Fault, Forks, What
 from harness import VERBS, Outcome
 from places import Place
-from same import differences
 from trials import HELD, Trials, refusal
 
 SAMPLE = {"unlearn lora": 4, "release": 2, "audit lora": 3, "undo": 3, "purge": 1, "compare": 1, "export": 2}
@@ -56,7 +55,7 @@ class Disk:
         elif repeated.code not in self.case.ends:
             self.trials.count("disk full", f"{self.name}: {what}: not resumed", "wrong", repeated)
         else:
-            different = differences(self.undisturbed.result, place.folder)
+            different = self.undisturbed.differences(place.folder)
             self.trials.count("disk full", f"{self.name}: {what}", "wrong" if different else HELD, different)
 
     def _still_loads(self, place: Place) -> Outcome:

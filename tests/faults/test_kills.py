@@ -9,7 +9,6 @@ import pytest
 from cases import CASES, DEMO, Case, spread, undisturbed
 from forks import Fault, Forks, What
 from places import Place
-from same import differences
 from trials import HELD, Trials
 
 SAMPLE = {"unlearn lora": 4, "unlearn grun": 2, "release": 3, "audit full": 2, "audit again": 1, "undo": 3, "purge": 1, "compare": 1}
@@ -42,7 +41,7 @@ class Killer:
             return ("hang" if repeated.hung else "traceback"), repeated
         if repeated.code not in self.case.ends:
             return "wrong", repeated
-        different = differences(self.undisturbed.result, place.folder)
+        different = self.undisturbed.differences(place.folder)
         return ("silent" if any("/edit/" in name for name in different) else "wrong" if different else HELD), different
 
     def name(self, fault: Fault) -> str:

@@ -133,7 +133,8 @@ def _parquet_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
 def _distinct(where: str, header: list[str]) -> None:
     for i, column in enumerate(header):
         if column in header[:i]:
-            raise InputError(f"{where}: column {quoted(column)} appears twice")
+            # The name is left out: in a file without a header it is a text to forget.
+            raise InputError(f"{where}: columns {header.index(column) + 1} and {i + 1} have the same name")
 
 
 def _dataset_rows(name: str, split: str) -> Iterator[tuple[int, Row]]:
