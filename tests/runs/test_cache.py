@@ -26,6 +26,7 @@ ELSEWHERE = (
 CHOOSE = {
     "expunge",
     "expunge.console",
+    "expunge.documents",
     "expunge.errors",
     "expunge.files",
     "expunge.registry",

@@ -16,14 +16,15 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
 from expunge.data.records import Record, Turn
-from expunge.files import PRIVATE, write_text
+from expunge.errors import InputError
+from expunge.files import MAX_DOCUMENT_BYTES, PRIVATE, make_folder, open_regular, remove_file, write_text
 from expunge.models.embedded import cache_dir
 from expunge.version import __version__
 
 ROOT = Path(__file__).parents[1]
 HASHED_CODE = (
     *("auditing", "data", "edits", "metrics", "models", "objectives"),
-    *("gating/paraphrase.py", "runs/cache.py"),
+    *("gating/paraphrase.py", "runs/cache.py", "sandbox/search.py"),
 )
 """Files and folders that a measurement may depend on: their hash is part of the cache key."""
 INTERPRETING_CODE = (
@@ -86,9 +87,8 @@ class Measurement:
     def store(self, result: Any) -> None:
         """Write a result to the cache; it must consist of JSON values."""
         path, content = self.path, json.dumps({"key": self.key(), "result": result})
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Only the user may read the file: with --show-text the result contains answers.
-        write_text(path, f"{_hmac(content)}\n{content}", PRIVATE)
+        _replace(path, f"{_hmac(content)}\n{content}")
 
     def load_or(self, measure: Callable[[], Any]) -> Any:
         """Return the cached result; call `measure` and store what it returns if there is none, or a damaged one."""
@@ -101,12 +101,7 @@ class Measurement:
 
     def _read(self) -> dict[str, Any] | None:
         """Return the file's content, or None if it is not exactly what `store` has written here for this key."""
-        try:
-            # Whatever else is there, a pipe for example, might never end.
-            stored = self.path.read_bytes().decode() if self.path.is_file() else ""
-        except (OSError, UnicodeDecodeError):
-            return None
-        code, _, content = stored.partition("\n")
+        code, _, content = _content(self.path).partition("\n")
         if not hmac.compare_digest(code.encode(), _hmac(content).encode()):
             return None
         read = json.loads(content)
@@ -131,10 +126,25 @@ def code_sha256(root: Path = ROOT) -> str:
 def _hmac(content: str) -> str:
     """Return the HMAC of a cached file under the secret of this cache, without which nobody can make a file that is believed."""
     path = cache_dir() / SECRET
-    if not (path.is_file() and path.stat().st_size == 2 * SECRET_BYTES):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, secrets.token_hex(SECRET_BYTES), PRIVATE)
-    return hmac.new(path.read_bytes(), content.encode(), hashlib.sha256).hexdigest()
+    if len(_content(path)) != 2 * SECRET_BYTES:
+        _replace(path, secrets.token_hex(SECRET_BYTES))
+    return hmac.new(_content(path).encode(), content.encode(), hashlib.sha256).hexdigest()
+
+
+def _content(path: Path) -> str:
+    """Return the text of a file in the cache, or an empty one if there is none that can be read."""
+    try:
+        with open_regular(path, MAX_DOCUMENT_BYTES) as file:
+            return file.read().decode()
+    except (InputError, OSError, UnicodeDecodeError):
+        return ""
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in the cache; a link or a pipe that stands there is deleted first."""
+    make_folder(path.parent)
+    remove_file(path)
+    write_text(path, text, PRIVATE)
 
 
 @cache
