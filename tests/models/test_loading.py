@@ -50,6 +50,59 @@ def test_pickled_weights_are_refused(folder):
         load(folder)
 
 
+def pickled(path: Path) -> Path:
+    """Write a pickle that creates a file when it is read, and return the path of that file."""
+    weights = {"model.norm.weight": torch.ones(32), "runs code": Bomb(path.with_name("was read"))}
+    torch.save(weights, path)
+    return path.with_name("was read")
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def by_an_index(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": "weights.bin"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def by_the_configuration(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": "weights.bin"}))
+
+
+def by_an_adapter(folder: Path) -> None:
+    config = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "weights.bin").rename(folder / "adapter_model.bin")
+
+
+@pytest.mark.parametrize("name", [by_an_index, by_the_configuration, by_an_adapter])
+def test_pickled_weights_that_a_model_names_itself_are_never_read(folder, name, monkeypatch):
+    read, load_pickle = pickled(folder / "weights.bin"), torch.load
+    name(folder)
+    # Without this the test would pass if transformers refused only what this pickle holds.
+    monkeypatch.setattr("torch.load", lambda f, **options: load_pickle(f, weights_only=False))
+    with pytest.raises(InputError, match=r"could not be loaded as a causal LM: .*\.bin"):
+        load(folder)
+    assert not read.exists()
+
+
+def test_a_pickle_that_is_called_safetensors_is_one_sentence(folder):
+    read = pickled(folder / "model.safetensors")
+    with pytest.raises(InputError, match="model: could not be loaded as a causal LM: ") as error:
+        load(folder)
+    assert "\n" not in str(error.value)
+    assert not read.exists()
+
+
 def test_remote_code_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config"}}))

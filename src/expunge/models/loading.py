@@ -1,7 +1,9 @@
 """Load a causal LM and its tokenizer from a hub id, a folder or a GGUF file, without pickled weights and remote code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -45,15 +47,16 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     try:
         config = AutoConfig.from_pretrained(name, **common)
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
-        model, info = AutoModelForCausalLM.from_pretrained(
-            name,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            **common,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        with _without_pickles():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                name,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                **common,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
         raise InputError(f"{name}: could not be loaded as a causal LM: {first_line(error)}") from error
@@ -61,6 +64,25 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     if wrong := sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}):
         raise InputError(f"{name}: its safetensors lack {wrong[0]}, or contain it in another shape ({len(wrong)} such weights)")
     return _ready(model, tokenizer)
+
+
+@contextmanager
+def _without_pickles() -> Iterator[None]:
+    """Refuse pickled weights within this context.
+
+    In spite of `use_safetensors`, transformers opens them where an index of shards, the configuration or an adapter in the model's folder
+    names them. There is no other way to forbid that for models of the hub, whose files are not there before they are loaded.
+    """
+
+    def refuse(f: object, *_args: object, **_kwargs: object) -> NoReturn:
+        raise InputError(f"{f}: pickled weights are not loaded, convert them first")
+
+    load_pickle = torch.load
+    try:
+        torch.load = refuse
+        yield
+    finally:
+        torch.load = load_pickle
 
 
 def check_model_exists(name: str) -> None:
