@@ -43,9 +43,11 @@ ALWAYS = {
     "exact_memorization",
     "extraction_strength",
     "rouge",
+    "chrf",
     "refusal",
     "degenerate",
     "answer",
+    *(f"{column}_{metric}" for column in ("reach", "blind") for metric in ("rouge", "chrf", "degenerate", "refusal", "likelihood")),
 }
 WITH_WRONG = {"truth_ratio", "probability_options"}
 

@@ -3,6 +3,7 @@
 import pytest
 
 from expunge.auditing.attacks import Quantise, Relearn
+from expunge.auditing.blindness import SEEN, columns
 from expunge.auditing.probes.attacks import AttackProbe, attack_verdict_rows
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Tolerance
@@ -10,10 +11,13 @@ from expunge.auditing.verdict_rows import verdict_rows
 from expunge.console import Display
 from expunge.runs.splits import Splits
 
+METRICS = ("rouge", "chrf", "degenerate", "refusal", "likelihood")
+SIGHTS = {name: value for metric in METRICS for name, value in columns(SEEN, metric).items()}
+
 
 def rows(forget: float, retain: float, refusal: bool = False, degenerate: bool = False) -> list[dict]:
     """Return four rows for each set, with the given ROUGE-L."""
-    answers = {"refusal": refusal, "degenerate": degenerate}
+    answers = {"refusal": refusal, "degenerate": degenerate, **SIGHTS}
     return [
         {"set": name, "id": str(i), "rouge": rouge, **answers} for name, rouge in (("forget", forget), ("retain", retain)) for i in range(4)
     ]
@@ -59,10 +63,10 @@ def test_without_a_control_leaks_are_not_shown():
 
 def test_an_attack_is_judged_by_its_excess_and_a_curve_by_its_end():
     def curve(end: float) -> list[dict]:
-        return [{"id": str(i), "value": value, "step": step} for step, value in ((0, 0.2), (50, end)) for i in range(8)]
+        return [{"id": str(i), "value": value, "step": step, **columns(SEEN)} for step, value in ((0, 0.2), (50, end)) for i in range(8)]
 
     relearn = (Relearn(), {"unlearned": curve(0.8), "original": curve(0.9), "control": curve(0.3)})
-    rounded = (Quantise(), {name: [{"id": str(i), "value": 0.2} for i in range(4)] for name in ("unlearned", "control")})
+    rounded = (Quantise(), {name: [{"id": str(i), "value": 0.2, **columns(SEEN)} for i in range(4)] for name in ("unlearned", "control")})
     assert failures(rows(0.2, 0.9), hits=[relearn, rounded]) == ["relearned from part of the forget set, 50 steps"]
 
 

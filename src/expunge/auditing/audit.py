@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from expunge.auditing.control_check import control_fault, without_control
 from expunge.auditing.measure_models import CONTROL, measure_control, measure_original_and_unlearned
 from expunge.auditing.plan import AuditOptions, AuditPlan, plan_audit
 from expunge.auditing.record_metrics import Row
@@ -100,6 +101,8 @@ def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any]) -> None:
         if probe.file and probe.rows:
             write_rows(plan.run, probe.file, probe.rows)
         of_verdict += probe.verdict_rows(suite.tolerance)
+    if fault := control_fault(rows):
+        of_verdict = without_control(of_verdict, fault)
     write_verdict(plan.run, suite, of_verdict)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
+from expunge.auditing.blindness import columns, refusal_sight
+from expunge.auditing.english import in_english
 from expunge.auditing.record_metrics import Row, Settings, Subject, alone, off_and_on, question_rows, record_rows
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
@@ -57,9 +59,9 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
 
     Returns:
         One row for each record: `set`, `id`, `probability`, `nll`, `tokens`, `exact_memorization`, `extraction_strength`, `rouge`,
-        `refusal`, `degenerate`; `truth_ratio`, `probability_options` and `gate` for records and models that have them; with
-        `show_text` the `answer`, which is not stored otherwise because it may contain text to forget. For a question: `right_by_letters`,
-        `right_by_text`.
+        `refusal`, `degenerate`, and for metrics of the answer `reach_…` and `blind_…` (see `expunge.auditing.blindness`);
+        `truth_ratio`, `probability_options` and `gate` for records and models that have them; with `show_text` the `answer`, which is
+        not stored otherwise because it may contain text to forget. For a question: `right_by_letters`, `right_by_text`.
     """
     return _measure(alone(model, builder), sets, settings, advance)[0]
 
@@ -89,6 +91,15 @@ def _measure(subject: Subject, sets: AuditSets, settings: Settings, advance: Cal
     records = [(name, record) for name, of_set in sets.records.items() for record in of_set]
     is_paraphrase = [name.endswith(PARAPHRASE) for name, _ in records]
     results = record_rows(subject, [record for _, record in records], is_paraphrase, settings, advance)
+    refusals = [refusal for of_set in sets.records.values() for refusal in _refusal_columns(of_set)]
     for of_view, metrics in zip(rows, results, strict=True):
-        of_view += [{"set": name, "id": record.id, **row} for (name, record), row in zip(records, metrics, strict=True)]
+        of_view += [
+            {"set": name, "id": record.id, **row, **refusal}
+            for (name, record), row, refusal in zip(records, metrics, refusals, strict=True)
+        ]
     return rows
+
+
+def _refusal_columns(records: list[Record]) -> list[Row]:
+    """Return for each record of a set how well the metric of refusals sees it."""
+    return [columns(refusal_sight(record.answer, english), "refusal") for record, english in zip(records, in_english(records), strict=True)]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from expunge.auditing.blindness import answer_scores, other_columns, true_answer
 from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.data.questions import Question
 from expunge.data.records import Record
@@ -24,7 +25,7 @@ from expunge.metrics.likelihood import (
     probability_with_options,
     truth_ratio,
 )
-from expunge.metrics.text import is_degenerate, is_refusal, rouge_l_recall
+from expunge.metrics.text import is_degenerate, is_refusal
 from expunge.models.generation import decode_answers
 from expunge.models.prefix import PrefixUnsupported
 from expunge.models.prompt_cache import PromptCache, read_prompts, read_prompts_off_and_on
@@ -121,6 +122,7 @@ def record_rows(
     model, builder = subject.model, subject.builder
     rows: list[list[Row]] = [[{} for _ in records] for _ in subject.views]
     encoded = [builder.record(record) for record in records]
+    truths = [true_answer(builder, record, row.answer) for record, row in zip(records, encoded, strict=True)]
     answers = [
         [row.answer] if only else candidates(builder, record, row.answer)
         for record, row, only in zip(records, encoded, answer_only, strict=True)
@@ -137,13 +139,14 @@ def record_rows(
                 advance(len(chosen))
                 if settings.max_new_tokens:
                     for i, answer in zip(chosen, decode_answers(model, builder, cached, settings.max_new_tokens), strict=True):
-                        of_view[i] |= _answer_metrics(answer, records[i], settings)
+                        of_view[i] |= _answer_metrics(builder, answer, truths[i], settings)
                 advance(len(chosen))
     return rows
 
 
-def _answer_metrics(answer: str, record: Record, settings: Settings) -> Row:
-    metrics: Row = {"rouge": rouge_l_recall(answer, record.answer), "refusal": is_refusal(answer), "degenerate": is_degenerate(answer)}
+def _answer_metrics(builder: PromptBuilder, answer: str, truth: str, settings: Settings) -> Row:
+    metrics = answer_scores(builder, answer, truth, settings.max_new_tokens) | other_columns(builder, truth)
+    metrics |= {"refusal": is_refusal(answer), "degenerate": is_degenerate(answer)}
     return {**metrics, "answer": answer} if settings.show_text else metrics
 
 

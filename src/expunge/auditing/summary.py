@@ -1,6 +1,7 @@
 """Summarise measured rows: the mean of each metric over a set with its interval, and the metrics that compare sets or models."""
 
 from collections.abc import Callable, Collection
+from math import isfinite
 
 from expunge.auditing.record_metrics import Row
 from expunge.data.set_names import FORGET, PARAPHRASE, RETAIN, UTILITY, is_forget
@@ -78,4 +79,6 @@ def _add_gate(summary: dict[str, SetSummary], sets: dict[str, list[Row]], thresh
 
 
 def _column(rows: list[Row], name: str) -> list[float]:
-    return [row[name] for row in rows if row.get(name) is not None]
+    values = [row[name] for row in rows if row.get(name) is not None]
+    # The mean of the finite values alone would hide that the model is broken.
+    return values if all(map(isfinite, values)) else []

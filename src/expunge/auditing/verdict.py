@@ -4,12 +4,13 @@ Rows are not added up: a single score would hide what failed.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isfinite
 from statistics import fmean
 from typing import Any, Literal
 
+from expunge.auditing.blindness import UNCHECKED, Sights, describe
 from expunge.auditing.suite import Suite
 from expunge.errors import InputError
 from expunge.files import write_text
@@ -18,6 +19,10 @@ from expunge.runs.folder import VERDICT, Run
 
 Verdict = Literal["pass", "fail", "not shown"]
 Reference = Literal["control", "original"]
+BLIND = "blind"
+"""The first word of a reason where the numbers of a row say nothing."""
+BLIND_SHARE = 0.05
+"""The largest share of records that a metric may be blind to in a row that passes."""
 MIN_RECORDS = 4
 """The fewest records for a pass: with fewer the bootstrap interval is too narrow. A leak fails however few records there are."""
 
@@ -34,7 +39,8 @@ class VerdictRow:
         against: the model that the unlearned one is compared with.
         excess: how much worse the unlearned model is; None if there is nothing to compare with.
         tolerance: the largest excess that passes.
-        verdict: pass if the whole interval is within the tolerance and n is at least `MIN_RECORDS`, fail if none of it is, else not shown.
+        verdict: pass if the whole interval is within the tolerance, n is at least `MIN_RECORDS` and the metric is not blind; fail if none
+            of the interval is within the tolerance; else not shown.
         reason: the verdict in words.
     """
 
@@ -65,10 +71,14 @@ def verdict_row(
     by_model: Mapping[str, Values],
     against: Reference,
     tolerance: float,
+    sights: Sights,
     threat: str = "",
     lower_is_worse: bool = False,
 ) -> VerdictRow:
     """Compare the unlearned model with another: record by record, or mean with mean if they share no record (never-seen records).
+
+    A row passes only if a model that forgot nothing would fail it. Records that the metric is blind to are not compared; if they are more
+    than `BLIND_SHARE`, the row cannot pass.
 
     Args:
         name: the attack or the measurement.
@@ -76,6 +86,7 @@ def verdict_row(
         by_model: values of `unlearned`, and of `control` and `original` if there are such models.
         against: the model to compare with.
         tolerance: how much worse than it the unlearned model may be.
+        sights: how well the metric sees each record of each model.
         threat: who can run the attack.
         lower_is_worse: the values measure utility, not leakage.
 
@@ -84,16 +95,34 @@ def verdict_row(
     """
     if not by_model.get("unlearned"):
         raise ValueError(f"{name}: the unlearned model has no values")
+    if reason := _not_finite(by_model):
+        return not_shown(name, value, reason, against, tolerance, threat)
     means = {model: mean_ci(_by_record(values)) for model, values in by_model.items() if values}
     unlearned, reference = by_model["unlearned"], by_model.get(against, {})
-    shared = [id_ for id_ in unlearned if id_ in reference]
+    records = list(dict.fromkeys([*unlearned, *reference]))
+    blind = {id_: sight.blind for id_ in records if (sight := sights.get(id_, UNCHECKED)).blind}
+    seen, reference_seen = without(unlearned, blind), without(reference, blind)
     sign = -1.0 if lower_is_worse else 1.0
-    excess = None
-    if shared:
-        excess = excess_ci([sign * (fmean(unlearned[id_]) - fmean(reference[id_])) for id_ in shared])
-    elif reference:
-        excess = excess_ci([sign * value for value in _by_record(unlearned)], [sign * value for value in _by_record(reference)])
-    return verdict_row_of(name, value, means, against, excess, tolerance, threat)
+
+    def judged(of_unlearned: Values, of_reference: Values) -> VerdictRow:
+        return verdict_row_of(name, value, means, against, excess_of(of_unlearned, of_reference, sign), tolerance, threat)
+
+    row = judged(seen, reference_seen)
+    if row.verdict != "fail" and len(blind) > BLIND_SHARE * len(records):
+        everything = judged(unlearned, reference)
+        return replace(everything, verdict="not shown", reason=f"{BLIND}: {describe(blind, records)}") if reference else everything
+    if row.verdict == "pass":
+        worst = {id_: [0.0 if lower_is_worse else sights[id_].reach] for id_ in seen}
+        if judged(worst, reference_seen).verdict != "fail":
+            who = "answers nothing right" if lower_is_worse else "gives the worst answers that there are"
+            reason = f"{BLIND}: even a model that {who} would not fail, as the {against} is at {means[against].value:.2f}"
+            return replace(row, verdict="not shown", reason=reason)
+    return replace(row, reason=f"{row.reason}; {describe(blind, records)}") if blind and row.excess else row
+
+
+def not_shown(name: str, value: str, reason: str, against: Reference, tolerance: float, threat: str = "") -> VerdictRow:
+    """Return a row without numbers that is not shown, for a reason."""
+    return VerdictRow(name, threat, value, None, None, None, against, None, tolerance, "not shown", reason)
 
 
 def verdict_row_of(
@@ -157,3 +186,26 @@ def _verdict(excess: Summary | None, tolerance: float, against: Reference) -> tu
 
 def _by_record(values: Values) -> list[float]:
     return [fmean(of_record) for of_record in values.values()]
+
+
+def without(values: Values, left_out: Collection[str]) -> Values:
+    """Return the values of all records but some."""
+    return {id_: of_record for id_, of_record in values.items() if id_ not in left_out}
+
+
+def excess_of(unlearned: Values, reference: Values, sign: float = 1.0) -> Summary | None:
+    """Return how much worse the unlearned model is, over the records that both have, or over all if they share none."""
+    if shared := [id_ for id_ in unlearned if id_ in reference]:
+        return excess_ci([sign * (fmean(unlearned[id_]) - fmean(reference[id_])) for id_ in shared])
+    if unlearned and reference:
+        return excess_ci([sign * value for value in _by_record(unlearned)], [sign * value for value in _by_record(reference)])
+    return None
+
+
+def _not_finite(by_model: Mapping[str, Values]) -> str:
+    """Return in one sentence how many records of which model have a value that is not a finite number; empty if all are finite."""
+    for model, values in by_model.items():
+        if strange := [id_ for id_, of_record in values.items() if not all(map(isfinite, of_record))]:
+            many = f"{len(strange)} of {len(values)} records of the {model}, such as {strange[0]}"
+            return f"{BLIND}: the value of {many}, is not a finite number"
+    return ""

@@ -94,4 +94,9 @@ def decode_answers(
         position = position[unfinished] + 1
         last = forward_continuation(model, prompts, rows, cache, tokens[unfinished, None], mask, position)
     without_end = [ids[:-1] if ids and ids[-1] == builder.end_of_turn else ids for ids in answers]
-    return [cast(str, builder.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in without_end]
+    return [as_text(builder, ids) for ids in without_end]
+
+
+def as_text(builder: PromptBuilder, ids: Sequence[int]) -> str:
+    """Decode the token ids of an answer, without special tokens."""
+    return cast(str, builder.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()

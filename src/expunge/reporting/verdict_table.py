@@ -7,7 +7,9 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from expunge.auditing.verdict import MIN_RECORDS
+from expunge.auditing.control_check import UNFIT
+from expunge.auditing.cross_checks import CROSS_CHECK
+from expunge.auditing.verdict import BLIND, MIN_RECORDS
 from expunge.data.threats import THREATS
 
 # Signs make a verdict readable without colours.
@@ -89,7 +91,8 @@ def count_verdicts(rows: Sequence[Verdict]) -> str:
 
 def short_reason(row: Verdict) -> str:
     """Return the reason of a verdict, without the numbers that the table shows anyway."""
-    if row["excess"] is None or row["excess"]["ci95"] is None:
+    in_words = row["name"].startswith(CROSS_CHECK) or row["reason"].startswith((BLIND, UNFIT))
+    if in_words or row["excess"] is None or row["excess"]["ci95"] is None:
         return row["reason"]
     n = row["excess"]["n"]
     too_few = n < MIN_RECORDS and row["excess"]["ci95"][1] <= row["tolerance"]

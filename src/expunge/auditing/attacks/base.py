@@ -122,8 +122,9 @@ class Attack(ABC):
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """Attack, and yield each record's rows as soon as they are known.
 
-        A row has `id`, `value`, and the columns by which rows of one record differ. It holds no text. The model is unchanged whenever
-        a row is yielded.
+        A row has `id`, `value`, `reach` and `blind` (whether the value can tell a true answer from another, see
+        `expunge.auditing.blindness`; no verdict row passes on rows without them), and the columns by which rows of one record differ. It
+        holds no text. The model is unchanged whenever a row is yielded.
 
         Args:
             target: its `forget` records are at most `max_records`.

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from expunge.auditing.attacks.base import Attack, AttackFigure, Row, Target
+from expunge.auditing.blindness import columns, token_sight, true_answer
 from expunge.data.threats import Threat
 from expunge.metrics.lens import lens_rows
 from expunge.models.head import frozen_head
@@ -46,10 +47,12 @@ class Lens(Attack):
         return len(target.forget) if applies else 0
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """Yield `id`, `value` (exp of minus the mean NLL of an answer token), `block`, and `most`: whether this block gives away most."""
+        """Yield `id`, `value` (exp of minus the mean NLL of an answer token), `block`, `most` (it gives away most), `reach`, `blind`."""
         if not self.steps(target):
             return
-        for row in lens_rows(target.model, target.builder, target.forget, target.batch_size, advance):
+        builder, rows = target.builder, lens_rows(target.model, target.builder, target.forget, target.batch_size, advance)
+        for record, row in zip(target.forget, rows, strict=True):
+            seen = columns(token_sight(builder, true_answer(builder, record, builder.record(record).answer)))
             likeliest_block = min(range(len(row["nll"])), key=row["nll"].__getitem__)
             for block, nll in enumerate(row["nll"]):
-                yield {"id": row["id"], "value": exp(-nll), "block": block, "most": block == likeliest_block}
+                yield {"id": row["id"], "value": exp(-nll), "block": block, "most": block == likeliest_block, **seen}

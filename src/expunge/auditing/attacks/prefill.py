@@ -8,16 +8,16 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from expunge.auditing.attacks.base import Attack, Row, Share, Target
-from expunge.auditing.attacks.queries import Query, as_text, recall_rows
+from expunge.auditing.attacks.queries import Query, recall_rows
 from expunge.data.threats import Threat
-from expunge.metrics.text import rouge_l_recall
+from expunge.models.generation import as_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prefill(Attack):
     """Prefill the first tokens of the true answer; one row for each record and `share`.
 
-    An answer is left out if the rest of it has no word that ROUGE counts.
+    An answer is left out if the rest of it has no letter and no digit: then there is nothing left to give away.
 
     Attributes:
         shares: of the answer's tokens that are prefilled, each in turn; at least one token.
@@ -52,7 +52,6 @@ def _queries(target: Target, shares: Sequence[float]) -> list[tuple[float, Query
         row = target.builder.record(record)
         prefilled = max(1, round(share * len([token for token in row.answer if token != target.builder.end_of_turn])))
         rest = as_text(target.builder, row.answer[prefilled:])
-        # No model could reach a recall above 0 for a rest without words.
-        if rouge_l_recall(rest, rest):
+        if any(char.isalnum() for char in rest):
             queries.append((share, Query(record.id, (*row.prompt, *row.answer[:prefilled]), rest)))
     return queries

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from expunge.auditing.attacks.base import Row, Target
+from expunge.auditing.blindness import answer_scores, true_answer
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.metrics.text import rouge_l_recall
 from expunge.models.generation import generate
 
 
@@ -31,12 +30,12 @@ def plain_queries(builder: PromptBuilder, records: Sequence[Record]) -> list[Que
     queries = []
     for record in records:
         row = builder.record(record)
-        queries.append(Query(record.id, row.prompt, record.answer if record.turns else as_text(builder, row.answer)))
+        queries.append(Query(record.id, row.prompt, true_answer(builder, record, row.answer)))
     return queries
 
 
 def recall_rows(target: Target, queries: Sequence[Query], advance: Callable[[int], None]) -> list[Row]:
-    """Send queries to a model; return `id` and `value`, the ROUGE-L recall of its greedy answer, of each.
+    """Send queries to a model; return `id`, `value` (the ROUGE-L recall of its greedy answer), `chrf`, and how well both see, of each.
 
     Args:
         target: the model, and how it generates.
@@ -45,9 +44,10 @@ def recall_rows(target: Target, queries: Sequence[Query], advance: Callable[[int
     """
     prompts = [query.prompt for query in queries]
     answers = generate(target.model, target.builder, prompts, target.max_new_tokens, target.batch_size, advance)
-    return [{"id": query.id, "value": rouge_l_recall(answer, query.answer)} for query, answer in zip(queries, answers, strict=True)]
+    return [_row(target, query, answer) for query, answer in zip(queries, answers, strict=True)]
 
 
-def as_text(builder: PromptBuilder, ids: Sequence[int]) -> str:
-    """Decode token ids as `expunge.models.generation` decodes answers."""
-    return cast(str, builder.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+def _row(target: Target, query: Query, answer: str) -> Row:
+    scores = answer_scores(target.builder, answer, query.answer, target.max_new_tokens)
+    renamed = {"rouge": "value", "reach_rouge": "reach", "blind_rouge": "blind"}
+    return {"id": query.id, **{renamed.get(name, name): score for name, score in scores.items()}}

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Count, Row, Target
-from expunge.data.records import Record
+from expunge.auditing.blindness import columns, fact_sight
+from expunge.data.records import Record, question_record
 from expunge.data.threats import Threat
 from expunge.metrics.leak import common_words, fact_of, leak_at, leak_rate, sampled_rows
 from expunge.metrics.statistics import Summary
@@ -15,7 +16,8 @@ from expunge.metrics.statistics import Summary
 class Sampling(Attack):
     """Sample many answers to each question, at temperature 1; one row for each record, with `leaks` of `samples`.
 
-    Plain texts are left out, and so are records without a fact, see `expunge.metrics.leak.fact_of`.
+    Plain texts are left out, and so are records without a fact, see `expunge.metrics.leak.fact_of`. If that is because their answer has
+    no word that could be a fact, they have a row that says that the attack is blind to them.
 
     Attributes:
         samples: answers to each question; 64, 256 or 1024 without a leak bound the rate at 4.6, 1.2 or 0.29 % (95 %).
@@ -36,7 +38,7 @@ class Sampling(Attack):
         return self.samples * len(_with_facts(target, common_words(target.retain)))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """Yield `id`, `value` (1.0 or 0.0), `leaks` and `samples`."""
+        """Yield `id`, `value` (1.0 or 0.0), `leaks`, `samples`, `reach` and `blind`; of a record that is not sampled `leaks` is None."""
         common = common_words(target.retain)
         rows = sampled_rows(
             target.model,
@@ -49,13 +51,23 @@ class Sampling(Attack):
             target.seed,
             advance,
         )
-        for row in rows:
-            yield {"id": row["id"], "value": float(row["leaks"] > 0), "leaks": row["leaks"], "samples": self.samples}
+        leaks = {row["id"]: row["leaks"] for row in rows}
+        for record in target.forget:
+            if record.id in leaks or _without_any_fact(record):
+                found = leaks.get(record.id)
+                sight = fact_sight(fact_of(record, common), target.builder, record.answer, target.max_new_tokens)
+                yield {"id": record.id, "value": float(bool(found)), "leaks": found, "samples": self.samples, **columns(sight)}
 
     def summary(self, rows: Sequence[Row]) -> Mapping[str, Summary]:
         """Return the share of samples that leak, and leak@k of as many samples as were drawn."""
-        return {"leak_rate": leak_rate(rows), f"leak@{self.samples}": leak_at(rows, self.samples)}
+        sampled = [row for row in rows if row["leaks"] is not None]
+        return {"leak_rate": leak_rate(sampled), f"leak@{self.samples}": leak_at(sampled, self.samples)} if sampled else {}
 
 
 def _with_facts(target: Target, common: frozenset[str]) -> list[Record]:
     return [record for record in target.forget if fact_of(record, common)]
+
+
+def _without_any_fact(record: Record) -> bool:
+    """Return whether an answer has no word that could be a fact, whatever the question says: the attack cannot see it."""
+    return bool(record.turns) and not fact_of(question_record(record.id, "", record.answer))

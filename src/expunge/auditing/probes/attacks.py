@@ -1,17 +1,18 @@
 """Attack probe: run a suite's attacks on every model of an audit. Results are cached, so that an interrupted audit continues."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from expunge.auditing.attacks import Attack, Target, as_plain
 from expunge.auditing.attacks.base import Row
+from expunge.auditing.cross_checks import characters_check
+from expunge.auditing.measured import Measured
 from expunge.auditing.probes.base import Probe, ProbedModel
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import VerdictRow, always, verdict_row
+from expunge.auditing.verdict import BLIND, VerdictRow, always
 from expunge.console import Display
 from expunge.data.set_names import FORGET
 from expunge.data.threats import RELEASED
@@ -99,13 +100,14 @@ def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], t
     """
     for name in dict.fromkeys(attack.verdict_row(row) for row in by_model["unlearned"]):
         if name is not None:
-            values: dict[str, dict[str, list[float]]] = {}
-            for model, rows in by_model.items():
-                values[model] = defaultdict(list)
-                for row in rows:
-                    if attack.verdict_row(row) == name:
-                        values[model][row["id"]].append(row["value"])
-            yield verdict_row(name, attack.measures, values, "control", tolerance, attack.threat)
+            rows = {model: [row for row in of_model if attack.verdict_row(row) == name] for model, of_model in by_model.items()}
+            text = Measured(rows, "value").judge(name, attack.measures, "control", tolerance, attack.threat)
+            yield text
+            # A row for each that agrees would only repeat the one before.
+            if text.verdict == "pass" or text.reason.startswith(BLIND):
+                by_characters = characters_check(Measured(rows, "chrf", "chrf"), text)
+                if by_characters.verdict == "fail":
+                    yield by_characters
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:

@@ -1,13 +1,15 @@
 """Membership probe: can an attacker tell forget records from records that no model saw? AUROC by several scores, and PrivLeak."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import ClassVar
 
 from expunge.auditing.probes.base import Probe, ProbedModel, Row
 from expunge.auditing.probes.nonmembers import NonMembers
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import Verdict, VerdictRow, decide
+from expunge.auditing.verdict import BLIND, Verdict, VerdictRow, decide, not_shown
 from expunge.console import Display
 from expunge.data.records import Record
 from expunge.data.set_names import FORGET
@@ -68,7 +70,7 @@ class MembershipProbe(Probe):
 
     def summary(self, name: str) -> dict[str, SetSummary]:
         """Return the AUROC of a model by each score, and PrivLeak of the unlearned model if there is a control."""
-        if name not in self.results:
+        if not _finite(self.results.get(name, ())):
             return {}
         value = self._privleak()[0] if name == "unlearned" else None
         return {FORGET: membership_summary(self.results[name]) | ({} if value is None else {"privleak": value})}
@@ -77,7 +79,9 @@ class MembershipProbe(Probe):
         """Return one row: PrivLeak, which may differ from 0 by the tolerance either way."""
         allowed = tolerance.privleak
         if not self.nonmembers.records:
-            return [VerdictRow(NAME, THREAT, VALUE, None, None, None, "control", None, allowed, "not shown", self.nonmembers.why)]
+            return [not_shown(NAME, VALUE, self.nonmembers.why, "control", allowed, THREAT)]
+        if not all(map(_finite, self.results.values())):
+            return [not_shown(NAME, VALUE, f"{BLIND}: a score is not a finite number", "control", allowed, THREAT)]
         auroc = {name: membership_summary(rows)["mia_min_k"] for name, rows in self.results.items()}
         value, missing = self._privleak()
         verdict, reason = ("not shown", missing) if value is None else _verdict(value, allowed)
@@ -86,6 +90,8 @@ class MembershipProbe(Probe):
 
     def _privleak(self) -> tuple[Summary | None, str]:
         """Return PrivLeak, or None and why it cannot be computed."""
+        if not all(map(_finite, self.results.values())):
+            return None, "a score is not a finite number"
         try:
             return privleak(self.results["unlearned"], self.results.get("control")), ""
         except InputError as error:
@@ -99,3 +105,7 @@ def _verdict(value: Summary, allowed: float) -> tuple[Verdict, str]:
     interval = f"95 % interval {low:+.3f} to {high:+.3f}"
     message = f"relative difference from the control {value.value:+.3f}, {interval}, allowed {allowed:.3f} either way"
     return decide((low, high), (-allowed, allowed), message)
+
+
+def _finite(rows: Sequence[Row]) -> bool:
+    return bool(rows) and all(isfinite(score) for row in rows for name, score in row.items() if name not in ("id", "member"))

@@ -1,11 +1,13 @@
 """Perplexity probe: how much an edit damages the model's language, measured on neutral texts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 from expunge.auditing.probes.base import Probe, ProbedModel, Row
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import VerdictRow, verdict_row_of
+from expunge.auditing.verdict import BLIND, VerdictRow, not_shown, verdict_row_of
 from expunge.console import Display
 from expunge.data.set_names import NEUTRAL
 from expunge.metrics.perplexity import perplexity, perplexity_rise, perplexity_rows
@@ -40,10 +42,16 @@ class PerplexityProbe(Probe):
 
     def summary(self, name: str) -> dict[str, SetSummary]:
         """Return the perplexity of a model."""
-        return {NEUTRAL: {"perplexity": perplexity(self.results[name])}} if name in self.results else {}
+        return {NEUTRAL: {"perplexity": perplexity(self.results[name])}} if _finite(self.results.get(name, ())) else {}
 
     def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
         """Return one row: the relative rise of perplexity against the original."""
+        if not all(map(_finite, self.results.values())):
+            return [not_shown(NAME, VALUE, f"{BLIND}: a perplexity is not a finite number", "original", tolerance.utility_drop)]
         means = {name: perplexity(rows) for name, rows in self.results.items()}
         rise = perplexity_rise(self.results["unlearned"], self.results["original"])
         return [verdict_row_of(NAME, VALUE, means, "original", rise, tolerance.utility_drop)]
+
+
+def _finite(rows: Sequence[Row]) -> bool:
+    return bool(rows) and all(isfinite(row["nll"]) for row in rows)

@@ -1,0 +1,190 @@
+"""Blindness checks: can a metric tell a record's true answer from an unrelated one? Where it cannot, no verdict row may pass on it.
+
+A metric of text is asked five things about the true answer: the answer itself must score 1; an unrelated text of the same shape, and no
+text at all, must score far lower; so must either half of it; and what the tokenizer can write of it, within the longest answer that the
+audit allows, must score enough. The answers come from no model, so they are known before anything is judged.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from unicodedata import normalize
+
+from expunge.auditing.unrelated import halves, unrelated_text
+from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record
+from expunge.metrics.leak import states_fact
+from expunge.metrics.text import chrf, is_degenerate, is_refusal, rouge_l_recall
+from expunge.models.generation import as_text
+from expunge.models.shared_prompt_scoring import Ids
+
+ROUNDING = 1e-6
+WORST = 0.5
+"""The highest score of an unrelated text. True answers score 1, and the tolerances of verdicts are far below the difference."""
+WHOLE = 1 - 0.02
+"""The highest score of one half of the true answer. A metric that sees both halves gives about one half."""
+LEAST_REACH = 0.5
+"""The lowest score of the true answer as a model can write it: below, a model that forgot nothing would look like one that guesses."""
+LEAST_LETTERS = 0.9
+"""The share of the true answer's letters and digits that its tokens must keep."""
+LOOP = 12
+"""How often a text is repeated to make an answer that everybody calls degenerate."""
+
+Metric = Callable[[str, str], float]
+"""Score a prediction against the truth, from 0 to 1."""
+
+TEXT_METRICS: dict[str, Metric] = {"rouge": rouge_l_recall, "chrf": chrf}
+
+REASONS = {
+    "self": "the metric does not score the true answer against itself as 1",
+    "unrelated": "the metric scores an unrelated text nearly as high as the true answer",
+    "half": "the metric does not notice when half of the true answer is missing",
+    "cut": "the longest answer (audit.max_new_tokens) is too short for the true answer; allow more tokens",
+    "tokens": "the tokenizer cannot write the true answer",
+    "fact": "the true answer has no word that only it has",
+    "degenerate": "the true answer itself counts as degenerate",
+    "loop": "the true answer repeated over and over does not count as degenerate",
+    "refusal": "the true answer itself counts as a refusal",
+    "language": "refusals are recognised by English wordings, and the set is not in English",
+    "unchecked": "it was not checked whether the metric sees the true answer",
+}
+"""{code in a row: why a metric is blind to a record}"""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How well a metric sees one record.
+
+    Attributes:
+        reach: the value of a model that repeats the true answer as far as it can; for a metric of faults, that of the worst answer.
+        blind: why a value says nothing, a key of `REASONS`; empty if it says something.
+    """
+
+    reach: float = 1.0
+    blind: str = ""
+
+
+SEEN, UNCHECKED = Sight(), Sight(0.0, "unchecked")
+Sights = Mapping[str, Sight]
+"""The sight of each record, by record id; a record that is missing was not checked."""
+
+
+def text_sight(metric: Metric, truth: str, written: str, cut: bool = False) -> Sight:
+    """Check a metric of text on one record.
+
+    Args:
+        metric: scores a prediction against the truth.
+        truth: the true answer.
+        written: the true answer as a model can write it.
+        cut: whether the longest answer of the audit cuts it off.
+    """
+    checked = _checked(metric, truth)
+    if checked.blind or written == truth:
+        return checked
+    reach = metric(written, truth)
+    return Sight(reach) if reach >= LEAST_REACH else Sight(reach, "cut" if cut else "tokens")
+
+
+@lru_cache(maxsize=4096)
+def _checked(metric: Metric, truth: str) -> Sight:
+    if abs(metric(truth, truth) - 1) > ROUNDING:
+        return Sight(0.0, "self")
+    if max(metric(unrelated_text(truth), truth), metric("", truth)) > WORST:
+        return Sight(0.0, "unrelated")
+    return Sight(0.0, "half") if any(metric(half, truth) > WHOLE for half in halves(truth)) else SEEN
+
+
+def true_answer(builder: PromptBuilder, record: Record, answer: Ids) -> str:
+    """Return what a model that forgot nothing answers: the answer, or of a plain text its end, which has the token ids `answer`."""
+    return record.answer if record.turns else as_text(builder, answer)
+
+
+def answer_scores(builder: PromptBuilder, answer: str, truth: str, max_new_tokens: int) -> dict[str, Any]:
+    """Score an answer against the truth by words and by characters, with how well each metric sees the truth.
+
+    Every answer that a verdict rests on is scored here, so that none is scored unchecked.
+
+    Returns:
+        `rouge` and `chrf`, and for both `reach_…` and `blind_…`, see `Sight`.
+    """
+    written, cut = _written(builder, truth, max_new_tokens)
+    scores: dict[str, Any] = {}
+    for name, metric in TEXT_METRICS.items():
+        scores |= {name: metric(answer, truth), **columns(text_sight(metric, truth, written, cut), name)}
+    return scores
+
+
+def token_sight(builder: PromptBuilder, truth: str) -> Sight:
+    """Return how well a likelihood sees an answer: its tokens must still hold the letters and digits of the text."""
+    letters, kept = _letters(truth), _letters(as_text(builder, builder.unfinished_answer(truth)))
+    return SEEN if (letters & kept).total() >= LEAST_LETTERS * letters.total() else Sight(0.0, "tokens")
+
+
+def fact_sight(fact: frozenset[str], builder: PromptBuilder, truth: str, max_new_tokens: int) -> Sight:
+    """Return how well the search for leaked words sees an answer whose distinctive words are `fact`."""
+    if not fact:
+        return Sight(0.0, "fact")
+    if not states_fact(fact, truth):
+        return Sight(0.0, "self")
+    if states_fact(fact, unrelated_text(truth)) or states_fact(fact, ""):
+        return Sight(0.0, "unrelated")
+    written, cut = _written(builder, truth, max_new_tokens)
+    return SEEN if states_fact(fact, written) else Sight(0.0, "cut" if cut else "tokens")
+
+
+def _written(builder: PromptBuilder, truth: str, max_new_tokens: int) -> tuple[str, bool]:
+    """Return an answer as the tokenizer writes it, at most so many tokens, and whether that cuts it off."""
+    ids = builder.unfinished_answer(truth)
+    return as_text(builder, ids[:max_new_tokens]), len(ids) > max_new_tokens
+
+
+@lru_cache(maxsize=4096)
+def degenerate_sight(truth: str) -> Sight:
+    """Return how well the metric of degenerate answers sees a record: its true answer is fine, and a loop of it is not."""
+    if is_degenerate(truth):
+        return Sight(0.0, "degenerate")
+    return SEEN if is_degenerate(" ".join([truth] * LOOP)) else Sight(0.0, "loop")
+
+
+def refusal_sight(truth: str, in_english: bool) -> Sight:
+    """Return how well the metric of refusals sees a record: it knows English wordings only."""
+    if not in_english:
+        return Sight(0.0, "language")
+    return Sight(0.0, "refusal") if is_refusal(truth) else SEEN
+
+
+def other_columns(builder: PromptBuilder, truth: str) -> dict[str, Any]:
+    """Return how well the metrics other than those of text see a measured record; refusals are checked by set."""
+    sights = {"degenerate": degenerate_sight(truth), "likelihood": token_sight(builder, truth)}
+    return {name: value for metric, sight in sights.items() for name, value in columns(sight, metric).items()}
+
+
+def columns(sight: Sight, metric: str = "") -> dict[str, Any]:
+    """Return a sight as the columns `reach` and `blind` of a row; of several metrics in one row, with the metric's name."""
+    suffix = f"_{metric}" if metric else ""
+    return {f"reach{suffix}": sight.reach, f"blind{suffix}": sight.blind}
+
+
+def sight_of(row: Mapping[str, Any], metric: str = "") -> Sight:
+    """Return the sight that a row holds; `UNCHECKED` if it holds none, so that nothing passes on an attack that forgot the check."""
+    suffix = f"_{metric}" if metric else ""
+    reach, blind = row.get(f"reach{suffix}"), row.get(f"blind{suffix}")
+    return UNCHECKED if reach is None or blind is None else Sight(reach, blind)
+
+
+def worst_of(sights: Sequence[Sight]) -> Sight:
+    """Return the worst of several sights of one record: a blind one, else the one that reaches least."""
+    return min(sights, key=lambda sight: (not sight.blind, sight.reach), default=UNCHECKED)
+
+
+def describe(blind: Mapping[str, str], records: Collection[str]) -> str:
+    """Return in one sentence how many records a metric is blind to, the id of one of them, and why."""
+    code, _ = Counter(blind.values()).most_common(1)[0]
+    example = next(name for name, why in blind.items() if why == code)
+    return f"{len(blind)} of {len(records)} records cannot be judged, such as {example}: {REASONS.get(code, REASONS['unchecked'])}"
+
+
+def _letters(text: str) -> Counter[str]:
+    return Counter(char for char in normalize("NFKD", text).casefold() if char.isalnum())
