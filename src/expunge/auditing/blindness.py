@@ -162,16 +162,19 @@ def other_columns(builder: PromptBuilder, truth: str) -> dict[str, Any]:
 
 
 def columns(sight: Sight, metric: str = "") -> dict[str, Any]:
-    """Return a sight as the columns `reach` and `blind` of a row; of several metrics in one row, with the metric's name."""
+    """Return a sight as the columns `reach` and `blind` of a row; of several metrics in one row, with the metric's name.
+
+    `blind` is the place of the reason in `REASONS`, from 1, as rows hold no text; 0: the metric sees the record.
+    """
     suffix = f"_{metric}" if metric else ""
-    return {f"reach{suffix}": sight.reach, f"blind{suffix}": sight.blind}
+    return {f"reach{suffix}": sight.reach, f"blind{suffix}": 1 + list(REASONS).index(sight.blind) if sight.blind else 0}
 
 
 def sight_of(row: Mapping[str, Any], metric: str = "") -> Sight:
     """Return the sight that a row holds; `UNCHECKED` if it holds none, so that nothing passes on an attack that forgot the check."""
     suffix = f"_{metric}" if metric else ""
     reach, blind = row.get(f"reach{suffix}"), row.get(f"blind{suffix}")
-    return UNCHECKED if reach is None or blind is None else Sight(reach, blind)
+    return UNCHECKED if reach is None or blind is None else Sight(reach, ["", *REASONS][blind])
 
 
 def worst_of(sights: Sequence[Sight]) -> Sight:
