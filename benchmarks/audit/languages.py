@@ -2,9 +2,10 @@
 
     python -m benchmarks.audit.languages [--out runs/languages] [--write]
 
-One model is taught invented people in all six languages. In each language it is then audited as if it had unlearned ten of them, with
-an edit that changes next to nothing: one step with a learning rate of 1e-12. The control is the same model, asked about ten people that
-it never saw. Each run is saved, so a second call resumes an interrupted one.
+One model is taught ten invented people in each of six languages. In each language it is then audited as if it had unlearned them,
+with an edit that changes next to nothing: one step with a learning rate of 1e-12. The control is the same model, asked about ten people
+that it never saw. The retain set, ten more people, is not taught: it plays no part in the rows of leaks. Each run is saved, so a second
+call resumes an interrupted one.
 """
 
 import argparse
@@ -33,7 +34,7 @@ DATA = Path(__file__).parent / "language_data"
 LANGUAGES = ("chinese", "russian", "arabic", "hindi", "german", "english")
 LABELS = {name: name.capitalize() for name in LANGUAGES} | {"english": "English, lower case"}
 PARTS = ("forget", "retain", "unseen")
-EPOCHS = 14
+EPOCHS = 8
 AS_GIVEN, VARIANT = "forget prompts as given", "prompt variant: "
 ANSWERED = 0.5
 """A prompt variant counts as answered if the mean ROUGE-L recall of the answers is above this."""
@@ -52,11 +53,6 @@ class Language:
 
     name: str
     parts: dict[str, list[Record]]
-
-    @property
-    def taught(self) -> list[Record]:
-        """The records that the model is taught."""
-        return [*self.parts["forget"], *self.parts["retain"]]
 
 
 def main() -> None:
@@ -100,7 +96,7 @@ def read_language(name: str) -> Language:
 
 def numbered(language: Language) -> list[Record]:
     """Return the records that the model is taught, under ids that no other language has."""
-    return [Record(f"{language.name}-{record.id}", record.turns, record.answer) for record in language.taught]
+    return [Record(f"{language.name}-{record.id}", record.turns, record.answer) for record in language.parts["forget"]]
 
 
 def audited(language: Language, model: Path, out: Path, records: int, display: Display) -> Run:
