@@ -56,3 +56,14 @@ def test_without_truth_ratios_the_mean_has_two_parts():
 def test_utility_without_neighbours_is_an_error():
     with pytest.raises(ValueError):
         neighbour_utility([{"id": "a", "probability": 0.2, "rouge": 0.5}], {"b"})
+
+
+def test_where_all_text_is_in_lower_case_all_words_count():
+    forget = [record("f", "where does ana live?", "in cairo")]
+    retain = [record("far", "who sings?", "tom"), record("near", "where does ana work?", "in a mill")]
+    assert [record.id for record in neighbours(forget, retain, 1)] == ["near"]
+
+
+def test_records_without_words_have_neighbours_too():
+    retain = [record(str(i), "?", "!") for i in range(3)]
+    assert neighbours([record("f", "??", "!!")], retain, 2) == retain[:2]

@@ -1,8 +1,8 @@
 """Blindness checks: can a metric tell a record's true answer from an unrelated one? Where it cannot, no verdict row may pass on it.
 
-A metric of text is asked five things about the true answer: the answer itself must score 1; an unrelated text of the same shape, and no
-text at all, must score far lower; so must either half of it; and what the tokenizer can write of it, within the longest answer that the
-audit allows, must score enough. The answers come from no model, so they are known before anything is judged.
+A metric of text must pass five tests on the true answer: the answer itself scores 1; an unrelated text of the same shape, and no text at
+all, score far lower; so does either half of it; and what the tokenizer can write of it, within the longest answer that the audit allows,
+scores enough. No model takes part, so that all this is known before anything is judged.
 """
 
 from collections import Counter
@@ -118,8 +118,8 @@ def answer_scores(builder: PromptBuilder, answer: str, truth: str, max_new_token
 
 def token_sight(builder: PromptBuilder, truth: str) -> Sight:
     """Return how well a likelihood sees an answer: its tokens must still hold the letters and digits of the text."""
-    letters, kept = _letters(truth), _letters(as_text(builder, builder.unfinished_answer(truth)))
-    return SEEN if (letters & kept).total() >= LEAST_LETTERS * letters.total() else Sight(0.0, "tokens")
+    letters, written = _letters(truth), _letters(as_text(builder, builder.unfinished_answer(truth)))
+    return SEEN if (letters & written).total() >= LEAST_LETTERS * letters.total() else Sight(0.0, "tokens")
 
 
 def fact_sight(fact: frozenset[str], builder: PromptBuilder, truth: str, max_new_tokens: int) -> Sight:

@@ -1,4 +1,4 @@
-"""Check that the control is a model of its own: one that saw the forget set cannot show that another forgot it."""
+"""Check that the control is neither the original nor the unlearned model: against itself no model leaks."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -21,14 +21,18 @@ def neighbours(forget: Sequence[Record], retain: Sequence[Record], at_most: int)
 
     Records that share names, places and numbers are near: the measure is the cosine of tf-idf vectors (Salton and Buckley, 1988) of the
     words that do not begin in lower case, in questions and answers. With all words, questions in the same wording about other people
-    would come first. Hidden states would differ between the original, the unlearned model and the control; words do not.
+    would come first; they count only where all text is in lower case. Hidden states would differ between the original, the unlearned model and the control; words do not.
 
     Args:
         forget: the forget set.
         retain: records held out of training.
         at_most: how many to return.
     """
-    vectors = TfidfVectorizer(analyzer=_names).fit([*forget, *retain])
+    records = [*forget, *retain]
+    analyzer = _names if any(map(_names, records)) else _words
+    if not any(map(analyzer, records)):
+        return list(retain[:at_most])
+    vectors = TfidfVectorizer(analyzer=analyzer).fit(records)
     nearness = cosine_similarity(vectors.transform(retain), vectors.transform(forget)).max(1)
     return [retain[i] for i in np.argsort(-nearness, kind="stable")[:at_most]]
 
@@ -57,5 +61,8 @@ def neighbour_utility(rows: Sequence[Row], near: Collection[str]) -> Summary:
 
 def _names(record: Record) -> list[str]:
     """Return the words that do not begin in lower case, each once; in a script without case, all words."""
-    words = re.findall(r"\w+", " ".join([*(turn.content for turn in record.turns), record.answer]))
-    return sorted({word.casefold() for word in words if not word[0].islower()})
+    return sorted({word.casefold() for word in _words(record) if not word[0].islower()})
+
+
+def _words(record: Record) -> list[str]:
+    return sorted(set(re.findall(r"\w+", " ".join([*(turn.content for turn in record.turns), record.answer]))))
