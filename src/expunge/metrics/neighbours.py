@@ -21,7 +21,8 @@ def neighbours(forget: Sequence[Record], retain: Sequence[Record], at_most: int)
 
     Records that share names, places and numbers are near: the measure is the cosine of tf-idf vectors (Salton and Buckley, 1988) of the
     words that do not begin in lower case, in questions and answers. With all words, questions in the same wording about other people
-    would come first; they count only where all text is in lower case. Hidden states would differ between the original, the unlearned model and the control; words do not.
+    would come first; they count only where all text is in lower case. Hidden states would differ between the original, the unlearned
+    model and the control; words do not.
 
     Args:
         forget: the forget set.
