@@ -9,7 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from sacrebleu.metrics import CHRF
 
-from expunge.metrics.words import is_latin, normalise, words
+from expunge.metrics.words import is_latin, normalise, runs, tokens, words
 
 # At 0.42 none of TOFU's 4,000 true answers, real authors, world facts or GSM8K's 1,319 solutions is called degenerate (the highest is
 # 0.415), and three of HumanEval's 164 solutions are (repetitive code). A repeated phrase scores above 0.5, repeated sentences 0.3 or
@@ -19,6 +19,9 @@ DEGENERATE = 0.42
 _LOOP_RATIO = 0.5
 # From about 200 bytes on, text in natural or programming languages stays below 0.82, characters drawn at random above 0.88.
 _NOISE_BYTES, _NOISE_RATIO = 200, 0.75
+_FEW_IDEOGRAPHS = 0.05
+# What stands between words in Tibetan and Ethiopic.
+_SPACES = "\u0f0b\u0f0c\u1361"
 # Size of an empty zlib stream.
 _ZLIB_OVERHEAD = 8
 
@@ -121,17 +124,20 @@ def is_refusal(text: str) -> bool:
 def degeneracy(text: str) -> float:
     """Return how degenerate a text is, from 0 (ordinary) to 1 (empty, one repeated phrase, or noise).
 
-    It is the largest of: the share of repeated word 3-grams (1 - distinct-3, Li et al., 2016, arXiv 1510.03055); how much better zlib
-    compresses the text than language; how little zlib compresses a long text; the share of symbols. Random words count as ordinary:
-    only a language model could detect them.
+    It is the largest of: the share of repeated word 3-grams (1 - distinct-3, Li et al., 2016, arXiv 1510.03055; 4-grams of characters
+    where words have no spaces); how much better zlib compresses the text than language; how little zlib compresses a long text that is
+    mostly ASCII; the share of symbols. Random words count as ordinary: only a language model could detect them.
     """
     if not text.strip():
         return 1.0
-    raw = text.encode(errors="surrogatepass")
+    is_ascii = 2 * sum(map(str.isascii, text)) >= len(text)
+    raw = text.encode(errors="surrogatepass") if is_ascii else _letter_codes(text)
     ratio = (len(zlib.compress(raw, 9)) - _ZLIB_OVERHEAD) / len(raw)
     loop = 1 - ratio / _LOOP_RATIO
-    noise = (ratio - _NOISE_RATIO) / (1 - _NOISE_RATIO) if len(raw) >= _NOISE_BYTES else 0.0
-    return min(1.0, max(0.0, _repeated_trigrams(text), loop, noise, _symbol_share(text)))
+    # Ordinary text with ideographs hardly compresses at this length: it has most of them only once.
+    compresses = is_ascii and sum(map(_is_ideograph, text)) < _FEW_IDEOGRAPHS * len(text)
+    noise = (ratio - _NOISE_RATIO) / (1 - _NOISE_RATIO) if len(raw) >= _NOISE_BYTES and compresses else 0.0
+    return min(1.0, max(0.0, _repeated_ngrams(text), loop, noise, _symbol_share(text)))
 
 
 def is_degenerate(text: str) -> bool:
@@ -139,13 +145,36 @@ def is_degenerate(text: str) -> bool:
     return degeneracy(text) >= DEGENERATE
 
 
-def _repeated_trigrams(text: str) -> float:
-    words = re.findall(r"\w+|[^\w\s]", text.lower())
-    trigrams = list(zip(words, words[1:], words[2:], strict=False))
-    return 1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0
+def _letter_codes(text: str) -> bytes:
+    """Return one byte per character where that is possible, so that zlib finds no repetition within the UTF-8 code of a script."""
+    codes = {char: code for code, char in enumerate(sorted(set(text)))}
+    return bytes(codes[char] for char in text) if len(codes) <= 256 else text.encode("utf-16-be", errors="surrogatepass")
+
+
+def _repeated_ngrams(text: str) -> float:
+    units = [token for token in tokens(text) if token not in _SPACES]
+    in_runs = sum(len(run) for run in runs(text) if len(run) > 1)
+    # In some 40 languages ordinary texts repeat at most 0.3 of these n-grams, but 0.44 of the 3-grams of characters.
+    n = 4 if 2 * in_runs > len(units) else 3
+    ngrams = list(zip(*(units[i:] for i in range(n)), strict=False))
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
 def _symbol_share(text: str) -> float:
-    """Return the share of characters that are no letter, mark, digit or white space, in any script."""
-    ordinary = sum(char.isspace() or unicodedata.category(char)[0] in "LMN" for char in text)
-    return 1 - ordinary / len(text)
+    """Return the share of characters that are no letter, mark, digit or white space, in any script.
+
+    An ideograph or a syllable stands for a word or a part of it, and weighs as much as two letters: 是。 is no worse an answer than "No.".
+    """
+    ordinary = symbols = 0
+    for char in text:
+        category = unicodedata.category(char)
+        if char.isspace() or char in _SPACES or category[0] in "LMN":
+            ordinary += 2 if _is_ideograph(char) else 1
+        elif category != "Cf":
+            symbols += 1
+    return 1 - ordinary / (ordinary + symbols) if ordinary or symbols else 1.0
+
+
+def _is_ideograph(char: str) -> bool:
+    """Return whether a character is an ideograph, kana or a Korean syllable (or one of a few rare scripts behind them)."""
+    return char >= "\u2e80" and unicodedata.category(char) == "Lo"
