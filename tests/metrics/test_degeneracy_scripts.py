@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from paragraphs import PARAGRAPHS
 
 from expunge.metrics.text import degeneracy, is_degenerate
-from paragraphs import PARAGRAPHS
 
 SENTENCE_END = r"(?<=[.。།។।։።᠃])\s*"
 
