@@ -1,15 +1,58 @@
-"""Progress for the user: bars with the time left on a terminal, plain lines in a log, always on standard error."""
+"""The terminal: every text that is printed has its control characters made visible; progress is bars, or plain lines in a log."""
 
+import logging
 import time
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 
+# Zero-width joiners (U+200C, U+200D) are not escaped, because Persian and Indic scripts need them.
+_ALLOWED = "\n\t\u200c\u200d"
 LINE_SECONDS = 20
 """Seconds between two progress lines in a log."""
+
+
+def visible(text: str) -> str:
+    """Replace control, format, line-separating and unpaired surrogate characters by their code points.
+
+    A colour code becomes `<U+001B>[31m`, a right-to-left override `<U+202E>`. Line ends, tabs and joiners do not change.
+    """
+    return text if text.isprintable() else "".join(map(_shown, text.replace("\r\n", "\n")))
+
+
+def one_line(text: str) -> str:
+    """Return a text as part of one line of output: `visible`, and without line ends, so that no name looks like another line."""
+    return visible(text).replace("\n", "<U+000A>")
+
+
+class SafeConsole(Console):
+    """A console on which no printed text can move the cursor, change colours, name a link or reverse a line.
+
+    Texts come from models, records, file names and other people's recipes. Every renderable passes here, so that none can be missed;
+    what needs its place in a table is made visible before, because the code points take more room.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as `rich` does, with `visible` texts."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+    def print_line(self, text: str) -> None:
+        """Print one line as it is: not wrapped, because paths must stay whole, and without markup."""
+        self.print(one_line(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+class LineFormatter(logging.Formatter):
+    """Format each log message as one line of visible characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message; the line ends of a library's message become spaces."""
+        return visible(" ".join(record.getMessage().split("\n")))
 
 
 class Display:
@@ -19,18 +62,18 @@ class Display:
         console: on standard error, so that results on standard output can be piped.
     """
 
-    def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True)
+    def __init__(self, console: SafeConsole | None = None):
+        self.console = console or SafeConsole(stderr=True)
 
     def print(self, text: str) -> None:
         """Print a remark of one sentence."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print_line(text)
 
     def progress(self) -> AbstractContextManager[Progress]:
         """Return a display of bars. Without a terminal it prints a line at the start, now and then, and at the end."""
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -75,13 +118,14 @@ class Bar:
 class _Lines(Progress):
     """Progress as lines in a log: one at the start, at most one every `LINE_SECONDS`, one at the end."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: SafeConsole):
         super().__init__(console=console, disable=True)
+        self.lines = console
         self.printed_at = 0.0
 
     def add_task(self, description: str, *args: Any, **kwargs: Any) -> TaskID:
         task = super().add_task(description, *args, **kwargs)
-        self.console.print(f"{description} ...", markup=False, highlight=False)
+        self.lines.print_line(f"{description} ...")
         self.printed_at = time.monotonic()
         return task
 
@@ -101,4 +145,9 @@ class _Lines(Progress):
         self.printed_at = time.monotonic()
         of_total = f" of {task.total:.0f}" if task.total else ""
         left = f", {task.time_remaining:.0f} s left" if task.time_remaining and not finished else ""
-        self.console.print(f"{task.description}: {task.completed:.0f}{of_total}{left}", markup=False, highlight=False)
+        self.lines.print_line(f"{task.description}: {task.completed:.0f}{of_total}{left}")
+
+
+def _shown(char: str) -> str:
+    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in _ALLOWED
+    return f"<U+{ord(char):04X}>" if hidden else char

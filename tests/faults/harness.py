@@ -71,6 +71,8 @@ def run_verb(*words: object, cwd: Path, typed: str = "", seconds: float = SECOND
         patch.chdir(cwd)
         patch.setenv("XDG_CACHE_HOME", str(cwd / "cache"))
         patch.setenv("COLUMNS", "200")
+        # An unexpected exception gets out, where a user gets its type and place in one sentence.
+        patch.setenv("EXPUNGE_DEBUG", "1")
         patch.setattr(sys, "argv", ["expunge", *map(str, words)])
         patch.setattr(sys, "stdin", io.StringIO(typed))
         try:

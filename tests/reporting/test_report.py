@@ -7,8 +7,8 @@ import pytest
 from pages import HOSTILE, Page, cell
 from rich.console import Console
 
+from expunge.console import visible
 from expunge.reporting import ReportData, headline, print_table, write_page
-from expunge.reporting.escape import visible
 from expunge.reporting.figures import gate_figure, tradeoff_figure
 from expunge.reporting.html import NO_CONTROL, render
 from expunge.reporting.metric_rows import number, rows

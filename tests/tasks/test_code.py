@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from small_files import jsonl, problem, written
 
 from expunge.errors import InputError
-from expunge.sandbox.run import run_python
 from expunge.tasks import Code
-from expunge.tasks.programs import Problem, defines, pass_at_k, program_of, read_programs, with_test
+from expunge.tasks.programs import Problem, defines, pass_at_k, passes, program_of, read_programs
 
 ADD = Problem(**problem(3))
 
@@ -95,8 +94,21 @@ def test_pass_at_k_is_the_share_of_draws_with_one_that_passes(drawn):
 
 
 def test_the_true_solution_passes_its_test_and_a_wrong_one_does_not():
-    assert run_python(with_test(ADD, program_of(ADD, ADD.canonical_solution))).ok
-    assert not run_python(with_test(ADD, program_of(ADD, "return n"))).ok
+    assert passes(ADD, program_of(ADD, ADD.canonical_solution))
+    assert not passes(ADD, program_of(ADD, "return n"))
+
+
+def test_a_test_may_use_the_functions_and_imports_of_the_prompt():
+    prompt = 'import math\n\ndef double(x):\n    return 2 * x\n\ndef half(x):\n    """Return the half."""\n'
+    test = "def check(candidate):\n    assert all(math.isclose(candidate(double(x)), x) for x in (1, 2.5))\n"
+    halves = Problem("t", prompt, "    return x / 2\n", "half", test)
+    assert passes(halves, program_of(halves, halves.canonical_solution))
+    assert not passes(halves, program_of(halves, "return x"))
+
+
+@pytest.mark.parametrize("body", ["import os; os._exit(87)", "raise SystemExit(87)", "return type('A', (), {'__eq__': lambda *_: True})()"])
+def test_an_answer_that_cheats_does_not_pass(body):
+    assert not passes(ADD, program_of(ADD, body))
 
 
 def test_programs_run_only_with_run_code(tiny, humaneval, gsm8k):

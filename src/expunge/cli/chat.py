@@ -16,18 +16,17 @@ def command(
 ) -> None:
     """Answer each question with the original and the unlearned model; an empty line ends the chat."""
     from peft import PeftModel
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from expunge.console import Display
+    from expunge.console import Display, SafeConsole, visible
     from expunge.data.records import Turn
     from expunge.edits.active import edits_off
     from expunge.edits.requests import REQUEST
     from expunge.models.generation import generate
     from expunge.runs.loaded import load_base, load_run, open_run
 
-    opened, console = open_run(run), Console()
+    opened, console = open_run(run), SafeConsole()
     with Display().step("Loading the model"):
         loaded = load_run(opened)
         model, builder = loaded.model, loaded.builder
@@ -41,8 +40,8 @@ def command(
                 before = generate(model, builder, prompts, max_new_tokens)[0]
         else:
             before = generate(original, builder, prompts, max_new_tokens)[0]
-        table = Table("Before", "After", expand=True, title=Text(text), title_justify="left")
-        table.add_row(Text(before), Text(after))
+        table = Table("Before", "After", expand=True, title=Text(visible(text)), title_justify="left")
+        table.add_row(Text(visible(before)), Text(visible(after)))
         console.print(table)
 
     for text in question or []:

@@ -42,20 +42,21 @@ def command(
 
     Recipes are the files in ./recipes. Settings are those of a recipe, with their defaults. Piped output has one line for each name.
     """
-    from rich.console import Console
     from rich.text import Text
 
+    from expunge.console import SafeConsole
     from expunge.errors import InputError
 
     if section is not None and kind is not Kind.settings:
         raise InputError(f"{section}: only settings have sections; write `expunge ls {kind}`")
-    groups, console = _groups(kind, section), Console()
+    groups, console = _groups(kind, section), SafeConsole()
     lines = [line for group in groups.values() for line in group]
     if not lines:
         console.print("There are no recipes here; `expunge ls recipes` lists the folder ./recipes, such as the repository's.")
     elif not console.is_terminal:
         # Plain lines that are not wrapped, so that grep finds whole ones.
-        print("\n".join(f"{name}  {text}" for name, text in lines))
+        for name, text in lines:
+            console.print_line(f"{name}  {text}")
     else:
         for heading, group in groups.items():
             if heading:

@@ -10,10 +10,10 @@ import warnings
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from expunge.cli import audit, chat, compare, demo, export, gate, ls, purge, release, reveal, run, undo, unlearn, validate, verify
-from expunge.errors import ExpungeError
+from expunge.cli.failures import DEBUG, INTERRUPTED, exit_code, is_expected, sentence
+from expunge.console import LineFormatter, SafeConsole
 from expunge.version import __version__
 
 VERBS = {
@@ -55,20 +55,29 @@ def main() -> None:
     """Run the command `expunge`."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    _log_visibly()
     # A user of the command line can do nothing about future changes in libraries.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|torch|peft")
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     try:
-        app()
-    except ExpungeError as error:
-        console.print(f"expunge: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except SystemExit as end:
-        # Typer turns Ctrl-C into this exit code.
-        if end.code == 130:
-            console.print("expunge: interrupted; repeat the command to resume")
-        raise
+        code = app(standalone_mode=False) or 0
+    except Exception as error:
+        if DEBUG in os.environ and not is_expected(error):
+            raise
+        # Without any words Typer has printed the help.
+        if text := sentence(error):
+            console.print_line(f"expunge: {text}")
+        sys.exit(exit_code(error))
+    if code == INTERRUPTED:
+        console.print_line("expunge: interrupted; repeat the command to resume")
+    sys.exit(code)
+
+
+def _log_visibly() -> None:
+    """Print warnings of expunge and of libraries on standard error, one line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from expunge.console import SafeConsole
 
 if TYPE_CHECKING:
     from expunge.runs.folder import Run
@@ -13,17 +13,17 @@ PIPED_WIDTH = 110
 """Characters in a line where standard output is no terminal: the audit's table fits."""
 
 
-def standard_output() -> Console:
+def standard_output() -> SafeConsole:
     """Return a console on standard output, `PIPED_WIDTH` wide if that is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPED_WIDTH)
+    console = SafeConsole()
+    return console if console.is_terminal else SafeConsole(width=PIPED_WIDTH)
 
 
 def print_lines(*lines: str) -> None:
-    """Print lines as they are: paths in them must stay whole, and brackets are no markup."""
+    """Print lines as they are, see `SafeConsole.print_line`."""
     console = standard_output()
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print_line(line)
 
 
 def print_closing(run: Run, done: str) -> None:

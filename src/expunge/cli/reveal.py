@@ -23,7 +23,7 @@ def command(
 
     from expunge.cli.output import print_lines, standard_output
     from expunge.cli.settings import load_recipe
-    from expunge.console import Display
+    from expunge.console import Display, visible
     from expunge.pipeline.prepare import reveal_only
     from expunge.reveal_release.reveal.private_files import hash_key, text_hash
     from expunge.reveal_release.reveal.select import read_queries, read_results, top_queries
@@ -35,7 +35,7 @@ def command(
     table = Table("Reward", "Relevance", "Diversity", "Instruction", title="Best instructions", title_justify="left")
     for query in top_queries(queries, SHOWN_INSTRUCTIONS):
         shown = query.instruction if show_text else text_hash(query.instruction, key)
-        table.add_row(f"{query.reward:.2f}", f"{query.relevance:.2f}", f"{query.diversity:.2f}", Text(shown))
+        table.add_row(f"{query.reward:.2f}", f"{query.relevance:.2f}", f"{query.diversity:.2f}", Text(visible(shown)))
     standard_output().print(table)
     dropped = ", ".join(f"{count} {reason}" for reason, count in results["dropped"].items() if count)
     relevance = results["judge_relevance"]

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expunge.cli.output import standard_output
+from expunge.console import visible
 
 if TYPE_CHECKING:
     from expunge.runs.folder import Run
@@ -27,7 +28,8 @@ def print_verdict(rows: list[dict[str, Any]]) -> None:
     table = Table("Verdict", "Row", "Unlearned", "Control", "Original", "Why", title="Verdict", title_justify="left")
     for row in rows:
         numbers = ["" if row[model] is None else f"{row[model]['value']:.3f}" for model in ("unlearned", "control", "original")]
-        table.add_row(Text(row["verdict"], style=VERDICT_COLOURS[row["verdict"]]), *map(Text, (row["name"], *numbers, row["reason"])))
+        cells = [Text(visible(cell)) for cell in (row["name"], *numbers, row["reason"])]
+        table.add_row(Text(row["verdict"], style=VERDICT_COLOURS[row["verdict"]]), *cells)
     standard_output().print(table)
 
 
@@ -42,7 +44,7 @@ def print_rounds(run: Run) -> None:
     for name in names:
         values = [row.get(name) for row in rows]
         shown = [f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value) for value in values]
-        table.add_row(name.replace("_", " "), *map(Text, shown))
+        table.add_row(Text(visible(name.replace("_", " "))), *map(Text, shown))
     standard_output().print(table)
 
 
@@ -57,5 +59,5 @@ def print_answers(rows: list[dict[str, Any]], questions: dict[str, str], title: 
     answers = {(row["id"], row["model"]): row["answer"] for row in rows if row["set"] in ("forget", "retain")}
     table = Table("Question", "Before", "After", title=title, title_justify="left", expand=True)
     for record_id, question in questions.items():
-        table.add_row(Text(question), Text(answers[record_id, "original"]), Text(answers[record_id, "unlearned"]))
+        table.add_row(*(Text(visible(text)) for text in (question, answers[record_id, "original"], answers[record_id, "unlearned"])))
     standard_output().print(table)

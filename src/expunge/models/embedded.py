@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 from filelock import FileLock
-from rich.console import Console
 
 from expunge import hub
+from expunge.console import SafeConsole
 from expunge.errors import ExpungeError
 from expunge.files import atomic_folder
 
@@ -47,7 +47,7 @@ def embedded_model() -> Path:
 
 
 def _fetch(target: Path) -> None:
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     if hub.is_reachable(f"{HUB_ID}/resolve/main/config.json"):
         from huggingface_hub import snapshot_download
 

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from expunge.console import visible
 from expunge.metrics import METRICS
 from expunge.metrics.gate import share_open
-from expunge.reporting.escape import visible
 from expunge.reporting.metric_rows import GROUPS, Interval, Summaries, group_of, rows
 from expunge.reporting.svg import INK, LOOKS, axis_name, light_grid, looks, styled, svg, whiskers
 

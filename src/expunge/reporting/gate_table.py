@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from expunge.console import visible
 from expunge.gating.inspect import GateReading
-from expunge.reporting.escape import visible
 
 GateEval = Mapping[str, Any]
 """The content of gate.json, see `expunge.auditing.gate_eval`."""

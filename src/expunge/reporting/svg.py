@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from expunge.reporting.escape import visible
+from expunge.console import visible
 from expunge.reporting.metric_rows import Interval
 
 # A colour that nothing else uses. In the SVG it is replaced by the page's text colour.

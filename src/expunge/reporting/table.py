@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expunge.reporting.escape import visible
+from expunge.console import visible
 from expunge.reporting.metric_rows import Interval, Summaries, number, rows
 
 _ARROWS = {"lower": "\u2193", "higher": "\u2191", None: ""}

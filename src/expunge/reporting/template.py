@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from expunge.reporting.escape import visible
+from expunge.console import visible
 from expunge.reporting.metric_rows import GROUPS, Row
 
 GROUP_TITLES = {"forget": "Forget set", "retain": "Retain set", "others": "Other sets"}

@@ -1,4 +1,4 @@
-"""Program of the sandbox's process (`expunge/sandbox/run.py`): confine this process, then run `main.py`.
+"""Program of the sandbox's processes (`expunge/sandbox/run.py`): confine this process, then run `main.py`.
 
 It needs no privileges and no namespaces: it sets resource limits, drops all capabilities, and installs a seccomp filter (seccomp(2))
 that allows the system calls listed here and refuses all others, also those of future kernels. It runs without site-packages and
@@ -14,7 +14,7 @@ import struct
 import sys
 
 ENDED, UNCONFINED = 87, 88
-"""Exit codes: `main.py` ran to its end; `main.py` was not run."""
+"""Exit codes: the work was done; nothing was run."""
 
 # Name, number on x86-64 and number on arm64 (- if there is none), from the kernel's tables.
 CALLS = """
@@ -121,17 +121,44 @@ def _decide(kind: str, argument: int, values: tuple[int, ...]) -> list[tuple[int
 
 
 def main() -> None:
-    """Confine this process with the limits in the arguments, and run `main.py` of the working folder as the main program."""
-    limits = [int(limit) for limit in sys.argv[1:]]
+    """Confine this process, and run `main.py` of the working folder as the main program.
+
+    The arguments are three limits (see `confine`), what to do, and for the last two of these a function's name and two file descriptors:
+    `run` the program; `serve` its function to the process of a test; `test` the function that another process serves.
+    """
+    *limits, what = sys.argv[1:5]
+    name, descriptors = sys.argv[5:6], [int(descriptor) for descriptor in sys.argv[6:]]
+    word = _read_word()
+    calls = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "calls.py"))
     sys.argv = ["main.py"]
     os.environ.clear()
     try:
-        confine(*limits)
+        confine(*map(int, limits))
     except OSError as error:
         print(error, file=sys.stderr, flush=True)
         os._exit(UNCONFINED)
-    runpy.run_path("main.py", run_name="__main__")
+    if what == "run":
+        runpy.run_path("main.py", run_name="__main__")
+    elif what == "serve":
+        program = runpy.run_path("main.py", run_name="__main__")
+        calls["serve"](program[name[0]], *descriptors)
+    else:
+        # The program defines the function too, without its body: helpers that the test uses are beside it.
+        program = runpy.run_path("main.py", run_name="__main__")
+        program[name[0]] = calls["remote"](*descriptors)
+        with open("test.py", encoding="utf-8") as file:
+            exec(compile(file.read(), "test.py", "exec"), program)
+    os.write(2, word)
     sys.exit(ENDED)
+
+
+def _read_word() -> bytes:
+    """Return the word that says that the program ran to its end, and leave an empty standard input."""
+    word = os.read(0, 64)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return word
 
 
 if __name__ == "__main__":

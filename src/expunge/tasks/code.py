@@ -13,10 +13,9 @@ from expunge.data.records import Record, question_record
 from expunge.metrics.statistics import MetricValue
 from expunge.metrics.token_nll import neutral_perplexity, neutral_records, record_nll
 from expunge.models.generation import generate, nucleus_sampler
-from expunge.sandbox.run import run_python
 from expunge.tasks.base import NEUTRAL, NEUTRAL_METRIC, Count, Metric, Task, parts
 from expunge.tasks.maths import exact_match, read_problems
-from expunge.tasks.programs import Problem, defines, pass_at_k, program_of, read_programs, with_test
+from expunge.tasks.programs import Problem, defines, pass_at_k, passes, program_of, read_programs
 
 PROMPT = "Complete this Python function.\n\n{prompt}"
 # Answers are prefilled: without the prefix a small model copies the docstring until its tokens are used up.
@@ -122,7 +121,7 @@ class Code(Task):
         return [[program_of(problem, next(answers)) for _ in range(self.samples)] for problem in problems]
 
     def _passes(self, problem: Problem, programs: list[str]) -> float:
-        passed = sum(run_python(with_test(problem, program)).ok for program in programs)
+        passed = sum(passes(problem, program) for program in programs)
         return pass_at_k(self.samples, passed, self.k)
 
     @cached_property

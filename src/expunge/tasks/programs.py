@@ -12,6 +12,7 @@ from expunge.data.readers import MAX_ID_DIGITS
 from expunge.documents import parse_json
 from expunge.errors import InputError, quoted
 from expunge.oracles.python_code import parse_python
+from expunge.sandbox.run import run_test
 
 INDENT = "    "
 
@@ -74,9 +75,11 @@ def defines(program: str, name: str) -> bool:
     return any(node.name == name and not all(map(_does_nothing, node.body)) for node in functions)
 
 
-def with_test(problem: Problem, program: str) -> str:
-    """Return the program followed by its test; it runs without an error if the function passes."""
-    return f"{program}\n\n{problem.test}\n\ncheck({problem.entry_point})\n"
+def passes(problem: Problem, program: str) -> bool:
+    """Return whether a program's function passes the problem's test, in the sandbox."""
+    # The test may use the prompt's imports and other functions, so the prompt is run beside it, with a function that does nothing.
+    setup, test = f"{problem.prompt.rstrip()}\n{INDENT}pass\n", f"{problem.test}\n\ncheck({problem.entry_point})\n"
+    return run_test(program, problem.entry_point, setup, test).ok
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
