@@ -222,6 +222,18 @@ def test_forget_records_are_looked_for_among_those_that_no_model_saw(run_of, hol
     assert row["excess"]["value"] == run.summary["unlearned"]["forget"]["privleak"]["value"]
 
 
+def test_the_original_as_its_own_control_fails_and_passes_nothing(run_of, tiny_model_dir, tmp_path):
+    model, tokenizer = load(str(tiny_model_dir))
+    tokenizer.chat_template = tokenizer.chat_template.replace("user", "you").replace("<|im_start|>assistant", "<|im_start|>I")
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "renamed")
+    for control in (tiny_model_dir, tmp_path / "renamed"):
+        first, *others = read_verdict(audit(run_of(), control=str(control), suite=Suite(budget_seconds=60)))
+        assert (first["name"], first["verdict"]) == ("the control never saw the forget set", "fail")
+        assert "it is the original, which saw the forget set" in first["reason"]
+        assert not [row for row in others if row["against"] == "control" and row["verdict"] == "pass"]
+
+
 def test_without_a_control_there_is_no_privleak_and_without_a_holdout_nothing_is_inferred(run_of, holdout):
     found = read_verdict(audit(run_of(holdout=str(holdout)), suite=MEMBERSHIP))
     (row,) = [row for row in found if "PrivLeak" in row["name"]]

@@ -138,5 +138,7 @@ def test_a_control_that_is_one_of_the_other_models_fails_and_lets_nothing_pass(w
 def test_a_control_of_its_own_has_no_fault():
     models = {"original": with_nll(ORIGINAL, 1.0), "unlearned": with_nll(rows(0.2, 0.1), 9.0), "control": with_nll(CONTROL, 8.0)}
     assert control_fault(models) == ""
+    # The same weights with another chat template give other likelihoods; the hash tells.
+    assert control_fault(models, is_original=True).startswith("the control is unfit: it is the original")
     assert control_fault({**models, "control": [row | {"id": f"never seen/{row['id']}"} for row in models["original"]]}) == ""
     assert control_fault({name: models[name] for name in ("original", "unlearned")}) == ""

@@ -57,9 +57,10 @@ def audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditResul
     except WrongBase as error:
         _discard(plan, error)
         raise
+    control_is_original = False
     if plan.control is not None:
-        rows[CONTROL] = measure_control(plan)
-    _write(plan, rows, _summary(plan, rows))
+        rows[CONTROL], control_is_original = measure_control(plan)
+    _write(plan, rows, _summary(plan, rows), control_is_original)
     audited = run.updated(audited=utc_now(), control=plan.control)
     if audited.edit_manifest != run.edit_manifest:
         raise Damaged(f"{run.folder / INFO}: records another edit now than when the audit started; restore the run from a copy")
@@ -88,7 +89,7 @@ def _summary(plan: AuditPlan, rows: RowsByModel) -> dict[str, Any]:
     }
 
 
-def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any]) -> None:
+def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any], control_is_original: bool) -> None:
     folder, suite = plan.run.folder, plan.suite
     write_rows(plan.run, MEASURED_ROWS, rows)
     write_text(folder / AUDIT, json.dumps(summary, indent=1) + "\n")
@@ -101,7 +102,7 @@ def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any]) -> None:
         if probe.file and probe.rows:
             write_rows(plan.run, probe.file, probe.rows)
         of_verdict += probe.verdict_rows(suite.tolerance)
-    if fault := control_fault(rows):
+    if fault := control_fault(rows, control_is_original):
         of_verdict = without_control(of_verdict, fault)
     write_verdict(plan.run, suite, of_verdict)
 

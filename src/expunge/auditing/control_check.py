@@ -15,9 +15,14 @@ ALIKE, ALIKE_NATS = 1e-4, 1e-3
 """Two models whose summed NLL differs by no more on any forget record (relative to its size, or in nats) are one model."""
 
 
-def control_fault(by_model: ByModel) -> str:
-    """Return in one sentence why the control cannot be compared with; empty if it can. `by_model`: the measured rows of each model."""
-    if _alike(by_model, "original"):
+def control_fault(by_model: ByModel, is_original: bool = False) -> str:
+    """Return in one sentence why the control cannot be compared with; empty if it can.
+
+    Args:
+        by_model: the measured rows of each model.
+        is_original: whether the control's weights are the original's, by their hash.
+    """
+    if is_original or _alike(by_model, "original"):
         return f"{UNFIT}: it is the original, which saw the forget set; give a model that never saw it, or --control auto"
     if _alike(by_model, "unlearned"):
         return f"{UNFIT}: it is the unlearned model itself; give a model that never saw the forget set, or --control auto"

@@ -14,7 +14,7 @@ from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
-from expunge.models.identity import identify
+from expunge.models.identity import ModelIdentity, identify
 from expunge.models.loading import load
 from expunge.runs.cache import Measurement
 from expunge.runs.loaded import LoadedRun, load_base
@@ -47,17 +47,23 @@ def measure_original_and_unlearned(plan: AuditPlan) -> dict[str, list[Row]]:
     return {ORIGINAL: rows, UNLEARNED: unlearned}
 
 
-def measure_control(plan: AuditPlan) -> list[Row]:
-    """Measure and probe the control; with `auto` it is the original, on records that no model saw instead of the forget set."""
+def measure_control(plan: AuditPlan) -> tuple[list[Row], bool]:
+    """Measure and probe the control; with `auto` it is the original, on records that no model saw instead of the forget set.
+
+    Returns:
+        Its rows, and whether it has the weights of the original, which saw the forget set, and answers the same records.
+    """
     with plan.display.step("Loading the control"):
-        model, builder, identity = _load_control(plan)
+        model, builder, control = _load_control(plan)
+    identity = control.sha256
     sets = plan.sets
     if plan.never_seen:
         drawn = draw(plan.never_seen, len(plan.sets.records[FORGET]), plan.recipe.training.seed)
         sets = AuditSets(with_paraphrases({FORGET: drawn}))
     rows = measured_once(model, identity, builder, sets, plan.settings, plan.display, "Auditing the control")
     _run_probes(plan, ProbedModel(CONTROL, model, builder, identity, plan.never_seen))
-    return rows
+    original = ModelIdentity.from_parts(plan.run.info["model"].get("parts"))
+    return rows, not plan.never_seen and original is not None and original.weights == control.weights
 
 
 def measured_once(
@@ -91,12 +97,12 @@ def _measure_both(plan: AuditPlan, loaded: LoadedRun, unlearned_identity: str) -
         measurement.store(rows)
 
 
-def _load_control(plan: AuditPlan) -> tuple[nn.Module, PromptBuilder, str]:
+def _load_control(plan: AuditPlan) -> tuple[nn.Module, PromptBuilder, ModelIdentity]:
     if plan.never_seen:
         loaded = load_base(plan.run)
-        return loaded.model, loaded.builder, loaded.identity.sha256
+        return loaded.model, loaded.builder, loaded.identity
     model, tokenizer = load(str(plan.control))
-    return model, PromptBuilder(tokenizer, plan.recipe.data.system), identify(model, tokenizer).sha256
+    return model, PromptBuilder(tokenizer, plan.recipe.data.system), identify(model, tokenizer)
 
 
 def _run_probes(plan: AuditPlan, probed: ProbedModel) -> None:
