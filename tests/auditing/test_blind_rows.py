@@ -65,6 +65,11 @@ def test_utility_that_nobody_could_lose_does_not_pass():
 
     assert utility(0.02).verdict == "not shown"
     assert utility(0.5).verdict == "pass"
+    # Answers that are cut off hide a leak, and no loss.
+    cut = dict.fromkeys(of(0), Sight(0.3, "cut"))
+    models = {"unlearned": of(0.3, runs=2), "original": of(0.3), "control": of(0.3)}
+    assert verdict_row("utility: x", "ROUGE-L", models, "original", 0.05, cut, lower_is_worse=True).verdict == "pass"
+    assert verdict_row("as given", "ROUGE-L", models, "control", 0.05, cut).verdict == "not shown"
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])

@@ -82,7 +82,8 @@ def leak_rows(truth: str, said: str, by_control: str, tokens: int = TOKENS) -> d
     attacked = {model: [{renamed.get(k, k): v for k, v in row.items() if k != "set"} for row in rows] for model, rows in sets.items()}
     fact = fact_of(question_record("x", "?", truth))
     seen = columns(fact_sight(fact, BUILDER, truth, tokens))
-    sampled = {model: [{"id": id_, "value": float(states_fact(fact, answer)), **seen} for id_ in ids] for model, answer in answers.items()}
+    stated = {model: float(states_fact(fact, answer)) for model, answer in answers.items()}
+    sampled = {model: [{"id": id_, "value": value, **seen} for id_ in ids] for model, value in stated.items()}
     found = [
         *verdict_rows(sets, Tolerance()),
         *attack_verdict_rows(Quantise(), attacked, 0.1),

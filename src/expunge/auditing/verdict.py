@@ -100,7 +100,10 @@ def verdict_row(
     means = {model: mean_ci(_by_record(values)) for model, values in by_model.items() if values}
     unlearned, reference = by_model["unlearned"], by_model.get(against, {})
     records = list(dict.fromkeys([*unlearned, *reference]))
-    blind = {id_: sight.blind for id_ in records if (sight := sights.get(id_, UNCHECKED)).blind}
+    blind = {id_: why for id_ in records if (why := sights.get(id_, UNCHECKED).blind)}
+    if lower_is_worse:
+        # What is lost shows in the beginning of an answer too.
+        blind = {id_: why for id_, why in blind.items() if why != "cut"}
     seen, reference_seen = without(unlearned, blind), without(reference, blind)
     sign = -1.0 if lower_is_worse else 1.0
 
@@ -114,8 +117,7 @@ def verdict_row(
     if row.verdict == "pass":
         worst = {id_: [0.0 if lower_is_worse else sights[id_].reach] for id_ in seen}
         if judged(worst, reference_seen).verdict != "fail":
-            who = "answers nothing right" if lower_is_worse else "gives the worst answers that there are"
-            reason = f"{BLIND}: even a model that {who} would not fail, as the {against} is at {means[against].value:.2f}"
+            reason = f"{BLIND}: even the worst possible answers would not fail, as the {against} is at {means[against].value:.2f}"
             return replace(row, verdict="not shown", reason=reason)
     return replace(row, reason=f"{row.reason}; {describe(blind, records)}") if blind and row.excess else row
 
