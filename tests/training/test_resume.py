@@ -83,7 +83,7 @@ def flip_a_bit(path: Path) -> None:
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(make_training, caplog, tmp_path):
     checkpoints = interrupt(make_training)
     files = [path.name for path in (checkpoints / "checkpoint-4").iterdir() if path.name != "manifest.json"]
-    assert {"adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= set(files)
+    assert {"weights.safetensors", "optimizer.safetensors", "optimizer.json", "random_state_0.json", "trainer_state.json"} <= set(files)
     for i, (file, damage) in enumerate(itertools.product(files, (truncate, flip_a_bit, Path.unlink))):
         damaged = Path(shutil.copytree(checkpoints, tmp_path / str(i)))
         damage(damaged / "checkpoint-4" / file)
@@ -96,7 +96,7 @@ def test_a_training_resumes_from_the_checkpoint_before_a_damaged_one_and_drops_l
     whole = make_training("npo", EDITS["lora"], folder="whole", **FIVE_EPOCHS)
     whole.run()
     checkpoints = interrupt(make_training)
-    flip_a_bit(checkpoints / "checkpoint-4" / "adapter_model.safetensors")
+    flip_a_bit(checkpoints / "checkpoint-4" / "weights.safetensors")
     # The last line was cut off by a full disk.
     with (checkpoints.parent / "metrics.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"step": 6, "ep')

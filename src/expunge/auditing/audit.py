@@ -3,7 +3,6 @@
 The report and the attestation are written from the result, see `expunge.api.audit`.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from expunge.console import Display
 from expunge.data.records import Record
 from expunge.errors import Damaged, WrongBase
 from expunge.files import utc_now, write_parquet, write_text
+from expunge.models.finite import json_text
 from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, INFO, MEASURED_ROWS, VERDICT, Run, discard_audit
 from expunge.runs.loaded import OpenedRun
 from expunge.runs.splits import Splits
@@ -92,7 +92,7 @@ def _summary(plan: AuditPlan, rows: RowsByModel) -> dict[str, Any]:
 def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any], control_is_original: bool) -> None:
     folder, suite = plan.run.folder, plan.suite
     write_rows(plan.run, MEASURED_ROWS, rows)
-    write_text(folder / AUDIT, json.dumps(summary, indent=1) + "\n")
+    write_text(folder / AUDIT, json_text(summary, str(folder / AUDIT), indent=1) + "\n")
     for name in (VERDICT, ATTACKED, INFERRED):
         (folder / name).unlink(missing_ok=True)
     if suite is None:

@@ -1,6 +1,5 @@
 """Evaluate a run's gate: the share of each set's prompts that it opens for, in every prompt variant, and its worst errors."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from expunge.gating.inspect import check_gated, read_gate
 from expunge.gating.paraphrase import paraphrase
 from expunge.metrics.statistics import auroc_ci, proportion_ci
 from expunge.models.blocks import context_length
+from expunge.models.finite import json_text
 from expunge.models.hidden_states import prompt_gate_logits
 from expunge.runs.folder import GATE, GATE_ROWS
 from expunge.runs.loaded import LoadedRun, OpenedRun, load_run
@@ -78,7 +78,7 @@ def evaluate_gate(
         **summarise_gate(rows),
         "worst": _worst(rows, prompts if show_text else None, loaded.model, loaded.builder),
     }
-    write_text(run.folder / GATE, json.dumps(results, indent=1) + "\n")
+    write_text(run.folder / GATE, json_text(results, str(run.folder / GATE), indent=1) + "\n")
     return GateEvaluation(results, sets)
 
 

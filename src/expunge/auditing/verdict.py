@@ -15,6 +15,7 @@ from expunge.auditing.suite import Suite
 from expunge.errors import InputError
 from expunge.files import write_text
 from expunge.metrics.statistics import Summary, excess_ci, mean_ci
+from expunge.models.finite import json_text
 from expunge.runs.folder import VERDICT, Run
 
 Verdict = Literal["pass", "fail", "not shown"]
@@ -158,7 +159,7 @@ def always(name: str, threat: str, reason: str) -> VerdictRow:
 def write_verdict(run: Run, suite: Suite, rows: Sequence[VerdictRow]) -> None:
     """Write verdict.json into a run's folder: `suite`, and `rows` as `VerdictRow.as_dict` gives them."""
     verdict = {"suite": suite.model_dump(mode="json"), "rows": [row.as_dict() for row in rows]}
-    write_text(run.folder / VERDICT, json.dumps(verdict, indent=1) + "\n")
+    write_text(run.folder / VERDICT, json_text(verdict, str(run.folder / VERDICT), indent=1) + "\n")
 
 
 def read_verdict(run: Run) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import cast
 
 from peft import LoraConfig, PeftModel
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from expunge.config import EditSection, ModuleSection
@@ -32,6 +32,7 @@ class Lora(PeftEdit):
             targets = list(linear_layers(model, settings.modules, "edit.modules"))
             if not targets:
                 raise InputError(f"edit.modules: {settings.modules!r} matches no linear layer of this model")
+        check_rank(model, settings.rank or RANK)
         return lora_config(settings.rank or RANK, settings.alpha, targets)
 
 
@@ -57,6 +58,13 @@ def lora_config(
     )
 
 
+def check_rank(model: nn.Module, rank: int) -> None:
+    """Raise `ValueError` for a rank beyond that of any layer: it would only take memory."""
+    width = cast(PreTrainedConfig, model.config).get_text_config().hidden_size
+    if rank > width:
+        raise ValueError(f"rank must be at most the model's hidden size, {width}, got {rank}")
+
+
 def linear_layers(model: nn.Module, modules: str | None, setting: str) -> dict[str, nn.Linear | Conv1D]:
     """Return the linear layers by name: those whose names match a regular expression; None: all.
 
@@ -80,7 +88,7 @@ def module_config(model: nn.Module, settings: ModuleSection) -> LoraConfig:
     """Return the configuration of a release's LoRA module.
 
     Raises:
-        InputError: `modules` matches no linear layer below the head, or layers of both kinds, `Linear` and `Conv1D`.
+        InputError: the rank is too large, or `modules` matches no linear layer below the head, or both `Linear` and `Conv1D`.
     """
     # Many models tie the head to the embeddings: a module on one would change the other.
     head = cast(PreTrainedModel, model).get_output_embeddings()
@@ -90,4 +98,8 @@ def module_config(model: nn.Module, settings: ModuleSection) -> LoraConfig:
     transposed = {isinstance(layer, Conv1D) for layer in layers.values()}
     if len(transposed) > 1:
         raise InputError(f"release.module.modules: {settings.modules!r} matches layers of two kinds, Linear and Conv1D; choose one kind")
+    try:
+        check_rank(model, settings.rank)
+    except ValueError as error:
+        raise InputError(f"release.module: {error}") from error
     return lora_config(settings.rank, settings.alpha, list(layers), settings.rslora, transposed.pop())

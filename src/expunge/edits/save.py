@@ -16,6 +16,7 @@ from expunge.edits.manifest import ADAPTER_CONFIG, BASE, check_manifest, write_m
 from expunge.edits.requests import REQUEST, add_request
 from expunge.errors import WrongBase
 from expunge.files import atomic_folder, make_folder, write_text
+from expunge.models.finite import LOWER_LR, check_finite
 from expunge.models.identity import ModelIdentity, check_same_base
 from expunge.models.sharding import gather_shards
 
@@ -25,6 +26,8 @@ Made by expunge. A PEFT adapter: `import expunge.edits.grun`, then `PeftModel.fr
 The folder above holds the settings (`recipe.yaml`), the base model and the data (`run.json`), and the audit (`report.html`).
 Whoever can switch the adapter off has the original model.
 """
+
+NOT_SAVED = f"and the edit was not saved; {LOWER_LR}"
 
 
 def save_edit(model: nn.Module, folder: Path, base: ModelIdentity, writes: bool = True) -> str:
@@ -38,12 +41,16 @@ def save_edit(model: nn.Module, folder: Path, base: ModelIdentity, writes: bool 
 
     Returns:
         The SHA-256 of the folder's manifest; empty if this rank does not write.
+
+    Raises:
+        ExpungeError: a weight is not finite.
     """
     adapter = isinstance(model, PeftModel)
     edited = {name: p for name, p in model.named_parameters() if (f".{REQUEST}." in f"{name}." if adapter else p.requires_grad)}
     weights = {name: gather_shards(p.detach()).cpu().contiguous() for name, p in edited.items()}
     if not writes:
         return ""
+    check_finite(weights.items(), NOT_SAVED)
     with atomic_folder(folder) as fresh:
         if adapter:
             _save_adapter(model, weights, fresh)
@@ -58,8 +65,10 @@ def save_weights(model: nn.Module, names: Collection[str], folder: Path, base: M
 
     `load_edit` applies them to the original, whose identity is `base`.
     """
+    weights = {name: model.get_parameter(name).detach().cpu().contiguous() for name in sorted(names)}
+    check_finite(weights.items(), NOT_SAVED)
     make_folder(folder)
-    write_weights({name: model.get_parameter(name).detach().cpu().contiguous() for name in sorted(names)}, folder)
+    write_weights(weights, folder)
     _write_base(folder, base)
     return write_manifest(folder)
 

@@ -23,9 +23,10 @@ from expunge.edits.grun.gate import GateParts, gate_input, new_gate
 from expunge.edits.requests import REQUEST
 from expunge.gating.calibrate import Threshold, calibrate, lower_threshold
 from expunge.gating.paraphrase import paraphrase
-from expunge.gating.train import prompt_logits, train_gate
+from expunge.gating.train import LOWER_DECAY, prompt_logits, train_gate
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.blocks import context_length, decoder_blocks
+from expunge.models.finite import check_finite
 from expunge.models.hidden_states import prompt_states
 from expunge.runs.splits import Splits, draw
 
@@ -113,7 +114,13 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
         states: {block: one (tokens, hidden) tensor for each of `prompts.all`}, as `stored_input` returns them.
         settings: `gate`, `gate_pool`, `gate_weight_decay`, `gate_class_balance` and `false_positive_rate` are read.
         seed: of initialisation and batches.
+
+    Raises:
+        ExpungeError: a state, a weight of the gate, a logit or the threshold is not finite.
     """
+    for block, block_states in states.items():
+        named = ((f"the hidden state after block {block} of a prompt", state) for state in block_states)
+        check_finite(named, "so no gate can be trained; check the base model's weights")
     gate, losses = dict[int, GateParts](), list[float]()
     for block, block_states in states.items():
         forget, negatives, pool, _, *validation = prompts.split(block_states)
@@ -123,7 +130,12 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
             gate[block] = _trained(settings, forget, [*negatives, *(pool[i] for i in hardest)], seed)
         losses.append(_validation_loss(gate[block], settings, *validation))
     _weight_blocks(gate, losses)
-    forget_logits, _, _, calibration, *_ = prompts.split(mean_gate_logits(gate, settings.gate_pool, states))
+    for block, parts in gate.items():
+        named = ((f"{name}.{kind} of the gate of block {block}", p) for name, part in parts.items() for kind, p in part.named_parameters())
+        check_finite(named, f"after the training of the gate; {LOWER_DECAY}")
+    logits = mean_gate_logits(gate, settings.gate_pool, states)
+    check_finite([("a logit of the gate", logits)], f"after the training of the gate; {LOWER_DECAY}")
+    forget_logits, _, _, calibration, *_ = prompts.split(logits)
     # A prompt counts by its variant with the highest logit, so that the rate holds in every variant.
     by_prompt = calibration.split([len(variants) for variants in prompts.calibration])
     retain_logits = torch.stack([logits.max() for logits in by_prompt])
@@ -202,4 +214,6 @@ def _calibrated(unaugmented: Tensor, forget: Tensor, retain: Tensor, alpha: floa
     if unaugmented.median().item() < threshold.logit:
         # Forgetting comes first: a gate that stays closed for most forget prompts would be useless.
         threshold = lower_threshold(threshold, retain, unaugmented)
+    # Never infinite, not even to say "always closed": a gate that opens for nothing forgets nothing.
+    check_finite([("the threshold of the gate", torch.tensor(threshold.logit))], f"after its calibration; {LOWER_DECAY}")
     return threshold, (unaugmented >= threshold.logit).float().mean().item()

@@ -8,11 +8,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.config import EditSection, GatePool
 from expunge.edits.grun.gate import GateParts, pooled_logits
+from expunge.errors import ExpungeError
 
 STEPS, BATCH_SIZE = 800, 64
 PROMPTS_AT_ONCE = 256
 LR = 3e-3
 SOFTNESS = 0.3
+LOWER_DECAY = "no edit was trained; lower edit.gate_weight_decay"
+"""What to do about a gate whose numbers are not finite, although it reads finite states: nothing else scales its training."""
 
 
 def train_gate(parts: GateParts, settings: EditSection, forget: Sequence[Tensor], negatives: Sequence[Tensor], seed: int) -> float:
@@ -30,6 +33,9 @@ def train_gate(parts: GateParts, settings: EditSection, forget: Sequence[Tensor]
 
     Returns:
         The last loss, nats.
+
+    Raises:
+        ExpungeError: the loss is not finite.
     """
     states = [*forget, *negatives]
     targets = torch.tensor([1.0] * len(forget) + [0.0] * len(negatives))
@@ -45,6 +51,8 @@ def train_gate(parts: GateParts, settings: EditSection, forget: Sequence[Tensor]
         chosen = torch.randperm(len(states), generator=generator)[:BATCH_SIZE]
         logits = prompt_logits(parts, settings.gate_pool, [states[i] for i in chosen], SOFTNESS * (1 - step / STEPS))
         loss = binary_cross_entropy_with_logits(logits, targets[chosen], weight=weight[chosen])
+        if not torch.isfinite(loss):
+            raise ExpungeError(f"the loss of the gate is {loss.item()} at step {step + 1} of {STEPS}; {LOWER_DECAY}")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

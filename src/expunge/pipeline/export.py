@@ -10,6 +10,7 @@ from expunge.console import Display
 from expunge.edits import edit_of
 from expunge.errors import InputError
 from expunge.files import atomic_folder
+from expunge.models.finite import check_finite
 from expunge.runs.loaded import OpenedRun, load_run
 
 
@@ -32,6 +33,7 @@ def export_plain(run: OpenedRun, folder: Path, display: Display) -> Path:
     with display.step("Loading the model"):
         loaded = load_run(run)
     plain = loaded.model.merge_and_unload() if isinstance(loaded.model, PeftModel) else loaded.model
+    check_finite(plain.state_dict().items(), "and the model was not exported; check the base model's weights")
     with display.step("Writing the model"), atomic_folder(folder) as fresh:
         cast(PreTrainedModel, plain).save_pretrained(fresh)
         loaded.builder.tokenizer.save_pretrained(fresh)

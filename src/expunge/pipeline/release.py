@@ -21,6 +21,7 @@ from expunge.runs.edit_record import announce_edit, check_edit, edit_record, rec
 from expunge.runs.folder import RETAIN, ROUNDS, Run, discard_audit, locked
 from expunge.runs.loaded import OpenedRun, recorded_base
 from expunge.training.self_generated import neutral_answers
+from expunge.training.train import check_batches
 
 
 def release(recipe: Recipe, display: Display) -> Run:
@@ -39,7 +40,10 @@ def release(recipe: Recipe, display: Display) -> Run:
     if PartialState(cpu=not torch.cuda.is_available()).num_processes > 1:
         raise InputError("a release runs in one process; start it without `accelerate launch`")
 
+    section = recipe.release.module
+
     def finish(run: PreparedRun, display: Display) -> None:
+        check_batches(section, 1, "release.module")
         # All rounds must run on one device: another device gives other last bits.
         model = run.model.to(best_device())
         # A retain set that the run generated consists of such answers already.

@@ -17,6 +17,7 @@ from expunge.edits.apply import apply_edit
 from expunge.files import atomic_folder
 from expunge.models.blocks import decoder_blocks
 from expunge.models.embedded import cache_dir
+from expunge.models.finite import check_finite
 from expunge.models.identity import identify
 from expunge.models.loading import load
 from expunge.objectives import Learn
@@ -77,6 +78,7 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
             with display.progress() as progress:
                 train(model, recipe, rows, fresh / "log", builder.pad, progress, title)
             shutil.rmtree(fresh / "log")
+            check_finite(model.state_dict().items(), "and the taught model was not saved; check the base model's weights")
             model.save_pretrained(fresh)
             tokenizer.save_pretrained(fresh)
     return folders

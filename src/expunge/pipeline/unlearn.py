@@ -15,7 +15,7 @@ from expunge.runs.folder import Run
 from expunge.training.checkpoints import delete_checkpoints
 from expunge.training.inputs import encode_records
 from expunge.training.self_generated import drop_alternatives, with_alternatives
-from expunge.training.train import train
+from expunge.training.train import check_batches, train
 
 COVERAGE_TO_WARN_BELOW = 0.95
 
@@ -40,6 +40,7 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
 
 def _train(run: PreparedRun, display: Display) -> None:
     recipe, edit, model, builder, splits = run.recipe, run.recipe.edit, run.model, run.builder, run.splits
+    check_batches(recipe.training, PartialState().num_processes, "training")
     gate_first = edit_of(recipe).trains_gate_first(edit)
     gate = _train_gate(run, display) if gate_first else None
     forget = splits.forget

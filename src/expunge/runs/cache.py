@@ -19,6 +19,7 @@ from expunge.data.records import Record, Turn
 from expunge.errors import InputError
 from expunge.files import MAX_DOCUMENT_BYTES, PRIVATE, make_folder, open_regular, remove_file, write_text
 from expunge.models.embedded import cache_dir
+from expunge.models.finite import json_text
 from expunge.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +87,7 @@ class Measurement:
 
     def store(self, result: Any) -> None:
         """Write a result to the cache; it must consist of JSON values."""
-        path, content = self.path, json.dumps({"key": self.key(), "result": result})
+        path, content = self.path, json_text({"key": self.key(), "result": result}, "a measurement")
         # Only the user may read the file: with --show-text the result contains answers.
         _replace(path, f"{_hmac(content)}\n{content}")
 

@@ -16,6 +16,7 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe, read_recipe
 from expunge.errors import ExpungeError, InputError
 from expunge.files import utc_now, write_text
+from expunge.models.finite import json_text
 
 RECIPE, INFO, METRICS = "recipe.yaml", "run.json", "metrics.jsonl"
 RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.jsonl"
@@ -64,7 +65,7 @@ class Run:
     def update_info(self, **facts: Any) -> dict[str, Any]:
         """Add facts to run.json and return its whole content."""
         info = {**(self.read_info() if (self.folder / INFO).exists() else {}), **facts}
-        write_text(self.folder / INFO, json.dumps(info, indent=1) + "\n")
+        write_text(self.folder / INFO, json_text(info, str(self.folder / INFO), indent=1) + "\n")
         return info
 
     @property

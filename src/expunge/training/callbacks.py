@@ -10,7 +10,8 @@ from transformers import TrainerCallback
 
 from expunge.edits.grun import retract
 from expunge.errors import ExpungeError
-from expunge.files import write_text
+from expunge.files import append_text, write_text
+from expunge.models.finite import json_text
 from expunge.models.sharding import gather_shards
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class StepLog(TrainerCallback):
             raise ExpungeError(f"{untouched[0]} {reason}; leave it out by edit.modules or edit.blocks")
         if not all(gather_shards(torch.isfinite(p.grad).all()) for _, p in trained if p.grad is not None):
             ids = ", ".join(self.trainer.step_record_ids)
-            raise ExpungeError(f"a gradient is not finite at step {state.global_step + 1} (records {ids}); the step was not taken")
+            at = f"step {state.global_step + 1} (records {ids}); the step was not taken"
+            raise ExpungeError(f"a gradient is not finite at {at}{self.trainer.cause()}")
 
     def on_step_end(self, args, state, control, **kwargs):
         """Average the terms over micro-batches and ranks, and write the line."""
@@ -52,8 +54,8 @@ class StepLog(TrainerCallback):
         means = {name: self.trainer.accelerator.reduce(value, "mean").item() for name, value in means.items()}
         if args.should_save:
             line = {"step": state.global_step, "epoch": round(state.global_step / self.trainer.plan.steps, 4), **means}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "lr": kwargs["lr_scheduler"].get_last_lr()[0]}) + "\n")
+            line |= {"lr": kwargs["lr_scheduler"].get_last_lr()[0]}
+            append_text(self.path, json_text(line, f"{self.path}, step {state.global_step}") + "\n", durable=False)
 
 
 class Retract(TrainerCallback):

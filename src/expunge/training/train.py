@@ -7,6 +7,7 @@ from rich.progress import Progress
 from torch import nn
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments
 
+from expunge.config import ModuleSection, TrainingSection
 from expunge.config.recipe import Recipe
 from expunge.data.batches import Plan
 from expunge.edits import edit_of
@@ -43,8 +44,8 @@ def train(
         constraint: of a release module.
 
     Raises:
-        ExpungeError: the loss or a gradient is not finite, or a parameter gets no gradient.
-        InputError: the batch size is not divisible by ranks and micro-batches.
+        ExpungeError: the loss, a gradient, a trained weight or a moment of the optimiser is not finite, or a parameter gets no gradient.
+        InputError: the batch size is not divisible by ranks and micro-batches, or checkpoints would be pickles (DeepSpeed, FSDP 1).
     """
     settings, edit = recipe.training, edit_of(recipe)
     loss = make_loss(recipe, model, constraint)
@@ -66,16 +67,38 @@ def train(
         prefix_cache_gib=prefix_cache_gib,
         callbacks=[log, Retract(), ProgressBar(progress, title)],
     )
+    trainer.check_can_save()
     log.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     checkpoint = newest_intact_checkpoint(folder / "checkpoints")
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
+    trainer.check_trained()
+
+
+def check_batches(settings: TrainingSection | ModuleSection, world_size: int, section: str) -> None:
+    """Check that every micro-batch of a step has the same number of records, the one that the setting names.
+
+    Args:
+        settings: `batch_size` and `micro_batch_size` are read.
+        world_size: number of ranks.
+        section: of the recipe, for the message.
+
+    Raises:
+        InputError: they do not divide the batch.
+    """
+    batch, micro = settings.batch_size, settings.micro_batch_size
+    if micro is not None and micro * world_size < batch and batch % (micro * world_size):
+        ranks = "" if world_size == 1 else f"{world_size} ranks x "
+        fitting = [size for size in range(1, micro) if batch % (size * world_size) == 0]
+        hint = f"set it to {fitting[-1]}, or choose another batch_size" if fitting else "choose another batch_size"
+        raise InputError(f"{section}.micro_batch_size: batch_size {batch} is not a multiple of {ranks}{micro}; {hint}")
 
 
 def _plan(recipe: Recipe, records: EncodedRecords, loss: Loss, world_size: int) -> Plan:
     settings = recipe.training
+    check_batches(settings, world_size, "training")
     micro = settings.micro_batch_size or settings.batch_size // world_size or 1
     try:
         return Plan(

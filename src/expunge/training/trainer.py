@@ -1,31 +1,28 @@
 """`UnlearnTrainer`: score forget and retain batches, add up the terms of the loss, step."""
 
 import logging
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import DistributedType
-from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from expunge.data.batches import Pair, PairLoader, PairSampler, Plan
 from expunge.data.prompts import Batch, Encoded, collate
 from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
-from expunge.edits.manifest import write_manifest
 from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
-from expunge.models.parameters import restored_requires_grad
+from expunge.models.finite import LOWER_LR, check_finite, is_finite
 from expunge.models.prefix import Prefix, PrefixUnsupported
 from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scores import Scores
 from expunge.models.scoring import nll_in_batches, score
+from expunge.models.sharding import reshard
+from expunge.training.checkpointing import CheckpointedTrainer
 from expunge.training.inputs import PairCollator
 from expunge.training.loss import Loss, gate_loss
 from expunge.training.reference import Reference
@@ -35,8 +32,8 @@ log = logging.getLogger(__name__)
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
-class UnlearnTrainer(Trainer):
-    """`transformers.Trainer` for paired batches of forget and retain records; `accelerate launch` runs it on several devices.
+class UnlearnTrainer(CheckpointedTrainer):
+    """A trainer for paired batches of forget and retain records; `accelerate launch` runs it on several devices.
 
     Loss = w(t) (gamma forget + alpha retain) + lambda_g gate (GRUN, arXiv 2502.17823, sec. 3) + the constraint's penalty.
     """
@@ -140,9 +137,40 @@ class UnlearnTrainer(Trainer):
             self.step_record_ids += inputs["retain"].record_ids
         if not torch.isfinite(total):
             ids = ", ".join(self.step_record_ids)
-            raise ExpungeError(f"the loss is {total.item()} at step {self.state.global_step + 1} (records {ids}); the step was not taken")
+            at = f"step {self.state.global_step + 1} (records {ids}); the step was not taken"
+            raise ExpungeError(f"the loss is {total.item()} at {at}{self.cause()}")
         self.terms.append({"loss": total.detach(), **{name: term.detach() for name, term in terms.items()}})
         return (total, {}) if return_outputs else total
+
+    def check_trained(self) -> None:
+        """Check what the last step left, which no loss has judged: weights, moments, and the scores of a record of each set.
+
+        Raises:
+            ExpungeError: one of them is not finite.
+        """
+        consequence = "the edit was not saved"
+        self.check_finite_state(consequence)
+        records = cast(PairCollator, self.data_collator).records
+        rows, ids = [*records.forget[:1], *records.retain[:1]], (*records.forget_ids[:1], *records.retain_ids[:1])
+        batch = collate(rows, cast(PairCollator, self.data_collator).pad, ids).to(self.args.device)
+        model = cast(nn.Module, self.model_wrapped)
+        with torch.no_grad(), self.accelerator.autocast():
+            nll = score(model, batch).nll
+            logits = gate_logits(model, REQUEST)
+        reshard(model)
+        named = [(f"the loss of record {name}", value) for name, value in zip(ids, nll, strict=True)]
+        named += (
+            [] if logits is None else [(f"the gate's logit of record {name}", value) for name, value in zip(ids, logits.T, strict=True)]
+        )
+        check_finite(named, f"after the last step, {self.state.global_step}; {consequence}; {LOWER_LR}")
+
+    def cause(self) -> str:
+        """Return the end of the sentence of a failed step: which weight the steps before have broken, and what to do."""
+        if not self.state.global_step:
+            return "; check the base model's weights and the objective's settings"
+        broken = next((name for name, parameter in self._edited().items() if not is_finite(parameter)), None)
+        reason = "" if broken is None else f", because {broken} is not finite since step {self.state.global_step}"
+        return f"{reason}; {LOWER_LR}"
 
     def _evaluation_mode(self, model: nn.Module) -> None:
         """Train in evaluation mode (no dropout), because forgetting is measured on the model in evaluation mode."""
@@ -193,23 +221,6 @@ class UnlearnTrainer(Trainer):
     def _warmup(self) -> float:
         steps = self.loss.gate_warmup * self.state.max_steps
         return 1.0 if steps < 1 else min(1.0, self.state.global_step / steps)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        trained = cast(nn.Module, self.model)
-        active = list(trained.active_adapters) if isinstance(trained, PeftModel) else []
-        # The Trainer leaves only the first of several adapters on, and makes it trainable.
-        several = len(active) > 1
-        with restored_requires_grad(trained) if several else nullcontext():
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            if several:
-                cast(BaseTuner, trained.base_model).set_adapter(active)
-
-    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        super()._save_checkpoint(model, trial)
-        # The other ranks write their random states into the same folder.
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            write_manifest(Path(f"{self.args.output_dir}/checkpoint-{self.state.global_step}"))
 
     def floating_point_ops(self, inputs: dict) -> int:
         """Return 0, because the estimate of `Trainer` fits neither paired batches nor frozen blocks."""

@@ -104,7 +104,8 @@ class LmEvalTasks:
             system_instruction=probed.builder.system if self.described.chat else None,
         )
         results: Mapping[str, Any] = {} if evaluated is None else evaluated["results"]
-        return {task: json.loads(json.dumps(result, default=float)) for task, result in results.items()}
+        # A figure that a task leaves undefined is NaN there, and null here.
+        return {task: json.loads(json.dumps(result, default=float), parse_constant=lambda _: None) for task, result in results.items()}
 
 
 def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | None = None, chat: bool = False) -> LmEvalTasks:

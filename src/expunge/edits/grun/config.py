@@ -1,5 +1,6 @@
 """The PEFT configurations of ReFT and GRUN edits, as stored in adapter_config.json."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -110,6 +111,8 @@ class GrunConfig(ReftConfig):
         self.peft_type = PeftType("GRUN")
         check_choice("gate", self.gate, get_args(Gate))
         check_choice("gate_pool", self.gate_pool, get_args(GatePool))
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ValueError(f"threshold must be a finite number, got {self.threshold}")
         if self.gate_blocks is not None and not self.pooled:
             raise ValueError('gate_blocks needs a pooled gate; with gate_pool "last" every edited block has a gate')
 

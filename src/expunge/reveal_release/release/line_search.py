@@ -1,8 +1,9 @@
 """Line search for lambda_f, how many times a forget module is subtracted, under a utility budget on validation records."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import exp
+from dataclasses import asdict, dataclass
+from math import exp, inf, isfinite
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from expunge.config import ReleaseSection
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.metrics.token_nll import HIGHEST_NLL, token_nll
+from expunge.models.finite import finite_or_none
 from expunge.models.loading import best_dtype
 
 BATCH_SIZE = 16
@@ -31,7 +33,9 @@ class ValidationMetrics:
     neutral_perplexity: float
 
     def utility_drop(self, original: "ValidationMetrics") -> float:
-        """Return the relative rise of the perplexity that rose more; negative if both fell."""
+        """Return the relative rise of the perplexity that rose more; negative if both fell, infinite for a model that is broken."""
+        if not all(map(isfinite, (self.forget_nll, self.retain_perplexity, self.neutral_perplexity))):
+            return inf
         return max(self.retain_perplexity / original.retain_perplexity, self.neutral_perplexity / original.neutral_perplexity) - 1
 
 
@@ -42,6 +46,11 @@ class LambdaEvaluation:
     lambda_f: float
     metrics: ValidationMetrics
     utility_drop: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the evaluation as JSON values; null stands for a number that is not finite, so this value broke the model."""
+        metrics = {name: finite_or_none(value) for name, value in asdict(self.metrics).items()}
+        return {"lambda_f": self.lambda_f, "metrics": metrics, "utility_drop": finite_or_none(self.utility_drop)}
 
 
 def validation_metrics(

@@ -12,6 +12,7 @@ from expunge.documents import checked, read_json
 from expunge.edits.manifest import check_manifest
 from expunge.errors import Damaged
 from expunge.files import file_sha256, make_folder, write_text
+from expunge.models.finite import json_text
 from expunge.models.loading import best_device
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
@@ -37,7 +38,7 @@ def write_round(run: Run, number: int, facts: dict[str, Any]) -> None:
     """Write what a round measured and chose, and record the hash of the file in run.json."""
     path = _path(run, number)
     make_folder(path.parent)
-    write_text(path, json.dumps(facts, indent=1) + "\n")
+    write_text(path, json_text(facts, str(path), indent=1) + "\n")
     run.update_info(rounds={**_recorded(run), str(number): file_sha256(path)})
 
 

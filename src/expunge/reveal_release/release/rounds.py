@@ -4,7 +4,6 @@ The run folder gets `rounds/N/` for each round N: `forget_module/` and `round.js
 them, `measured.json` if it has a task. `rounds/0/` holds the metrics of the original. A killed run resumes in the phase it was in.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 from expunge.data.records import Record, data_hash
 from expunge.edits.manifest import MANIFEST, check_manifest
 from expunge.files import file_sha256, write_text
+from expunge.models.finite import json_text
 from expunge.reveal_release.release.choose_lambda import LambdaChoice, RoundModules, choose_lambda, original_metrics
 from expunge.reveal_release.release.context import RoundContext
 from expunge.reveal_release.release.line_search import ValidationMetrics, reaches_target
@@ -71,7 +71,7 @@ def measure_task(context: RoundContext, number: int) -> None:
     title = f"Measuring the task after round {number}" if number else "Measuring the task"
     with context.display.bar(title, task.measured_rows) as advance:
         figures = task.measure(context.model, context.builder, advance)
-    write_text(path, json.dumps({name: asdict(figure) for name, figure in figures.items()}, indent=1) + "\n")
+    write_text(path, json_text({name: asdict(figure) for name, figure in figures.items()}, str(path), indent=1) + "\n")
 
 
 def _run_round(context: RoundContext, number: int, original: ValidationMetrics) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _run_round(context: RoundContext, number: int, original: ValidationMetrics) 
         },
         METRICS: None if choice.metrics is None else asdict(choice.metrics),
         "chosen": None if choice.chosen is None else asdict(choice.chosen),
-        "evaluations": [asdict(one) for one in choice.evaluations],
+        "evaluations": [one.as_dict() for one in choice.evaluations],
         "max_utility_drop": choice.max_drop,
         "records": {"training": len(training), "validation": len(validation), "sha256": data_hash(records)},
         "angles": None if retain is None else angles_summary(principal_angles(retain, modules.forget)),

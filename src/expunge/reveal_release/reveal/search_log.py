@@ -8,6 +8,7 @@ from typing import Any
 
 from expunge.errors import ExpungeError
 from expunge.files import PRIVATE, write_text
+from expunge.models.finite import json_text
 from expunge.reveal_release.reveal.private_files import append_private
 
 
@@ -94,7 +95,7 @@ class SearchLog:
                 raise ExpungeError(f"{self._path}: is the log of a search with other settings; delete it to start again")
         else:
             step = make(self._number)
-            append_private(self._path, json.dumps(asdict(step), ensure_ascii=False))
+            append_private(self._path, json_text(asdict(step), str(self._path), ensure_ascii=False))
         self._number += 1
         self.queries |= step.queries
         self._advance(self._samples * len(step.queries))

@@ -17,6 +17,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.errors import ExpungeError
 from expunge.files import write_text
+from expunge.models.finite import json_text
 from expunge.models.loading import best_device, best_dtype, load
 from expunge.oracles.checked import judge_texts
 from expunge.reveal_release.reveal.private_files import hash_key, text_hash
@@ -150,7 +151,7 @@ def _write_results(queries: Sequence[Query], selected: Sequence[Response], dropp
         "dropped": dropped,
         "queries": hashed,
     }
-    write_text(folder / RESULTS, json.dumps(results, indent=1) + "\n")
+    write_text(folder / RESULTS, json_text(results, str(folder / RESULTS), indent=1) + "\n")
 
 
 def _too_few(queries: Sequence[Query], selected: int, settings: RevealSection, folder: Path) -> str:
