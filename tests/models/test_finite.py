@@ -12,9 +12,9 @@ from expunge.models.finite import check_finite, finite_or_none, is_finite, json_
 def test_the_first_tensor_that_is_not_finite_is_named():
     fine, infinite, nan = torch.ones(2), torch.tensor([1.0, -math.inf]), torch.tensor([[math.inf, math.nan]])
     check_finite([("a", fine), ("counts", torch.tensor([3])), ("empty", torch.empty(0))], "after step 1")
-    with pytest.raises(ExpungeError, match="^b holds an infinite number after step 3; lower it$"):
+    with pytest.raises(ExpungeError, match=r"^b holds an infinite number after step 3; lower it$"):
         check_finite([("a", fine), ("b", infinite), ("c", nan)], "after step 3; lower it")
-    with pytest.raises(ExpungeError, match="^c holds NaN after"):
+    with pytest.raises(ExpungeError, match=r"^c holds NaN after"):
         check_finite([("c", nan)], "after step 3")
 
 
