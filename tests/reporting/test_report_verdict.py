@@ -72,6 +72,18 @@ def test_counts_reasons_and_signed_numbers():
     assert [signed(value) for value in (0.0496, -0.2, -0.0001)] == ["+0.050", "\u22120.200", "+0.000"]
 
 
+def test_a_blind_row_and_a_contradiction_give_their_reason_in_words(data):
+    blind = "blind: 12 of 12 records cannot be judged, such as forget/f3: the tokenizer cannot write the true answer"
+    contradiction = "text and likelihood disagree: the answers look forgotten, but the probability is near the original's"
+    rows = [
+        verdict_row("forget prompts as given", "not shown", excess=0.01, reason=blind),
+        verdict_row("cross-check: forget prompts as given, probability", "fail", excess=0.3, reason=contradiction),
+        verdict_row("utility: retain", "not shown", "", excess=0.01, reason="the control is unfit: it is the original"),
+    ]
+    words = Page(render(replace(data, verdict_rows=rows))).words
+    assert all(row["reason"] in words for row in rows)
+
+
 def test_the_axis_of_the_forest_plot_holds_all_intervals():
     drawn = scale([verdict_row("x", "fail", excess=0.6), verdict_row("y", "pass", excess=-0.3)])
     assert (drawn.low, drawn.high) == (pytest.approx(-0.35), pytest.approx(0.65))
