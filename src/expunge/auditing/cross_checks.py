@@ -76,9 +76,10 @@ def likelihood_check(name: str, value: str, measured: Measured, text: VerdictRow
     row = replace(against_control, against="original", excess=above_middle, tolerance=0.0)
     low, high = above_middle.ci95
     numbers = f"{above_middle.value:+.3f} from the middle of original and control, 95 % interval {low:+.3f} to {high:+.3f}"
-    if against_control.verdict == "fail" and low > 0:
+    if _fails(seen["unlearned"], seen, tolerance):
         return replace(row, verdict="fail", reason=_contradiction(value, row, against_control, text, numbers))
-    if high <= 0 and above_middle.n >= MIN_RECORDS and _original_fails(seen, tolerance):
+    # If the original itself would not fail, no model could, and a pass would say nothing.
+    if high <= 0 and above_middle.n >= MIN_RECORDS and _fails(seen["original"], seen, tolerance):
         return replace(row, verdict="pass", reason=f"the likelihood is nearer to the control's: {numbers}")
     return replace(row, verdict="not shown", reason=f"neither near the original's likelihood nor near the control's for certain: {numbers}")
 
@@ -99,9 +100,11 @@ def _above_middle(likelihood: Values, seen: Mapping[str, Values]) -> Summary | N
     return excess_of(shared, {id_: [fmean(of_record) / 2] for id_, of_record in seen["control"].items()})
 
 
-def _original_fails(seen: Mapping[str, Values], tolerance: float) -> bool:
-    """Return whether the original itself would fail: if not, no model could, and a pass would say nothing."""
-    far, near = excess_of(seen["original"], seen["control"]), _above_middle(seen["original"], seen)
-    return all(excess is not None and excess.ci95 is not None for excess in (far, near)) and bool(
-        far and near and far.ci95 and near.ci95 and far.ci95[0] > tolerance and near.ci95[0] > 0
-    )
+def _fails(likelihood: Values, seen: Mapping[str, Values], tolerance: float) -> bool:
+    """Return whether a likelihood is far from the control's and near the original's, each with its whole interval."""
+    far, near = excess_of(likelihood, seen["control"]), _above_middle(likelihood, seen)
+    return _is_above(far, tolerance) and _is_above(near, 0.0)
+
+
+def _is_above(excess: Summary | None, bound: float) -> bool:
+    return excess is not None and excess.ci95 is not None and excess.ci95[0] > bound
