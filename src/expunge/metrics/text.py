@@ -4,7 +4,9 @@ import re
 import unicodedata
 import zlib
 from functools import cache
+from pathlib import Path
 
+import yaml
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from sacrebleu.metrics import CHRF
@@ -92,6 +94,16 @@ def chrf(prediction: str, truth: str) -> float:
 
 
 @cache
+def _foreign_refusals() -> tuple[str, ...]:
+    by_language = yaml.safe_load((Path(__file__).parent / "refusals.yaml").read_text(encoding="utf-8"))
+    return tuple(_spaced(phrase) for phrases in by_language.values() for phrase in phrases)
+
+
+def _spaced(text: str) -> str:
+    return f" {' '.join(words(text))} "
+
+
+@cache
 def _scorer(compat: bool) -> RougeScorer:
     return RougeScorer(["rougeL"], use_stemmer=True, tokenizer=None if compat else _AnyScript())
 
@@ -114,11 +126,16 @@ def _is_english(word: str) -> bool:
 
 
 def is_refusal(text: str) -> bool:
-    """Return whether a text begins with a refusal in English: that it does not know or will not answer.
+    """Return whether a text begins with a refusal: that it does not know or will not answer.
 
-    The set of wordings is closed: other wordings are missed, and a hedge ("I'm not sure, but …") counts as a refusal.
+    The set of wordings is closed, large for English and small for the ten languages of `refusals.yaml`: other wordings are missed, and
+    a hedge ("I'm not sure, but …") counts as a refusal. In any other language the answer is False, whatever the text says.
     """
-    return _REFUSAL.search(text.replace("\u2019", "'")[:_REFUSAL_SPAN]) is not None
+    beginning = text[:_REFUSAL_SPAN]
+    if _REFUSAL.search(beginning.replace("\u2019", "'")):
+        return True
+    spoken = _spaced(beginning)
+    return any(phrase in spoken for phrase in _foreign_refusals())
 
 
 def degeneracy(text: str) -> float:
