@@ -45,7 +45,7 @@ METRICS = {
         "Accuracy by letters", "lower", "higher", "the right option's letter is the likeliest", "right_by_letters", True
     ),
     # Whether a refusal is right depends on the forget set; on anything else it is a loss.
-    "refusal": Metric("Refusals", None, "lower", "share of answers that begin with a refusal, in English", "refusal", True),
+    "refusal": Metric("Refusals", None, "lower", "share of answers that begin with a refusal, in eleven languages", "refusal", True),
     "degeneracy": Metric("Degenerate outputs", "lower", "lower", "share of answers that are empty, loops or noise", "degenerate", True),
     "gate_open": Metric("Gate open", "higher", "lower", "share of prompts that the gate opens for"),
     "gate_auroc": Metric("Gate AUROC", "higher", "higher", "of gate logits, forget prompts against retain paraphrases"),
