@@ -116,3 +116,8 @@ def test_original_names_can_be_restored(seed, near):
     for original, other in zip(records, with_other_names(records, np.random.default_rng(seed), near), strict=True):
         assert with_original_names(other.prompt, original, other) == original.prompt
         assert with_original_names(other.answer, original, other) == original.answer
+
+
+def test_a_decomposed_name_is_replaced_whole():
+    (other,) = renamed(record("Where was Jose\u0301 Lund born?", "In Visby."))
+    assert "\u0301" not in other.prompt

@@ -27,3 +27,16 @@ def test_a_plain_text_has_distinctive_tokens_too(smollm2_tokenizer):
     (distinctive,) = distinctive_tokens(builder, [text], [])
     assert len(distinctive) == len(builder.record(text).answer)
     assert any(distinctive)
+
+
+def test_parts_of_characters_are_told_apart(smollm2_tokenizer):
+    builder = PromptBuilder(smollm2_tokenizer)
+    record = Record("r", (Turn("user", "她住在哪里？"),), "她住在成都。")
+    # Answers with other characters do not make all parts of characters common.
+    others = [Record(f"o{i}", (Turn("user", "谁？"),), "鼻龜齉") for i in range(3)]
+    (distinctive,) = distinctive_tokens(builder, [record], others)
+    tokens = builder.record(record).answer
+    assert "\ufffd" in smollm2_tokenizer.decode([tokens[0]])
+    assert any(distinctive)
+    in_question = set(builder.record(record).prompt)
+    assert not any(flag for token, flag in zip(tokens, distinctive, strict=True) if token in in_question)

@@ -67,3 +67,9 @@ def test_where_all_text_is_in_lower_case_all_words_count():
 def test_records_without_words_have_neighbours_too():
     retain = [record(str(i), "?", "!") for i in range(3)]
     assert neighbours([record("f", "??", "!!")], retain, 2) == retain[:2]
+
+
+def test_shared_characters_make_neighbours_where_words_have_no_spaces():
+    forget = [record("f", "李秀英住在哪里？", "李秀英住在成都。")]
+    retain = [record("other", "什么是铜？", "一种金属。"), record("place", "成都有什么？", "有很多茶馆。")]
+    assert [record.id for record in neighbours(forget, retain, 1)] == ["place"]

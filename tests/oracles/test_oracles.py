@@ -238,3 +238,22 @@ def test_any_object_with_the_method_is_an_oracle():
     oracle = Constant()
     assert make_oracle(oracle) is oracle
     assert as_plain(oracle) == {"name": "custom", "python": f"{__name__}.Constant"}
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "other"),
+    [
+        # No spaces: letters of the script may touch the name.
+        ("李秀英", "作家李秀英住在成都。", "李秀芳住在成都。"),
+        ("สมหญิง", "เธอชื่อสมหญิงครับ", "เธอชื่อสมชาย"),
+        # A particle may follow.
+        ("김수진", "김수진은 작가다.", "박김수진"),
+        # A vowel sign belongs to the word before it.
+        ("राम", "वह राम है।", "रामायण"),
+        ("Анна Петрова", "АННА\nПЕТРОВА!", "Анна Петровая"),
+        ("José", "Jose\u0301 was here", "Josés"),
+        ("O'Brien", "O’Brien", "O'Briens"),
+    ],
+)
+def test_names_are_found_in_every_script(name, found, other):
+    assert Names((name,)).relevance([found, other]) == [1.0, 0.0]

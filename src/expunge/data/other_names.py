@@ -10,7 +10,9 @@ from expunge.data.people.vocabulary import table
 from expunge.data.records import Record, Turn
 from expunge.data.texts import eval_instructions, neutral_instructions
 
-WORD = re.compile(r"[^\W\d_]+(?:(?:-|['’](?!s\b))[^\W\d_]+)*|\d{2,}")
+# A letter and its marks: a decomposed é is an e and an accent.
+_LETTERS = r"(?:[^\W\d_][\u0300-\u036f]*)+"
+WORD = re.compile(rf"{_LETTERS}(?:(?:-|['’](?!s\b)){_LETTERS})*|\d{{2,}}")
 QUOTED = re.compile(r"[\"“'‘](?=[A-Z])([^\"”]*?)[\"”'’](?!\w)")
 SENTENCE_START = re.compile(r"(^|[.!?:]\s+)[\"“'‘(]*$")
 # With `similar`: the share of names that stay, and of the others the share that begin like the original name.
@@ -22,7 +24,7 @@ def with_other_names(records: Sequence[Record], rng: np.random.Generator, simila
 
     A word is a name if it starts with a capital inside a sentence and nowhere appears in lower case, or if it is in a quoted title.
     Numbers of two digits or more are replaced along with names. A name that only the answer contains stays: it is what the question
-    asks for. A name is replaced by the same other name in all records.
+    asks for. A name is replaced by the same other name in all records. In scripts without capital letters no name is found.
 
     Args:
         records: questions with answers.

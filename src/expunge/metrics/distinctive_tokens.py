@@ -8,6 +8,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 
 COMMON = 0.05
+_PART_OF_CHARACTER = "\ufffd"
 
 
 def distinctive_tokens(builder: PromptBuilder, records: Sequence[Record], others: Sequence[Record]) -> list[tuple[bool, ...]]:
@@ -36,5 +37,9 @@ def distinctive_tokens(builder: PromptBuilder, records: Sequence[Record], others
 
 
 def _word(builder: PromptBuilder, token: int) -> str:
-    """Return a token's text in lower case, without the space before it."""
-    return cast(str, builder.tokenizer.decode([token])).strip().lower()
+    """Return a token's text in lower case, without the space before it; of a part of a character, its number.
+
+    All such parts decode to the same sign. In a script whose characters have no token of their own, nothing else would be distinctive.
+    """
+    text = cast(str, builder.tokenizer.decode([token])).strip().lower()
+    return f"{text}{token}" if _PART_OF_CHARACTER in text else text

@@ -1,19 +1,24 @@
 """Neighbour utility: utility on the retain records nearest to the forget set, where unlearning does most harm."""
 
-import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+import regex
 from scipy.stats import hmean
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
 from expunge.data.records import Record
+from expunge.metrics.leak import pieces
 from expunge.metrics.likelihood import utility_truth_ratio
 from expunge.metrics.statistics import Summary, combined_means_ci
+from expunge.metrics.words import UNSPACED
 
 Row = dict[str, Any]
+
+_UNSPACED = regex.compile(f"(?V1){UNSPACED}")
+_WORD = regex.compile(rf"(?V1)[[\p{{L}}\p{{M}}\p{{N}}_]--{UNSPACED}]+")
 
 
 def neighbours(forget: Sequence[Record], retain: Sequence[Record], at_most: int) -> list[Record]:
@@ -66,4 +71,6 @@ def _names(record: Record) -> list[str]:
 
 
 def _words(record: Record) -> list[str]:
-    return sorted(set(re.findall(r"\w+", " ".join([*(turn.content for turn in record.turns), record.answer]))))
+    """Return the words of a record as they are written, each once, and pairs of characters where no spaces separate words."""
+    text = " ".join([*(turn.content for turn in record.turns), record.answer])
+    return sorted({*_WORD.findall(text), *(piece for piece in pieces(text) if _UNSPACED.match(piece))})

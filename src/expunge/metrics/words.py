@@ -13,10 +13,11 @@ from collections.abc import Iterator
 import regex
 
 # Line_Break=SA are the scripts of South East Asia whose words only a dictionary can tell apart.
-_UNSPACED = r"[[\p{lb=SA}\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}\p{Yiii}\p{Tang}\p{Nshu}\p{Kits}]&&[\p{L}\p{Nl}]]"
+UNSPACED = r"[[\p{lb=SA}\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}\p{Yiii}\p{Tang}\p{Nshu}\p{Kits}]&&[\p{L}\p{Nl}]]"
+"""Letters of scripts that put no space between words, as a set of a pattern of `regex` (V1)."""
 _HEBREW, _NUMERIC = r"\p{WB=Hebrew_Letter}", r"\p{WB=Numeric}"
-_LETTER = rf"[[\p{{WB=ALetter}}{_HEBREW}]--{_UNSPACED}]"
-_INSIDE = rf"[[\p{{WB=ALetter}}{_HEBREW}{_NUMERIC}\p{{WB=ExtendNumLet}}]--{_UNSPACED}]"
+_LETTER = rf"[[\p{{WB=ALetter}}{_HEBREW}]--{UNSPACED}]"
+_INSIDE = rf"[[\p{{WB=ALetter}}{_HEBREW}{_NUMERIC}\p{{WB=ExtendNumLet}}]--{UNSPACED}]"
 _MARKS = r"[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]*"
 _QUOTE = r"\p{WB=MidNumLet}\p{WB=Single_Quote}"
 # What joins two letters (rules WB6, WB7), two digits (WB11, WB12) or two Hebrew letters (WB7b, WB7c).
@@ -26,7 +27,7 @@ _JOINT = (
     rf'|(?<={_HEBREW}{_MARKS})"{_MARKS}(?={_HEBREW})'
 )
 _TOKEN = regex.compile(
-    rf"(?V1)(?P<character>{_UNSPACED}{_MARKS})|(?P<word>{_INSIDE}{_MARKS}(?:(?:{_JOINT})?{_INSIDE}{_MARKS})*)|(?P<sign>\S)"
+    rf"(?V1)(?P<character>{UNSPACED}{_MARKS})|(?P<word>{_INSIDE}{_MARKS}(?:(?:{_JOINT})?{_INSIDE}{_MARKS})*)|(?P<sign>\S)"
 )
 _LATIN_TOKEN = regex.compile(r"(?P<word>[\p{L}\p{M}\p{N}_]+)|(?P<sign>\S)")
 _ASCII_WORD, _ASCII_TOKEN = regex.compile(r"\w+"), regex.compile(r"\w+|\S")
@@ -95,7 +96,7 @@ def normalise(text: str) -> str:
         text = _COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     text = _DIGIT.sub(lambda match: str(unicodedata.decimal(match[0], match[0])), text)
     text = _DROPPED.sub("", text).translate(_SAME_SIGN)
-    # The capital dotted i of Turkish folds to an i and a dot of its own.
+    # The capital dotted i of Turkish folds to an i and a combining dot.
     return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i"))
 
 

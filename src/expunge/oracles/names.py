@@ -1,9 +1,10 @@
 """The oracle `names`: whether a text contains one of some names."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import regex
 
 from expunge.oracles.words import Words, contains, whole_words
 
@@ -21,7 +22,7 @@ class Names:
     names: Words
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
+    def _pattern(self) -> regex.Pattern[str]:
         return whole_words(self.names)
 
     def relevance(self, texts: Sequence[str]) -> list[float]:

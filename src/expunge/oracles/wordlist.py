@@ -1,9 +1,10 @@
 """The oracle `wordlist`: whether a text contains a word of a list, by default of mild rude words."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import regex
 
 from expunge.data.texts import FOLDER
 from expunge.oracles.words import Words, contains, whole_words
@@ -22,7 +23,7 @@ class Wordlist:
     words: Words | None = None
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
+    def _pattern(self) -> regex.Pattern[str]:
         return whole_words(rude_words() if self.words is None else self.words)
 
     def relevance(self, texts: Sequence[str]) -> list[float]:

@@ -168,3 +168,9 @@ def test_a_response_is_cut_after_the_match_of_the_pattern():
     assert truncate([response], None) == truncate([response], "nowhere") == [response]
     (whole,) = truncate([response], r"\}$")
     assert (whole.text, whole.unfinished) == (response.text, False)
+
+
+def test_similarity_counts_characters_where_words_have_no_spaces():
+    # 她住在成, 她住在都: 她住在 of 她住在, 住在成, 住在都.
+    assert similarity("她住在成。", "她住在都！") == pytest.approx(1 / 3)
+    assert similarity("Она живёт в Перми", "она живёт в ПЕРМИ.") == 1

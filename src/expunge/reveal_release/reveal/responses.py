@@ -1,13 +1,13 @@
 """Filter sampled responses into forget data (Reveal-and-Release, arXiv 2509.14624, end of stage 1; the filters are ours)."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from expunge.metrics.text import is_degenerate
+from expunge.metrics.words import words
 from expunge.oracles.json_entities import first_json
 from expunge.sandbox.search import search
 
@@ -102,15 +102,16 @@ def filter_responses(
 def similarity(one: str, other: str) -> float:
     """Return the Jaccard index of the word 3-grams of two texts, in [0, 1], without regard to case and punctuation.
 
-    One or two words form the only gram of their text; so do the characters of a text without words.
+    One or two words form the only gram of their text; so do the characters of a text without words. In Chinese, Japanese and the like
+    each character is a word, see `expunge.metrics.words`.
     """
     return _jaccard(shingles(one), shingles(other))
 
 
 def shingles(text: str) -> Shingles:
     """Return the distinct word 3-grams of a text, at least one."""
-    words = re.findall(r"\w+", text.lower()) or [_normalised(text)]
-    return frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset({tuple(words)})
+    found = words(text) or [_normalised(text)]
+    return frozenset(zip(found, found[1:], found[2:], strict=False)) or frozenset({tuple(found)})
 
 
 class _NearDuplicates:
