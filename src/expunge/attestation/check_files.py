@@ -8,9 +8,10 @@ from expunge.attestation.check_data import run_key
 from expunge.attestation.checks import Check, differs, file_check, hmac_check, ok, same, unreachable
 from expunge.attestation.paths import base_files, base_folder, edit_files, name_in
 from expunge.attestation.read import read_untrusted
-from expunge.attestation.schema import Attestation, Base, Edit
+from expunge.attestation.schema import Attestation, Base, Control, Edit
 from expunge.attestation.schema_audit import LmEval
 from expunge.attestation.schema_parts import File
+from expunge.data.set_names import AUTO
 from expunge.edits.manifest import MANIFEST, check_manifest
 from expunge.errors import InputError
 from expunge.models.identity import ModelIdentity, part_name
@@ -22,30 +23,44 @@ from expunge.runs.folder import AUDIT, AUDIT_ROWS, INFO, VERDICT, Run
 
 def base_checks(base: Base) -> Iterator[Check]:
     """Check the base model's identity and files, and the earlier edits on top of it."""
-    identity = ModelIdentity.from_parts(base.parts)
-    recorded = None if identity is None else identity.sha256
-    yield same("base identity", recorded, base.identity, "it is not the hash of its parts")
-    folder = base_folder(base.name, base.revision)
-    if folder is None:
-        yield unreachable(f"base {base.name}", "it is not on this machine")
-    else:
-        checks = list(_folder("base", base.files, folder, base_files(base.name, folder)))
-        yield from checks
-        # Only files with the recorded hashes are parsed.
-        if identity is not None and all(check.status == "ok" for check in checks):
-            yield from _part_checks(base, identity, folder)
+    yield from _model_checks("base", base, base.revision)
     for earlier in base.earlier_edits:
         folder = Run(Path(earlier.run)).edit
         yield from _folder(f"earlier edit {earlier.run}", earlier.files, folder, edit_files(folder))
 
 
-def _part_checks(base: Base, identity: ModelIdentity, folder: Path) -> Iterator[Check]:
+def control_checks(control: Control | None, base: Base) -> Iterator[Check]:
+    """Check the control model's identity and files; the control `auto` must be the base model."""
+    if control is None:
+        return
+    if control.name == AUTO:
+        yield same("control", control.parts, base.parts, "it is not the base model")
+    else:
+        yield from _model_checks("control", control)
+
+
+def _model_checks(name: str, model: Base | Control, revision: str | None = None) -> Iterator[Check]:
+    identity = ModelIdentity.from_parts(model.parts)
+    recorded = None if identity is None else identity.sha256
+    yield same(f"{name} identity", recorded, model.identity, "it is not the hash of its parts")
+    folder = base_folder(model.name, revision)
+    if folder is None:
+        yield unreachable(f"{name} {model.name}", "it is not on this machine")
+        return
+    checks = list(_folder(name, model.files, folder, base_files(model.name, folder)))
+    yield from checks
+    # Only files with the recorded hashes are parsed.
+    if identity is not None and all(check.status == "ok" for check in checks):
+        yield from _part_checks(name, model, identity, folder)
+
+
+def _part_checks(name: str, model: Base | Control, identity: ModelIdentity, folder: Path) -> Iterator[Check]:
     """Compute every part of the identity again but the weights, whose files have the recorded hashes."""
-    if base.name.endswith(".gguf"):
-        yield unreachable("base configuration and tokenizer", "they are inside the .gguf file, which was checked as a whole")
+    if model.name.endswith(".gguf"):
+        yield unreachable(f"{name} configuration and tokenizer", "they are inside the .gguf file, which was checked as a whole")
         return
     for part, sha256 in parts_without_weights(folder).items():
-        yield same(f"base {part_name(part)}", sha256, identity.parts[part], "its files are unchanged, but its hash differs")
+        yield same(f"{name} {part_name(part)}", sha256, identity.parts[part], "its files are unchanged, but its hash differs")
 
 
 def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:

@@ -58,6 +58,7 @@ def collect_facts(
         audit_sets=facts_data.audit_sets(recipe, key),
         base=facts_method.base(run),
         edit=facts_method.edit(run),
+        control=facts_method.control(run),
         method=recipe.method,
         hyperparameters=facts_method.hyperparameters(recipe),
         seeds={"training": recipe.training.seed},

@@ -4,14 +4,15 @@ from typing import Any
 
 from expunge.attestation.hashes import hash_files
 from expunge.attestation.paths import TOKENIZER_FILES, base_files, base_folder, edit_files, revision_of
-from expunge.attestation.schema import Base, EarlierEdit, Edit, Round
+from expunge.attestation.schema import Base, Control, EarlierEdit, Edit, Round
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
+from expunge.data.set_names import AUTO
 from expunge.edits import edit_of
 from expunge.reveal_release.release.round_results import ROUND, count_rounds, read_round
 from expunge.runs.edit_record import edit_record
 from expunge.runs.folder import ROUNDS
-from expunge.runs.loaded import OpenedRun, base_of, recorded_base
+from expunge.runs.loaded import OpenedRun, base_of, recorded_base, recorded_control
 
 SEARCH = (
     *("mode", "searcher", "pool_size", "soft_tokens", "intrinsic_dim", "soft_token_scale", "budget"),
@@ -36,6 +37,16 @@ def base(run: OpenedRun) -> Base:
         tokenizer=[path.name for path in paths if path.name.startswith(TOKENIZER_FILES)],
         earlier_edits=[EarlierEdit(run=str(other.folder), files=hash_files(edit_files(other.edit), other.edit)) for other in earlier],
     )
+
+
+def control(run: OpenedRun) -> Control | None:
+    """Return the control model of the audit; `auto` is the original, whose files the base lists."""
+    name, identity = run.info["control"], recorded_control(run)
+    if name is None or identity is None:
+        return None
+    folder = None if name == AUTO else base_folder(name)
+    paths = [] if folder is None else base_files(name, folder)
+    return Control(name=name, identity=identity.sha256, parts=identity.parts, files=hash_files(paths, folder))
 
 
 def edit(run: OpenedRun) -> Edit:

@@ -148,6 +148,15 @@ class Base(Part):
     earlier_edits: list[EarlierEdit]
 
 
+class Control(Part):
+    """The control model of the audit, see `Base`; none of its files if it is not on this machine, or is the original."""
+
+    name: str
+    identity: Hex
+    parts: dict[str, Hex]
+    files: list[File]
+
+
 class Edit(Part):
     """The trained edit. Whoever holds the files can switch a removable edit off.
 
@@ -217,6 +226,7 @@ class Facts(Part):
     audit_sets: list[AuditSet]
     base: Base
     edit: Edit
+    control: Control | None
     method: str
     hyperparameters: dict[str, Any]
     seeds: dict[str, int]

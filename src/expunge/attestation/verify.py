@@ -7,7 +7,7 @@ from typing import Any
 
 from expunge.attestation.canonical import ATTESTATION_ID, SIGNATURE, attestation_id, canonical
 from expunge.attestation.check_data import data_checks
-from expunge.attestation.check_files import audit_checks, base_checks, edit_checks, round_checks, task_file_checks
+from expunge.attestation.check_files import audit_checks, base_checks, control_checks, edit_checks, round_checks, task_file_checks
 from expunge.attestation.checks import Check, differs, ok, unreachable
 from expunge.attestation.merkle import merkle_root
 from expunge.attestation.read import parse_attestation, read_raw
@@ -48,6 +48,7 @@ def verify(path: Path, public_key: Path | None = None) -> list[Check]:
         _merkle(attestation.forget),
         *data_checks(attestation, run),
         *base_checks(attestation.base),
+        *control_checks(attestation.control, attestation.base),
         *edit_checks(attestation.edit, run),
         *round_checks(attestation, run),
         *audit_checks(attestation, run),

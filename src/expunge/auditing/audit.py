@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expunge.auditing.control_check import control_fault, without_control
-from expunge.auditing.measure_models import CONTROL, measure_control, measure_original_and_unlearned
+from expunge.auditing.measure_models import CONTROL, MODELS, measure_models
 from expunge.auditing.plan import AuditOptions, AuditPlan, plan_audit
 from expunge.auditing.record_metrics import Row
 from expunge.auditing.summary import SetSummary, summarise
@@ -53,15 +53,14 @@ def audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditResul
     """
     plan = plan_audit(run, options, display)
     try:
-        rows = measure_original_and_unlearned(plan)
+        measured = measure_models(plan)
     except WrongBase as error:
         _discard(plan, error)
         raise
-    control_is_original = False
-    if plan.control is not None:
-        rows[CONTROL], control_is_original = measure_control(plan)
-    _write(plan, rows, _summary(plan, rows), control_is_original)
-    audited = run.updated(audited=utc_now(), control=plan.control)
+    rows, control = measured.rows, measured.control
+    _write(plan, rows, _summary(plan, rows), measured.control_is_original)
+    control_model = None if control is None else {"sha256": control.sha256, "parts": control.parts}
+    audited = run.updated(audited=utc_now(), control=plan.control, control_model=control_model)
     if audited.edit_manifest != run.edit_manifest:
         raise Damaged(f"{run.folder / INFO}: records another edit now than when the audit started; restore the run from a copy")
     return AuditResult(audited, plan.splits, plan.sets.records)
@@ -109,4 +108,4 @@ def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any], control_
 
 def write_rows(run: Run, name: str, rows: RowsByModel) -> None:
     """Write one Parquet row for each model and record to a file in a run's folder."""
-    write_parquet(run.folder / name, [{"model": model, **row} for model, of_model in rows.items() for row in of_model])
+    write_parquet(run.folder / name, [{"model": model, **row} for model in MODELS for row in rows.get(model, [])])

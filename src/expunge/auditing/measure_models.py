@@ -1,6 +1,6 @@
 """Measure the original, the unlearned and the control model of an audit, and run the probes on each."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from torch import nn
 
@@ -20,50 +20,81 @@ from expunge.runs.cache import Measurement
 from expunge.runs.loaded import LoadedRun, load_base
 from expunge.runs.splits import draw
 
-ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
+MODELS = ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
+"""The models of an audit, in the order of its results."""
 
 
-def measure_original_and_unlearned(plan: AuditPlan) -> dict[str, list[Row]]:
-    """Measure and probe the run's model without and with its edit.
+@dataclass(frozen=True)
+class MeasuredModels:
+    """What an audit measured.
+
+    Attributes:
+        rows: of each model.
+        control: the model that was the control; None without one.
+        control_is_original: whether the control has the weights of the original, which saw the forget set, and answers the same records.
+    """
+
+    rows: dict[str, list[Row]]
+    control: ModelIdentity | None
+    control_is_original: bool
+
+
+def measure_models(plan: AuditPlan) -> MeasuredModels:
+    """Measure and probe the run's model without and with its edit, and the control.
 
     Raises:
         WrongBase: the base model is not the one that the edit was trained on.
     """
+    rows, original = _measure_run(plan)
+    control, is_original = (original if CONTROL in rows else None), False
+    if plan.control is not None and control is None:
+        rows[CONTROL], control = _measure_control(plan)
+        is_original = control.weights == original.weights
+    return MeasuredModels({name: rows[name] for name in MODELS if name in rows}, control, is_original)
+
+
+def _measure_run(plan: AuditPlan) -> tuple[dict[str, list[Row]], ModelIdentity]:
+    """Measure the original, the unlearned model and the control `auto`, for which the original is loaded already."""
     with plan.display.step("Loading the model"):
         loaded = load_base(plan.run)
     # Changed weights take the place of the original's, so the original comes first.
     removable = edit_of(plan.recipe).removable
-    rows = [] if removable else _measure_original(plan, loaded)
+    rows = {} if removable else _measure_original(plan, loaded)
     loaded = loaded.with_edit()
     unlearned_identity = f"{loaded.identity.sha256}/{loaded.edit_manifest}"
     if removable:
         _measure_both(plan, loaded, unlearned_identity)
         with edits_off(loaded.model, REQUEST):
             rows = _measure_original(plan, loaded)
-    unlearned = measured_once(
+    rows[UNLEARNED] = measured_once(
         loaded.model, unlearned_identity, loaded.builder, plan.sets, plan.settings, plan.display, "Auditing the unlearned model"
     )
     _run_probes(plan, ProbedModel(UNLEARNED, loaded.model, loaded.builder, unlearned_identity))
-    return {ORIGINAL: rows, UNLEARNED: unlearned}
+    return rows, loaded.identity
 
 
-def measure_control(plan: AuditPlan) -> tuple[list[Row], bool]:
-    """Measure and probe the control; with `auto` it is the original, on records that no model saw instead of the forget set.
-
-    Returns:
-        Its rows, and whether it has the weights of the original, which saw the forget set, and answers the same records.
-    """
-    with plan.display.step("Loading the control"):
-        model, builder, control = _load_control(plan)
-    identity = control.sha256
-    sets = plan.sets
+def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> dict[str, list[Row]]:
+    """Measure and probe the original; with the control `auto` also on records that no model saw instead of the forget set."""
+    model, builder, identity = loaded.model, loaded.builder, loaded.identity.sha256
+    rows = {ORIGINAL: measured_once(model, identity, builder, plan.sets, plan.settings, plan.display, "Auditing the original")}
+    _run_probes(plan, ProbedModel(ORIGINAL, model, builder, identity))
     if plan.never_seen:
         drawn = draw(plan.never_seen, len(plan.sets.records[FORGET]), plan.recipe.training.seed)
         sets = AuditSets(with_paraphrases({FORGET: drawn}))
-    rows = measured_once(model, identity, builder, sets, plan.settings, plan.display, "Auditing the control")
-    _run_probes(plan, ProbedModel(CONTROL, model, builder, identity, plan.never_seen))
-    original = ModelIdentity.from_parts(plan.run.info["model"].get("parts"))
-    return rows, not plan.never_seen and original is not None and original.weights == control.weights
+        rows[CONTROL] = measured_once(model, identity, builder, sets, plan.settings, plan.display, "Auditing the control")
+        _run_probes(plan, ProbedModel(CONTROL, model, builder, identity, plan.never_seen))
+    return rows
+
+
+def _measure_control(plan: AuditPlan) -> tuple[list[Row], ModelIdentity]:
+    """Load, measure and probe the control model."""
+    with plan.display.step("Loading the control"):
+        model, tokenizer = load(str(plan.control))
+        identity = identify(model, tokenizer)
+    builder = PromptBuilder(tokenizer, plan.recipe.data.system)
+    rows = measured_once(model, identity.sha256, builder, plan.sets, plan.settings, plan.display, "Auditing the control")
+    _run_probes(plan, ProbedModel(CONTROL, model, builder, identity.sha256))
+    return rows, identity
 
 
 def measured_once(
@@ -78,13 +109,6 @@ def measured_once(
     return _measurement(identity, model, builder, sets, settings).load_or(measured)
 
 
-def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> list[Row]:
-    model, builder, identity = loaded.model, loaded.builder, loaded.identity.sha256
-    rows = measured_once(model, identity, builder, plan.sets, plan.settings, plan.display, "Auditing the original")
-    _run_probes(plan, ProbedModel(ORIGINAL, model, builder, identity))
-    return rows
-
-
 def _measure_both(plan: AuditPlan, loaded: LoadedRun, unlearned_identity: str) -> None:
     """Measure with the edit off and on in one pass, which shares what an edit does not change, unless one of the two is cached."""
     identities = (loaded.identity.sha256, unlearned_identity)
@@ -95,14 +119,6 @@ def _measure_both(plan: AuditPlan, loaded: LoadedRun, unlearned_identity: str) -
         both = measure_both(loaded.model, loaded.builder, plan.sets, plan.settings, advance)
     for measurement, rows in zip(measurements, both, strict=True):
         measurement.store(rows)
-
-
-def _load_control(plan: AuditPlan) -> tuple[nn.Module, PromptBuilder, ModelIdentity]:
-    if plan.never_seen:
-        loaded = load_base(plan.run)
-        return loaded.model, loaded.builder, loaded.identity
-    model, tokenizer = load(str(plan.control))
-    return model, PromptBuilder(tokenizer, plan.recipe.data.system), identify(model, tokenizer)
 
 
 def _run_probes(plan: AuditPlan, probed: ProbedModel) -> None:

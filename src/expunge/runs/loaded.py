@@ -180,12 +180,24 @@ def recorded_base(run: OpenedRun) -> ModelIdentity:
     Raises:
         InputError: it is not recorded, or not as a run records it.
     """
-    facts = run.info.get("model")
-    identity = ModelIdentity.from_parts(facts.get("parts")) if isinstance(facts, dict) else None
-    if not isinstance(facts, dict) or identity is None or facts.get("sha256") != identity.sha256:
+    identity = _recorded(run, "model")
+    if identity is None:
         how = f"repeat it in another folder: expunge run {run.folder / RECIPE} --out FOLDER"
         raise InputError(f"{run.folder / INFO}: does not record the whole base model, as runs of earlier versions do not; {how}")
     return identity
+
+
+def recorded_control(run: OpenedRun) -> ModelIdentity | None:
+    """Return the identity of the control model of a run's audit, from its run.json; None if the audit had none."""
+    return _recorded(run, "control_model")
+
+
+def _recorded(run: OpenedRun, name: str) -> ModelIdentity | None:
+    facts = run.info.get(name)
+    if not isinstance(facts, dict):
+        return None
+    identity = ModelIdentity.from_parts(facts.get("parts"))
+    return identity if identity is not None and facts.get("sha256") == identity.sha256 else None
 
 
 def check_base(run: OpenedRun, identity: ModelIdentity) -> None:
