@@ -47,7 +47,7 @@ REASONS = {
     "degenerate": "the true answer itself counts as degenerate",
     "loop": "the true answer repeated over and over does not count as degenerate",
     "refusal": "the true answer itself counts as a refusal",
-    "language": "refusals are recognised by English wordings, and the set is not in English",
+    "language": "the set is not in English, and in other languages only a few wordings of refusals are known",
     "unchecked": "it was not checked whether the metric sees the true answer",
 }
 """{code in a row: why a metric is blind to a record}"""
@@ -149,7 +149,7 @@ def degenerate_sight(truth: str) -> Sight:
 
 
 def refusal_sight(truth: str, in_english: bool) -> Sight:
-    """Return how well the metric of refusals sees a record: it knows English wordings only."""
+    """Return how well the metric of refusals sees a record: in other languages than English it knows a few wordings."""
     if not in_english:
         return Sight(0.0, "language")
     return Sight(0.0, "refusal") if is_refusal(truth) else SEEN

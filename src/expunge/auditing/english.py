@@ -1,4 +1,4 @@
-"""Tell which records of a set are in English: refusals are recognised by English wordings alone."""
+"""Tell which records of a set are in English: in other languages only a few wordings of refusals are known."""
 
 import re
 import unicodedata

@@ -33,8 +33,8 @@ INTERPRETING_CODE = (
     "auditing/gate_eval.py",
 )
 """Paths left out of the cache key: they choose or interpret measurements, they do not make them."""
-LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
-"""Their versions are part of the cache key: another version may compute other last digits, or have other defaults."""
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "regex", "rouge_score", "sacrebleu")
+"""Their versions are part of the cache key: another version may compute other last digits, have other defaults, or know other letters."""
 SECRET, SECRET_BYTES = "secret", 32
 """File in the cache folder for the key of the HMACs of cached measurements, and its length."""
 SUFFIXES = (".py", ".txt", ".yaml", ".jsonl")
