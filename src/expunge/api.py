@@ -3,7 +3,8 @@
 # What is heavy (torch, transformers, peft) is imported by the call that needs it: `expunge --help` answers at once.
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def purge(run: Run | str | Path) -> list[Path]:
     from expunge.reveal_release.reveal.private_files import purge as purge_folder
     from expunge.runs.folder import find_run, locked
 
-    found_run = find_run(run if isinstance(run, str | Path) else run.folder)
+    found_run = find_run(_folder(run))
     with locked(found_run):
         return purge_folder(found_run.folder)
 
@@ -170,9 +171,8 @@ def audit(
     from expunge.auditing.suite import read_suite
     from expunge.console import Display
     from expunge.reporting import write_report
-    from expunge.runs.folder import locked
 
-    opened, display, lm_eval_tasks = _opened(run), Display(), None
+    display, lm_eval_tasks = Display(), None
     details = read_details(_path(request), _path(previous), _path(sign))
     if isinstance(suite, str | Path):
         suite = read_suite(str(suite))
@@ -182,7 +182,7 @@ def audit(
         lm_eval_tasks = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, _path(task_files), task_limit, task_chat)
         details = replace(details, lm_eval=lm_eval_tasks.described)
     options = AuditOptions(None if control is None else str(control), max_records, show_text, suite, lm_eval_tasks)
-    with locked(opened):
+    with _locked(run) as opened:
         check_chain(opened)
         result = audit_run(opened, options, display)
         write_report(result.run, result.records)
@@ -212,10 +212,9 @@ def evaluate_gate(
     from expunge.console import Display
     from expunge.data.prompt_templates import SHIPPED
     from expunge.reporting import write_report
-    from expunge.runs.folder import AUDIT, locked
+    from expunge.runs.folder import AUDIT
 
-    opened = _opened(run)
-    with locked(opened):
+    with _locked(run) as opened:
         evaluation = evaluate(opened, Display(), _path(templates) or SHIPPED, max_records, show_text)
         if (opened.folder / AUDIT).exists():
             write_report(opened, evaluation.records)
@@ -261,7 +260,20 @@ def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
 def _opened(run: Run | str | Path) -> OpenedRun:
     from expunge.runs.loaded import open_run
 
-    return open_run(run if isinstance(run, str | Path) else run.folder)
+    return open_run(_folder(run))
+
+
+@contextmanager
+def _locked(run: Run | str | Path) -> Iterator[OpenedRun]:
+    from expunge.runs.folder import locked
+
+    with locked(_opened(run)):
+        # It is read again, because another process may have changed it before it was locked.
+        yield _opened(run)
+
+
+def _folder(run: Run | str | Path) -> str | Path:
+    return run if isinstance(run, str | Path) else run.folder
 
 
 def _path(path: str | Path | None) -> Path | None:

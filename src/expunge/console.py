@@ -4,7 +4,7 @@ import logging
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -93,11 +93,6 @@ class Display:
         """Show that something short is running."""
         with self.bar(title, None):
             yield
-
-    @staticmethod
-    def nothing() -> AbstractContextManager[None]:
-        """Return a context that does nothing, for processes that print nothing."""
-        return nullcontext()
 
 
 class Bar:

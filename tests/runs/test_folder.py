@@ -1,6 +1,8 @@
 """The run folder: whose it is, who may work in it, and what a kill leaves there."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.errors import ExpungeError, InputError
 from expunge.files import write_text
-from expunge.runs.folder import default_folder, locked, start_run
+from expunge.runs.folder import Run, default_folder, locked, start_run, started
 from expunge.runs.loaded import open_run
 
 SCRIPTS = ("忘却", "消去", "हिन्दी", "हिन्दू", "забыть", "نسيان")
@@ -67,8 +69,12 @@ def test_a_corrected_recipe_replaces_one_that_never_started(tmp_path):
 
 def test_a_recipe_that_another_process_is_about_to_start_stays(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
-    with locked(run), pytest.raises(ExpungeError, match="another expunge process is at work"):
-        start_run(recipe_for(tmp_path / "a", objective="dpo"))
+    with (
+        locked(run),
+        pytest.raises(ExpungeError, match="another expunge process is at work"),
+        started(recipe_for(tmp_path / "a", objective="dpo")),
+    ):
+        pass
     assert run.read_recipe() == recipe_for(tmp_path / "a")
 
 
@@ -78,9 +84,66 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     with pytest.raises(InputError, match="holds something else"):
         start_run(recipe_for(tmp_path / "a"))
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["thesis.tex"]
+    with pytest.raises(InputError, match="holds something else"), started(recipe_for(tmp_path / "a")):
+        pass
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("left", [[], ["recipe.yaml.1.part"], ["recipe.yaml"], ["recipe.yaml", "run.json.1.part"]])
+def test_the_folder_is_locked_before_the_recipe_is_written(tmp_path):
+    with started(recipe_for(tmp_path / "a")) as run:
+        for other in (recipe_for(tmp_path / "a"), recipe_for(tmp_path / "a", objective="dpo")):
+            with pytest.raises(ExpungeError, match="another expunge process is at work"), started(other):
+                pass
+    assert run.read_recipe() == recipe_for(tmp_path / "a")
+    # An empty folder may become a run, but not while another process starts one there.
+    (tmp_path / "b").mkdir()
+    with locked(Run(tmp_path / "b")), pytest.raises(ExpungeError), started(recipe_for(tmp_path / "b")):
+        pass
+    assert [path.name for path in (tmp_path / "b").iterdir()] == [".lock"]
+
+
+def test_a_kill_while_a_recipe_is_replaced_leaves_a_folder_that_can_be_started(tmp_path, monkeypatch):
+    run = start_run(recipe_for(tmp_path / "a", model="a-typo"))
+    for name in ("retain.jsonl", "neutral.jsonl", "alternatives.jsonl"):
+        (run.folder / name).touch()
+    for number in range(5):
+        copy = tmp_path / f"copy{number}"
+        shutil.copytree(run.folder, copy)
+        removed = []
+
+        def remove(path, number=number, removed=removed, unlink=os.unlink):
+            if len(removed) == number:
+                raise KeyboardInterrupt
+            removed.append(path)
+            unlink(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", remove)
+            with pytest.raises(KeyboardInterrupt):
+                start_run(recipe_for(copy))
+        assert start_run(recipe_for(copy)).read_recipe() == recipe_for(copy)
+        assert sorted(path.name for path in copy.iterdir()) == ["recipe.yaml", "run.json"]
+
+
+def test_what_a_killed_command_left_is_repaired_when_the_run_is_opened(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    run.update_info(status="trained")
+    (run.folder / "edit.7.expunge-old").mkdir()
+    (run.folder / "audit.json.7.expunge-part").touch()
+    open_run(run.folder)
+    assert sorted(path.name for path in run.folder.iterdir()) == [".lock", "edit", "recipe.yaml", "run.json"]
+
+
+def test_a_run_that_cannot_be_repaired_now_is_opened_nevertheless(tmp_path):
+    run = start_run(recipe_for(tmp_path / "a"))
+    run.update_info(status="trained")
+    with locked(run):
+        (run.folder / "audit.json.7.expunge-part").touch()
+        open_run(run.folder)
+    assert (run.folder / "audit.json.7.expunge-part").exists()
+
+
+@pytest.mark.parametrize("left", [[], ["recipe.yaml.1.expunge-part"], ["recipe.yaml"], ["recipe.yaml", "run.json.1.expunge-part"]])
 def test_a_start_that_was_killed_can_be_started_again(tmp_path, left):
     whole = start_run(recipe_for(tmp_path / "a"))
     text = (whole.folder / "recipe.yaml").read_text(encoding="utf-8")

@@ -6,23 +6,30 @@ from pathlib import Path
 
 from expunge.attestation.checks import Check, differs, file_check, hmac_check, ok, same, unreachable
 from expunge.attestation.hashes import prompts_hmac, record_hmac
-from expunge.attestation.paths import data_files, name_in
+from expunge.attestation.paths import has_exactly, path_below
 from expunge.attestation.read import read_untrusted
 from expunge.attestation.schema import Attestation
 from expunge.attestation.schema_parts import File, KeyedFile
 from expunge.data.records import Record, data_hash, read_records
-from expunge.errors import quoted
+from expunge.errors import InputError, quoted
+from expunge.files import open_regular
 from expunge.reveal_release.reveal.private_files import KEY, hash_key
 from expunge.runs.folder import RETAIN, Run
 from expunge.runs.generated import read_answers, read_revealed
 
 FORGET_RECORDS, RETAIN_RECORDS = "forget records", "retain records"
+MAX_KEY_BYTES = 1000
 
 
 def run_key(attestation: Attestation, run: Run) -> bytes | None:
     """Return the key of the HMACs, or None if the run folder does not have it."""
     path = run.folder / KEY
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != attestation.key_sha256:
+    try:
+        with open_regular(path, MAX_KEY_BYTES) as file:
+            content = file.read()
+    except InputError:
+        return None
+    if hashlib.sha256(content).hexdigest() != attestation.key_sha256:
         return None
     return read_untrusted(path, lambda: hash_key(run.folder))
 
@@ -36,7 +43,7 @@ def data_checks(attestation: Attestation, run: Run) -> Iterator[Check]:
         yield differs(KEY, "it is not the key of the HMACs")
     else:
         yield unreachable(KEY, "without it no forget record can be checked")
-    yield hmac_check(attestation.recipe.path, attestation.recipe, run.folder / attestation.recipe.path, key)
+    yield hmac_check(attestation.recipe.path, attestation.recipe, path_below(run.folder, attestation.recipe.path), key)
     yield from _forget(attestation, run, key)
     yield from _retain(attestation, run)
     for source in attestation.audit_sets:
@@ -46,7 +53,8 @@ def data_checks(attestation: Attestation, run: Run) -> Iterator[Check]:
 
 def _forget(attestation: Attestation, run: Run, key: bytes | None) -> Iterator[Check]:
     checks = [hmac_check(file.path, file, Path(file.path), key) for file in attestation.forget.files]
-    checks += [hmac_check(revealed.file.path, revealed.file, run.folder / revealed.file.path, key) for revealed in attestation.revealed]
+    revealed_files = [revealed.file for revealed in attestation.revealed]
+    checks += [hmac_check(file.path, file, path_below(run.folder, file.path), key) for file in revealed_files]
     yield from checks
     if key is None or not checks or not all(check.status == "ok" for check in checks):
         yield unreachable(FORGET_RECORDS, "the run's key or an unchanged data file is missing")
@@ -57,6 +65,9 @@ def _forget(attestation: Attestation, run: Run, key: bytes | None) -> Iterator[C
         yield same(f"prompts of {revealed.file.path}", hmac, revealed.prompts_hmac, "they are not the recorded ones")
     source = attestation.forget.records[0].file
     if attestation.revealed:
+        if source not in {file.path for file in revealed_files}:
+            yield differs(FORGET_RECORDS, "their source is not one of the revealed files")
+            return
         path = run.folder / source
         yield read_untrusted(path, lambda: _forget_records(attestation, read_revealed(path.parent), key))
     elif _has_exactly(source, attestation.forget.files):
@@ -78,7 +89,7 @@ def _forget_records(attestation: Attestation, records: list[Record], key: bytes)
 def _retain(attestation: Attestation, run: Run) -> Iterator[Check]:
     retain = attestation.retain
     files = [file_check(file.path, file, Path(file.path)) for file in retain.files]
-    generated = [file_check(file.path, file, run.folder / file.path) for file in attestation.self_generated]
+    generated = [file_check(file.path, file, path_below(run.folder, file.path)) for file in attestation.self_generated]
     yield from (*files, *generated)
     if files and all(check.status == "ok" for check in files):
         if not _has_exactly(retain.source, retain.files):
@@ -98,5 +109,4 @@ def _hash_and_count(records: list[Record]) -> tuple[str, int]:
 
 
 def _has_exactly(source: str, files: Sequence[File | KeyedFile]) -> bool:
-    """Return whether a local source has exactly these files."""
-    return [name_in(path, None) for path in data_files(source)] == [file.path for file in files]
+    return has_exactly(source, [file.path for file in files])

@@ -6,7 +6,7 @@ from pathlib import Path
 from expunge.attestation import facts_audit
 from expunge.attestation.check_data import run_key
 from expunge.attestation.checks import Check, differs, file_check, hmac_check, ok, same, unreachable
-from expunge.attestation.paths import base_files, base_folder, edit_files, name_in
+from expunge.attestation.paths import base_files, base_folder, edit_files, name_in, path_below
 from expunge.attestation.read import read_untrusted
 from expunge.attestation.schema import Attestation, Base, Control, Edit
 from expunge.attestation.schema_audit import LmEval
@@ -47,7 +47,7 @@ def _model_checks(name: str, model: Base | Control, revision: str | None = None)
     if folder is None:
         yield unreachable(f"{name} {model.name}", "it is not on this machine")
         return
-    checks = list(_folder(name, model.files, folder, base_files(model.name, folder)))
+    checks = list(_folder(name, model.files, folder, base_files(model.name, folder), links=True))
     yield from checks
     # Only files with the recorded hashes are parsed.
     if identity is not None and all(check.status == "ok" for check in checks):
@@ -84,14 +84,16 @@ def round_checks(attestation: Attestation, run: Run) -> Iterator[Check]:
     """Check the file of each release round, and the modules that it names."""
     for release_round in attestation.rounds:
         file = release_round.file
-        path = run.folder / file.path
+        path = path_below(run.folder, file.path)
         yield (check := file_check(file.path, file, path))
-        if check.status == "ok":
+        if path is not None and check.status == "ok":
             for module, recorded in read_untrusted(path, lambda path=path: recorded_modules(path)).items():
-                yield _module(module, run.folder / module, recorded)
+                yield _module(module, path_below(run.folder, module), recorded)
 
 
-def _module(name: str, folder: Path, recorded: str) -> Check:
+def _module(name: str, folder: Path | None, recorded: str) -> Check:
+    if folder is None:
+        return differs(name, "its name leads out of the folder")
     if not folder.exists():
         return unreachable(name, "it was purged, or is not there")
     try:
@@ -104,12 +106,12 @@ def _module(name: str, folder: Path, recorded: str) -> Check:
 def audit_checks(attestation: Attestation, run: Run) -> Iterator[Check]:
     """Check the audit's files, and that the attestation repeats their numbers."""
     path = run.folder / AUDIT
-    yield (check := file_check(AUDIT, attestation.audit, path))
+    yield (check := file_check(AUDIT, attestation.audit, path_below(run.folder, AUDIT)))
     if check.status == "ok":
         yield same("metrics", facts_audit.metrics(path), attestation.metrics, f"they are not those of {AUDIT}")
     if attestation.verdict is not None:
         path = run.folder / VERDICT
-        yield (check := file_check(VERDICT, attestation.verdict, path))
+        yield (check := file_check(VERDICT, attestation.verdict, path_below(run.folder, VERDICT)))
         if check.status == "ok":
             yield same("attacks", facts_audit.attacks(path), attestation.attacks, f"they are not those of {VERDICT}")
     elif attestation.attacks is not None:
@@ -117,7 +119,7 @@ def audit_checks(attestation: Attestation, run: Run) -> Iterator[Check]:
     recorded = {file.path: file for file in attestation.audit_rows}
     for name in AUDIT_ROWS:
         if name in recorded:
-            yield hmac_check(name, recorded[name], run.folder / name, run_key(attestation, run))
+            yield hmac_check(name, recorded[name], path_below(run.folder, name), run_key(attestation, run))
         elif (run.folder / name).exists():
             yield differs(name, "it did not exist when the attestation was written")
 
@@ -128,10 +130,10 @@ def task_file_checks(lm_eval: LmEval | None) -> Iterator[Check]:
         yield file_check(f"tasks {file.path}", file, Path(file.path))
 
 
-def _folder(name: str, recorded: list[File], folder: Path, existing: list[Path]) -> Iterator[Check]:
-    """Check that a folder has all recorded files and no others, which could be loaded in their place."""
+def _folder(name: str, recorded: list[File], folder: Path, existing: list[Path], links: bool = False) -> Iterator[Check]:
+    """Check that a folder has all recorded files and no others, which could be loaded in their place; see `path_below` for `links`."""
     for file in recorded:
-        check = file_check(f"{name} {file.path}", file, folder / file.path)
+        check = file_check(f"{name} {file.path}", file, path_below(folder, file.path, links))
         yield differs(check.name, "it is gone") if check.status == "not reachable" and folder.is_dir() else check
     for path in sorted({name_in(path, folder) for path in existing} - {file.path for file in recorded}):
         yield differs(f"{name} {path}", "it did not exist when the attestation was written")

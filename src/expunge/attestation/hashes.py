@@ -8,13 +8,14 @@ deleted the key, nobody can link the HMACs to texts any more.
 
 import hashlib
 import hmac
+from io import BufferedReader
 from pathlib import Path
 
 from expunge.attestation.canonical import canonical
 from expunge.attestation.paths import name_in
 from expunge.attestation.schema_parts import File, KeyedFile
 from expunge.data.records import Record, content
-from expunge.files import file_sha256
+from expunge.files import file_sha256, open_regular
 
 RECORD, FILE, PROMPTS = b"expunge row\0", b"expunge file\0", b"expunge prompts\0"
 """Each HMAC starts with the kind of its content, so that the HMAC of a file cannot pass for that of a record."""
@@ -27,10 +28,15 @@ def record_hmac(record: Record, key: bytes) -> str:
 
 def file_hmac(path: Path, key: bytes) -> str:
     """Return the HMAC (hex) of a file's bytes."""
+    with open_regular(path, follow=True) as file:
+        return bytes_hmac(file, key)
+
+
+def bytes_hmac(file: BufferedReader, key: bytes) -> str:
+    """Return the HMAC (hex) of the bytes of an open file."""
     state = hmac.new(key, FILE, hashlib.sha256)
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            state.update(block)
+    while block := file.read(2**20):
+        state.update(block)
     return state.hexdigest()
 
 

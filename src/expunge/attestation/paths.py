@@ -1,5 +1,7 @@
 """Find the files of data, base model and edit that an attestation lists."""
 
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -13,10 +15,39 @@ TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_toke
 
 def data_files(source: str) -> list[Path]:
     """Return the files of a source of records: the file itself, all files of a folder, or none for a hub data set."""
-    path = Path(source)
-    if path.is_dir():
-        return sorted(inner for inner in path.rglob("*") if inner.is_file())
-    return [path] if path.is_file() else []
+    return sorted(_data_files(source))
+
+
+def has_exactly(source: str, names: Sequence[str]) -> bool:
+    """Return whether a local source has exactly the files of these names.
+
+    It stops at the first other file, because the source may be a folder with the files of a whole machine.
+    """
+    found: list[Path] = []
+    for path in _data_files(source):
+        if name_in(path, None) not in names:
+            return False
+        found.append(path)
+    return [name_in(path, None) for path in sorted(found)] == list(names)
+
+
+def path_below(folder: Path, name: str, links: bool = False) -> Path | None:
+    """Return the path of a file that an attestation names, or None if it leads out of the folder.
+
+    Args:
+        folder: the folder that the name is relative to.
+        name: the recorded name; anybody may have written it.
+        links: whether symbolic links below the folder may be followed, as in the hub's cache of models.
+    """
+    relative = Path(name)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        return None
+    path = folder
+    for part in relative.parts:
+        path = path / part
+        if not links and path.is_symlink():
+            return None
+    return path
 
 
 def base_folder(name: str, revision: str | None = None) -> Path | None:
@@ -53,7 +84,16 @@ def revision_of(folder: Path) -> str | None:
 
 def edit_files(folder: Path) -> list[Path]:
     """Return every file in an edit's folder, also unexpected ones, which might be loaded in place of the audited files."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+
+
+def _data_files(source: str) -> Iterator[Path]:
+    path = Path(source)
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            yield from (inner for name in names if (inner := Path(folder) / name).is_file())
+    elif path.is_file():
+        yield path
 
 
 def name_in(path: Path, root: Path | None) -> str:

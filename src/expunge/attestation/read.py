@@ -10,6 +10,7 @@ from expunge.attestation.canonical import ATTESTATION_ID, SIGNATURE, parse
 from expunge.attestation.schema import Attestation
 from expunge.attestation.schema_parts import Part
 from expunge.errors import InputError
+from expunge.files import MAX_DOCUMENT_BYTES, open_regular
 
 Schema = TypeVar("Schema", bound=Part)
 Value = TypeVar("Value")
@@ -21,11 +22,9 @@ def read_raw(path: Path) -> tuple[bytes, dict[str, Any]]:
     Raises:
         InputError: if the file cannot be read or is not an attestation.
     """
+    raw = _read_bytes(path)
     try:
-        raw = path.read_bytes()
         document = parse(raw)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{path}: is not an attestation: not JSON in UTF-8") from error
     if not isinstance(document, dict) or ATTESTATION_ID not in document or SIGNATURE not in document:
@@ -48,7 +47,7 @@ def read_audit_file(path: Path, schema: type[Schema]) -> Schema:
     Raises:
         InputError: if a field is missing, unknown or of the wrong type.
     """
-    return _parse(read_untrusted(path, lambda: parse(path.read_bytes())), schema, f"{path}: is not what an audit writes")
+    return _parse(read_untrusted(path, lambda: parse(_read_bytes(path))), schema, f"{path}: is not what an audit writes")
 
 
 def read_untrusted(path: Path, read: Callable[[], Value]) -> Value:
@@ -67,6 +66,11 @@ def read_untrusted(path: Path, read: Callable[[], Value]) -> Value:
         raise InputError(f"{path}: is not what a run writes: a row has no field {error}") from error
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: is not what a run writes: {error}") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    with open_regular(path, MAX_DOCUMENT_BYTES) as file:
+        return file.read()
 
 
 def _parse(value: object, schema: type[Schema], problem: str) -> Schema:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from expunge.attestation.canonical import SIGNATURE, signed_bytes
 from expunge.errors import InputError
+from expunge.files import open_regular
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ALGORITHM = "Ed25519"
+MAX_KEY_BYTES = 2**16
 MAKE_KEY = "make one with: openssl genpkey -algorithm ed25519"
 MAKE_PUBLIC_KEY = "make it from the private key with: openssl pkey -in KEY.pem -pubout"
 MISSING = 'signatures need the package cryptography; pip install "expunge[sign]"'
@@ -87,7 +89,5 @@ def is_signed(document: dict[str, Any]) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with open_regular(path, MAX_KEY_BYTES, follow=True) as file:
+        return file.read()

@@ -1,6 +1,7 @@
 """Check an attestation offline: recompute every hash whose files are on this machine."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from expunge.attestation.check_data import data_checks
 from expunge.attestation.check_files import audit_checks, base_checks, control_checks, edit_checks, round_checks, task_file_checks
 from expunge.attestation.checks import Check, differs, ok, unreachable
 from expunge.attestation.merkle import merkle_root
+from expunge.attestation.paths import path_below
 from expunge.attestation.read import parse_attestation, read_raw
 from expunge.attestation.schema import Attestation, Forget, Previous
 from expunge.attestation.signature import is_signed, read_public_key
 from expunge.attestation.write import EARLIER
 from expunge.errors import InputError
-from expunge.runs.folder import Run
+from expunge.files import MAX_DOCUMENT_BYTES, open_regular, refuse_links
+from expunge.runs.folder import INFO, Run
 
 
 def verify(path: Path, public_key: Path | None = None) -> list[Check]:
@@ -40,6 +43,8 @@ def verify(path: Path, public_key: Path | None = None) -> list[Check]:
         return form_checks
     attestation = parse_attestation(document, path)
     folder = _run_folder(path)
+    if (folder / INFO).exists():
+        refuse_links(folder)
     run = Run(folder)
     return [
         *form_checks,
@@ -90,15 +95,20 @@ def _signature(document: dict[str, Any], attestation: Attestation, expected_key:
 
 
 def _chain(attestation: Attestation, folder: Path) -> Iterator[Check]:
-    """Check each earlier attestation against the hash that its successor names."""
-    pending = _predecessors(attestation, folder)
+    """Check each earlier attestation against the hash that its successor names, each once however often it is named."""
+    pending, checked = _predecessors(attestation, folder), set[tuple[Path | None, str]]()
     while pending:
-        previous, root = pending.pop()
+        previous, named = pending.pop()
+        if (named, previous.sha256) in checked:
+            continue
+        checked.add((named, previous.sha256))
         name = f"previous attestation {previous.path}"
-        path = _find_previous(previous, root)
+        if named is None:
+            yield differs(name, "its name leads out of the folder")
+            continue
+        path = _find_previous(previous, named)
         if path is None:
-            exists = (root / previous.path).exists()
-            yield differs(name, "its content has changed") if exists else unreachable(name, "not there")
+            yield differs(name, "its content has changed") if os.path.lexists(named) else unreachable(name, "not there")
             continue
         raw, document = read_raw(path)
         if any(check.status == "differs" for check in _form_and_id(raw, document)):
@@ -108,17 +118,28 @@ def _chain(attestation: Attestation, folder: Path) -> Iterator[Check]:
         pending += _predecessors(parse_attestation(document, path), _run_folder(path))
 
 
-def _predecessors(attestation: Attestation, folder: Path) -> list[tuple[Previous, Path]]:
-    """Return the attestations that an attestation names, each with the folder that its path is relative to."""
-    named = ((attestation.previous, folder), (attestation.follows, Path()))
-    return [(previous, root) for previous, root in named if previous is not None]
+def _predecessors(attestation: Attestation, folder: Path) -> list[tuple[Previous, Path | None]]:
+    """Return the attestations that an attestation names, each with its path, or None if the path leads out of the run folder."""
+    found: list[tuple[Previous, Path | None]] = []
+    if attestation.previous is not None:
+        found.append((attestation.previous, path_below(folder, attestation.previous.path)))
+    if attestation.follows is not None:
+        found.append((attestation.follows, Path(attestation.follows.path)))
+    return found
 
 
-def _find_previous(previous: Previous, root: Path) -> Path | None:
+def _find_previous(previous: Previous, path: Path) -> Path | None:
     """Return the current path of an earlier attestation: a later audit of its run moves it to the folder of earlier ones."""
-    path = root / previous.path
     candidates = [path, *sorted((path.parent / EARLIER).glob("*.json"))]
-    return next((file for file in candidates if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == previous.sha256), None)
+    return next((file for file in candidates if _has_sha256(file, previous.sha256)), None)
+
+
+def _has_sha256(path: Path, sha256: str) -> bool:
+    try:
+        with open_regular(path, MAX_DOCUMENT_BYTES) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except InputError:
+        return False
 
 
 def _merkle(forget: Forget) -> Check:

@@ -10,7 +10,7 @@ from expunge.attestation.read import parse_attestation, read_raw
 from expunge.attestation.schema import Attestation, Previous, Request
 from expunge.attestation.signature import signature
 from expunge.errors import Damaged
-from expunge.files import write_text
+from expunge.files import make_folder, write_text
 from expunge.reveal_release.reveal.private_files import hash_key
 from expunge.runs.edit_record import check_edit, edit_record
 from expunge.runs.folder import INFO, Run
@@ -70,7 +70,7 @@ def _archive(run: Run) -> Previous | None:
     path, folder = run.folder / ATTESTATION, run.folder / EARLIER
     if not path.exists():
         return None
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     text = path.read_text(encoding="utf-8")
     archived = sorted(folder.glob("*.json"))
     if not archived or archived[-1].read_text(encoding="utf-8") != text:

@@ -16,7 +16,7 @@ from expunge.auditing.verdict_rows import verdict_rows
 from expunge.console import Display
 from expunge.data.records import Record
 from expunge.errors import Damaged, WrongBase
-from expunge.files import utc_now, write_parquet, write_text
+from expunge.files import PRIVATE, remove_file, utc_now, write_parquet, write_text
 from expunge.models.finite import json_text
 from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, INFO, MEASURED_ROWS, VERDICT, Run, discard_audit
 from expunge.runs.loaded import OpenedRun
@@ -90,22 +90,24 @@ def _summary(plan: AuditPlan, rows: RowsByModel) -> dict[str, Any]:
 
 def _write(plan: AuditPlan, rows: RowsByModel, summary: dict[str, Any], control_is_original: bool) -> None:
     folder, suite = plan.run.folder, plan.suite
-    write_rows(plan.run, MEASURED_ROWS, rows)
+    private = plan.settings.show_text
+    write_rows(plan.run, MEASURED_ROWS, rows, private)
     write_text(folder / AUDIT, json_text(summary, str(folder / AUDIT), indent=1) + "\n")
     for name in (VERDICT, ATTACKED, INFERRED):
-        (folder / name).unlink(missing_ok=True)
+        remove_file(folder / name)
     if suite is None:
         return
     of_verdict = verdict_rows(rows, suite.tolerance, plan.near)
     for probe in plan.probes:
         if probe.file and probe.rows:
-            write_rows(plan.run, probe.file, probe.rows)
+            write_rows(plan.run, probe.file, probe.rows, private)
         of_verdict += probe.verdict_rows(suite.tolerance)
     if fault := control_fault(rows, control_is_original):
         of_verdict = without_control(of_verdict, fault)
     write_verdict(plan.run, suite, of_verdict)
 
 
-def write_rows(run: Run, name: str, rows: RowsByModel) -> None:
-    """Write one Parquet row for each model and record to a file in a run's folder."""
-    write_parquet(run.folder / name, [{"model": model, **row} for model in MODELS for row in rows.get(model, [])])
+def write_rows(run: Run, name: str, rows: RowsByModel, private: bool) -> None:
+    """Write one Parquet row for each model and record to a file in a run's folder; only the owner may read private rows."""
+    plain = [{"model": model, **row} for model in MODELS for row in rows.get(model, [])]
+    write_parquet(run.folder / name, plain, PRIVATE if private else 0o666)

@@ -17,7 +17,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits.active import edits_off, gate_config
 from expunge.edits.requests import REQUEST
-from expunge.files import utc_now, write_text
+from expunge.files import PRIVATE, utc_now, write_text
 from expunge.gating.eval_prompts import SEED, EvalGroup, eval_groups
 from expunge.gating.inspect import check_gated, read_gate
 from expunge.gating.paraphrase import paraphrase
@@ -71,14 +71,14 @@ def evaluate_gate(
     splits = _with_paraphrases(loaded, splits, max_records, display)
     groups = eval_groups(loaded.builder, splits, {name: sets[name] for name in settings.sets}, variants, max_records)
     rows, prompts = _gate_rows(loaded, groups, display)
-    write_rows(run, GATE_ROWS, {"unlearned": rows})
+    write_rows(run, GATE_ROWS, {"unlearned": rows}, show_text)
     results = {
         "evaluated": utc_now(),
         "threshold": _threshold(loaded),
         **summarise_gate(rows),
         "worst": _worst(rows, prompts if show_text else None, loaded.model, loaded.builder),
     }
-    write_text(run.folder / GATE, json_text(results, str(run.folder / GATE), indent=1) + "\n")
+    write_text(run.folder / GATE, json_text(results, str(run.folder / GATE), indent=1) + "\n", PRIVATE if show_text else 0o666)
     return GateEvaluation(results, sets)
 
 

@@ -17,8 +17,7 @@ def command(
     """Show the audits of several runs side by side, with the original and the control of the first."""
     from expunge.cli.output import print_lines, standard_output
     from expunge.errors import InputError
-    from expunge.files import write_text
-    from expunge.reporting.comparison import compared_metrics, comparison_page
+    from expunge.reporting.comparison import compared_metrics, write_comparison
     from expunge.reporting.table import print_table
     from expunge.runs.loaded import open_run
 
@@ -27,5 +26,5 @@ def command(
     opened = [open_run(folder) for folder in runs]
     print_table(standard_output(), compared_metrics(opened))
     if html is not None:
-        write_text(html, comparison_page(opened))
+        write_comparison(html, opened)
         print_lines(f"Page    {html}")

@@ -19,9 +19,9 @@ def command(
 
     from expunge.cli.output import print_lines
     from expunge.console import Display
-    from expunge.pipeline.export import export_plain
+    from expunge.pipeline.export import MODEL, export_plain
     from expunge.runs.loaded import open_run
 
     opened = open_run(run)
-    folder = export_plain(opened, Path(to) if to else opened.folder / "model", Display())
+    folder = export_plain(opened, Path(to) if to else opened.folder / MODEL, Display())
     print_lines(f"Model   {folder}", f"Next    transformers: AutoModelForCausalLM.from_pretrained({str(folder)!r})")

@@ -10,7 +10,7 @@ from expunge.data import fields
 from expunge.data.fields import Row
 from expunge.data.readers import read_rows
 from expunge.errors import InputError, quoted
-from expunge.files import write_text
+from expunge.files import PRIVATE, write_text
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_records(source: str | Path, field_map: dict[str, str] | None = None, sp
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Write plain texts and records of one question each, atomically, as JSONL that `read_records` reads back."""
+    """Write plain texts and records of one question each, atomically, as private JSONL that `read_records` reads back."""
     lines = []
     for record in records:
         values = asdict(record)
@@ -109,7 +109,7 @@ def write_records(path: Path, records: list[Record]) -> None:
         required = {"prompt": record.prompt, "answer": record.answer} if record.turns else {"text": record.answer}
         row = {"id": record.id, **required, **optional}
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_text(path, "".join(lines))
+    write_text(path, "".join(lines), PRIVATE)
 
 
 def check_overlap(forget: list[Record], retain: list[Record], forget_name: str, retain_name: str, allow: bool) -> int:

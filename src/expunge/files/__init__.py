@@ -8,7 +8,7 @@ import time
 
 from expunge.files.faults import storage_errors
 from expunge.files.folders import atomic_folder, make_folder, remove_file, remove_folder, sync_folder
-from expunge.files.leftovers import is_leftover, remove_leftovers
+from expunge.files.leftovers import find_leftovers, is_leftover, remove_leftovers
 from expunge.files.locks import lock_file
 from expunge.files.regular import MAX_DOCUMENT_BYTES, file_sha256, folder_sha256, open_regular, refuse_links
 from expunge.files.write import PRIVATE, PRIVATE_FOLDER, append_text, atomic_file, write_bytes, write_parquet, write_text
@@ -21,6 +21,7 @@ __all__ = [
     "atomic_file",
     "atomic_folder",
     "file_sha256",
+    "find_leftovers",
     "folder_sha256",
     "is_leftover",
     "lock_file",

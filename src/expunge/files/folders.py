@@ -57,14 +57,21 @@ def atomic_folder(folder: Path, resume: bool = False, mode: int = 0o777, replace
         os.close(handle)
 
 
-def make_folder(folder: Path, mode: int = 0o777) -> None:
+def make_folder(folder: Path, mode: int = 0o777, follow: bool = False) -> None:
     """Create a folder and those above it, if they are missing.
+
+    Args:
+        folder: the folder.
+        mode: its permissions, less the umask.
+        follow: whether it may be a symbolic link to a folder; for folders that the user names, not for those in a run folder.
 
     Raises:
         InputError: there is a link or a file at the path.
         ExpungeError: it cannot be created.
     """
     with storage_errors(folder, "made a folder"):
+        if follow and folder.is_dir():
+            return
         if os.path.lexists(folder):
             _check_place(folder)
             return

@@ -25,7 +25,12 @@ def remove_leftovers(folder: Path, deep: bool = True) -> None:
         deep: whether to clean the folders in it too.
     """
     with storage_errors(folder, "cleaned up"):
-        clean([path for path in _entries(folder, deep) if is_leftover(path.name)])
+        clean(find_leftovers(folder, deep))
+
+
+def find_leftovers(folder: Path, deep: bool = True) -> list[Path]:
+    """Return the leftovers in a folder; see `remove_leftovers`."""
+    return [path for path in _entries(folder, deep) if is_leftover(path.name)]
 
 
 def leftovers_of(path: Path) -> list[Path]:

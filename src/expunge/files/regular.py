@@ -3,8 +3,8 @@
 import hashlib
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from expunge.errors import InputError
 
@@ -27,7 +27,7 @@ def kind_of(mode: int) -> str | None:
     return next((name for test, name in KINDS if test(mode)), None)
 
 
-def open_regular(path: Path, limit: int | None = None, follow: bool = False) -> BinaryIO:
+def open_regular(path: Path, limit: int | None = None, follow: bool = False) -> BufferedReader:
     """Open a regular file for reading. It never waits, as opening a pipe would.
 
     Args:

@@ -56,14 +56,14 @@ def atomic_file(path: Path, mode: int = 0o666, exclusive: bool = False) -> Itera
             os.unlink(fresh)
 
 
-def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+def write_text(path: Path, text: str, mode: int = 0o666, exclusive: bool = False) -> None:
     """Write a UTF-8 text file atomically; see `atomic_file`."""
-    write_bytes(path, text.encode(), mode)
+    write_bytes(path, text.encode(), mode, exclusive)
 
 
-def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
+def write_bytes(path: Path, content: bytes, mode: int = 0o666, exclusive: bool = False) -> None:
     """Write a file atomically; see `atomic_file`."""
-    with atomic_file(path, mode) as fresh:
+    with atomic_file(path, mode, exclusive) as fresh:
         handle = os.open(fresh, _WRITE)
         try:
             _write_all(handle, content)

@@ -8,12 +8,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from filelock import FileLock
-
 from expunge import hub
 from expunge.console import SafeConsole
 from expunge.errors import ExpungeError
-from expunge.files import atomic_folder
+from expunge.files import atomic_folder, lock_file, make_folder
 
 NAME = "smollm2-135m"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -38,8 +36,8 @@ def embedded_model() -> Path:
     home = cache_dir() / NAME
     if (home / "config.json").exists():
         return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.with_suffix(".lock")):
+    make_folder(home.parent, follow=True)
+    with lock_file(home.with_suffix(".lock"), f"{home}: another expunge process is fetching it", wait=True):
         if not (home / "config.json").exists():
             with atomic_folder(home) as fresh:
                 _fetch(fresh)

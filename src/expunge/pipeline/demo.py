@@ -8,6 +8,7 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.people import neighbours, people
 from expunge.data.records import Record, write_records
+from expunge.files import lock_file, make_folder
 from expunge.pipeline.teach import Stage, teach
 
 FORGET_PEOPLE, RETAIN_PEOPLE, OTHER_PEOPLE = 2, 6, 1
@@ -29,11 +30,12 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
     retain = [record for person in everyone[FORGET_PEOPLE:] for record in person]
     # No model was taught these people. The audit checks that the gate stays closed and the answers do not change.
     strangers = [replace(record, paraphrased_prompt=None, wrong_answers=()) for record in neighbours(OTHER_PEOPLE, SEED)]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, records in (("forget", forget), ("retain", retain), ("strangers", strangers)):
-        write_records(folder / f"{name}.jsonl", records)
+    make_folder(folder)
     stages = [Stage("control", retain, CONTROL_EPOCHS), Stage("original", [*retain, *forget], ORIGINAL_EPOCHS)]
-    taught = teach(base, stages, display)
+    with lock_file(folder / ".lock", f"{folder}: another expunge process is at work in this folder"):
+        for name, records in (("forget", forget), ("retain", retain), ("strangers", strangers)):
+            write_records(folder / f"{name}.jsonl", records)
+        taught = teach(base, stages, display)
     return Recipe(
         model=str(taught["original"]),
         data=DataSection(forget=str(folder / "forget.jsonl"), retain=str(folder / "retain.jsonl"), held_out=0.5),

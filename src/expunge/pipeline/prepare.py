@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from expunge.errors import InputError
 from expunge.models.loading import check_model_exists
 from expunge.reveal_release.reveal.select import reveal, search_models
 from expunge.runs.edit_record import check_edit, record_edit
-from expunge.runs.folder import REVEAL, Run, locked, start_run
+from expunge.runs.folder import REVEAL, Run, run_folder, started
 from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
 from expunge.training.self_generated import make_retain
@@ -66,11 +66,7 @@ def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[Prepare
         ExpungeError: training failed, or another process holds the run folder.
     """
     sources = _read_and_check(recipe)
-    # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
-    ranks = PartialState(cpu=not torch.cuda.is_available())
-    with ranks.main_process_first():
-        run = start_run(recipe)
-    with locked(run) if ranks.is_main_process else Display.nothing():
+    with _started(recipe) as run:
         opened = OpenedRun(run.folder, recipe, run.read_info())
         if opened.info["status"] != "training":
             check_edit(opened, opened.info)
@@ -83,6 +79,17 @@ def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[Prepare
         with _timed(run):
             train(prepared, display)
     return run
+
+
+@contextmanager
+def _started(recipe: Recipe) -> Iterator[Run]:
+    """Start a recipe's run; the main process locks it from before its first write to the end of the body."""
+    # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
+    ranks = PartialState(cpu=not torch.cuda.is_available())
+    with ExitStack() as held:
+        with ranks.main_process_first():
+            run = held.enter_context(started(recipe)) if ranks.is_main_process else Run(run_folder(recipe))
+        yield run
 
 
 def reveal_only(recipe: Recipe, display: Display) -> Run:

@@ -19,7 +19,7 @@ from expunge.reveal_release.release.rounds import run_rounds
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.runs.edit_record import announce_edit, check_edit, edit_record, record_edit
 from expunge.runs.folder import RETAIN, ROUNDS, Run, discard_audit, locked
-from expunge.runs.loaded import OpenedRun, recorded_base
+from expunge.runs.loaded import OpenedRun, open_run, recorded_base
 from expunge.training.self_generated import neutral_answers
 from expunge.training.train import check_batches
 
@@ -65,6 +65,12 @@ def undo(run: OpenedRun, to: int, display: Display) -> None:
     Raises:
         InputError: the run is not a release, has no such round, or its modules were purged.
     """
+    with locked(run):
+        # Another command may have changed the run before it was locked.
+        _undo(open_run(run.folder), to, display)
+
+
+def _undo(run: OpenedRun, to: int, display: Display) -> None:
     if run.recipe.release is None:
         raise InputError(f"{run.folder}: is not a release (its recipe has no release section)")
     count = count_rounds(run)
@@ -73,17 +79,17 @@ def undo(run: OpenedRun, to: int, display: Display) -> None:
     for number in range(1, count + 1):
         if read_round(run, number)["lambda_f"] and not (run.folder / ROUNDS / str(number) / FORGET_MODULE).exists():
             raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be undone or repeated")
-    with locked(run):
-        record = edit_record(run.folder, run.info)
-        # A folder that is gone, and one that an interrupted undo left, are made anew from the original and the modules.
-        if run.edit.exists() and record.next is None:
-            _check_current(run)
-        model, _ = load_after_round(run, to, display)
-        with atomic_folder(run.edit) as folder:
-            manifest = _save(run, model, folder)
-            announce_edit(run, record, manifest)
-        record_edit(run, manifest, round=to)
+    record = edit_record(run.folder, run.info)
+    # A folder that is gone, and one that an interrupted undo left, are made anew from the original and the modules.
+    if run.edit.exists() and record.next is None:
+        _check_current(run)
+    model, _ = load_after_round(run, to, display)
+    with atomic_folder(run.edit) as folder:
+        manifest = _save(run, model, folder)
+        announce_edit(run, record, manifest)
+        # An audit goes before the model that it measured: no kill leaves it beside another one.
         discard_audit(run)
+    record_edit(run, manifest, round=to)
 
 
 def _check_current(run: OpenedRun) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.edits.apply import apply_edit
-from expunge.files import atomic_folder
+from expunge.files import atomic_folder, remove_folder
 from expunge.models.blocks import decoder_blocks
 from expunge.models.embedded import cache_dir
 from expunge.models.finite import check_finite
@@ -77,7 +76,7 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
         with atomic_folder(folder) as fresh:
             with display.progress() as progress:
                 train(model, recipe, rows, fresh / "log", builder.pad, progress, title)
-            shutil.rmtree(fresh / "log")
+            remove_folder(fresh / "log")
             check_finite(model.state_dict().items(), "and the taught model was not saved; check the base model's weights")
             model.save_pretrained(fresh)
             tokenizer.save_pretrained(fresh)

@@ -1,12 +1,16 @@
 """Compare several runs on one HTML page: forgetting against utility, verdicts and metrics side by side."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from expunge.attestation.read import read_audit_file
 from expunge.attestation.schema_audit import Attacks, Audited
+from expunge.errors import InputError
+from expunge.files import open_regular, write_text
 from expunge.reporting.figures import tradeoff_figure
 from expunge.reporting.metric_rows import Summaries, number, rows
 from expunge.reporting.svg import looks
@@ -14,6 +18,25 @@ from expunge.reporting.template import fill, metric_groups
 from expunge.reporting.verdict_table import SIGNS, Verdict, count_verdicts, short_reason, signed
 from expunge.runs.folder import VERDICT, Run
 from expunge.runs.loaded import OpenedRun
+
+GENERATOR = "expunge compare"
+"""Marks the page in its head, so that a later comparison may replace it."""
+HEAD = 1000
+"""The mark is in so many first bytes."""
+
+
+def write_comparison(path: Path, runs: Sequence[OpenedRun]) -> None:
+    """Write the page of some runs to a file, which may be an earlier page but no other file.
+
+    Raises:
+        InputError: there is something else at the path, or as `compared_metrics`.
+        ExpungeError: another process is writing the page, or the disk is full.
+    """
+    if os.path.lexists(path):
+        with open_regular(path) as file:
+            if f'content="{GENERATOR}"'.encode() not in file.read(HEAD):
+                raise InputError(f"{path}: is a file that `expunge compare` did not write; name another one with --html, or remove it")
+    write_text(path, comparison_page(runs), exclusive=True)
 
 
 def compared_metrics(runs: Sequence[OpenedRun]) -> dict[str, Any]:
@@ -53,6 +76,7 @@ def render(summary: Summaries, methods: Mapping[str, str], verdict_rows: Mapping
     by_name = {run: {(row["threat"], row["name"]): row for row in run_rows} for run, run_rows in verdict_rows.items()}
     return fill(
         "comparison.html",
+        generator=GENERATOR,
         title=f"{len(methods)} unlearning runs compared",
         methods=methods,
         verdict_rows=verdict_rows,

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from expunge.files import write_text
+from expunge.files import PRIVATE, write_text
 from expunge.reporting.attack_figures import attack_figure, membership_figure
 from expunge.reporting.attack_tables import AttackPlot, WorstRecord
 from expunge.reporting.figures import gate_figure, roc_figure, rounds_figure, tradeoff_figure
@@ -82,10 +82,15 @@ class ReportData:
 
 
 def write_page(folder: Path, data: ReportData) -> Path:
-    """Write `report.html` atomically into a folder, and return its path."""
+    """Write `report.html` atomically into a folder, and return its path; only the owner may read a report that shows texts."""
     path = folder / "report.html"
-    write_text(path, render(data))
+    write_text(path, render(data), PRIVATE if _shows_texts(data) else 0o666)
     return path
+
+
+def _shows_texts(data: ReportData) -> bool:
+    scored = (data.gate_eval or {}).get("worst", ())
+    return bool((data.show_text and data.samples) or data.texts or any(prompt["tokens"] for prompt in scored))
 
 
 def render(data: ReportData) -> str:

@@ -17,7 +17,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
 from expunge.data.records import Record, Turn
 from expunge.errors import InputError
-from expunge.files import MAX_DOCUMENT_BYTES, PRIVATE, make_folder, open_regular, remove_file, write_text
+from expunge.files import MAX_DOCUMENT_BYTES, PRIVATE, PRIVATE_FOLDER, make_folder, open_regular, remove_file, remove_leftovers, write_text
 from expunge.models.embedded import cache_dir
 from expunge.models.finite import json_text
 from expunge.version import __version__
@@ -88,6 +88,8 @@ class Measurement:
     def store(self, result: Any) -> None:
         """Write a result to the cache; it must consist of JSON values."""
         path, content = self.path, json_text({"key": self.key(), "result": result}, "a measurement")
+        make_folder(path.parent, PRIVATE_FOLDER)
+        _clean(path.parent)
         # Only the user may read the file: with --show-text the result contains answers.
         _replace(path, f"{_hmac(content)}\n{content}")
 
@@ -107,6 +109,12 @@ class Measurement:
             return None
         read = json.loads(content)
         return read if read["key"] == self.key() else None
+
+
+@cache
+def _clean(folder: Path) -> None:
+    """Delete what killed processes left in the cache, once in a process: it may have many files."""
+    remove_leftovers(folder, deep=False)
 
 
 def code_sha256(root: Path = ROOT) -> str:
@@ -143,7 +151,7 @@ def _content(path: Path) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file in the cache; a link or a pipe that stands there is deleted first."""
-    make_folder(path.parent)
+    make_folder(path.parent, follow=path.parent == cache_dir())
     remove_file(path)
     write_text(path, text, PRIVATE)
 

@@ -4,18 +4,28 @@ import json
 import platform
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe, read_recipe
 from expunge.errors import ExpungeError, InputError
-from expunge.files import utc_now, write_text
+from expunge.files import (
+    PRIVATE,
+    find_leftovers,
+    is_leftover,
+    lock_file,
+    make_folder,
+    refuse_links,
+    remove_file,
+    remove_leftovers,
+    storage_errors,
+    utc_now,
+    write_text,
+)
 from expunge.models.finite import json_text
 
 RECIPE, INFO, METRICS = "recipe.yaml", "run.json", "metrics.jsonl"
@@ -106,38 +116,67 @@ class Run:
 
 
 def find_run(folder: str | Path) -> Run:
-    """Return the run in a folder, whatever its status.
+    """Return the run in a folder, whatever its status; repair what a killed command left there.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the folder is or holds a link.
     """
     run = Run(Path(folder))
+    refuse_links(run.folder)
     if not (run.folder / INFO).exists():
         raise InputError(f"{folder}: not a run folder (it has no {INFO})")
+    if find_leftovers(run.folder):
+        # Another process may be at work, or the folder may be read-only; what it holds can be read nevertheless.
+        with suppress(ExpungeError), locked(run):
+            pass
     return run
 
 
 def discard_audit(run: Run) -> None:
     """Delete the results of an audit: they belong to another model than the run has now."""
     for name in AUDITED:
-        (run.folder / name).unlink(missing_ok=True)
+        remove_file(run.folder / name)
+
+
+def run_folder(recipe: Recipe) -> Path:
+    """Return the folder of a recipe's run."""
+    return Path(recipe.out or default_folder(recipe))
+
+
+@contextmanager
+def started(recipe: Recipe) -> Iterator[Run]:
+    """Lock a recipe's run folder, created if it is missing, and start the run in it; see `start_run`.
+
+    Raises:
+        InputError: as `start_run`; nothing is written then.
+        ExpungeError: another process is at work in the folder.
+    """
+    folder = run_folder(recipe)
+    _check_name(folder)
+    refuse_links(folder)
+    if not (folder / RECIPE).exists():
+        _make_folder(folder)
+    with locked(Run(folder)):
+        yield start_run(recipe)
 
 
 def start_run(recipe: Recipe) -> Run:
     """Return the run of a recipe: in a new folder, or in the one that an earlier start of the same recipe left.
 
+    The caller holds the folder's lock, so that no other process writes another recipe there.
+
     Raises:
-        InputError: the folder's name is not allowed, or it holds something else or a run of another recipe.
-        ExpungeError: another process is at work there with another recipe.
+        InputError: the folder's name is not allowed, or it holds something else, a link, or a run of another recipe.
     """
-    folder = Path(recipe.out or default_folder(recipe))
+    folder = run_folder(recipe)
     _check_name(folder)
+    refuse_links(folder)
     run = Run(folder)
     if (folder / RECIPE).exists() and (earlier := run.read_recipe()) != recipe:
         _replace_recipe(run, earlier, recipe)
     if not (folder / RECIPE).exists():
         _make_folder(folder)
-        write_text(folder / RECIPE, recipe.as_yaml())
+        _write_recipe(run, recipe)
     # run.json is written last, because a folder without it is not a run. A start that was killed before is completed here.
     if not (folder / INFO).exists():
         run.update_info(status="training", created=utc_now(), versions=versions())
@@ -169,22 +208,28 @@ def _replace_recipe(run: Run, earlier: Recipe, recipe: Recipe) -> None:
     """Replace the recipe of a run, if the work done so far does not depend on the settings that differ."""
     if names := _fixed_settings(run, _different_settings(earlier, recipe)):
         raise InputError(f"{run.folder}: holds a run with other settings ({', '.join(names)}); give --out another folder")
-    with locked(run):
-        if run.training_started or run.search_started:
-            write_text(run.folder / RECIPE, recipe.as_yaml())
-            return
-        # If a start failed before its first step, because of a mistyped model for example, a corrected recipe may use the folder.
-        for name in (RECIPE, INFO, RETAIN, NEUTRAL, ALTERNATIVES):
-            (run.folder / name).unlink(missing_ok=True)
+    if run.training_started or run.search_started:
+        _write_recipe(run, recipe)
+        return
+    # If a start failed before its first step, because of a mistyped model for example, a corrected recipe may use the folder.
+    # The recipe goes last: after a kill the next start finds it and comes here again.
+    for name in (RETAIN, NEUTRAL, ALTERNATIVES, INFO, RECIPE):
+        remove_file(run.folder / name)
+
+
+def _write_recipe(run: Run, recipe: Recipe) -> None:
+    # The topics of a search may be what must be forgotten.
+    write_text(run.folder / RECIPE, recipe.as_yaml(), PRIVATE if isinstance(recipe.data.forget, Revealed) else 0o666)
 
 
 def _make_folder(folder: Path) -> None:
-    try:
-        if folder.exists() and any(path.suffix != ".part" and path.name not in LEFT_BEHIND for path in folder.iterdir()):
+    with storage_errors(folder, "made a folder"):
+        file = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+        if file is not None:
+            raise InputError(f"out: {folder} cannot be made a folder ({file} is a file)")
+        if folder.exists() and any(not is_leftover(path.name) and path.name not in LEFT_BEHIND for path in folder.iterdir()):
             raise InputError(f"{folder}: holds something else; give --out another folder")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out: {folder} cannot be made a folder ({error.strerror})") from error
+        make_folder(folder)
 
 
 def _fixed_settings(run: Run, names: list[str]) -> list[str]:
@@ -224,20 +269,14 @@ def default_folder(recipe: Recipe) -> str:
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Lock the run's folder; a second process that tries to fails at once.
+    """Lock the run's folder, and repair what a killed command left there; a second process that tries to lock it fails at once.
 
     Raises:
         ExpungeError: another process holds the lock.
     """
-    lock = FileLock(run.folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ExpungeError(f"{run.folder}: another expunge process is at work in this folder") from error
-    try:
+    with lock_file(run.folder / ".lock", f"{run.folder}: another expunge process is at work in this folder"):
+        remove_leftovers(run.folder)
         yield
-    finally:
-        lock.release()
 
 
 def versions() -> dict[str, str]:

@@ -55,6 +55,7 @@ class StepLog(TrainerCallback):
         if args.should_save:
             line = {"step": state.global_step, "epoch": round(state.global_step / self.trainer.plan.steps, 4), **means}
             line |= {"lr": kwargs["lr_scheduler"].get_last_lr()[0]}
+            # A resumed run drops the lines after its checkpoint, so none of them must survive a power cut.
             append_text(self.path, json_text(line, f"{self.path}, step {state.global_step}") + "\n", durable=False)
 
 

@@ -2,10 +2,10 @@
 
 import logging
 import re
-import shutil
 from pathlib import Path
 
 from expunge.edits.manifest import find_damage
+from expunge.files import remove_folder
 from expunge.training.checkpoint_files import WEIGHTS
 
 log = logging.getLogger(__name__)
@@ -30,4 +30,4 @@ def sorted_checkpoints(folder: Path) -> list[Path]:
 
 def delete_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a run after its edit is saved."""
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    remove_folder(folder / "checkpoints")

@@ -13,6 +13,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.texts import neutral_instructions, neutral_questions
 from expunge.errors import ExpungeError
+from expunge.files import remove_file
 from expunge.oracles.checked import judge_texts
 from expunge.runs.folder import ALTERNATIVES, NEUTRAL, RETAIN, Run
 from expunge.runs.generated import read_answers, read_rows, write_answers, write_rows
@@ -66,7 +67,7 @@ def with_alternatives(
 
 def drop_alternatives(run: Run) -> None:
     """Delete the file of alternatives: they are about the forget set, and some may still reveal it."""
-    (run.folder / ALTERNATIVES).unlink(missing_ok=True)
+    remove_file(run.folder / ALTERNATIVES)
 
 
 def _answers(

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from expunge.edits.manifest import read_tensors
 from expunge.errors import Damaged, InputError
+from expunge.files import make_folder, write_text
 from expunge.models.finite import LOWER_LR, check_finite, json_text
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -102,8 +103,8 @@ def save_module(module: LoraModule, folder: Path) -> None:
         for half, factor in zip("AB", factors, strict=True):
             tensors[f"{PREFIX}{_layer(name)}.lora_{half}.weight"] = factor.detach().cpu().contiguous()
     check_finite(tensors.items(), f"and the module was not saved; {LOWER_LR}")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json_text(settings, str(folder / CONFIG), indent=2, sort_keys=True), encoding="utf-8")
+    make_folder(folder)
+    write_text(folder / CONFIG, json_text(settings, str(folder / CONFIG), indent=2, sort_keys=True))
     save_file(tensors, folder / WEIGHTS)
 
 

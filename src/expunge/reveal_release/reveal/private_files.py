@@ -2,26 +2,16 @@
 
 import hashlib
 import hmac
-import os
 import secrets
-import shutil
 from pathlib import Path
 
-from expunge.files import PRIVATE, write_text
-from expunge.runs.folder import ALTERNATIVES, AUDITED, REVEALED, SEARCH_LOG
+from expunge.files import PRIVATE, remove_file, remove_folder, write_text
+from expunge.runs.folder import ALTERNATIVES, AUDITED, REVEAL, REVEALED, ROUNDS, SEARCH_LOG
 
 KEY = "key"
 """File of the secret key of the hashes."""
 FORGET_MODULE = "forget_module"
 """Folder of a forget module in the folder of a round."""
-
-
-def append_private(path: Path, line: str) -> None:
-    """Append a line to a file that only the owner may read, and flush it to the disk."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE), "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def hash_key(folder: Path) -> bytes:
@@ -40,14 +30,18 @@ def text_hash(text: str, key: bytes) -> str:
 def purge(folder: Path) -> list[Path]:
     """Delete a run's private contents: revealed texts, answers stored by an audit, and forget modules, which would teach them again.
 
+    Only files that a run writes are deleted; what a user has put beside them stays.
+
+    Args:
+        folder: of the run; the caller holds its lock.
+
     Returns:
         Paths of the deleted files and folders.
     """
-    texts = [path for name in (REVEALED, SEARCH_LOG, KEY, ALTERNATIVES) for path in folder.rglob(f"{name}*")]
-    files = [*texts, *(folder / name for name in AUDITED if (folder / name).exists())]
-    for path in files:
-        path.unlink()
-    modules = [path for path in folder.rglob(f"{FORGET_MODULE}*") if path.is_dir()]
-    for path in modules:
-        shutil.rmtree(path)
-    return sorted([*files, *modules])
+    rounds = [path for path in (folder / ROUNDS).glob("*") if path.name.isdecimal()]
+    reveals = [folder / REVEAL, *(path / REVEAL for path in rounds)]
+    files = [folder / name for name in (KEY, ALTERNATIVES, *AUDITED)]
+    files += [path / name for path in reveals for name in (REVEALED, SEARCH_LOG, KEY)]
+    # An interrupted training leaves its module under the second name.
+    modules = [path / name for path in rounds for name in (FORGET_MODULE, f"{FORGET_MODULE}.part")]
+    return sorted([*(path for path in files if remove_file(path)), *(path for path in modules if remove_folder(path))])

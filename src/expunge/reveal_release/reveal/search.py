@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from expunge.config import RevealSection
@@ -13,7 +13,7 @@ from expunge.config.reveal import SLOT
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
-from expunge.files import atomic_file
+from expunge.files import write_bytes
 from expunge.metrics.diversity import set_reward
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.oracles.checked import diversity_of, judge_texts
@@ -211,6 +211,5 @@ def _features(models: SearchModels, pool: Pool, folder: Path, display: Display) 
     if not path.exists():
         with display.bar("Computing features of the candidates", len(pool)) as advance:
             features = pool_features(models.generator, models.generator_builder, pool, advance)
-        with atomic_file(path) as fresh:
-            save_file({"features": features}, fresh)
+        write_bytes(path, save({"features": features}))
     return load_file(path)["features"]

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from expunge.errors import ExpungeError
-from expunge.files import PRIVATE, write_text
+from expunge.files import PRIVATE, append_text, write_text
 from expunge.models.finite import json_text
-from expunge.reveal_release.reveal.private_files import append_private
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class SearchLog:
                 raise ExpungeError(f"{self._path}: is the log of a search with other settings; delete it to start again")
         else:
             step = make(self._number)
-            append_private(self._path, json_text(asdict(step), str(self._path), ensure_ascii=False))
+            append_text(self._path, json_text(asdict(step), str(self._path), ensure_ascii=False) + "\n", PRIVATE)
         self._number += 1
         self.queries |= step.queries
         self._advance(self._samples * len(step.queries))

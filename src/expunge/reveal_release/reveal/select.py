@@ -16,7 +16,7 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.errors import ExpungeError
-from expunge.files import write_text
+from expunge.files import PRIVATE_FOLDER, make_folder, write_text
 from expunge.models.finite import json_text
 from expunge.models.loading import best_device, best_dtype, load
 from expunge.oracles.checked import judge_texts
@@ -63,7 +63,7 @@ def reveal(models: SearchModels, settings: RevealSection, folder: Path, seed: in
     Raises:
         NothingRevealed: too few responses pass the filters; the message has the rewards.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, PRIVATE_FOLDER)
     if (folder / REVEALED).exists():
         return read_revealed(folder)
     return _select(search(models, settings, folder, seed, display), settings, folder)
@@ -73,7 +73,7 @@ def resample(
     models: SearchModels, settings: RevealSection, instructions: Sequence[str], folder: Path, seed: int, display: Display
 ) -> list[Record]:
     """Select a forget set from new responses to known instructions; arguments and errors are those of `reveal`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, PRIVATE_FOLDER)
     if (folder / REVEALED).exists():
         return read_revealed(folder)
     evaluator, queries = Evaluator(models, settings), list[Query]()
