@@ -10,7 +10,7 @@ import pytest
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.errors import ExpungeError, InputError
 from expunge.files import write_text
-from expunge.runs.folder import Run, default_folder, locked, start_run, started
+from expunge.runs.folder import Run, default_folder, find_run, locked, start_run, started
 from expunge.runs.loaded import open_run
 
 SCRIPTS = ("忘却", "消去", "हिन्दी", "हिन्दू", "забыть", "نسيان")
@@ -130,7 +130,7 @@ def test_what_a_killed_command_left_is_repaired_when_the_run_is_opened(tmp_path)
     run.update_info(status="trained")
     (run.folder / "edit.7.expunge-old").mkdir()
     (run.folder / "audit.json.7.expunge-part").touch()
-    open_run(run.folder)
+    find_run(run.folder)
     assert sorted(path.name for path in run.folder.iterdir()) == [".lock", "edit", "recipe.yaml", "run.json"]
 
 
@@ -139,7 +139,7 @@ def test_a_run_that_cannot_be_repaired_now_is_opened_nevertheless(tmp_path):
     run.update_info(status="trained")
     with locked(run):
         (run.folder / "audit.json.7.expunge-part").touch()
-        open_run(run.folder)
+        assert find_run(run.folder) == run
     assert (run.folder / "audit.json.7.expunge-part").exists()
 
 
