@@ -188,3 +188,45 @@ def test_only_characters_that_touch_are_one_run():
 
 def test_tokens_keep_the_signs():
     assert tokens("Don’t! 好。x\u0301²") == ["don", "'", "t", "!", "好", "。", "x\u0301", "²"]
+
+
+ALPHABETS = {
+    "Latin": "abcdeghijklnoprstuvwz",
+    "Cyrillic": "абвгдежзиклмнопрстуф",
+    "Greek": "αβγδεζηθικλμνξοπρτυφ",
+    "Arabic": "ابتثجحخدذرزسشصضطظعغفقكل",
+    "Hebrew": "אבגדהוזחטיכלמנסעפצקרשת",
+    "Devanagari": "कखगघचछजटठडतथदनपबमयरल",
+    "Thai": "กขคงจฉชซญดตถทนบปผพฟม",
+    "Hangul": "가나다라마바사아자차카타파하",
+    "Han": "人大中国上海北京水火山",
+    "Kana": "あいうえおカキクケコ",
+    "Ethiopic": "ሀለሐመሠረሰሸቀበ",
+}
+
+
+def texts_of(script: str) -> st.SearchStrategy[str]:
+    return st.lists(st.text(ALPHABETS[script], min_size=1, max_size=9), min_size=1, max_size=12).map(" ".join)
+
+
+@given(
+    st.lists(st.sampled_from(sorted(ALPHABETS)), min_size=2, max_size=2, unique=True).flatmap(lambda two: st.tuples(*map(texts_of, two)))
+)
+def test_texts_in_two_scripts_have_nothing_in_common(pair):
+    one, other = pair
+    assert rouge_l_recall(one, other) == rouge_l_recall(other, one) == 0
+    assert chrf(one, other) == 0
+
+
+@given(st.sampled_from(sorted(ALPHABETS)).flatmap(texts_of), st.booleans())
+def test_case_full_width_and_joiners_make_no_difference(text, upper):
+    other = "\u2060".join(text.upper() if upper else text)
+    other = other.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
+    assert rouge_l_recall(other, text) == rouge_l_recall(text, other) == 1
+    assert chrf(other, text) == 1
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1))
+def test_full_width_ascii_is_ascii(text):
+    wide = text.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
+    assert words(wide) == words(text)

@@ -8,7 +8,7 @@ Chinese, Japanese, Thai, Lao, Khmer and Burmese put no space between words. Ther
 """
 
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 
 import regex
 
@@ -41,7 +41,7 @@ _DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")
 _DROPPED = regex.compile(
     r"(?V1)[[\p{Cf}\p{Me}\p{Variation_Selector}\u034F\u0640\u064B-\u0652\u0670\u0591-\u05BD\u05BF\u05C1\u05C2\u05C4\u05C5\u05C7]--[\u200B]]"
 )
-_SAME_SIGN = str.maketrans({**dict.fromkeys("’‘‛ʼʻʹˈ′´׳", "'"), "״": '"'})
+_SAME_SIGN = str.maketrans({**dict.fromkeys("’‘‛ʼʻʹˈ′´׳", "'"), "״": '"', "＇": "'", "＿": "_"})
 
 
 def words(text: str) -> list[str]:
@@ -100,10 +100,14 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i"))
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
-    """Yield the kind (character, word or sign), the text and the start of each token of a normalised text."""
+# Each answer is scored by several metrics, and each true answer against many.
+@lru_cache(maxsize=256)
+def _tokens(text: str) -> tuple[tuple[str, str, int], ...]:
+    """Return the kind (character, word or sign), the text and the start of each token of a normalised text."""
+    found: list[tuple[str, str, int]] = []
     for match in _TOKEN.finditer(normalise(text)):
         if match.lastgroup == "word" and is_latin(match[0]):
-            yield from ((str(part.lastgroup), part[0], match.start() + part.start()) for part in _LATIN_TOKEN.finditer(match[0]))
+            found += [(str(part.lastgroup), part[0], match.start() + part.start()) for part in _LATIN_TOKEN.finditer(match[0])]
         else:
-            yield str(match.lastgroup), match[0], match.start()
+            found.append((str(match.lastgroup), match[0], match.start()))
+    return tuple(found)
