@@ -10,7 +10,7 @@ call resumes an interrupted one.
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -36,8 +36,8 @@ LABELS = {name: name.capitalize() for name in LANGUAGES} | {"english": "English,
 PARTS = ("forget", "retain", "unseen")
 EPOCHS = 8
 AS_GIVEN, VARIANT = "forget prompts as given", "prompt variant: "
-ANSWERED = 0.5
-"""A prompt variant counts as answered if the mean ROUGE-L recall of the answers is above this."""
+ANSWERED, IN_PART = 0.75, 0.5
+"""A prompt variant counts as answered, or as answered in part, if the mean ROUGE-L recall of the answers is above this."""
 UNTOUCHED: dict[str, Any] = {"edit": "lora", "objective": "npo", "training": {"epochs": 1, "batch_size": 10, "lr": 1e-12}}
 MARK = "<!-- audit_languages -->"
 
@@ -73,7 +73,7 @@ def main() -> None:
         if language.name in args.only:
             display.print(f"== {LABELS[language.name]}")
             rows[LABELS[language.name]] = cells(audited(language, model, args.out / language.name, args.records, display))
-    failed = sum(row[1] == "fail" and row[-1] == "none" for row in rows.values())
+    failed = sum(row[1] == "fail" and row[2] == row[3] for row in rows.values())
     facts = (
         f"{measured_on()}; {args.model}, {len(everything)} records taught in six languages, {EPOCHS} epochs; n: 10 forget records "
         f"and 10 never seen as given, {args.records} in each prompt variant; this call took {(time.monotonic() - started) / 60:.0f} min. "
@@ -85,7 +85,7 @@ def main() -> None:
         write(MARK, text)
 
 
-COLUMNS = ("ROUGE-L as given (control)", "as given", "variants answered", "of them fail", "of them do not fail")
+COLUMNS = ("ROUGE-L as given (control)", "as given", "variants answered", "of them fail", "answered in part", "of all answered pass")
 
 
 def read_language(name: str) -> Language:
@@ -126,18 +126,20 @@ def longest_answer(language: Language, model: Path) -> int:
 
 
 def cells(run: Run) -> list[str]:
-    """Return the cells of a language: the questions as given, and each prompt variant that the model answers."""
+    """Return the cells of a language: the questions as given, and the prompt variants that the model answers, whole or in part."""
     rows = read_verdict(run)
     (given,) = [row for row in rows if row["name"] == AS_GIVEN]
-    answered = [row for row in rows if row["name"].startswith(VARIANT) and row["unlearned"]["value"] > ANSWERED]
-    failing = [row for row in answered if row["verdict"] == "fail"]
-    means = f"{given['unlearned']['value']:.2f} ({given['control']['value']:.2f})"
-    return [means, given["verdict"], str(len(answered)), str(len(failing)), named([row for row in answered if row not in failing])]
-
-
-def named(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the variants of verdict rows with their verdicts."""
-    return ", ".join(f"{row['name'].removeprefix(VARIANT)} ({row['verdict']})" for row in rows) or "none"
+    variants = [row for row in rows if row["name"].startswith(VARIANT) and row["unlearned"]["value"] > IN_PART]
+    answered = [row for row in variants if row["unlearned"]["value"] > ANSWERED]
+    in_part = Counter(row["verdict"] for row in variants if row not in answered)
+    return [
+        f"{given['unlearned']['value']:.2f} ({given['control']['value']:.2f})",
+        given["verdict"],
+        str(len(answered)),
+        str(sum(row["verdict"] == "fail" for row in answered)),
+        ", ".join(f"{count} {verdict}" for verdict, count in sorted(in_part.items())) or "none",
+        str(sum(row["verdict"] == "pass" for row in variants)),
+    ]
 
 
 if __name__ == "__main__":

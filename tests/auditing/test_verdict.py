@@ -48,6 +48,13 @@ def test_never_seen_records_are_others_so_means_are_compared():
     assert row.verdict == "fail"
 
 
+def test_three_records_beside_three_never_seen_ones_pass_nothing():
+    row = judged(
+        "as given", "ROUGE-L", {"unlearned": leaks(0.1, 0.2, 0.3), "control": {"x": [0.4], "y": [0.5], "z": [0.6]}}, "control", 0.1
+    )
+    assert (row.verdict, row.excess.n, row.reason.rpartition(": ")[2]) == ("not shown", 6, "n = 3 is too few to pass")
+
+
 def test_all_of_the_interval_above_what_is_allowed_fails():
     # 0.9 - 0.2, 0.9 - 0.4, 0.9 - 0.6: the smallest difference is 0.3, so is the smallest mean of any resample
     row = judged("as given", "ROUGE-L", {"unlearned": leaks(0.9, 0.9, 0.9), "control": SAME}, "control", 0.1)

@@ -79,7 +79,7 @@ def likelihood_check(name: str, value: str, measured: Measured, text: VerdictRow
     if _fails(seen["unlearned"], seen, tolerance):
         return replace(row, verdict="fail", reason=_contradiction(value, row, against_control, text, numbers))
     # If the original itself would not fail, no model could, and a pass would say nothing.
-    if high <= 0 and above_middle.n >= MIN_RECORDS and _fails(seen["original"], seen, tolerance):
+    if high <= 0 and len(seen["unlearned"]) >= MIN_RECORDS and _fails(seen["original"], seen, tolerance):
         return replace(row, verdict="pass", reason=f"the likelihood is nearer to the control's: {numbers}")
     return replace(row, verdict="not shown", reason=f"neither near the original's likelihood nor near the control's for certain: {numbers}")
 

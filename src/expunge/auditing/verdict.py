@@ -138,8 +138,8 @@ def verdict_row_of(
     threat: str = "",
 ) -> VerdictRow:
     """Return the row for a known excess; `means` has the value of each model, the rest is as for `verdict_row`."""
-    verdict, reason = _verdict(excess, tolerance, against)
     unlearned, control, original = means["unlearned"], means.get("control"), means.get("original")
+    verdict, reason = _verdict(excess, tolerance, against, unlearned.n)
     return VerdictRow(name, threat, value, unlearned, control, original, against, excess, tolerance, verdict, reason)
 
 
@@ -174,7 +174,7 @@ def read_verdict(run: Run) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
-def _verdict(excess: Summary | None, tolerance: float, against: Reference) -> tuple[Verdict, str]:
+def _verdict(excess: Summary | None, tolerance: float, against: Reference, records: int) -> tuple[Verdict, str]:
     if excess is None:
         return "not shown", f"there is no {against} to compare with"
     if excess.ci95 is None:
@@ -182,8 +182,10 @@ def _verdict(excess: Summary | None, tolerance: float, against: Reference) -> tu
     low, high = excess.ci95
     comparison = f"{excess.value:+.3f} against the {against}, 95 % interval {low:+.3f} to {high:+.3f}, allowed {tolerance:+.3f}"
     verdict, reason = decide((low, high), (-inf, tolerance), comparison)
-    if verdict == "pass" and excess.n < MIN_RECORDS:
-        return "not shown", f"{comparison}: n = {excess.n} is too few to pass"
+    # With never-seen records n counts those of both models.
+    n = min(excess.n, records)
+    if verdict == "pass" and n < MIN_RECORDS:
+        return "not shown", f"{comparison}: n = {n} is too few to pass"
     return verdict, reason
 
 

@@ -94,7 +94,7 @@ def short_reason(row: Verdict) -> str:
     in_words = row["name"].startswith(CROSS_CHECK) or row["reason"].startswith((BLIND, UNFIT))
     if in_words or row["excess"] is None or row["excess"]["ci95"] is None:
         return row["reason"]
-    n = row["excess"]["n"]
+    n = row["excess"]["n"] if row["unlearned"] is None else min(row["excess"]["n"], row["unlearned"]["n"])
     too_few = n < MIN_RECORDS and row["excess"]["ci95"][1] <= row["tolerance"]
     reasons = {
         "pass": "within the tolerance",
