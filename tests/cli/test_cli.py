@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from expunge.auditing.attacks import ATTACKS
 from expunge.edits import descriptions
+from expunge.files import lock_file
 from expunge.metrics import METRICS
 from expunge.objectives import OBJECTIVES
 
@@ -161,7 +161,7 @@ def test_a_folder_locked_by_another_process_is_an_error(expunge: Expunge, forget
     words = ("unlearn", "--forget", "forget.jsonl", "--retain", "retain.jsonl", "--out", "busy", "--model", "./nothing")
     write(tmp_path / "retain.jsonl", *({"prompt": f"{i} + {i}?", "answer": str(2 * i)} for i in range(8)))
     assert expunge(*words).code == 2
-    with FileLock(tmp_path / "busy" / ".lock"):
+    with lock_file(tmp_path / "busy" / ".lock", "busy"):
         result = expunge(*words)
     assert (result.code, result.err) == (1, "expunge: busy: another expunge process is at work in this folder\n")
 

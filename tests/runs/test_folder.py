@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from expunge.config.recipe import Recipe, make_recipe
+from expunge.edits.manifest import write_manifest
 from expunge.errors import ExpungeError, InputError
 from expunge.files import write_text
+from expunge.runs.edit_record import record_edit
 from expunge.runs.folder import Run, default_folder, find_run, locked, start_run, started
 from expunge.runs.loaded import open_run
 
@@ -215,7 +217,8 @@ def test_only_a_trained_run_is_opened(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     with pytest.raises(InputError, match="its training is not complete"):
         open_run(run.folder)
-    run.update_info(status="trained")
+    run.edit.mkdir()
+    record_edit(run, write_manifest(run.edit), status="trained")
     opened = open_run(str(run.folder))
     assert (opened.folder, opened.recipe, opened.info) == (run.folder, run.read_recipe(), run.read_info())
 
