@@ -45,7 +45,8 @@ def path_below(folder: Path, name: str, links: bool = False) -> Path | None:
     path = folder
     for part in relative.parts:
         path = path / part
-        if not links and path.is_symlink():
+        # Unlike `Path.is_symlink`, this is False for a name that the file system does not accept.
+        if not links and os.path.islink(path):
             return None
     return path
 
