@@ -21,6 +21,7 @@ MODULES = (
     *("expunge.pipeline.unlearn", "expunge.reporting", "expunge.reporting.comparison", "pyarrow.parquet", "matplotlib.pyplot"),
     *("transformers.models.llama.modeling_llama", "transformers.trainer", "sklearn.linear_model", "peft", "datasets"),
 )
+MEMORY = 16 * 2**30
 GOT_OUT = 70
 """Exit code of a child that ended with an exception."""
 
@@ -55,6 +56,8 @@ def _be_child(request: dict[str, Any]) -> None:
         # Children of the child, such as the code sandbox, die with its group.
         os.setpgid(0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # A damaged file that names huge sizes must not take the memory of the machine.
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         for number, path in enumerate((os.devnull, request["out"], request["err"])):
             os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT, 0o600), number)
         os.chdir(request["cwd"])

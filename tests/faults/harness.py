@@ -67,7 +67,7 @@ def run_verb(*words: object, cwd: Path, typed: str = "", seconds: float = SECOND
     from expunge.cli.main import main
 
     out, err, code, trace, hung = io.StringIO(), io.StringIO(), None, "", False
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err), _deadline(seconds):
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err), deadline(seconds):
         patch.chdir(cwd)
         patch.setenv("XDG_CACHE_HOME", str(cwd / "cache"))
         patch.setenv("COLUMNS", "200")
@@ -88,7 +88,7 @@ def run_verb(*words: object, cwd: Path, typed: str = "", seconds: float = SECOND
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
+def deadline(seconds: float) -> Iterator[None]:
     """Raise `Hang` in the body after some seconds. pytest-timeout uses the same timer, so it is set again afterwards."""
 
     def end(*_: object) -> None:
