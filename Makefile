@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test venv model lint docs clean
+.PHONY: demo test faults venv model lint docs clean
 
 demo: venv
 	$(BIN)/expunge demo
@@ -10,6 +10,10 @@ demo: venv
 # The tests run without a network: the embedded model must be in the user's cache before they start.
 test: model
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The whole fault suite, an hour or two: it prints the counts of all trials, writes them to a page, and fails if one did not hold.
+faults: venv
+	EXPUNGE_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest tests/faults -m "long or not long" -n 2 --dist loadfile
 
 model: venv
 	$(BIN)/python -m expunge.models.embedded >/dev/null

@@ -71,8 +71,8 @@ def undisturbed(case: Case, fresh: Callable[..., Place], forks: Forks) -> Undist
 
 
 def _never_audited(place: Place) -> None:
-    """Delete the audits, and all cached measurements; the key stays, so that two audits give equal hashes."""
-    shutil.rmtree(place.folder / "cache" / "expunge")
+    """Delete the audits, and all cached measurements; key and secret stay, so that two audits give equal hashes."""
+    shutil.rmtree(place.folder / "cache" / "expunge" / "measured")
     for run in (place.folder / "runs").iterdir():
         for name in AUDITED:
             (run / name).unlink()

@@ -1,7 +1,9 @@
 """Fixtures and hooks of the fault suite: tiny trained runs, a copy for each trial, counts by section, and the marker `long`."""
 
 import gc
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 from forks import Forks, forked
 from places import Place, make_place
-from trials import PROPERTY, Trials, summary_lines
+from report import write_page
+from trials import PROPERTY, Trials, added, summary_lines
 
+STARTED = time.monotonic()
 # Every training collects garbage twice, which takes half a second with all imported objects.
 gc.freeze()
 
@@ -26,14 +30,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Print the counts of all trials; with xdist they come from the workers in the reports."""
+    """Print the counts of all trials; with xdist they come from the workers in the reports. `EXPUNGE_FAULTS_PAGE` also gets a page."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     of_tests = [report for report in reports if getattr(report, "when", "") == "teardown"]
     counts = [value for report in of_tests for name, value in report.user_properties if name == PROPERTY]
-    if counts:
-        terminalreporter.section("faults")
-        for line in summary_lines(counts):
-            terminalreporter.write_line(line)
+    if not counts:
+        return
+    total = added(counts)
+    terminalreporter.section("faults")
+    for line in summary_lines(total):
+        terminalreporter.write_line(line)
+    if page := os.environ.get("EXPUNGE_FAULTS_PAGE"):
+        write_page(Path(page), total, time.monotonic() - STARTED)
 
 
 @pytest.fixture(scope="session")

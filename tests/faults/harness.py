@@ -51,8 +51,9 @@ class Outcome:
 
     @property
     def has_traceback(self) -> bool:
-        """Whether an exception got out or a traceback was printed."""
-        return bool(self.traceback) or "Traceback (most recent call last)" in self.err
+        """Whether an exception got out, a traceback was printed, or the sentence is about an error that nobody expected."""
+        unexpected = self.sentence.startswith("unexpected ")
+        return bool(self.traceback) or unexpected or "Traceback (most recent call last)" in self.err
 
 
 class Hang(BaseException):

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from harness import tree
 
-TIMES = re.compile(rb'("(?:created|created_utc|audited|evaluated|seconds|attestation_id)": ?)(?:"[^"]*"|[0-9.]+)')
+TIMES = re.compile(rb'("(?:created|created_utc|written|audited|evaluated|seconds|attestation_id)": ?)(?:"[^"]*"|[0-9.]+)')
 PREVIOUS = re.compile(rb'("previous":{"path":"[^"]*","sha256":)"[0-9a-f]*"')
 """Fields that differ between two runs: the moments and durations of run.json, round.json, gate.json, audit.json and attestation.json;
 the id of an attestation and its hash of the previous one, which follow from moments."""
 REPORT_TIME = re.compile(rb'(<p class="created">)[^<]*')
-NOT_COMPARED = re.compile(r"(^|/)(\.lock|matplotlib(/.*)?)$")
-"""Lock files, which are empty, and the font cache of matplotlib."""
+NOT_COMPARED = re.compile(r"(^|/)(\.lock|matplotlib(/.*)?|cache/expunge/secret)$")
+"""Lock files, which are empty, the font cache of matplotlib, and the random secret of the cache."""
 
 
 HASH = re.compile(rb'"[0-9a-f]{64}"')

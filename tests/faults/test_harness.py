@@ -4,7 +4,8 @@ import time
 
 import pytest
 from harness import VERBS, Outcome, run_verb, tree
-from trials import Trials, refusal, summary_lines
+from report import write_page
+from trials import Trials, added, refusal, summary_lines
 
 from expunge.cli import main
 
@@ -43,6 +44,7 @@ def test_a_refusal_is_one_sentence_that_names_the_file():
     assert refusal(Outcome(3, "", "expunge: one\n")) == "wrong"
     assert refusal(Outcome(0, "", "")) == "silent"
     assert refusal(Outcome(None, "", "", "KeyError")) == "traceback"
+    assert refusal(Outcome(1, "", "expunge: unexpected KeyError in a.py:3; please report it\n")) == "traceback"
     assert refusal(Outcome(None, "", "", hung=True)) == "hang"
 
 
@@ -52,7 +54,7 @@ def test_trials_are_counted_by_section_over_all_tests():
     one.refused("damage", "a zero", Outcome(0, "", ""))
     other.survived("damage", "nothing", Outcome(0, "", ""))
     other.count("links", "a link", "outside")
-    assert summary_lines([one.counts, other.counts]) == [
+    assert summary_lines(added([one.counts, other.counts])) == [
         "damage: 3 trials, 1 silent, 0 outside, 0 hang, 0 traceback, 0 wrong",
         "links: 1 trials, 0 silent, 1 outside, 0 hang, 0 traceback, 0 wrong",
     ]
@@ -62,3 +64,14 @@ def test_trials_are_counted_by_section_over_all_tests():
 def test_a_verb_that_hangs_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(main, "main", lambda: time.sleep(60))
     assert refusal(run_verb("ls", "edits", cwd=tmp_path, seconds=0.1)) == "hang"
+
+
+def test_the_page_has_a_row_for_each_section_and_says_if_all_held(tmp_path):
+    trials = Trials()
+    trials.count("kills", "one")
+    write_page(tmp_path / "faults.md", added([trials.counts]), 90.0)
+    assert "All of 1 trials held." in (tmp_path / "faults.md").read_text()
+    trials.count("kills", "other", "hang")
+    write_page(tmp_path / "faults.md", added([trials.counts]), 90.0)
+    assert "1 of 2 trials did not hold." in (tmp_path / "faults.md").read_text()
+    assert "| kills | 2 | 0 | 0 | 1 | 0 | 0 |" in (tmp_path / "faults.md").read_text()

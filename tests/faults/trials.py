@@ -10,9 +10,15 @@ SECTIONS = (
     *("kills", "damage", "links", "modes", "hostile", "disk full", "processes", "secrets", "fuzz", "identity", "nonfinite"),
     *("metrics", "verdict"),
 )
-VERDICTS = ("silent", "outside", "hang", "traceback", "wrong")
-"""How a trial that does not hold ended: the fault went unnoticed; something outside the run folder changed; the command did not end; it
-ended with a traceback; or anything else, such as a result that differs or an error that does not name the file."""
+MEANINGS = {
+    "silent": "the fault went unnoticed: exit code 0, a wrong result, or a secret in a file",
+    "outside": "something outside the run folder changed",
+    "hang": "the command did not end",
+    "traceback": "the command ended with a traceback or an unexpected error",
+    "wrong": "anything else: a repeated command left another result, or an error does not name the file",
+}
+"""How a trial that does not hold ended."""
+VERDICTS = tuple(MEANINGS)
 HELD = "held"
 
 
@@ -57,14 +63,18 @@ def refusal(outcome: Outcome, named: Iterable[str] = ()) -> str:
     return HELD if outcome.refused and all(text in outcome.sentence for text in named) else "wrong"
 
 
-def summary_lines(counts: Iterable[dict[str, dict[str, int]]]) -> list[str]:
-    """Return one line for each section, in their order."""
-    total: dict[str, Counter[str]] = {}
+def added(counts: Iterable[dict[str, dict[str, int]]]) -> dict[str, Counter[str]]:
+    """Return {section: {verdict: number of trials}} over all tests, in the order of `SECTIONS`."""
+    total: dict[str, Counter[str]] = {section: Counter() for section in SECTIONS}
     for of_test in counts:
         for section, verdicts in of_test.items():
-            total.setdefault(section, Counter()).update(verdicts)
+            total[section].update(verdicts)
+    return {section: of_section for section, of_section in total.items() if of_section}
+
+
+def summary_lines(total: dict[str, Counter[str]]) -> list[str]:
+    """Return one line for each section."""
     return [
         f"{section}: {of_section.total()} trials, " + ", ".join(f"{of_section[verdict]} {verdict}" for verdict in VERDICTS)
-        for section in SECTIONS
-        if (of_section := total.get(section))
+        for section, of_section in total.items()
     ]
