@@ -120,6 +120,7 @@ def test_no_override_fails(trials):
     fuzz_overrides(trials, settings(ONCE, max_examples=80), 0)
 
 
+@pytest.mark.long
 def test_no_verb_fails_on_a_damaged_file(trials, fresh, forks):
     fuzz_files(trials, fresh, forks, settings(ONCE, max_examples=40), 0)
 

@@ -5,21 +5,37 @@ import hmac
 import secrets
 from pathlib import Path
 
-from expunge.files import PRIVATE, remove_file, remove_folder, write_text
+from expunge.errors import InputError
+from expunge.files import PRIVATE, open_regular, remove_file, remove_folder, write_text
 from expunge.runs.folder import ALTERNATIVES, AUDITED, REVEAL, REVEALED, ROUNDS, SEARCH_LOG
 
 KEY = "key"
 """File of the secret key of the hashes."""
+KEY_BYTES = 32
+LARGEST_KEY = 1024
+"""Bytes of a key, and the most that are read of its file."""
 FORGET_MODULE = "forget_module"
 """Folder of a forget module in the folder of a round."""
 
 
 def hash_key(folder: Path) -> bytes:
-    """Return the secret key of a folder's hashes; created at the first call. Without a key a short text could be guessed from its hash."""
+    """Return the secret key of a folder's hashes; created at the first call. Without a key a short text could be guessed from its hash.
+
+    Raises:
+        InputError: the file is not as it was written.
+    """
     path = folder / KEY
     if not path.exists():
-        write_text(path, secrets.token_hex(32), PRIVATE)
-    return bytes.fromhex(path.read_text(encoding="utf-8"))
+        write_text(path, secrets.token_hex(KEY_BYTES), PRIVATE)
+    with open_regular(path, LARGEST_KEY) as file:
+        written = file.read()
+    try:
+        key = bytes.fromhex(written.decode("ascii"))
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise InputError(f"{path}: is not a key as expunge writes it; restore the file, or delete it and audit the run again")
+    return key
 
 
 def text_hash(text: str, key: bytes) -> str:
