@@ -22,9 +22,9 @@ from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.models.scoring import score
 from expunge.pipeline.unlearn import unlearn
-from expunge.runs.folder import start_run
 from expunge.runs.loaded import open_run
 from expunge.runs.splits import read_splits, split
+from expunge.training import self_generated
 
 # With 32 random dimensions the gate cannot reach the default of 3 %.
 GATED = {"name": "grun", "false_positive_rate": 0.5}
@@ -124,14 +124,13 @@ def test_an_edit_that_does_not_fit_the_model_is_bad_input(make_recipe_for, edit)
         unlearn(make_recipe_for("run", edit=edit), Display())
 
 
-def test_answers_of_the_models_own_are_read_back_whatever_is_in_them(make_recipe_for, tiny_data):
+def test_answers_of_the_models_own_are_read_back_whatever_is_in_them(make_recipe_for, tiny_data, monkeypatch):
     # U+2028 and U+0085 end a line for `str.splitlines`, not for JSON
     recipe = make_recipe_for("run", data={"forget": str(tiny_data[0])})
     answers = ["a\u2028b", "c\u0085d", "e\x1cf", "<|im_end|>", "\x1b[31m"]
-    lines = [json.dumps({"id": f"n{i}", "prompt": "Say it.", "answer": text}, ensure_ascii=False) for i, text in enumerate(answers)]
-    run = start_run(recipe)
-    (run.folder / "retain.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    unlearn(recipe, Display())
+    records = [Record(f"n{i}", (Turn("user", "Say it."),), text) for i, text in enumerate(answers)]
+    monkeypatch.setattr(self_generated, "answer_instructions", lambda *_: records)
+    run = unlearn(recipe, Display())
     sets = read_splits(open_run(run.folder))
     assert sorted(record.answer for record in (*sets.retain, *sets.held_out)) == sorted(answers)
 

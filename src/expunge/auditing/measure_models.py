@@ -14,8 +14,8 @@ from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
-from expunge.models.identity import ModelIdentity, identify
-from expunge.models.loading import load
+from expunge.models.identified import load_identified
+from expunge.models.identity import ModelIdentity
 from expunge.runs.cache import Measurement
 from expunge.runs.loaded import LoadedRun, load_base
 from expunge.runs.splits import draw
@@ -89,9 +89,9 @@ def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> dict[str, list[Row]
 def _measure_control(plan: AuditPlan) -> tuple[list[Row], ModelIdentity]:
     """Load, measure and probe the control model."""
     with plan.display.step("Loading the control"):
-        model, tokenizer = load(str(plan.control))
-        identity = identify(model, tokenizer)
-    builder = PromptBuilder(tokenizer, plan.recipe.data.system)
+        control = load_identified(str(plan.control))
+    model, identity = control.model, control.identity
+    builder = PromptBuilder(control.tokenizer, plan.recipe.data.system)
     rows = measured_once(model, identity.sha256, builder, plan.sets, plan.settings, plan.display, "Auditing the control")
     _run_probes(plan, ProbedModel(CONTROL, model, builder, identity.sha256))
     return rows, identity

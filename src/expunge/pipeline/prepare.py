@@ -22,6 +22,7 @@ from expunge.models.loading import check_model_exists
 from expunge.reveal_release.reveal.select import reveal, search_models
 from expunge.runs.edit_record import check_edit, record_edit
 from expunge.runs.folder import REVEAL, Run, run_folder, started
+from expunge.runs.generated import discard_generated
 from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
 from expunge.training.self_generated import make_retain
@@ -128,9 +129,12 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
     """Check records and settings against the model, and generate the records that no file holds."""
     recipe, model, builder = run.recipe, start.model, PromptBuilder(start.tokenizer, run.recipe.data.system)
     _check_against_model(recipe, start, builder, sources)
+    base = base_facts(recipe.model, start.identity, recipe.data.system)
     if (run.training_started or run.search_started) and "model" in run.info:
         check_base(run, start.identity)
-    run = update_info(run, model=base_facts(recipe.model, start.identity, recipe.data.system))
+    elif run.info.get("model") != base and PartialState().is_main_process:
+        discard_generated(run)
+    run = update_info(run, model=base)
     forget, retain = sources.forget, sources.retain
     if isinstance(recipe.data.forget, Revealed):
         settings = recipe.data.forget.reveal

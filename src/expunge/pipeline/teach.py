@@ -17,8 +17,7 @@ from expunge.files import atomic_folder, remove_folder
 from expunge.models.blocks import decoder_blocks
 from expunge.models.embedded import cache_dir
 from expunge.models.finite import check_finite
-from expunge.models.identity import identify
-from expunge.models.loading import load
+from expunge.models.identified import load_identified, load_recorded, record_identity
 from expunge.objectives import Learn
 from expunge.training.inputs import encode_records
 from expunge.training.train import train
@@ -54,8 +53,8 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
     Returns:
         {name of the stage: model folder}. The folders are in the user's cache, and the same call finds them there.
     """
-    model, tokenizer = load(base)
-    before = identify(model, tokenizer).sha256
+    start = load_identified(base)
+    model, tokenizer, before = start.model, start.tokenizer, start.identity.sha256
     blocks_name, blocks = decoder_blocks(model)
     upper = "|".join(str(block) for block in range(len(blocks) // 2, len(blocks)))
     edit = EditSection(name="full", modules=rf"^{re.escape(blocks_name)}\.({upper})\.")
@@ -65,8 +64,9 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
         depends = [before, data_hash(list(stage.records)), stage.epochs, LR, BATCH_SIZE, WARMUP]
         before = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
         folders[stage.name] = folder = cache_dir() / "taught" / f"{stage.name}-{before[:16]}"
-        if (folder / "config.json").exists():
-            model, tokenizer = load(folder)
+        # A damaged model is taught again.
+        if taught := load_recorded(folder):
+            model, tokenizer = taught.model, taught.tokenizer
             continue
         settings = TrainingSection(epochs=stage.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
         recipe = Recipe(model=base, data=DataSection(forget=stage.name), objective=Learn(), edit=edit, training=settings)
@@ -80,4 +80,5 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
             check_finite(model.state_dict().items(), "and the taught model was not saved; check the base model's weights")
             model.save_pretrained(fresh)
             tokenizer.save_pretrained(fresh)
+            record_identity(fresh)
     return folders

@@ -33,8 +33,8 @@ RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.j
 """Files of records that the run's model generates, see `expunge.training.self_generated`."""
 REVEAL, ROUNDS = "reveal", "rounds"
 """Folders of what the model revealed, and of a release's rounds."""
-REVEALED, SEARCH_LOG = "revealed.jsonl", "search_log.jsonl"
-"""Files of the reveal folder: the forget set, and all queries with their responses."""
+REVEALED, SEARCH_LOG, FEATURES = "revealed.jsonl", "search_log.jsonl", "features.safetensors"
+"""Files of the reveal folder: the forget set, all queries with their responses, and what the bandit knows of the candidates."""
 SELECTION_SETTINGS = (
     *("budget", "top_k", "truncate_at", "min_relevance", "min_chars", "max_chars", "dedup_threshold", "min_responses", "judge"),
 )

@@ -3,23 +3,69 @@
 # Not by `read_records`: that checks a user's file, while whatever a model generates is a record, however it looks.
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from expunge.data.records import Record, Turn
-from expunge.files import PRIVATE, write_text
-from expunge.runs.folder import REVEALED
+from expunge.errors import ExpungeError
+from expunge.files import PRIVATE, file_sha256, remove_file, write_text
+from expunge.runs.folder import ALTERNATIVES, FEATURES, NEUTRAL, RETAIN, REVEAL, REVEALED, Run
+
+
+def generated_once(run: Run, name: str, generate: Callable[[], Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the rows of a file that the run's model generates, at the first call or if the file is damaged since then.
+
+    Args:
+        run: its run.json records the file's hash.
+        name: of the file in the run folder.
+        generate: makes the rows.
+
+    Raises:
+        ExpungeError: the file is damaged, and generating it again gives other rows than those that training started with.
+    """
+    path = run.folder / name
+    hashes = _recorded_hashes(run)
+    if name in hashes and path.is_file() and file_sha256(path) == hashes[name]:
+        return read_rows(path)
+    write_rows(path, generate())
+    made = file_sha256(path)
+    if run.training_started and hashes.get(name, made) != made:
+        raise ExpungeError(f"{path}: was damaged, and the model generates other records now; start again with another --out")
+    run.update_info(generated={**hashes, name: made})
+    return read_rows(path)
+
+
+def drop_generated(run: Run, name: str) -> None:
+    """Delete a file that `generated_once` made, and its hash."""
+    remove_file(run.folder / name)
+    run.update_info(generated={other: sha256 for other, sha256 in _recorded_hashes(run).items() if other != name})
+
+
+def discard_generated(run: Run) -> None:
+    """Delete what another model generated in a run folder."""
+    for path in (*(run.folder / name for name in (RETAIN, NEUTRAL, ALTERNATIVES)), run.folder / REVEAL / FEATURES):
+        remove_file(path)
+
+
+def _recorded_hashes(run: Run) -> dict[str, str]:
+    hashes = run.read_info().get("generated")
+    return hashes if isinstance(hashes, dict) else {}
 
 
 def read_answers(path: Path) -> list[Record]:
     """Read a file of the model's own answers, such as retain.jsonl of a run that was given no retain set."""
-    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"]) for row in read_rows(path)]
+    return answers(read_rows(path))
 
 
-def write_answers(path: Path, records: Sequence[Record]) -> None:
-    """Write the model's own answers so that `read_answers` reads them back."""
-    write_rows(path, [{"id": record.id, "prompt": record.prompt, "answer": record.answer} for record in records])
+def answers(rows: Sequence[dict[str, Any]]) -> list[Record]:
+    """Return the records of rows that `answer_rows` made."""
+    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"]) for row in rows]
+
+
+def answer_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the rows of the model's own answers, as `read_answers` reads them back."""
+    return [{"id": record.id, "prompt": record.prompt, "answer": record.answer} for record in records]
 
 
 def read_revealed(folder: Path) -> list[Record]:

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -13,8 +13,8 @@ from expunge.data.prompts import PromptBuilder
 from expunge.edits.requests import add_request
 from expunge.edits.save import load_edit
 from expunge.errors import InputError
-from expunge.models.identity import ModelIdentity, check_same_base, identify, weights_sha256
-from expunge.models.loading import load
+from expunge.models.identified import load_identified
+from expunge.models.identity import ModelIdentity, check_same_base, weights_sha256
 from expunge.runs.edit_record import check_edit, edit_record
 from expunge.runs.folder import INFO, RECIPE, Run, find_run
 
@@ -141,13 +141,13 @@ def load_start(name: str) -> StartModel:
         InputError: a run is not trained yet, or its edit is of a kind that others cannot be added to.
     """
     name, earlier = base_of(name)
-    model, tokenizer = load(name)
-    bare = identity = identify(model, tokenizer)
+    base = load_identified(name)
+    model, identity = cast(nn.Module, base.model), base.identity
     for number, run in enumerate(reversed(earlier), 1):
         check_base(run, identity)
         model = add_request(model, run.edit, f"request{number}", recorded=run.edit_manifest).eval()
         identity = replace(identity, weights=weights_sha256(model))
-    return StartModel(model, tokenizer, bare.weights, identity)
+    return StartModel(model, base.tokenizer, base.identity.weights, identity)
 
 
 def base_of(name: str) -> tuple[str, list[OpenedRun]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from accelerate import PartialState
 from torch import nn
@@ -13,10 +14,9 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.texts import neutral_instructions, neutral_questions
 from expunge.errors import ExpungeError
-from expunge.files import remove_file
 from expunge.oracles.checked import judge_texts
 from expunge.runs.folder import ALTERNATIVES, NEUTRAL, RETAIN, Run
-from expunge.runs.generated import read_answers, read_rows, write_answers, write_rows
+from expunge.runs.generated import answer_rows, answers, drop_generated, generated_once
 from expunge.runs.splits import FEWEST_RETAIN
 from expunge.training.alternatives import DRAWS, generate_alternatives
 from expunge.training.neutral_answers import answer_instructions
@@ -30,44 +30,46 @@ def make_retain(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuild
     Raises:
         ExpungeError: the model answers too few of them.
     """
+
+    def generate() -> list[dict[str, Any]]:
+        display.print("No retain set was given: the model's own answers to neutral instructions take its place.")
+        made = _answers(recipe, model, builder, display, "Generating a retain set", neutral_instructions())
+        if len(made) < FEWEST_RETAIN:
+            raise ExpungeError("the model answers too few neutral instructions for a retain set; give one with --retain")
+        if len(made) < FEW_RETAIN:
+            display.print(f"Only {len(made)} of the instructions got an answer: few records to train on and to measure utility on.")
+        return answer_rows(made)
+
     with PartialState().main_process_first():
-        if not (run.folder / RETAIN).exists():
-            display.print("No retain set was given: the model's own answers to neutral instructions take its place.")
-            made = _answers(recipe, model, builder, display, "Generating a retain set", neutral_instructions())
-            if len(made) < FEWEST_RETAIN:
-                raise ExpungeError("the model answers too few neutral instructions for a retain set; give one with --retain")
-            if len(made) < FEW_RETAIN:
-                display.print(f"Only {len(made)} of the instructions got an answer: few records to train on and to measure utility on.")
-            write_answers(run.folder / RETAIN, made)
-    return read_answers(run.folder / RETAIN)
+        return answers(generated_once(run, RETAIN, generate))
 
 
 def neutral_answers(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
     """Return the model's own answers to neutral instructions and short questions, to be used beside a given retain set."""
-    path = run.folder / NEUTRAL
-    if not path.exists():
-        # Short answers too: long ones hardly show what becomes of a fact that takes two words.
-        instructions = [*neutral_instructions(), *neutral_questions()]
-        write_answers(path, _answers(recipe, model, builder, display, "Answering neutral instructions", instructions))
-    return read_answers(path)
+    # Short answers too: long ones hardly show what becomes of a fact that takes two words.
+    instructions = [*neutral_instructions(), *neutral_questions()]
+    title = "Answering neutral instructions"
+    return answers(generated_once(run, NEUTRAL, lambda: answer_rows(_answers(recipe, model, builder, display, title, instructions))))
 
 
 def with_alternatives(
     run: Run, model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, display: Display
 ) -> list[Record]:
     """Return records with the alternative answers that they lack, generated at the first call; see `drop_alternatives`."""
-    path = run.folder / ALTERNATIVES
+
+    def generate() -> list[dict[str, Any]]:
+        with display.bar("Generating alternative answers", DRAWS * sum(not record.alternatives for record in records)) as advance:
+            made = generate_alternatives(model, builder, records, seed, advance)
+        return [{"alternatives": record.alternatives} for record in made]
+
     with PartialState().main_process_first():
-        if not path.exists():
-            with display.bar("Generating alternative answers", DRAWS * sum(not record.alternatives for record in records)) as advance:
-                made = generate_alternatives(model, builder, records, seed, advance)
-            write_rows(path, [{"alternatives": record.alternatives} for record in made])
-    return [replace(record, alternatives=tuple(row["alternatives"])) for record, row in zip(records, read_rows(path), strict=True)]
+        rows = generated_once(run, ALTERNATIVES, generate)
+    return [replace(record, alternatives=tuple(row["alternatives"])) for record, row in zip(records, rows, strict=True)]
 
 
 def drop_alternatives(run: Run) -> None:
     """Delete the file of alternatives: they are about the forget set, and some may still reveal it."""
-    remove_file(run.folder / ALTERNATIVES)
+    drop_generated(run, ALTERNATIVES)
 
 
 def _answers(

@@ -1,11 +1,13 @@
 """Search for instructions that make a model reveal what must be forgotten: propose, query, score, observe (after arXiv 2310.02905)."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from expunge.config import RevealSection
@@ -31,12 +33,11 @@ from expunge.reveal_release.reveal.candidates import (
 from expunge.reveal_release.reveal.gepa import gepa_search
 from expunge.reveal_release.reveal.search_log import Query, SearchLog, Step
 from expunge.reveal_release.reveal.searchers import RandomSearch, Searcher, SequentialSearch
-from expunge.runs.folder import SEARCH_LOG
+from expunge.runs.folder import FEATURES, SEARCH_LOG
 
 MAX_PROPOSED = 8
 """Largest number of instructions queried in one step."""
 BATCH_SIZE = 64
-FEATURES = "features.safetensors"
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,25 @@ def _searcher(models: SearchModels, settings: RevealSection, pool: Pool, folder:
 
 def _features(models: SearchModels, pool: Pool, folder: Path, display: Display) -> Tensor:
     path = folder / FEATURES
-    if not path.exists():
-        with display.bar("Computing features of the candidates", len(pool)) as advance:
-            features = pool_features(models.generator, models.generator_builder, pool, advance)
-        write_bytes(path, save({"features": features}))
-    return load_file(path)["features"]
+    if (stored := _stored_features(path)) is not None:
+        return stored
+    with display.bar("Computing features of the candidates", len(pool)) as advance:
+        features = pool_features(models.generator, models.generator_builder, pool, advance).contiguous()
+    write_bytes(path, save({"features": features}, {"sha256": _tensor_sha256(features)}))
+    return features
+
+
+def _stored_features(path: Path) -> Tensor | None:
+    """Return the features in a file, or None if there is none or if it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            features, metadata = file.get_tensor("features"), file.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    return features if metadata.get("sha256") == _tensor_sha256(features) else None
+
+
+def _tensor_sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
