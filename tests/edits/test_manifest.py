@@ -34,7 +34,7 @@ def lora(make_llama, tmp_path):
     def save(change=lambda tensors: None) -> Path:
         model = get_peft_model(make_llama(), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False))
         model.save_pretrained(tmp_path / "lora")
-        tensors = load_file(tmp_path / "lora" / "adapter_model.safetensors")
+        tensors = {name: tensor.clone() for name, tensor in load_file(tmp_path / "lora" / "adapter_model.safetensors").items()}
         change(tensors)
         save_file(tensors, tmp_path / "lora" / "adapter_model.safetensors")
         write_manifest(tmp_path / "lora")

@@ -32,7 +32,8 @@ def header_bytes(path: Path) -> int:
 
 def resave(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> str:
     """Save the weights again with a change; the file is a valid one."""
-    tensors = load_file(weights(folder))
+    # Copies, because tensors that are mapped from a file change, or end, with it.
+    tensors = {name: tensor.clone() for name, tensor in load_file(weights(folder)).items()}
     change(tensors)
     save_file(tensors, weights(folder), {"format": "pt"})
     return weights(folder).name
@@ -73,7 +74,7 @@ def removed(folder: Path) -> str:
 
 def pickled(folder: Path) -> str:
     path = weights(folder)
-    torch.save(load_file(path), path)
+    torch.save({name: tensor.clone() for name, tensor in load_file(path).items()}, path)
     return path.name
 
 
