@@ -142,7 +142,9 @@ def _first_damage(folder: Path, recorded: str | None) -> _Damage | None:
         content = read_json(manifest, Manifest)
     except InputError:
         return _Damage(MANIFEST, "cannot be read, or another version of expunge wrote it")
-    return _damage_of_files(files, content.files) or _damage_of_description(files, content)
+    damage = _damage_of_files(files, content.files)
+    # The recorded manifest is the one that expunge wrote, which describes its files as they are.
+    return damage if damage is not None or recorded is not None else _damage_of_description(files, content)
 
 
 def _damage_of_files(files: dict[str, Path], hashes: dict[str, str]) -> _Damage | None:
