@@ -171,6 +171,7 @@ def audit(
     from expunge.auditing.suite import read_suite
     from expunge.console import Display
     from expunge.reporting import write_report
+    from expunge.reveal_release.release.round_results import check_rounds
 
     display, lm_eval_tasks = Display(), None
     details = read_details(_path(request), _path(previous), _path(sign))
@@ -184,6 +185,7 @@ def audit(
     options = AuditOptions(None if control is None else str(control), max_records, show_text, suite, lm_eval_tasks)
     with _locked(run) as opened:
         check_chain(opened)
+        check_rounds(opened)
         result = audit_run(opened, options, display)
         write_report(result.run, result.records)
         with display.step("Writing the attestation"):

@@ -91,11 +91,14 @@ def test_a_damaged_module_of_a_round_stops_undo(fresh, trials, what):
     trials.count("damage", f"module: {what}: verify", "held" if held else "silent", verified)
 
 
-def test_a_round_with_another_lambda_stops_undo(fresh, trials):
+def test_a_round_with_another_lambda_stops_undo_and_audit(fresh, trials):
     place = fresh("release")
     path = place.run("release") / ROUND / "round.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "lambda_f": 0.001}), encoding="utf-8")
-    refused(trials, "lambda: undo", run_verb("undo", "runs/release", "1", cwd=place.folder), "round.json")
+    before = without_lock(place.run("release"))
+    for door in (("undo", "runs/release", "1"), ("audit", "runs/release")):
+        refused(trials, f"lambda: {door[0]}", run_verb(*door, cwd=place.folder), "round.json")
+    assert without_lock(place.run("release")) == before
 
 
 def test_a_release_whose_edit_was_removed_is_computed_again(fresh):

@@ -19,7 +19,7 @@ from expunge.reveal_release.release.rounds import run_rounds
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.runs.edit_record import announce_edit, check_edit, edit_record, record_edit
 from expunge.runs.folder import RETAIN, ROUNDS, Run, discard_audit, locked
-from expunge.runs.loaded import OpenedRun, open_run, recorded_base
+from expunge.runs.loaded import OpenedRun, open_unchecked, recorded_base
 from expunge.training.self_generated import neutral_answers
 from expunge.training.train import check_batches
 
@@ -67,7 +67,7 @@ def undo(run: OpenedRun, to: int, display: Display) -> None:
     """
     with locked(run):
         # Another command may have changed the run before it was locked.
-        _undo(open_run(run.folder), to, display)
+        _undo(open_unchecked(run.folder), to, display)
 
 
 def _undo(run: OpenedRun, to: int, display: Display) -> None:

@@ -31,7 +31,7 @@ RETAIN_MODULE = "retain_module"
 
 def is_recorded(run: Run, number: int) -> bool:
     """Return whether a round is complete: its file is written, and run.json records the hash."""
-    return str(number) in _recorded(run)
+    return number in _recorded(run)
 
 
 def write_round(run: Run, number: int, facts: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ def write_round(run: Run, number: int, facts: dict[str, Any]) -> None:
     path = _path(run, number)
     make_folder(path.parent)
     write_text(path, json_text(facts, str(path), indent=1) + "\n")
-    run.update_info(rounds={**_recorded(run), str(number): file_sha256(path)})
+    run.update_info(rounds={**_recorded(run), number: file_sha256(path)})
 
 
 def read_round(run: Run, number: int) -> dict[str, Any]:
@@ -49,9 +49,15 @@ def read_round(run: Run, number: int) -> dict[str, Any]:
         Damaged: the file is not the one that the release wrote.
     """
     path = _path(run, number)
-    if not path.is_file() or file_sha256(path) != _recorded(run).get(str(number)):
+    if not path.is_file() or file_sha256(path) != _recorded(run).get(number):
         raise Damaged(f"{path}: does not have the hash that {run.folder / INFO} records; restore it from a copy of the run")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def check_rounds(run: Run) -> None:
+    """Raise `Damaged` if the file of a round is not the one that the release wrote; a run that is no release has none."""
+    for number in _recorded(run):
+        read_round(run, number)
 
 
 def recorded_modules(path: Path) -> dict[str, str]:
@@ -82,9 +88,9 @@ def _path(run: Run, number: int) -> Path:
     return run.folder / ROUNDS / str(number) / ROUND
 
 
-def _recorded(run: Run) -> dict[str, str]:
+def _recorded(run: Run) -> dict[int, str]:
     """Return the hashes of the files of the rounds, by number."""
-    return checked(run.read_info().get(ROUNDS, {}), dict[str, str], f"{run.folder / INFO}: {ROUNDS}")
+    return checked(run.read_info().get(ROUNDS, {}), dict[int, str], f"{run.folder / INFO}: {ROUNDS}")
 
 
 def count_rounds(run: Run) -> int:
