@@ -30,6 +30,13 @@ def refused(trials: Trials, what: str, outcome: Outcome, named: str) -> None:
         trials.count("damage", f"{what}: exit code", "wrong", outcome)
 
 
+def reported(trials: Trials, what: str, verified: Outcome, named: str) -> None:
+    """Count a trial that holds if `verify` ended with exit code 1 and a line that names the file."""
+    lines = [line for line in verified.out.splitlines() if line.startswith("differs") and named in line]
+    held = verified.code == 1 and lines
+    trials.count("damage", f"{what}: verify", "held" if held else "silent" if verified.code == 0 else "wrong", verified)
+
+
 def without_lock(folder: Path) -> dict[str, bytes | str]:
     return {name: content for name, content in tree(folder).items() if name != ".lock"}
 
@@ -39,9 +46,7 @@ def through_all_doors(trials: Trials, place: Place, kind: str, what: str, named:
     run, before = place.run(kind), without_lock(place.run(kind))
     for door, words in doors(kind).items():
         refused(trials, f"{kind}: {what}: {door}", run_verb(*words, cwd=place.folder), named)
-    verified = run_verb("verify", f"runs/{kind}", cwd=place.folder)
-    held = verified.code == 1 and named in verified.err
-    trials.count("damage", f"{kind}: {what}: verify", "held" if held else "silent" if verified.code == 0 else "wrong", verified)
+    reported(trials, f"{kind}: {what}", run_verb("verify", f"runs/{kind}", cwd=place.folder), named)
     trials.count("damage", f"{kind}: {what}: nothing is written", "held" if without_lock(run) == before else "wrong")
 
 
@@ -86,9 +91,7 @@ def test_a_damaged_module_of_a_round_stops_undo(fresh, trials, what):
     named, before = MODULES[what](run / ROUND / "forget_module"), without_lock(run)
     refused(trials, f"module: {what}: undo", run_verb("undo", "runs/release", "1", cwd=place.folder), named)
     trials.count("damage", f"module: {what}: nothing is written", "held" if without_lock(run) == before else "wrong")
-    verified = run_verb("verify", "runs/release", cwd=place.folder)
-    held = verified.code == 1 and named in verified.err
-    trials.count("damage", f"module: {what}: verify", "held" if held else "silent", verified)
+    reported(trials, f"module: {what}", run_verb("verify", "runs/release", cwd=place.folder), named)
 
 
 def test_a_round_with_another_lambda_stops_undo_and_audit(fresh, trials):

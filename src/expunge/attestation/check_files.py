@@ -72,6 +72,8 @@ def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:
     if not path.is_file():
         yield unreachable("recorded edit", f"{INFO} is not there")
         return
+    if not run.edit.is_dir():
+        yield differs(f"edit {MANIFEST}", f"the folder is gone, but {INFO} is there")
     try:
         recorded = read_untrusted(path, lambda: edit_record(run.folder, run.read_info())).manifest
     except InputError as error:
