@@ -206,5 +206,6 @@ MODULES: dict[str, Damage] = {
 
 
 def of_kind(kind: str) -> dict[str, Damage]:
-    """Return all damages of the edit of a kind of run."""
-    return {**EVERY, **SETTINGS.get(kind, {})}
+    """Return all damages of the edit of a kind of run. `undo` computes the edit of a release again if its folder is gone."""
+    damages = {**EVERY, **SETTINGS.get(kind, {})}
+    return damages if kind != "release" else {what: damage for what, damage in damages.items() if what != "folder gone"}

@@ -104,13 +104,15 @@ def test_a_round_with_another_lambda_stops_undo_and_audit(fresh, trials):
     assert without_lock(place.run("release")) == before
 
 
-def test_a_release_whose_edit_was_removed_is_computed_again(fresh):
+def test_a_release_whose_edit_was_removed_is_computed_again(fresh, trials):
     place = fresh("release")
     edit = place.run("release") / "edit"
     before = tree(edit)
     number = json.loads((place.run("release") / "run.json").read_text(encoding="utf-8"))["round"]
     shutil.rmtree(edit)
-    assert run_verb("undo", "runs/release", number, cwd=place.folder).code == 0
+    refused(trials, "release: folder gone: chat", run_verb(*VERBS["chat"].on("release"), cwd=place.folder), "manifest.json")
+    undone = run_verb("undo", "runs/release", number, cwd=place.folder)
+    assert (undone.code, "is gone; it is computed again" in " ".join(undone.err.split())) == (0, True)
     assert tree(edit) == before
     assert run_verb("audit", "runs/release", cwd=place.folder).code == 0
 

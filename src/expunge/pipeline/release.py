@@ -81,7 +81,9 @@ def _undo(run: OpenedRun, to: int, display: Display) -> None:
             raise InputError(f"{run.folder}: the module of round {number} was purged, so no round can be undone or repeated")
     record = edit_record(run.folder, run.info)
     # A folder that is gone, and one that an interrupted undo left, are made anew from the original and the modules.
-    if run.edit.exists() and record.next is None:
+    if not run.edit.exists():
+        display.print(f"{run.edit} is gone; it is computed again.")
+    elif record.next is None:
         _check_current(run)
     model, _ = load_after_round(run, to, display)
     with atomic_folder(run.edit) as folder:
