@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -12,12 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from expunge.errors import InputError, quoted
+from expunge.files import MAX_DOCUMENT_BYTES, open_regular
 
 MAX_YAML_BYTES = 2**20
-MAX_JSON_BYTES = 2**26
 MAX_DEPTH = 64
 """Most lists and mappings inside each other."""
 MAX_NODES = 50_000
@@ -26,6 +24,13 @@ MAX_DIGITS = 18
 """Most digits of an integer: it fits into 64 bits. A longer one is a mistake, or takes minutes to convert."""
 
 Schema = TypeVar("Schema")
+
+
+class Closed(BaseModel):
+    """Base class of a schema that knows all its fields: an unknown one is an error, and so is a number that is not finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
 
 _YAML = "tag:yaml.org,2002:"
 _TAGS = {f"{_YAML}{name}" for name in ("null", "bool", "int", "float", "str", "timestamp", "seq", "map")}
@@ -76,7 +81,7 @@ def yaml_text(value: Any) -> str:
     return dump() if "\x85" in text else text
 
 
-def read_json(path: str | Path, schema: type[Schema] | None = None, limit: int = MAX_JSON_BYTES) -> Any:
+def read_json(path: str | Path, schema: type[Schema] | None = None, limit: int = MAX_DOCUMENT_BYTES) -> Any:
     """Read a JSON file.
 
     Args:
@@ -92,6 +97,14 @@ def read_json(path: str | Path, schema: type[Schema] | None = None, limit: int =
     """
     value = parse_json(read_text(path, limit), str(path))
     return value if schema is None else checked(value, schema, str(path))
+
+
+def read_json_lines(path: str | Path, schema: type[Schema]) -> list[Schema]:
+    """Read a file of one JSON value a line, without a last line that a kill cut short; errors are those of `read_json`."""
+    # Split as bytes, because a kill may have cut a character, and at line feeds alone: JSON leaves other line ends unescaped.
+    lines = read_bytes(path).split(b"\n")[:-1]
+    named = [(f"{path}:{number}", line) for number, line in enumerate(lines, 1)]
+    return [checked(parse_json(_decoded(line, where), where, "the line"), schema, where) for where, line in named]
 
 
 def parse_json(text: str, where: str, what: str = "the file", max_digits: int = MAX_DIGITS) -> Any:
@@ -135,28 +148,20 @@ def checked(value: Any, schema: type[Schema], where: str) -> Schema:
         raise InputError(f"{where}: {_sentence(field)}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-def read_text(path: str | Path, limit: int = MAX_JSON_BYTES) -> str:
+def read_bytes(path: str | Path, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
+    """Read a regular file; raise `InputError` if it cannot be read or is larger than `limit` bytes."""
+    with open_regular(Path(path), limit, follow=True) as file:
+        # It may have grown since its size was checked.
+        return file.read(limit)
+
+
+def read_text(path: str | Path, limit: int = MAX_DOCUMENT_BYTES) -> str:
     """Read a regular file of UTF-8 text, with or without a byte order mark.
 
     Raises:
         InputError: it cannot be read, is no regular file, is larger than `limit` bytes, or is not UTF-8.
     """
-    try:
-        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"{path}: cannot be read: it is not a regular file")
-            content = file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        # A name with a null byte is a ValueError.
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > limit:
-        raise InputError(f"{path}: cannot be read: it has more than {limit} bytes")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        kind = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
-        raise InputError(f"{path}: cannot be read: it is {kind} (byte {error.start + 1}); save it as UTF-8") from error
+    return _decoded(read_bytes(path, limit), str(path))
 
 
 class _Loader(yaml.SafeLoader):
@@ -268,3 +273,11 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 def _sentence(text: object) -> str:
     """Return a text of a library as part of one line."""
     return " ".join(str(text).split())
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
+        raise InputError(f"{where}: cannot be read: it is {kind} (byte {error.start + 1}); save it as UTF-8") from error

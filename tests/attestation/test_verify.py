@@ -215,7 +215,7 @@ def test_a_file_that_is_not_json_and_an_invalid_key_are_named(audited, document,
     path = audited.folder / "audit.json"
     path.write_text("[" * 100_000, encoding="utf-8")
     rewrite({**document, "audit": {**document["audit"], "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}})
-    with pytest.raises(InputError, match=r"audit\.json: is not what a run writes: nested too deeply"):
+    with pytest.raises(InputError, match=r"audit\.json: is not what a run writes: the file is nested too deeply"):
         verify(audited.folder / "attestation.json")
     key = audited.folder / "key"
     key.write_text("no hex", encoding="utf-8")

@@ -101,7 +101,7 @@ def test_a_raw_template_stands_alone(builder, tmp_path):
         ("a:\n  - {raw: x, system: y}", "a: a raw template stands alone"),
         ('a:\n  - {turns: ["{prompt}", "b"]}', "of turns the user's are the first and the last"),
         ("a:\n  - {turns: [3]}", "a: its parts are texts that are not empty"),
-        ('a: ["{prompt:d}"]', "Unknown format code 'd'"),
+        ('a: ["{prompt:d}"]', "a slot is its name alone"),
         ("a:\n  - raw: ''", "a: its parts are texts that are not empty"),
         ('a: ["{question}"]', "there is no slot {question}; there are answer, "),
         ('a: ["{prompt"]', "a: expected '}' before end of string"),

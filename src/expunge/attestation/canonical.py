@@ -2,7 +2,10 @@
 
 import hashlib
 import json
-from typing import Any, NoReturn
+from typing import Any
+
+from expunge.documents import parse_json
+from expunge.errors import InputError
 
 ATTESTATION_ID, SIGNATURE = "attestation_id", "signature"
 
@@ -29,9 +32,9 @@ def parse(raw: bytes) -> Any:
         ValueError: if it is not JSON, or nested too deeply to be read.
     """
     try:
-        return json.loads(raw.decode(), parse_constant=_refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        return parse_json(raw.decode(), "it")
+    except InputError as error:
+        raise ValueError(str(error).removeprefix("it: ")) from error
 
 
 def attestation_id(document: dict[str, Any]) -> str:
@@ -43,7 +46,3 @@ def attestation_id(document: dict[str, Any]) -> str:
 def signed_bytes(document: dict[str, Any]) -> bytes:
     """Return the bytes that a signature covers: the canonical form with the id, without the signature."""
     return canonical({name: value for name, value in document.items() if name != SIGNATURE})
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

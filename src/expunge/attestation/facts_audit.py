@@ -4,10 +4,11 @@ from pathlib import Path
 
 from expunge.attestation.read import read_audit_file
 from expunge.attestation.schema import Metrics
-from expunge.attestation.schema_audit import Attacks, Audited
+from expunge.attestation.schema_audit import Attacks
 from expunge.config import Revealed
 from expunge.data.threats import RELEASED, THREATS
 from expunge.edits import edit_of
+from expunge.runs.facts import AuditJson
 from expunge.runs.loaded import OpenedRun
 
 LIMITATIONS = (
@@ -20,7 +21,7 @@ LIMITATIONS = (
 
 def metrics(path: Path) -> Metrics:
     """Return the metrics of `audit.json`."""
-    audited = read_audit_file(path, Audited)
+    audited = read_audit_file(path, AuditJson)
     return Metrics(before=audited.original, after=audited.unlearned, control=audited.control)
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from expunge.attestation.schema_audit import Attacks, LmEval
-from expunge.attestation.schema_parts import Figures, File, Hex, KeyedFile, Part
+from expunge.attestation.schema_parts import File, Hex, KeyedFile, Part
+from expunge.runs.facts import Figures
 
 SCHEMA_VERSION = 3
 

@@ -1,16 +1,9 @@
-"""Schema of the files that an audit writes: audit.json, verdict.json, and the description of its lm-eval tasks."""
+"""Schema of verdict.json, and of the description of an audit's lm-eval tasks."""
 
 from typing import Any, Literal
 
-from expunge.attestation.schema_parts import Figure, Figures, File, Hex, Part
-
-
-class Audited(Part):
-    """`audit.json`: the metrics of each model."""
-
-    original: Figures
-    unlearned: Figures
-    control: Figures | None = None
+from expunge.attestation.schema_parts import File, Hex, Part
+from expunge.runs.facts import Figure
 
 
 class VerdictRow(Part):

@@ -1,16 +1,16 @@
-"""Building blocks of the attestation's schema: hashes, files, measured numbers."""
+"""Building blocks of the attestation's schema: hashes and files."""
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from expunge.documents import Closed
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Part(BaseModel):
+class Part(Closed):
     """A part of an attestation. Unknown and missing fields are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class File(Part):
@@ -25,15 +25,3 @@ class KeyedFile(Part):
 
     path: str
     hmac: Hex
-
-
-class Figure(Part):
-    """A number, the count of records behind it, and its 95 % interval if it has one."""
-
-    value: float
-    n: int
-    ci95: tuple[float, float] | None
-
-
-Figures = dict[str, dict[str, Figure]]
-"""{set: {metric: figure}}."""

@@ -43,7 +43,7 @@ def exit_code(error: Exception) -> int:
 
 def is_expected(error: Exception) -> bool:
     """Return whether an error says something about the input or the machine, not about a mistake in expunge."""
-    return isinstance(error, ExpungeError | UsageError)
+    return isinstance(error, ExpungeError | UsageError) or (isinstance(error, OSError) and error.strerror is not None)
 
 
 def _place(error: Exception) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from expunge.config.section import Section, pattern
 
 POSITIONS = ("last_prompt", "onward", "fired", "all_prompt", "every_token", "prompt_suffix:K")
-POSITIONS_PATTERN = "|".join(POSITIONS).replace("K", "[1-9][0-9]*")
+POSITIONS_PATTERN = "|".join(POSITIONS).replace("K", "[1-9][0-9]{0,8}")
 Gate = Literal["linear", "mlp"]
 GatePool = Literal["last", "max", "top2", "top3", "attention"]
 Augmentation = Literal[

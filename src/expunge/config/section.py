@@ -1,14 +1,11 @@
 """The base class of the sections of a recipe."""
 
-from pydantic import BaseModel, ConfigDict
-
+from expunge.documents import Closed
 from expunge.sandbox.search import check_pattern
 
 
-class Section(BaseModel):
+class Section(Closed):
     """A section of a recipe; a setting with an unknown name is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def pattern(given: str | None) -> str | None:

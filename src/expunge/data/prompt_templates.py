@@ -152,11 +152,12 @@ def _check_template(where: str, given: Any) -> PromptTemplate:
     template = PromptTemplate(tuple(turns), given.get("system"), given.get("start"), given.get("raw"))
     try:
         unknown = template.slots - SLOTS
-        for text in texts:
-            # A format such as {prompt:d} is only refused when it is used.
-            text.format_map(dict.fromkeys(SLOTS | unknown, ""))
-    except (ValueError, LookupError, AttributeError) as error:
+        # A format such as {prompt:>9999999999} would fill the memory when it is used.
+        formatted = [name for text in texts for _, name, form, conversion in Formatter().parse(text) if form or conversion]
+    except ValueError as error:
         raise InputError(f"{where}: {error}") from error
+    if formatted:
+        raise InputError(f"{where}: a slot is its name alone, such as {{prompt}}; leave out what follows {formatted[0]}")
     if unknown:
         raise InputError(f"{where}: there is no slot {{{sorted(unknown)[0]}}}; there are {', '.join(sorted(SLOTS))}")
     return template

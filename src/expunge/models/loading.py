@@ -16,6 +16,7 @@ from expunge.errors import InputError
 from expunge.models import embedded
 from expunge.models.gguf import read_gguf
 from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
+from expunge.models.sizes import check_sizes
 
 # `expunge.console` shows progress; a second bar for each file would disturb its display.
 disable_progress_bar()
@@ -46,6 +47,8 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     common = {"trust_remote_code": False, "local_files_only": _cached(name) and not hub.is_reachable()}
     try:
         config = AutoConfig.from_pretrained(name, **common)
+        if Path(name).is_dir():
+            check_sizes(Path(name), config.to_dict())
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
         with _without_pickles():
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -57,6 +60,8 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
+    except InputError:
+        raise
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
         raise InputError(f"{name}: could not be loaded as a causal LM: {first_line(error)}") from error

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from expunge.errors import ExpungeError
+from expunge.documents import parse_json
+from expunge.errors import ExpungeError, InputError
 
 KEY = "EXPUNGE_JUDGE_KEY"
 """Environment variable with the endpoint's API key, if it needs one."""
@@ -21,6 +22,7 @@ _SLOT = "{text}"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 # Enough for a number and a few words around it. A model that reasons first does not reach its number.
 _MAX_TOKENS = 32
+_MAX_ANSWER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ class LlmJudge:
             request.add_unredirected_header("Authorization", f"Bearer {key}")
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                return _content(json.load(response))
+                # An endpoint may send without an end.
+                return _content(parse_json(response.read(_MAX_ANSWER_BYTES).decode(), self.url, "its answer"))
         except (OSError, HTTPException) as error:
             raise ExpungeError(f"llm-judge: {self.url} does not answer: {error}") from error
-        except (ValueError, LookupError, TypeError) as error:
+        except (InputError, ValueError, LookupError, TypeError) as error:
             raise ExpungeError(f"llm-judge: the answer of {self.url} is no chat completion; give the address up to /v1") from error
 
 

@@ -1,12 +1,13 @@
 """Write the report of a run: collect its content from the run folder."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from expunge.attestation.read import read_audit_file
+from expunge.attestation.schema_audit import Attacks
 from expunge.auditing.record_metrics import Row
 from expunge.auditing.suite import Suite
 from expunge.config import Revealed
@@ -21,7 +22,8 @@ from expunge.reporting.html import ReportData, Sample, write_page
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
 from expunge.reveal_release.release.round_results import curve
-from expunge.runs.folder import ATTACKED, INFERRED, MEASURED_ROWS, VERDICT
+from expunge.runs.facts import read_gate
+from expunge.runs.folder import ATTACKED, GATE, INFERRED, MEASURED_ROWS, VERDICT
 from expunge.runs.loaded import OpenedRun
 
 SAMPLES_A_SET = 12
@@ -82,18 +84,18 @@ def _gate_logits(rows: Sequence[Row], sets: Iterable[str]) -> dict[str, list[flo
 
 def _gate_eval(run: OpenedRun) -> tuple[dict[str, Any] | None, tuple[list[float], list[float]]]:
     """Read the gate's evaluation, and its logits on the prompts that should open it and on all others."""
-    if not (run.folder / "gate.json").exists():
+    if not (run.folder / GATE).exists():
         return None, ([], [])
     rows = pq.read_table(run.folder / "gate.parquet").to_pylist()
     targets, others = ([row["gate"] for row in rows if row["target"] == target] for target in (True, False))
-    return json.loads((run.folder / "gate.json").read_text(encoding="utf-8")), (targets, others)
+    return read_gate(run.folder / GATE), (targets, others)
 
 
 def _verdict(run: OpenedRun) -> tuple[list[dict[str, Any]], AttackResults | None]:
     """Read the rows of the verdict and of the attacks; none if the audit had no suite."""
     if not (run.folder / VERDICT).exists():
         return [], None
-    verdict = json.loads((run.folder / VERDICT).read_text(encoding="utf-8"))
+    verdict = read_audit_file(run.folder / VERDICT, Attacks).model_dump()
     suite = Suite.model_validate(verdict["suite"])
     rows = pq.read_table(run.folder / ATTACKED).to_pylist()
     return verdict["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, rows)

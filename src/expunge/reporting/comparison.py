@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from expunge.attestation.read import read_audit_file
-from expunge.attestation.schema_audit import Attacks, Audited
+from expunge.attestation.schema_audit import Attacks
 from expunge.errors import InputError
 from expunge.files import open_regular, write_text
 from expunge.reporting.figures import tradeoff_figure
@@ -16,6 +16,7 @@ from expunge.reporting.metric_rows import Summaries, number, rows
 from expunge.reporting.svg import looks
 from expunge.reporting.template import fill, metric_groups
 from expunge.reporting.verdict_table import SIGNS, Verdict, count_verdicts, short_reason, signed
+from expunge.runs.facts import AuditJson
 from expunge.runs.folder import VERDICT, Run
 from expunge.runs.loaded import OpenedRun
 
@@ -97,7 +98,7 @@ def render(summary: Summaries, methods: Mapping[str, str], verdict_rows: Mapping
 
 def _summary(run: Run) -> dict[str, Any]:
     # The run may come from another person, who may have written its numbers by hand, so they are checked.
-    return {model: sets for model, sets in read_audit_file(run.audit_file, Audited).model_dump().items() if sets is not None}
+    return {model: sets for model, sets in read_audit_file(run.audit_file, AuditJson).model_dump().items() if sets is not None}
 
 
 def verdict_rows(run: Run) -> list[dict[str, Any]]:

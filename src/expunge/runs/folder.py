@@ -1,6 +1,5 @@
 """The run folder: one execution of a recipe, with all that is needed to resume, repeat or audit it."""
 
-import json
 import platform
 import unicodedata
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from expunge.files import (
     write_text,
 )
 from expunge.models.finite import json_text
+from expunge.runs.facts import Facts, read_facts, read_summary
 
 RECIPE, INFO, METRICS = "recipe.yaml", "run.json", "metrics.jsonl"
 RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.jsonl"
@@ -68,14 +68,19 @@ class Run:
         """Read recipe.yaml: every setting, with the defaults written out."""
         return read_recipe(self.folder / RECIPE)
 
-    def read_info(self) -> dict[str, Any]:
-        """Read run.json: versions, hashes, counts and `status` (training, trained)."""
-        return json.loads((self.folder / INFO).read_text(encoding="utf-8"))
+    def read_info(self) -> Facts:
+        """Read run.json: versions, hashes, counts and `status` (training, trained).
 
-    def update_info(self, **facts: Any) -> dict[str, Any]:
+        Raises:
+            InputError: the file does not have the form that a run writes.
+        """
+        return read_facts(self.folder / INFO)
+
+    def update_info(self, **facts: Any) -> Facts:
         """Add facts to run.json and return its whole content."""
-        info = {**(self.read_info() if (self.folder / INFO).exists() else {}), **facts}
-        write_text(self.folder / INFO, json_text(info, str(self.folder / INFO), indent=1) + "\n")
+        path = self.folder / INFO
+        info = (self.read_info() if path.exists() else Facts(path, {})).with_facts(**facts)
+        write_text(path, json_text(info, str(path), indent=1) + "\n")
         return info
 
     @property
@@ -112,7 +117,7 @@ class Run:
         Raises:
             InputError: the run is not audited yet.
         """
-        return json.loads(self.audit_file.read_text(encoding="utf-8"))
+        return read_summary(self.audit_file)
 
 
 def find_run(folder: str | Path) -> Run:

@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data.records import Record, Turn
+from expunge.documents import Closed, read_json_lines
 from expunge.errors import ExpungeError
 from expunge.files import PRIVATE, file_sha256, remove_file, write_text
 from expunge.runs.folder import ALTERNATIVES, FEATURES, NEUTRAL, RETAIN, REVEAL, REVEALED, Run
+
+
+class _Answer(Closed):
+    id: str
+    prompt: str
+    answer: str
+
+
+class _Revealed(_Answer):
+    unfinished: bool
 
 
 def generated_once(run: Run, name: str, generate: Callable[[], Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -55,7 +66,7 @@ def _recorded_hashes(run: Run) -> dict[str, str]:
 
 def read_answers(path: Path) -> list[Record]:
     """Read a file of the model's own answers, such as retain.jsonl of a run that was given no retain set."""
-    return answers(read_rows(path))
+    return answers([row.model_dump() for row in read_json_lines(path, _Answer)])
 
 
 def answers(rows: Sequence[dict[str, Any]]) -> list[Record]:
@@ -70,14 +81,13 @@ def answer_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def read_revealed(folder: Path) -> list[Record]:
     """Read the records that a model revealed from a `reveal` folder."""
-    rows = read_rows(folder / REVEALED)
-    return [Record(row["id"], (Turn("user", row["prompt"]),), row["answer"], unfinished=row["unfinished"]) for row in rows]
+    rows = read_json_lines(folder / REVEALED, _Revealed)
+    return [Record(row.id, (Turn("user", row.prompt),), row.answer, unfinished=row.unfinished) for row in rows]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a JSONL file."""
-    # Split at line feeds alone: `splitlines` also splits at characters that JSON leaves unescaped inside a string.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    return read_json_lines(path, dict[str, Any])
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

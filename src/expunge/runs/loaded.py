@@ -157,7 +157,11 @@ def base_of(name: str) -> tuple[str, list[OpenedRun]]:
         InputError: one of these runs is not trained yet.
     """
     earlier: list[OpenedRun] = []
+    seen = set[Path]()
     while (Path(name) / "run.json").exists():
+        if (folder := Path(name).resolve()) in seen:
+            raise InputError(f"{name}: is a request on itself: its recipe's `model` leads back to it; name the base model there")
+        seen.add(folder)
         earlier.append(open_run(name))
         name = earlier[-1].recipe.model
     return name, earlier

@@ -1,6 +1,5 @@
 """LoRA modules in weight space: read and save PEFT folders, add modules to a model exactly, concatenate them (arXiv 2306.14870)."""
 
-import json
 import math
 import re
 from collections import Counter
@@ -8,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from peft import LoraConfig
 from peft.utils.other import get_pattern_key
+from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from expunge.documents import Closed, checked, read_json
 from expunge.edits.manifest import read_tensors
 from expunge.errors import Damaged, InputError
 from expunge.files import make_folder, write_text
@@ -45,6 +46,19 @@ IRRELEVANT = {
 """Settings of PEFT that do not change the delta."""
 # The other initialisations (PiSSA, OLoRA, LoftQ, …) change the base weights too.
 PLAIN_INITIALISATIONS = (True, False, "gaussian", "orthogonal")
+
+
+# PEFT takes these names as regular expressions. In the name of a layer nothing but a dot has a meaning there.
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
+
+
+class _Read(Closed):
+    r: int = Field(ge=1)
+    lora_alpha: float
+    use_rslora: bool
+    rank_pattern: dict[LayerName, int] | None
+    alpha_pattern: dict[LayerName, float] | None
+    fan_in_fan_out: bool
 
 
 @dataclass(frozen=True)
@@ -201,10 +215,9 @@ def _delta(module: LoraModule, name: str, coefficient: float = 1.0) -> Tensor:
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     try:
-        given = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: holds no LoRA module ({CONFIG} is missing or cannot be read)") from error
-    defaults = LoraConfig().to_dict()
+        given, defaults = read_json(folder / CONFIG), LoraConfig().to_dict()
+    except InputError as error:
+        raise InputError(f"{folder}: holds no LoRA module ({CONFIG} is missing or cannot be used: {error})") from error
     if not isinstance(given, dict) or given.get("peft_type") != defaults["peft_type"]:
         raise InputError(f"{folder}: is not a LoRA")
     for name, value in given.items():
@@ -214,7 +227,9 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             plain = name in READ | IRRELEVANT or (value or None) == (defaults.get(name) or None)
         if not plain:
             raise InputError(f"{folder}: {name} is {value!r}; only a plain LoRA, which adds s * B @ A, can be added to weights")
-    return {**defaults, **given}
+    settings = {**defaults, **given}
+    checked({name: settings[name] for name in READ}, _Read, str(folder / CONFIG))
+    return settings
 
 
 def _read_factors(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:

@@ -1,6 +1,5 @@
 """Read the rounds of a release back: what each one chose, its modules, the model after it, and the curve over all rounds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,12 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.documents import checked, read_json
 from expunge.edits.manifest import check_manifest
-from expunge.errors import Damaged
+from expunge.errors import Damaged, InputError
 from expunge.files import file_sha256, make_folder, write_text
 from expunge.models.finite import json_text
 from expunge.models.loading import best_device
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module
+from expunge.reveal_release.release.round_schema import Figure, OriginalJson, RoundJson
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
 from expunge.runs.folder import INFO, ROUNDS, Run
 from expunge.runs.loaded import OpenedRun, load_base
@@ -51,7 +51,7 @@ def read_round(run: Run, number: int) -> dict[str, Any]:
     path = _path(run, number)
     if not path.is_file() or file_sha256(path) != _recorded(run).get(number):
         raise Damaged(f"{path}: does not have the hash that {run.folder / INFO} records; restore it from a copy of the run")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return _checked(path)
 
 
 def check_rounds(run: Run) -> None:
@@ -62,8 +62,8 @@ def check_rounds(run: Run) -> None:
 
 def recorded_modules(path: Path) -> dict[str, str]:
     """Return the folders of the modules that the file of a round names, relative to the run, with the hashes of their manifests."""
-    facts = read_json(path)
-    return {facts[name]: recorded for name, recorded in facts.get(MANIFESTS, {}).items() if recorded is not None}
+    facts = _checked(path)
+    return {facts[name]: recorded for name, recorded in (facts.get(MANIFESTS) or {}).items() if recorded is not None}
 
 
 def round_terms(run: Run, number: int) -> list[tuple[float, LoraModule]]:
@@ -84,6 +84,12 @@ def _read_checked(folder: Path, recorded: str) -> LoraModule:
     return module
 
 
+def _checked(path: Path) -> dict[str, Any]:
+    facts = read_json(path)
+    checked(facts, RoundJson if path.parent.name != "0" else OriginalJson, str(path))
+    return facts
+
+
 def _path(run: Run, number: int) -> Path:
     return run.folder / ROUNDS / str(number) / ROUND
 
@@ -95,7 +101,10 @@ def _recorded(run: Run) -> dict[int, str]:
 
 def count_rounds(run: Run) -> int:
     """Return how many rounds a release has completed."""
-    return max(int(path.parent.name) for path in (run.folder / ROUNDS).glob(f"*/{ROUND}"))
+    numbers = [int(path.parent.name) for path in (run.folder / ROUNDS).glob(f"*/{ROUND}") if path.parent.name.isdecimal()]
+    if not numbers:
+        raise InputError(f"{run.folder / ROUNDS}: holds no {ROUND}; restore it from a copy of the run")
+    return max(numbers)
 
 
 def load_after_round(run: OpenedRun, number: int, display: Display) -> tuple[nn.Module, PromptBuilder]:
@@ -119,7 +128,7 @@ def curve(run: Run) -> list[dict[str, Any]]:
         metrics = {f"validation_{name}": value for name, value in (facts[METRICS] or {}).items()}
         angles = {f"angle_{side}": angle for side, angle in (facts.get("angles") or {}).items() if side.endswith("smallest")}
         path = run.folder / ROUNDS / str(number) / TASK_METRICS
-        figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        task = {name: figure["value"] for name, figure in figures.items()}
+        figures = read_json(path, dict[str, Figure]) if path.exists() else {}
+        task = {name: figure.value for name, figure in figures.items()}
         rows.append({"round": number, "lambda": facts.get("lambda_f"), **metrics, **angles, **task, "stop": facts.get("stop")})
     return rows

@@ -1,11 +1,10 @@
 """The log of a search, one line per step: a killed search resumes from it."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from expunge.documents import read_json_lines
 from expunge.errors import ExpungeError
 from expunge.files import PRIVATE, append_text, write_text
 from expunge.models.finite import json_text
@@ -105,10 +104,4 @@ def read_log(path: Path) -> list[Step]:
     """Return the steps in a log; a line that a kill cut short does not count."""
     if not path.exists():
         return []
-    # The file is split as bytes, because a kill may have cut a character.
-    lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
-    return [Step(line["proposed"], line["keys"], {key: _query(**query) for key, query in line["queries"].items()}) for line in lines]
-
-
-def _query(responses: list[str], relevances: list[float], **rest: Any) -> Query:
-    return Query(responses=tuple(responses), relevances=tuple(relevances), **rest)
+    return read_json_lines(path, Step)

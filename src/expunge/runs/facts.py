@@ -1,0 +1,171 @@
+"""The schemas of run.json, audit.json and gate.json. Anybody may have written them: a field of another form is one sentence."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from expunge.documents import Closed, checked, read_json
+from expunge.errors import InputError, quoted
+
+Hex = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Model(Closed):
+    name: str
+    sha256: str = Hex
+    parts: dict[str, str]
+    system_message: str | None = None
+
+
+class _Forget(Closed):
+    source: str
+    sha256: str = Hex
+    rows: int = Field(ge=0)
+
+
+class _RetainRows(Closed):
+    trained: int = Field(ge=0)
+    calibration: int = Field(ge=0)
+    held_out: int = Field(ge=0)
+
+
+class _Retain(Closed):
+    source: str
+    sha256: str = Hex
+    rows: _RetainRows
+
+
+class _Data(Closed):
+    forget: _Forget
+    retain: _Retain
+
+
+class _Gate(Closed):
+    blocks: list[int]
+    threshold: float
+    calibration_n: int = Field(ge=0)
+    alpha: float = Field(ge=0, le=1)
+    guaranteed: bool
+    rate_bound: float = Field(ge=0, le=1)
+    calibration_rate: float = Field(ge=0, le=1)
+    lowered: bool
+    forget_coverage: float = Field(ge=0, le=1)
+
+
+class _Edit(Closed):
+    manifest: str = Hex
+    written: str
+    next: str | None = None
+
+
+class RunJson(Closed):
+    """All fields of run.json. A run that was interrupted has some of them."""
+
+    status: Literal["training", "trained"]
+    created: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    model: _Model | None = None
+    data: _Data | None = None
+    gate: _Gate | None = None
+    edit: _Edit | None = None
+    seconds: float = Field(0.0, ge=0)
+    round: int | None = Field(None, ge=0)
+    rounds: dict[str, str] = Field(default_factory=dict)
+    generated: dict[str, str] = Field(default_factory=dict)
+    audited: str = ""
+    control: str | None = None
+
+    @field_validator("model", "data", "gate", "edit", "round", mode="before")
+    @classmethod
+    def _is_left_out_or_given(cls, given: object) -> object:
+        if given is None:
+            raise ValueError("must not be null")
+        return given
+
+
+class Figure(Closed):
+    """A number, the count of records behind it, and its 95 % interval if it has one."""
+
+    value: float
+    n: int = Field(ge=0)
+    ci95: tuple[float, float] | None
+
+
+Figures = dict[str, dict[str, Figure]]
+"""{set: {metric: figure}}."""
+
+
+class AuditJson(Closed):
+    """All fields of audit.json: the metrics of each model."""
+
+    original: Figures
+    unlearned: Figures
+    control: Figures | None = None
+
+
+class _GateGroup(Figure):
+    set: str
+    variant: str
+    target: bool
+
+
+class _Prompt(Closed):
+    set: str
+    variant: str
+    target: bool
+    id: str
+    gate: float
+    open: bool
+    tokens: list[tuple[str, float]]
+
+
+class GateJson(Closed):
+    """All fields of gate.json."""
+
+    evaluated: str
+    threshold: float
+    groups: list[_GateGroup] = Field(min_length=1)
+    auroc: Figure
+    worst: list[_Prompt]
+
+
+class Facts(dict[str, Any]):
+    """The fields of a run.json, checked. Reading one that is missing is an error for the user."""
+
+    def __init__(self, path: Path, fields: dict[str, Any]):
+        super().__init__(fields)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        advice = "repeat the command that started the run, or restore the file from a copy"
+        raise InputError(f"{self.path}: has no field {quoted(name)}; {advice}")
+
+    def with_facts(self, **facts: Any) -> "Facts":
+        """Return the fields with some added or replaced."""
+        return Facts(self.path, {**self, **facts})
+
+
+def read_facts(path: Path) -> Facts:
+    """Read a run.json.
+
+    Raises:
+        InputError: it cannot be read, or a field is unknown or of another form.
+    """
+    return Facts(path, _read_checked(path, RunJson))
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Read an audit.json; errors are those of `read_facts`."""
+    return _read_checked(path, AuditJson)
+
+
+def read_gate(path: Path) -> dict[str, Any]:
+    """Read a gate.json; errors are those of `read_facts`."""
+    return _read_checked(path, GateJson)
+
+
+def _read_checked(path: Path, schema: type[Closed]) -> dict[str, Any]:
+    fields = read_json(path)
+    checked(fields, schema, str(path))
+    return fields
