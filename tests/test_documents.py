@@ -119,7 +119,7 @@ def test_what_is_not_a_text_file_is_one_sentence(tmp_path, kind):
             path.write_text(" " * (MAX_YAML_BYTES + 1))
         case "null byte":
             path = tmp_path / "a\0.yaml"
-    with pytest.raises(InputError, match="cannot be read: ") as error:
+    with pytest.raises(InputError, match=r"cannot be read|is not a regular file|at most \d+ are read") as error:
         read_yaml(path)
     assert str(error.value).startswith(f"{path}: ")
 

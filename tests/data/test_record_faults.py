@@ -219,8 +219,8 @@ def test_a_truncated_parquet_file_is_refused(tmp_path):
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     (tmp_path / "folder.jsonl").mkdir()
-    assert fault(tmp_path / "none.jsonl") == f"{tmp_path / 'none.jsonl'}: cannot be opened (No such file or directory)"
-    assert fault(tmp_path / "folder.jsonl") == f"{tmp_path / 'folder.jsonl'}: cannot be opened (Is a directory)"
+    assert fault(tmp_path / "none.jsonl") == f"{tmp_path / 'none.jsonl'}: cannot be read (no such file or directory)"
+    assert fault(tmp_path / "folder.jsonl") == f"{tmp_path / 'folder.jsonl'}: is not a regular file but a folder"
 
 
 def test_an_unknown_suffix_is_refused(tmp_path):

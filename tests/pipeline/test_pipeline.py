@@ -178,8 +178,8 @@ def test_a_record_longer_than_the_context_is_named_before_anything_is_trained(sh
 @pytest.mark.parametrize(
     ("audit", "message"),
     [
-        ({"sets": {"more": "nowhere.jsonl"}}, "nowhere.jsonl: cannot be opened"),
-        ({"questions": {"more": "nowhere.jsonl"}}, "nowhere.jsonl: cannot be opened"),
+        ({"sets": {"more": "nowhere.jsonl"}}, "nowhere.jsonl: cannot be read"),
+        ({"questions": {"more": "nowhere.jsonl"}}, "nowhere.jsonl: cannot be read"),
         ({"control": "./nowhere"}, "not a model folder"),
     ],
 )

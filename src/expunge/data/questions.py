@@ -69,7 +69,7 @@ def _question(where: str, line: int, row: Row) -> Question:
 def _answer(where: str, row: Row, choices: int) -> int:
     answer = row.get("answer")
     # A CSV cell is text.
-    if isinstance(answer, str) and answer.strip().isdecimal():
+    if isinstance(answer, str) and answer.strip().isdecimal() and len(answer.strip()) <= len(str(MAX_CHOICES)):
         answer = int(answer)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < choices:
         raise InputError(f'{where}: field "answer" must be the index of the right choice, 0 to {choices - 1}')

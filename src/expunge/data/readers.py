@@ -13,6 +13,7 @@ from expunge import hub
 from expunge.data.fields import MAX_LINE_BYTES, Row, kind
 from expunge.documents import parse_json
 from expunge.errors import InputError, quoted
+from expunge.files import open_regular
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 PARQUET_BATCH = 256
@@ -42,11 +43,7 @@ def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple
             raise InputError(f"{name}: files end in {', '.join(SUFFIXES)}, not in {quoted(path.suffix)}")
         yield from _dataset_rows(name, split)
         return
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be opened ({error.strerror})") from error
-    with file:
+    with open_regular(path, follow=True) as file:
         if path.suffix.lower() == ".csv":
             yield from _csv_rows(name, file, lists)
         elif path.suffix.lower() == ".parquet":

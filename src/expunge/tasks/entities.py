@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nervaluate import Evaluator
 
+from expunge.documents import read_text
 from expunge.errors import InputError, quoted
 from expunge.metrics.statistics import MetricValue
 from expunge.oracles.json_entities import first_json, read_entities
@@ -57,10 +57,7 @@ def read_sentences(path: str) -> list[Sentence]:
     Raises:
         InputError: the file cannot be read, or the first fault as `file:line: what is wrong`.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    lines = read_text(path).split("\n")
     sentences: list[Sentence] = []
     rows: list[tuple[str, str]] = []
     columns = 0

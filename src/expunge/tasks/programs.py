@@ -11,6 +11,7 @@ from pathlib import Path
 from expunge.data.readers import MAX_ID_DIGITS
 from expunge.documents import parse_json
 from expunge.errors import InputError, quoted
+from expunge.files import MAX_DOCUMENT_BYTES
 from expunge.oracles.python_code import parse_python
 from expunge.sandbox.run import run_test
 
@@ -45,11 +46,14 @@ def read_programs(path: str) -> list[Problem]:
     opened = gzip.open if path.endswith(".gz") else open
     try:
         with opened(Path(path), "rt", encoding="utf-8") as file:
-            lines = file.read().split("\n")
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    if len(content) > MAX_DOCUMENT_BYTES:
+        # A packed file can be a thousand times larger when it is unpacked.
+        raise InputError(f"{path}: cannot be read: it holds more than {MAX_DOCUMENT_BYTES} characters")
     problems: dict[str, Problem] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.split("\n"), 1):
         if line.strip():
             problem = _problem(f"{path}:{number}", line)
             if problem.task_id in problems:
