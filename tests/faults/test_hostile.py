@@ -126,7 +126,7 @@ def test_a_bomb_is_refused_within_seconds(name, fresh, trials, monkeypatch):
 CRAFTED = {
     "run.json of a LoRA": ("lora", "run.json", False, ("chat", "audit", "export", "compare", "verify")),
     "run.json of a release": ("release", "run.json", False, ("chat", "undo", "export", "verify")),
-    "round.json": ("release", "rounds/1/round.json", True, ("undo", "export", "verify")),
+    "round.json": ("release", "rounds/1/round.json", True, ("undo", "verify")),
     "the first round.json": ("release", "rounds/0/round.json", True, ("undo", "verify")),
     "the configuration of a module": ("release", "rounds/1/forget_module/adapter_config.json", True, ("undo",)),
     "the configuration of a LoRA": ("lora", "edit/adapter_config.json", True, ("chat", "export")),
