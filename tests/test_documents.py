@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from expunge.documents import MAX_DEPTH, MAX_NODES, MAX_YAML_BYTES, checked, parse_json, parse_yaml, read_json, read_yaml, yaml_text
+from expunge.documents import (
+    MAX_DEPTH,
+    MAX_NODES,
+    MAX_YAML_BYTES,
+    check_yaml,
+    checked,
+    parse_json,
+    parse_yaml,
+    read_json,
+    read_yaml,
+    yaml_text,
+)
 from expunge.errors import InputError
 
 REFUSED_YAML = {
@@ -79,6 +90,17 @@ def test_a_yaml_file_of_something_else_is_not_an_empty_mapping(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(InputError, match="must be a mapping"):
         read_yaml(tmp_path / "a.yaml")
+
+
+def test_a_file_for_another_library_may_have_its_tags_but_no_aliases(tmp_path):
+    path = tmp_path / "task.yaml"
+    path.write_text("process: !function utils.process\n")
+    check_yaml(path, frozenset({"!function"}))
+    with pytest.raises(InputError, match="the tag !function is not read"):
+        check_yaml(path, frozenset())
+    path.write_text("a: &a [x]\nb: *a\n")
+    with pytest.raises(InputError, match="aliases such as"):
+        check_yaml(path, frozenset({"!function"}))
 
 
 values = st.recursive(

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -62,15 +62,28 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises:
         InputError: it is not YAML, goes beyond a limit, or uses an alias, a merge key or an unknown tag.
     """
+    return _loaded(text, where, lambda loader: loader.get_single_data())
+
+
+def _loaded(text: str, where: str, load: "Callable[[_Loader], Any]", tags: frozenset[str] = frozenset()) -> Any:
     try:
-        loader = _Loader(text)
-        return loader.get_single_data()
+        return load(_Loader(text, tags))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = "" if mark is None else f" (line {mark.line + 1})"
         raise InputError(f"{where}: not valid YAML{line}: {_sentence(', '.join(filter(None, (error.context, error.problem))))}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{where}: not valid YAML: {_sentence(error)}") from error
+
+
+def check_yaml(path: str | Path, tags: frozenset[str]) -> None:
+    """Check a YAML file that another library will read; errors are those of `read_yaml`.
+
+    Args:
+        path: the file.
+        tags: further tags that this library reads, such as `!function`.
+    """
+    _loaded(read_text(path, MAX_YAML_BYTES), str(path), lambda loader: loader.get_single_node(), tags)
 
 
 def yaml_text(value: Any) -> str:
@@ -167,8 +180,9 @@ def read_text(path: str | Path, limit: int = MAX_DOCUMENT_BYTES) -> str:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader for a closed part of YAML: what can grow beyond its text, or run anything, is refused."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, tags: frozenset[str]):
         super().__init__(text)
+        self.tags = _TAGS | tags
         self.nodes = self.depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -182,7 +196,7 @@ class _Loader(yaml.SafeLoader):
             _refuse(event, "it is nested too deeply")
         node = super().compose_node(parent, index)
         self.depth -= 1
-        if node is not None and node.tag not in _TAGS and node.tag != f"{_YAML}merge":
+        if node is not None and node.tag not in self.tags and node.tag != f"{_YAML}merge":
             _refuse(node, f"the tag {node.tag.replace(_YAML, '!!')} is not read; leave it out, or put the text in quotes")
         return node
 

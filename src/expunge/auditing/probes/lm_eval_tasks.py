@@ -24,6 +24,7 @@ from expunge.auditing.probes.base import ProbedModel
 from expunge.auditing.summary import SetSummary
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder, batches_by_length
+from expunge.documents import check_yaml
 from expunge.errors import InputError
 from expunge.metrics.statistics import Z95, Summary, proportion_ci
 from expunge.models.prompt_cache import read_prompts
@@ -122,6 +123,9 @@ def read_tasks(names: Sequence[str], folder: Path | None = None, limit: int | No
     """
     if folder is not None and not folder.is_dir():
         raise InputError(f"--task-files: {folder} is not a folder")
+    # The harness reads every file there, with anchors that can multiply until the memory is full.
+    for path in sorted(folder.rglob("*.yaml")) if folder else ():
+        check_yaml(path, frozenset({"!function"}))
     manager = TaskManager(include_path=folder, include_defaults=False) if folder else TaskManager()
     if folder and not set(names) <= set(manager.all_tasks):
         # The harness has some ten thousand tasks; listing them takes seconds.
