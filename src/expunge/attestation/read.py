@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from expunge.attestation.canonical import ATTESTATION_ID, SIGNATURE, parse
 from expunge.attestation.schema import Attestation
-from expunge.attestation.schema_parts import Part
+from expunge.documents import Closed
 from expunge.errors import InputError
 from expunge.files import MAX_DOCUMENT_BYTES, open_regular
 
-Schema = TypeVar("Schema", bound=Part)
+Schema = TypeVar("Schema", bound=Closed)
 Value = TypeVar("Value")
 
 

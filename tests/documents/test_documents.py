@@ -9,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from expunge.documents import (
-    MAX_DEPTH,
-    MAX_NODES,
-    MAX_YAML_BYTES,
-    check_yaml,
-    checked,
-    parse_json,
-    parse_yaml,
-    read_json,
-    read_yaml,
-    yaml_text,
-)
+from expunge.documents import check_yaml, checked, parse_json, parse_yaml, read_json, read_yaml, yaml_text
+from expunge.documents.text_files import MAX_DEPTH
+from expunge.documents.yaml_files import MAX_NODES, MAX_YAML_BYTES
 from expunge.errors import InputError
 
 REFUSED_YAML = {
