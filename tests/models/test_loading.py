@@ -146,6 +146,28 @@ def test_an_encoder_decoder_is_refused(folder):
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"hidden_size": 10**9}, "hidden_size is 1000000000, but the weights in this folder allow at most"),
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers is 10000000, but the weights in this folder allow at most"),
+        ({"vocab_size": 10**11}, "vocab_size is 100000000000, but the weights"),
+    ],
+)
+def test_sizes_that_the_weights_cannot_have_are_refused_before_anything_is_built(folder, settings, problem):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    with pytest.raises(InputError, match=problem):
+        load(folder)
+
+
+def test_a_longest_length_that_is_no_number_is_refused(folder):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": [1]}))
+    with pytest.raises(InputError, match="model_max_length in its tokenizer_config.json is not a number"):
+        load(folder)
+
+
 def test_truncated_weights_are_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

@@ -183,6 +183,8 @@ def _make_ready(tokenizer: PreTrainedTokenizerBase) -> None:
         raise InputError(
             f"{tokenizer.name_or_path}: its tokenizer has no eos_token, so answers would not end; add it to tokenizer_config.json"
         )
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise InputError(f"{tokenizer.name_or_path}: model_max_length in its tokenizer_config.json is not a number")
     _check_template(tokenizer)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
