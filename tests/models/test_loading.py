@@ -164,7 +164,7 @@ def test_sizes_that_the_weights_cannot_have_are_refused_before_anything_is_built
 def test_a_longest_length_that_is_no_number_is_refused(folder):
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": [1]}))
-    with pytest.raises(InputError, match="model_max_length in its tokenizer_config.json is not a number"):
+    with pytest.raises(InputError, match=r"model_max_length in its tokenizer_config\.json is not a number"):
         load(folder)
 
 

@@ -33,7 +33,7 @@ def test_a_fresh_folder_holds_recipe_status_and_versions(tmp_path):
 
 def test_the_same_recipe_resumes_in_its_folder(tmp_path):
     first = start_run(recipe_for(tmp_path / "a"))
-    first.update_info(seen=1)
+    first.update_info(seconds=1.0)
     assert start_run(recipe_for(tmp_path / "a")).read_info() == first.read_info()
 
 

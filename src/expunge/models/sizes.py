@@ -14,7 +14,7 @@ MOST_PARTS = 4096
 """Most experts, heads or parts of another kind in one layer."""
 _LAYERS = re.compile(r"(num|n)_(\w+_)?layers?")
 _PARTS = re.compile(r"(num|n)_\w*(heads?|experts?|groups?|codebooks?)\w*")
-_WIDTH = re.compile(r"\w+_(size|dim)|n_(embd|inner)|d_(model|ff)")
+_WIDTH = re.compile(r"((moe_)?intermediate|hidden|vocab)_size|head_dim|n_(embd|inner)|d_(model|ff)")
 
 
 def check_sizes(folder: Path, config: dict[str, Any]) -> None:
