@@ -63,10 +63,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, inside):
 
 
 def test_a_corrected_recipe_replaces_one_that_never_started(tmp_path):
-    start_run(recipe_for(tmp_path / "a", model="a-typo")).update_info(seen=1)
+    start_run(recipe_for(tmp_path / "a", model="a-typo")).update_info(seconds=1.0)
     run = start_run(recipe_for(tmp_path / "a"))
     assert run.read_recipe() == recipe_for(tmp_path / "a")
-    assert "seen" not in run.read_info()
+    assert "seconds" not in run.read_info()
 
 
 def test_a_recipe_that_another_process_is_about_to_start_stays(tmp_path):
@@ -227,13 +227,38 @@ def test_a_run_that_was_not_audited_says_how_to_audit_it(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
     with pytest.raises(InputError, match=f"try: expunge audit {run.folder}"):
         _ = run.summary
-    write_text(run.folder / "audit.json", '{"unlearned": {}}')
-    assert run.summary == {"unlearned": {}}
+    write_text(run.folder / "audit.json", '{"original": {}, "unlearned": {}}')
+    assert run.summary == {"original": {}, "unlearned": {}}
 
 
 def test_facts_add_up(tmp_path):
     run = start_run(recipe_for(tmp_path / "a"))
-    run.update_info(gate={"threshold": 1.5})
+    run.update_info(round=2)
     run.update_info(status="trained")
-    assert (run.read_info()["gate"], run.read_info()["status"]) == ({"threshold": 1.5}, "trained")
+    assert (run.read_info()["round"], run.read_info()["status"]) == (2, "trained")
     assert json.loads((run.folder / "run.json").read_text())["versions"] == run.read_info()["versions"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "problem"),
+    [
+        ({"status": "done"}, "status: "),
+        ({"status": "trained", "more": 1}, "more: "),
+        ({"status": "trained", "data": None}, "data: must not be null"),
+        ({"status": "trained", "data": {"forget": {"source": "f", "sha256": "0" * 64, "rows": -1}}}, r"data\.forget\.rows: "),
+        ({"status": "trained", "gate": {"threshold": "high"}}, r"gate\."),
+        ([], "all of it: "),
+    ],
+)
+def test_a_crafted_run_json_is_one_sentence_with_its_field(tmp_path, facts, problem):
+    run = start_run(recipe_for(tmp_path / "a"))
+    write_text(run.folder / "run.json", json.dumps(facts))
+    with pytest.raises(InputError, match=rf"^{run.folder / 'run.json'}: {problem}"):
+        run.read_info()
+
+
+def test_a_fact_that_is_missing_is_named(tmp_path):
+    info = start_run(recipe_for(tmp_path / "a")).read_info()
+    with pytest.raises(InputError, match=r'run\.json: has no field "data"; repeat the command'):
+        info["data"]
+    assert info.get("data") is None
