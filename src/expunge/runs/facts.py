@@ -11,10 +11,13 @@ from expunge.errors import InputError, quoted
 Hex = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class _Model(Closed):
-    name: str
+class _Parts(Closed):
     sha256: str = Hex
     parts: dict[str, str]
+
+
+class _Model(_Parts):
+    name: str
     system_message: str | None = None
 
 
@@ -75,6 +78,7 @@ class RunJson(Closed):
     generated: dict[str, str] = Field(default_factory=dict)
     audited: str = ""
     control: str | None = None
+    control_model: _Parts | None = None
 
     @field_validator("model", "data", "gate", "edit", "round", mode="before")
     @classmethod
