@@ -7,6 +7,8 @@ from typing import Any
 from expunge.documents import parse_json
 from expunge.errors import InputError
 
+MAX_DIGITS = 1000
+"""Most digits of an integer that is read."""
 ATTESTATION_ID, SIGNATURE = "attestation_id", "signature"
 
 
@@ -32,7 +34,7 @@ def parse(raw: bytes) -> Any:
         ValueError: if it is not JSON, or nested too deeply to be read.
     """
     try:
-        return parse_json(raw.decode(), "it")
+        return parse_json(raw.decode(), "it", max_digits=MAX_DIGITS)
     except InputError as error:
         raise ValueError(str(error).removeprefix("it: ")) from error
 

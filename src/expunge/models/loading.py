@@ -60,8 +60,6 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
-    except InputError:
-        raise
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
         raise InputError(f"{name}: could not be loaded as a causal LM: {first_line(error)}") from error
