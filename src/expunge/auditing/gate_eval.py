@@ -97,6 +97,10 @@ def _gate_rows(loaded: LoadedRun, groups: list[EvalGroup], display: Display) -> 
     longest, threshold = context_length(loaded.model), _threshold(loaded)
     prompts = [(group, id_, ids) for group in groups for id_, ids in group.prompts.items() if longest is None or len(ids) <= longest]
     token_ids = [ids for _, _, ids in prompts]
+    if too_long := sum(len(group.prompts) for group in groups) - len(prompts):
+        display.print(
+            f"{too_long} prompts are left out of the evaluation, because they are longer than the model's context, {longest} tokens."
+        )
     with display.bar("Evaluating the gate", len(prompts)) as advance:
         logits = prompt_gate_logits(
             loaded.model, token_ids, REQUEST, gate_config(loaded.model, REQUEST).last_gate, loaded.builder.pad, advance=advance

@@ -18,7 +18,7 @@ from expunge.models.identified import load_identified
 from expunge.models.identity import ModelIdentity
 from expunge.runs.cache import Measurement
 from expunge.runs.loaded import LoadedRun, load_base
-from expunge.runs.splits import draw
+from expunge.runs.splits import check_fits, draw
 
 MODELS = ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
 """The models of an audit, in the order of its results."""
@@ -92,6 +92,8 @@ def _measure_control(plan: AuditPlan) -> tuple[list[Row], ModelIdentity]:
         control = load_identified(str(plan.control))
     model, identity = control.model, control.identity
     builder = PromptBuilder(control.tokenizer, plan.recipe.data.system)
+    for name, records in plan.sets.records.items():
+        check_fits(model, builder, f"audit.control {plan.control}: {name}", records)
     rows = measured_once(model, identity.sha256, builder, plan.sets, plan.settings, plan.display, "Auditing the control")
     _run_probes(plan, ProbedModel(CONTROL, model, builder, identity.sha256))
     return rows, identity

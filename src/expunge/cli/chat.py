@@ -1,5 +1,6 @@
 """`expunge chat`: compare the answers of the original and the unlearned model."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -23,6 +24,8 @@ def command(
     from expunge.data.records import Turn
     from expunge.edits.active import edits_off
     from expunge.edits.requests import REQUEST
+    from expunge.errors import InputError
+    from expunge.models.blocks import check_room, context_length
     from expunge.models.generation import generate
     from expunge.runs.loaded import load_base, load_run, open_run
 
@@ -32,8 +35,15 @@ def command(
         model, builder = loaded.model, loaded.builder
         original = None if isinstance(model, PeftModel) else load_base(opened).model
 
+    def prompt(text: str) -> tuple[int, ...]:
+        ids = builder.prompt((Turn("user", text),))
+        check_room(model, len(ids), "the question")
+        return ids
+
     def answer(text: str) -> None:
-        prompts = [builder.prompt((Turn("user", text),))]
+        prompts = [prompt(text)]
+        if (room := (context_length(model) or sys.maxsize) - len(prompts[0])) < max_new_tokens:
+            console.print(f"The question leaves room for {room} tokens in the model's context: a longer answer is cut there.")
         after = generate(model, builder, prompts, max_new_tokens)[0]
         if original is None:
             with edits_off(model, REQUEST):
@@ -45,6 +55,8 @@ def command(
         console.print(table)
 
     for text in question or []:
+        prompt(text)
+    for text in question or []:
         answer(text)
     while not question:
         try:
@@ -53,4 +65,7 @@ def command(
             return
         if not text:
             return
-        answer(text)
+        try:
+            answer(text)
+        except InputError as error:
+            console.print(f"{error}")

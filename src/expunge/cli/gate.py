@@ -23,6 +23,7 @@ def command(
     from expunge.data.records import Turn
     from expunge.errors import InputError
     from expunge.gating.inspect import check_gated, read_gate
+    from expunge.models.blocks import check_length
     from expunge.reporting.gate_table import heat, highest_tokens
     from expunge.runs.loaded import load_run, open_run
 
@@ -33,8 +34,11 @@ def command(
     with Display().step("Loading the model"):
         loaded = load_run(opened)
         model, builder = loaded.model, loaded.builder
-    for prompt in text:
-        look = read_gate(model, builder, builder.prompt((Turn("user", prompt),)))
+    prompts = [builder.prompt((Turn("user", prompt),)) for prompt in text]
+    for ids in prompts:
+        check_length(model, len(ids), "the prompt")
+    for ids in prompts:
+        look = read_gate(model, builder, ids)
         console.print(Text(f"The gate {look.description}."))
         if look.tokens:
             console.print(heat(look))

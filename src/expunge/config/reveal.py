@@ -38,7 +38,7 @@ class RevealSection(Section):
     )
     generator: str | None = Field(None, description="model that writes the instructions; none: the target itself")
     searcher: Searcher = Field("neural_ucb", description="how the next instructions are chosen")
-    pool_size: int = Field(512, ge=0, description="soft prompts in the pool (INSTINCT: 10,000)")
+    pool_size: int = Field(512, ge=0, le=100_000, description="soft prompts in the pool (INSTINCT: 10,000)")
     soft_tokens: int = Field(5, ge=1, description="length of a soft prompt")
     intrinsic_dim: int = Field(10, ge=1, le=1000, description="dimensions in which soft prompts vary")
     soft_token_scale: float = Field(5.0, gt=0, description="norm of a soft token, as a multiple of the mean norm of the token embeddings")

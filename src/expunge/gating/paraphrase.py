@@ -1,5 +1,7 @@
 """Paraphrase questions with the model itself, and filter out the paraphrases that no longer elicit the answer."""
 
+import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -8,7 +10,10 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.metrics.text import rouge_l_recall
+from expunge.models.blocks import context_length
 from expunge.models.generation import generate, nucleus_sampler
+
+log = logging.getLogger(__name__)
 
 DRAWS = 3
 TEMPERATURE, TOP_P = 0.8, 0.95
@@ -41,12 +46,18 @@ def paraphrase(
         seed: of sampling.
         advance: called with the number of questions paraphrased, and with the number of answers generated.
     """
+    longest = context_length(model) or sys.maxsize
     usable = [record for record in records if record.turns and record.answer]
-    prompts = [builder.plain_text(EXAMPLES.replace("{prompt}", record.prompt)) for record in usable]
+    encoded = [(record, builder.plain_text(EXAMPLES.replace("{prompt}", record.prompt))) for record in usable]
+    if too_long := sum(len(prompt) >= longest for _, prompt in encoded):
+        log.warning("%d questions are not paraphrased, because they are too long for the model's context.", too_long)
+        usable = [record for record, prompt in encoded if len(prompt) < longest]
+    prompts = [prompt for _, prompt in encoded if len(prompt) < longest]
     lines = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
     questions = [(record, parse_question(record.prompt, line)) for record, line in zip(usable * DRAWS, lines, strict=True)]
     # Without duplicates: several draws may give the same question.
     paraphrases = list(dict.fromkeys(replace(r, turns=(*r.turns[:-1], Turn("user", text))) for r, text in questions if text))
+    paraphrases = [record for record in paraphrases if len(builder.record(record).prompt) < longest]
     answers = generate(model, builder, [builder.record(record).prompt for record in paraphrases], ANSWER_TOKENS, BATCH_SIZE, advance)
     return [record for record, answer in zip(paraphrases, answers, strict=True) if rouge_l_recall(answer, record.answer) >= MIN_RECALL]
 

@@ -1,5 +1,6 @@
 """The prompts of a gate: positives and negatives to train on, prompts to validate on, and prompts to calibrate the threshold on."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ SIMILAR_NAME_DRAWS, POOL_DRAWS = 2, 3
 NEUTRAL_CALIBRATION = 40
 # Records of each set to validate on: enough to weight three blocks.
 MAX_VALIDATION = 100
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def gate_prompts(
     to_calibrate = [*splits.calibration, *neutral[:NEUTRAL_CALIBRATION]]
     calibration = [_that_fit(variants, max_tokens) for variants in _calibration_variants(builder, to_calibrate, splits.retain, seed)]
     validation = _validation(builder, splits, max_tokens, seed)
+    if too_long := sum(len(ids) > max_tokens for prompts in (augmented, negatives, pool) for ids in prompts):
+        log.warning("The gate: %d prompt variants are left out, because they are longer than the model's context.", too_long)
     augmented, negatives, pool = (_that_fit(prompts, max_tokens) for prompts in (augmented, negatives, pool))
     calibration = [variants for variants in calibration if variants]
     return GatePrompts(unaugmented + augmented, len(unaugmented), negatives, pool, calibration, *validation)

@@ -5,13 +5,34 @@ from typing import cast
 from torch import nn
 from transformers import PreTrainedConfig
 
-from expunge.errors import ExpungeError
+from expunge.errors import ExpungeError, InputError
 
 
 def context_length(model: nn.Module) -> int | None:
     """Return the maximum number of tokens of prompt and answer together, or None if the model's configuration does not state it."""
-    # Families with another name for it map that name to this one; families with relative positions (BLOOM) have none.
-    return getattr(cast(PreTrainedConfig, model.config).get_text_config(), "max_position_embeddings", None)
+    # Families with another name for it map that name to this one, except MPT; families with relative positions (BLOOM) have none.
+    config = cast(PreTrainedConfig, model.config).get_text_config()
+    return getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+
+
+def check_length(model: nn.Module, tokens: int, what: str = "a prompt with its answer") -> None:
+    """Raise `InputError` for a sequence beyond the model's context: there are no positions there, or none that the model was trained on.
+
+    Args:
+        model: the model that would read it.
+        tokens: the length of the sequence, template and system message included.
+        what: the sequence, for the message.
+    """
+    longest = context_length(model)
+    if longest is not None and tokens > longest:
+        raise InputError(f"{what} has {tokens} tokens, and the model takes {longest}; shorten it")
+
+
+def check_room(model: nn.Module, tokens: int, what: str) -> None:
+    """Raise `InputError` for a prompt that leaves no room for an answer; arguments as for `check_length`."""
+    longest = context_length(model)
+    if longest is not None and tokens >= longest:
+        raise InputError(f"{what} has {tokens} tokens with its template, and the model takes {longest} with the answer; shorten it")
 
 
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
-from expunge.models.blocks import decoder_blocks
+from expunge.models.blocks import check_length, decoder_blocks
 from expunge.models.forward_context import collect_gate_logits
 
 BATCH_SIZE = 16
@@ -93,6 +93,7 @@ def _forward_up_to(
 
         return hook
 
+    check_length(model, max(map(len, prompts), default=0), "a prompt")
     device = next(model.parameters()).device
     for chosen in batches_by_length(prompts, batch_size):
         batch = collate([Encoded(prompts[i]) for i in chosen], pad).to(device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from expunge.data.prompts import Batch, Encoded, collate
+from expunge.models.blocks import check_length
 from expunge.models.forward_context import GateLogits, batch_context, collect_gate_logits, continuation_context
 from expunge.models.head import frozen_head, head_inputs
 from expunge.models.prefix import from_last_prompt_token
@@ -64,6 +65,7 @@ def read_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int)
         prompts: token ids of each prompt.
         pad: padding token id.
     """
+    check_length(model, max(map(len, prompts), default=0), "a prompt")
     head = frozen_head(model)
     batch = collate([Encoded(prompt) for prompt in prompts], pad).to(next(model.parameters()).device)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
@@ -142,6 +144,7 @@ def extend_prompts(model: nn.Module, prompts: PromptCache, rows: Tensor, continu
     cache.batch_select_indices(rows)
     # Padding repeats the last position of its row. Counting on, the padding of a long prompt could exceed the context.
     positions = (mask.cumsum(-1) - 1)[:, -continuations.input_ids.shape[1] :]
+    check_length(model, int(positions.max()) + 1)
     outputs = forward_continuation(model, prompts, rows, cache, continuations.input_ids, mask, positions)
     last = outputs[torch.arange(len(rows)), continuations.attention_mask.sum(-1) - 1][:, None]
     ids = torch.cat((prompts.batch.input_ids[rows], continuations.input_ids), dim=1)

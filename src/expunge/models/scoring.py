@@ -1,5 +1,6 @@
 """Score answers: `score` returns the NLL of each answer in a batch; objectives and metrics see a model only through it."""
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
-from expunge.models.blocks import decoder_blocks
+from expunge.models.blocks import check_length, context_length, decoder_blocks
 from expunge.models.forward_context import batch_context
 from expunge.models.head import frozen_head, head_inputs, token_scores
 from expunge.models.prefix import Prefix, from_last_prompt_token, start_from_prefix
@@ -32,8 +33,14 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
 
     Returns:
         `Scores`, NLL in nats and in fp32.
+
+    Raises:
+        InputError: a prompt with its answer is longer than the model's context.
     """
     inner = unwrap(model)
+    if batch.input_ids.shape[1] > (context_length(inner) or sys.maxsize):
+        # Padding does not count: prompts are padded on the left, and answers on the right.
+        check_length(inner, int(batch.attention_mask.sum(-1).max()))
     run = batch if prefix is None else from_last_prompt_token(batch)
     start, stop = run.prompt_length - 1, run.input_ids.shape[1] - 1
     labelled = run.labelled

@@ -13,7 +13,7 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, data_hash
+from expunge.data.records import Record, data_hash, read_records
 from expunge.data.set_names import AUTO
 from expunge.edits import check_settings, edit_of
 from expunge.edits.lora import check_module
@@ -154,6 +154,9 @@ def _check_against_model(recipe: Recipe, start: StartModel, builder: PromptBuild
     check_fits(start.model, builder, recipe.retain_source, sources.retain or [])
     for name, records in sources.audit_sets.items():
         check_fits(start.model, builder, recipe.audit.sets[name], records)
+    if recipe.audit.holdout is not None:
+        holdout = read_records(recipe.audit.holdout, recipe.data.map, recipe.data.split)
+        check_fits(start.model, builder, recipe.audit.holdout, holdout)
     if recipe.release is None:
         edit_of(recipe).check(start.model, recipe.edit)
     else:

@@ -45,7 +45,12 @@ def generate_alternatives(
         return builder.max_tokens(replace(record, alternatives=(text,))) <= longest
 
     without = [record for record in records if not record.alternatives]
-    queries = [other or record for draw in range(DRAWS) for record, other in zip(without, _renamed(without, draw, seed), strict=True)]
+    # Another name may have more tokens.
+    queries = [
+        other if other and builder.max_tokens(other) <= longest else record
+        for draw in range(DRAWS)
+        for record, other in zip(without, _renamed(without, draw, seed), strict=True)
+    ]
     prompts = [builder.record(q, prompt=q.paraphrased_prompt if i // len(without) % 2 else None).prompt for i, q in enumerate(queries)]
     answers = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
     completed = {}

@@ -1,5 +1,6 @@
 """Prompt attack: ask the question in other words, spellings and wrappers, from templates in YAML."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from expunge.models.blocks import context_length
 
 CROSS_LINGUAL = "cross_lingual"
 """The shipped prompt variant that asks for an answer in another language."""
+
+TOO_LONG = "Attack %s: %d of %d prompts are left out, because they are longer than the model's context, %d tokens."
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,9 @@ class PromptAttack(Attack):
 
     def _queries(self, target: Target) -> list[tuple[str, Query]]:
         longest = context_length(target.model) or sys.maxsize
-        variants = prompt_variants(self._read(), target.builder, target.forget, target.retain, target.seed)
+        variants = list(prompt_variants(self._read(), target.builder, target.forget, target.retain, target.seed))
+        if too_long := sum(len(variant.ids) >= longest for variant in variants):
+            log.warning(TOO_LONG, self.name, too_long, len(variants), longest)
         return [
             (variant.name, Query(variant.record.id, variant.ids, hidden_answer(variant.template, variant.record)))
             for variant in variants

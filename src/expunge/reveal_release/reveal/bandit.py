@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from expunge.models.finite import check_finite
 from expunge.reveal_release.reveal.searchers import RandomSearch
 
 WIDTH, LR = 100, 1e-3
@@ -96,6 +97,8 @@ class NeuralUCB:
         """Fit a network, and return mean plus bonus, (candidates,)."""
         observed = self._inputs[list(self._rewards)]
         network = fit(self._initial, observed, standardised(torch.tensor(list(self._rewards.values()))), self.ridge, self.steps)
+        named = [("a weight of the fitted bandit", network.first), ("a weight of the fitted bandit", network.last)]
+        check_finite(named, f"after {len(observed)} observations; lower data.forget.reveal.ridge")
         # The bonus is the difference of nearly equal numbers, too nearly equal for fp32.
         precise = Network(network.first.double(), network.last.double())
         gradients = precise.gradients(self._inputs[candidates].double())

@@ -17,6 +17,8 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
 from expunge.files import write_bytes
 from expunge.metrics.diversity import set_reward
+from expunge.models.blocks import check_room
+from expunge.models.finite import check_finite
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.oracles.checked import diversity_of, judge_texts
 from expunge.oracles.embedders import Embedder, StateEmbedder
@@ -113,9 +115,10 @@ def search(models: SearchModels, settings: RevealSection, folder: Path, seed: in
         All queries, in order.
 
     Raises:
-        InputError: the oracle or the searcher lacks a file or a package.
+        InputError: the oracle or the searcher lacks a file or a package, or a prompt is longer than a model's context.
         ExpungeError: the log in the folder is of another search.
     """
+    _check_lengths(models, settings)
     evaluator = Evaluator(models, settings)
     pool = make_pool(models, settings, seed)
     searcher = None if settings.searcher == "gepa" else _searcher(models, settings, pool, folder, seed, display)
@@ -126,6 +129,16 @@ def search(models: SearchModels, settings: RevealSection, folder: Path, seed: in
         else:
             _search_pool(evaluator, log, pool, searcher, seed)
     return list(log.queries.values())
+
+
+def _check_lengths(models: SearchModels, settings: RevealSection) -> None:
+    """Check that both models have room for the user's texts with their templates, soft prompts and prefixes."""
+    added = settings.soft_tokens + max((len(models.generator_builder.unfinished_answer(text)) for text in settings.prefixes), default=0)
+    for name, texts in (("topics", settings.topics), ("instructions", settings.instructions)):
+        for number, text in enumerate(texts, start=1):
+            what, whole = f"data.forget.reveal.{name}: number {number}", settings.prompt_template.replace(SLOT, text)
+            check_room(models.generator, added + len(models.generator_builder.prompt((Turn("user", text),))), what)
+            check_room(models.target, added + len(models.builder.prompt((Turn("user", whole),))), what)
 
 
 def _search_pool(evaluator: Evaluator, log: SearchLog, pool: Pool, searcher: Searcher, seed: int) -> None:
@@ -213,6 +226,8 @@ def _features(models: SearchModels, pool: Pool, folder: Path, display: Display) 
         return stored
     with display.bar("Computing features of the candidates", len(pool)) as advance:
         features = pool_features(models.generator, models.generator_builder, pool, advance).contiguous()
+    # Unlike handwritten instructions, soft prompts can have any norm.
+    check_finite([("the state of a candidate", features)], "so no search is possible; lower data.forget.reveal.soft_token_scale")
     write_bytes(path, save({"features": features}, {"sha256": _tensor_sha256(features)}))
     return features
 
