@@ -1,5 +1,6 @@
 """Token NLL of answers and perplexity of neutral texts, the retain metrics of every task."""
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import exp
@@ -11,6 +12,7 @@ from expunge.data.prompts import Batch, Encoded, PromptBuilder
 from expunge.data.records import Record, paraphrased_record
 from expunge.data.texts import fillers, general
 from expunge.metrics.statistics import MetricValue
+from expunge.models.blocks import context_length
 from expunge.models.scores import Scores
 from expunge.models.scoring import nll_in_batches, score
 
@@ -20,7 +22,10 @@ HIGHEST_NLL = 700.0
 
 def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int, advance: Callable[[int], None]) -> MetricValue:
     """Return exp of the mean token NLL over the neutral records; only comparable between models with the same tokenizer."""
-    nll = token_nll(model, neutral_rows(builder), builder.pad, batch_size, advance)
+    # A context of a few hundred tokens does not hold the shipped paragraphs; their beginnings say as much.
+    longest = context_length(model) or sys.maxsize
+    rows = [Encoded(row.prompt, row.answer[: max(0, longest - len(row.prompt))]) for row in neutral_rows(builder)]
+    nll = token_nll(model, [row for row in rows if row.answer], builder.pad, batch_size, advance)
     return MetricValue(exp(min(nll.value, HIGHEST_NLL)), nll.n)
 
 

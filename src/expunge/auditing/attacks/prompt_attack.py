@@ -59,7 +59,7 @@ class PromptAttack(Attack):
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """Yield `id`, `value` and `variant`."""
-        queries = self._queries(target)
+        queries = self._queries(target, announce=True)
         for (variant, _), row in zip(queries, recall_rows(target, [query for _, query in queries], advance), strict=True):
             yield {**row, "variant": variant}
 
@@ -68,10 +68,10 @@ class PromptAttack(Attack):
         """Also name other languages, if no variant was in one."""
         return super().untested(rows) + ([] if any(row["variant"] == CROSS_LINGUAL for row in rows) else ["other languages"])
 
-    def _queries(self, target: Target) -> list[tuple[str, Query]]:
+    def _queries(self, target: Target, announce: bool = False) -> list[tuple[str, Query]]:
         longest = context_length(target.model) or sys.maxsize
         variants = list(prompt_variants(self._read(), target.builder, target.forget, target.retain, target.seed))
-        if too_long := sum(len(variant.ids) >= longest for variant in variants):
+        if announce and (too_long := sum(len(variant.ids) >= longest for variant in variants)):
             log.warning(TOO_LONG, self.name, too_long, len(variants), longest)
         return [
             (variant.name, Query(variant.record.id, variant.ids, hidden_answer(variant.template, variant.record)))
