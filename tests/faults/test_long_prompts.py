@@ -73,5 +73,6 @@ def test_prompt_variants_that_do_not_fit_are_left_out_with_a_word(fresh, caplog)
         trained = run_verb("run", "grun.yaml", "--no-audit", "edit.gate_augmentations=[few_shot,wrappers]", cwd=place.folder)
         assert trained.code == 0, trained
         assert "prompt variants are left out, because they are longer than the model's context" in caplog.text
-        run_verb("audit", "runs/grun", "--suite", "suite.yaml", "--allow-fail", cwd=place.folder)
+        audited = run_verb("audit", "runs/grun", "--suite", "suite.yaml", "--allow-fail", cwd=place.folder)
+    assert audited.code == 0, audited
     assert "prompts are left out, because they are longer than the model's context, 80 tokens" in caplog.text

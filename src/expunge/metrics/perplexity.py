@@ -24,7 +24,7 @@ def perplexity_rows(
         batch_size: records at once.
         advance: called with the number of records done.
     """
-    rows = neutral_rows(builder)
+    rows = neutral_rows(model, builder)
     nll = summed_nll(model, rows, builder.pad, batch_size, advance).tolist()
     return [{"nll": summed, "tokens": len(row.answer)} for summed, row in zip(nll, rows, strict=True)]
 

@@ -22,16 +22,18 @@ HIGHEST_NLL = 700.0
 
 def neutral_perplexity(model: nn.Module, builder: PromptBuilder, batch_size: int, advance: Callable[[int], None]) -> MetricValue:
     """Return exp of the mean token NLL over the neutral records; only comparable between models with the same tokenizer."""
-    # A context of a few hundred tokens does not hold the shipped paragraphs; their beginnings say as much.
-    longest = context_length(model) or sys.maxsize
-    rows = [Encoded(row.prompt, row.answer[: max(0, longest - len(row.prompt))]) for row in neutral_rows(builder)]
-    nll = token_nll(model, [row for row in rows if row.answer], builder.pad, batch_size, advance)
+    nll = token_nll(model, neutral_rows(model, builder), builder.pad, batch_size, advance)
     return MetricValue(exp(min(nll.value, HIGHEST_NLL)), nll.n)
 
 
-def neutral_rows(builder: PromptBuilder) -> list[Encoded]:
-    """Return the encoded neutral records; plain texts are scored from their second token on."""
-    return [builder.record(record) if record.turns else whole_text(builder, record.answer) for record in neutral_records()]
+def neutral_rows(model: nn.Module, builder: PromptBuilder) -> list[Encoded]:
+    """Return the encoded neutral records; plain texts are scored from their second token on, and cut where the model's context ends.
+
+    Only a context of a few hundred tokens is too short for one of them. A record whose prompt fills it is left out.
+    """
+    longest = context_length(model) or sys.maxsize
+    rows = [builder.record(record) if record.turns else whole_text(builder, record.answer) for record in neutral_records()]
+    return [Encoded(row.prompt, row.answer[: longest - len(row.prompt)]) for row in rows if len(row.prompt) < longest]
 
 
 @cache
