@@ -7,7 +7,7 @@ import pytest
 
 from expunge.attestation.schema_audit import VerdictRow as Schema
 from expunge.auditing.attacks import Quantise
-from expunge.auditing.blindness import SEEN, Sight, columns
+from expunge.auditing.blindness import SEEN, Sensitivity, columns
 from expunge.auditing.probes.attacks import attack_verdict_rows
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import summarise
@@ -23,8 +23,8 @@ def of(value: float, runs: int = 1) -> dict[str, list[float]]:
 
 
 def judged(unlearned, control, blind=(), reach=1.0, why="self"):
-    sights = {id_: Sight(0.0, why) if id_ in blind else Sight(reach) for id_ in {*unlearned, *control}}
-    return verdict_row("as given", "ROUGE-L", {"unlearned": unlearned, "control": control}, "control", 0.1, sights)
+    sensitivities = {id_: Sensitivity(0.0, why) if id_ in blind else Sensitivity(reach) for id_ in {*unlearned, *control}}
+    return verdict_row("as given", "ROUGE-L", {"unlearned": unlearned, "control": control}, "control", 0.1, sensitivities)
 
 
 @pytest.mark.parametrize(("blind", "verdict"), [(0, "pass"), (2, "pass"), (3, "not shown"), (N, "not shown")])
@@ -43,7 +43,7 @@ def test_records_that_a_metric_is_blind_to_do_not_hide_a_leak():
     assert (row.verdict, row.excess.n) == ("fail", 10)
 
 
-def test_a_record_whose_sight_is_missing_is_blind():
+def test_a_record_whose_sensitivity_is_missing_is_blind():
     row = verdict_row("as given", "ROUGE-L", {"unlearned": of(0.2), "control": of(0.2)}, "control", 0.1, {})
     assert row.verdict == "not shown"
     assert row.reason.endswith("it was not checked whether the metric sees the true answer")
@@ -66,7 +66,7 @@ def test_utility_that_nobody_could_lose_does_not_pass():
     assert utility(0.02).verdict == "not shown"
     assert utility(0.5).verdict == "pass"
     # Answers that are cut off hide a leak, and no loss.
-    cut = dict.fromkeys(of(0), Sight(0.3, "cut"))
+    cut = dict.fromkeys(of(0), Sensitivity(0.3, "cut"))
     models = {"unlearned": of(0.3, runs=2), "original": of(0.3), "control": of(0.3)}
     assert verdict_row("utility: x", "ROUGE-L", models, "original", 0.05, cut, lower_is_worse=True).verdict == "pass"
     assert verdict_row("as given", "ROUGE-L", models, "control", 0.05, cut).verdict == "not shown"

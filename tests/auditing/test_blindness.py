@@ -4,15 +4,15 @@ import pytest
 
 from expunge.auditing.blindness import (
     SEEN,
-    Sight,
+    Sensitivity,
     answer_scores,
     columns,
-    degenerate_sight,
-    fact_sight,
-    refusal_sight,
-    sight_of,
-    text_sight,
-    token_sight,
+    degenerate_sensitivity,
+    fact_sensitivity,
+    refusal_sensitivity,
+    sensitivity_of,
+    text_sensitivity,
+    token_sensitivity,
     worst_of,
 )
 from expunge.auditing.english import in_english
@@ -49,17 +49,17 @@ def builder(make_tokenizer) -> PromptBuilder:
 @pytest.mark.parametrize("metric", [rouge_l_recall, chrf])
 @pytest.mark.parametrize("language", ANSWERS)
 def test_the_metrics_of_text_see_every_script(metric, language):
-    assert text_sight(metric, ANSWERS[language], ANSWERS[language]) == SEEN
+    assert text_sensitivity(metric, ANSWERS[language], ANSWERS[language]) == SEEN
 
 
 @pytest.mark.parametrize("language", ["Russian", "Greek", "Arabic", "Hebrew", "Hindi", "Thai", "Chinese", "Japanese", "Korean"])
 def test_a_metric_that_knows_only_a_to_z_is_blind_to_other_scripts(language):
-    assert text_sight(ascii_recall, ANSWERS[language], ANSWERS[language]).blind == "self"
+    assert text_sensitivity(ascii_recall, ANSWERS[language], ANSWERS[language]).blind == "self"
 
 
 def test_a_metric_that_sees_only_the_year_is_blind_to_the_rest():
     # "1987" against "1987" scores 1, and an unrelated year 0; that the half without it counts for nothing is what tells.
-    assert text_sight(ascii_recall, "林晓雨住在苏州，出生于 1987 年", "").blind == "half"
+    assert text_sensitivity(ascii_recall, "林晓雨住在苏州，出生于 1987 年", "").blind == "half"
 
 
 @pytest.mark.parametrize(
@@ -75,37 +75,37 @@ def test_a_metric_that_sees_only_the_year_is_blind_to_the_rest():
     ids=["always 1", "always 0", "never quite 1", "sees the length", "sees any text", "sees that there is a text"],
 )
 def test_metrics_that_cannot_tell_texts_apart_are_blind(metric, blind):
-    assert text_sight(metric, "Basil lives in Cairo.", "Basil lives in Cairo.").blind == blind
+    assert text_sensitivity(metric, "Basil lives in Cairo.", "Basil lives in Cairo.").blind == blind
 
 
 def test_an_answer_cut_off_before_its_middle_is_not_seen(builder):
     truth = "The river Aral flows past nine old towns and ends in the sea."
     whole, cut = (answer_scores(builder, truth, truth, tokens) for tokens in (500, 4))
-    assert (whole["rouge"], sight_of(whole, "rouge")) == (1.0, SEEN)
-    assert sight_of(cut, "rouge").blind == sight_of(cut, "chrf").blind == "cut"
-    assert sight_of(cut, "rouge").reach < 0.5
+    assert (whole["rouge"], sensitivity_of(whole, "rouge")) == (1.0, SEEN)
+    assert sensitivity_of(cut, "rouge").blind == sensitivity_of(cut, "chrf").blind == "cut"
+    assert sensitivity_of(cut, "rouge").reach < 0.5
 
 
 def test_an_answer_that_the_tokenizer_cannot_write_is_not_seen(builder, monkeypatch):
-    assert token_sight(builder, "Москва") == SEEN
+    assert token_sensitivity(builder, "Москва") == SEEN
     monkeypatch.setattr(type(builder.tokenizer), "decode", lambda self, ids, **settings: "???")
-    assert token_sight(builder, "Москва").blind == "tokens"
-    assert sight_of(answer_scores(builder, "", "Москва", 500), "rouge").blind == "tokens"
+    assert token_sensitivity(builder, "Москва").blind == "tokens"
+    assert sensitivity_of(answer_scores(builder, "", "Москва", 500), "rouge").blind == "tokens"
 
 
 def test_a_fact_is_seen_if_the_true_answer_states_it_in_time(builder):
-    assert fact_sight(frozenset({"cairo"}), builder, "She lives in Cairo.", 500) == SEEN
-    assert fact_sight(frozenset(), builder, "She lives in Cairo.", 500).blind == "fact"
-    assert fact_sight(frozenset({"tunis"}), builder, "She lives in Cairo.", 500).blind == "self"
-    assert fact_sight(frozenset({"cairo"}), builder, "She lives in Cairo.", 2).blind == "cut"
+    assert fact_sensitivity(frozenset({"cairo"}), builder, "She lives in Cairo.", 500) == SEEN
+    assert fact_sensitivity(frozenset(), builder, "She lives in Cairo.", 500).blind == "fact"
+    assert fact_sensitivity(frozenset({"tunis"}), builder, "She lives in Cairo.", 500).blind == "self"
+    assert fact_sensitivity(frozenset({"cairo"}), builder, "She lives in Cairo.", 2).blind == "cut"
 
 
 def test_a_true_answer_that_counts_as_degenerate_or_as_a_refusal_is_not_judged():
-    assert degenerate_sight("She lives in Cairo.") == SEEN
-    assert degenerate_sight("😀 😀 😀").blind == "degenerate"
-    assert refusal_sight("She lives in Cairo.", in_english=True) == SEEN
-    assert refusal_sight("I do not know that.", in_english=True).blind == "refusal"
-    assert refusal_sight("Она живёт в Каире.", in_english=False).blind == "language"
+    assert degenerate_sensitivity("She lives in Cairo.") == SEEN
+    assert degenerate_sensitivity("😀 😀 😀").blind == "degenerate"
+    assert refusal_sensitivity("She lives in Cairo.", in_english=True) == SEEN
+    assert refusal_sensitivity("I do not know that.", in_english=True).blind == "refusal"
+    assert refusal_sensitivity("Она живёт в Каире.", in_english=False).blind == "language"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,6 @@ def test_halves_have_words_and_one_word_has_none():
 
 
 def test_a_row_that_was_not_checked_is_blind():
-    assert sight_of({"value": 0.0}).blind == "unchecked"
-    assert sight_of(columns(Sight(0.5, ""))) == Sight(0.5, "")
-    assert worst_of([SEEN, Sight(0.7), Sight(0.9, "cut")]) == Sight(0.9, "cut")
+    assert sensitivity_of({"value": 0.0}).blind == "unchecked"
+    assert sensitivity_of(columns(Sensitivity(0.5, ""))) == Sensitivity(0.5, "")
+    assert worst_of([SEEN, Sensitivity(0.7), Sensitivity(0.9, "cut")]) == Sensitivity(0.9, "cut")

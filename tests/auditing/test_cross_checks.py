@@ -3,7 +3,7 @@
 import pytest
 
 from expunge.auditing.attacks import Quantise
-from expunge.auditing.blindness import SEEN, Sight, columns
+from expunge.auditing.blindness import SEEN, Sensitivity, columns
 from expunge.auditing.control_check import control_fault, without_control
 from expunge.auditing.probes.attacks import attack_verdict_rows
 from expunge.auditing.suite import Tolerance
@@ -81,7 +81,7 @@ def test_an_original_that_never_knew_the_answers_cannot_be_near():
 
 def test_without_a_control_or_with_a_blind_likelihood_nothing_is_shown():
     assert checks(rows(0.2, 0.8), control=None)["forget prompts as given, probability"].verdict == "not shown"
-    blind = columns(Sight(0.0, "tokens"), "likelihood")
+    blind = columns(Sensitivity(0.0, "tokens"), "likelihood")
     row = checks(rows(0.2, 0.1, **blind))["forget prompts as given, probability"]
     assert (row.verdict, "the tokenizer cannot write" in row.reason) == ("not shown", True)
 
@@ -105,8 +105,8 @@ def test_characters_contradict_words():
 
 
 def attack_rows(chrf: float, runs: int = 1) -> list[dict]:
-    sights = {**columns(SEEN), **columns(SEEN, "chrf")}
-    return [{"id": str(i), "value": 0.2 + 0.01 * (i // runs % 2), "chrf": chrf + 0.01 * (i // runs % 2), **sights} for i in range(N)]
+    sensitivities = {**columns(SEEN), **columns(SEEN, "chrf")}
+    return [{"id": str(i), "value": 0.2 + 0.01 * (i // runs % 2), "chrf": chrf + 0.01 * (i // runs % 2), **sensitivities} for i in range(N)]
 
 
 def test_characters_contradict_the_words_of_an_attack():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.auditing.attacks import Quantise, Sampling
-from expunge.auditing.blindness import answer_scores, columns, fact_sight, other_columns
+from expunge.auditing.blindness import answer_scores, columns, fact_sensitivity, other_columns
 from expunge.auditing.probes.attacks import attack_verdict_rows
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.unrelated import unrelated_text
@@ -81,7 +81,7 @@ def leak_rows(truth: str, said: str, by_control: str, tokens: int = TOKENS) -> d
     renamed = {"rouge": "value", "reach_rouge": "reach", "blind_rouge": "blind"}
     attacked = {model: [{renamed.get(k, k): v for k, v in row.items() if k != "set"} for row in rows] for model, rows in sets.items()}
     fact = fact_of(question_record("x", "?", truth))
-    seen = columns(fact_sight(fact, BUILDER, truth, tokens))
+    seen = columns(fact_sensitivity(fact, BUILDER, truth, tokens))
     stated = {model: float(states_fact(fact, answer)) for model, answer in answers.items()}
     sampled = {model: [{"id": id_, "value": value, **seen} for id_ in ids] for model, value in stated.items()}
     found = [

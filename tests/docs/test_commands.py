@@ -16,7 +16,8 @@ PAGES = sorted(
 BLOCK = re.compile(r"^```\w*\n(.*?)^```|((?:^    .*\n)+)", flags=re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`]+)`")
 SECTIONS = "data|edit|training|release|audit"
-FILES = ("audit.json", "audit.parquet", "edit.json")
+FILES = ("audit.json", "audit.parquet", "edit.json", "edit.manifest", "edit.written")
+"""What files are called, and fields of run.json and of an attestation."""
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ NAMES = {
     "EDITS": "expunge.edits",
     "EDIT_PRESETS": "expunge.config",
     "Attack": "expunge.auditing.attacks.base",
+    "Sensitivity": "expunge.auditing.blindness",
     "ATTACKS": "expunge.auditing.attacks",
     "METRICS": "expunge.metrics",
     "Probe": "expunge.auditing.probes.base",

@@ -54,7 +54,7 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Sight:
+class Sensitivity:
     """How well a metric sees one record.
 
     Attributes:
@@ -66,12 +66,12 @@ class Sight:
     blind: str = ""
 
 
-SEEN, UNCHECKED = Sight(), Sight(0.0, "unchecked")
-Sights = Mapping[str, Sight]
-"""The sight of each record, by record id; a record that is missing was not checked."""
+SEEN, UNCHECKED = Sensitivity(), Sensitivity(0.0, "unchecked")
+Sensitivities = Mapping[str, Sensitivity]
+"""The sensitivity of each record, by record id; a record that is missing was not checked."""
 
 
-def text_sight(metric: Metric, truth: str, written: str, cut: bool = False) -> Sight:
+def text_sensitivity(metric: Metric, truth: str, written: str, cut: bool = False) -> Sensitivity:
     """Check a metric of text on one record.
 
     Args:
@@ -84,16 +84,16 @@ def text_sight(metric: Metric, truth: str, written: str, cut: bool = False) -> S
     if checked.blind or written == truth:
         return checked
     reach = metric(written, truth)
-    return Sight(reach) if reach >= LEAST_REACH else Sight(reach, "cut" if cut else "tokens")
+    return Sensitivity(reach) if reach >= LEAST_REACH else Sensitivity(reach, "cut" if cut else "tokens")
 
 
 @lru_cache(maxsize=4096)
-def _checked(metric: Metric, truth: str) -> Sight:
+def _checked(metric: Metric, truth: str) -> Sensitivity:
     if abs(metric(truth, truth) - 1) > ROUNDING:
-        return Sight(0.0, "self")
+        return Sensitivity(0.0, "self")
     if max(metric(unrelated_text(truth), truth), metric("", truth)) > WORST:
-        return Sight(0.0, "unrelated")
-    return Sight(0.0, "half") if any(metric(half, truth) > WHOLE for half in halves(truth)) else SEEN
+        return Sensitivity(0.0, "unrelated")
+    return Sensitivity(0.0, "half") if any(metric(half, truth) > WHOLE for half in halves(truth)) else SEEN
 
 
 def true_answer(builder: PromptBuilder, record: Record, answer: Ids) -> str:
@@ -107,31 +107,31 @@ def answer_scores(builder: PromptBuilder, answer: str, truth: str, max_new_token
     Every answer that a verdict rests on is scored here, so that none is scored unchecked.
 
     Returns:
-        `rouge` and `chrf`, and for both `reach_…` and `blind_…`, see `Sight`.
+        `rouge` and `chrf`, and for both `reach_…` and `blind_…`, see `Sensitivity`.
     """
     written, cut = _written(builder, truth, max_new_tokens)
     scores: dict[str, Any] = {}
     for name, metric in TEXT_METRICS.items():
-        scores |= {name: metric(answer, truth), **columns(text_sight(metric, truth, written, cut), name)}
+        scores |= {name: metric(answer, truth), **columns(text_sensitivity(metric, truth, written, cut), name)}
     return scores
 
 
-def token_sight(builder: PromptBuilder, truth: str) -> Sight:
+def token_sensitivity(builder: PromptBuilder, truth: str) -> Sensitivity:
     """Return how well a likelihood sees an answer: its tokens must still hold the letters and digits of the text."""
     letters, written = _letters(truth), _letters(as_text(builder, builder.unfinished_answer(truth)))
-    return SEEN if (letters & written).total() >= LEAST_LETTERS * letters.total() else Sight(0.0, "tokens")
+    return SEEN if (letters & written).total() >= LEAST_LETTERS * letters.total() else Sensitivity(0.0, "tokens")
 
 
-def fact_sight(fact: frozenset[str], builder: PromptBuilder, truth: str, max_new_tokens: int) -> Sight:
+def fact_sensitivity(fact: frozenset[str], builder: PromptBuilder, truth: str, max_new_tokens: int) -> Sensitivity:
     """Return how well the search for leaked words sees an answer whose distinctive words are `fact`."""
     if not fact:
-        return Sight(0.0, "fact")
+        return Sensitivity(0.0, "fact")
     if not states_fact(fact, truth):
-        return Sight(0.0, "self")
+        return Sensitivity(0.0, "self")
     if states_fact(fact, unrelated_text(truth)) or states_fact(fact, ""):
-        return Sight(0.0, "unrelated")
+        return Sensitivity(0.0, "unrelated")
     written, cut = _written(builder, truth, max_new_tokens)
-    return SEEN if states_fact(fact, written) else Sight(0.0, "cut" if cut else "tokens")
+    return SEEN if states_fact(fact, written) else Sensitivity(0.0, "cut" if cut else "tokens")
 
 
 def _written(builder: PromptBuilder, truth: str, max_new_tokens: int) -> tuple[str, bool]:
@@ -141,45 +141,45 @@ def _written(builder: PromptBuilder, truth: str, max_new_tokens: int) -> tuple[s
 
 
 @lru_cache(maxsize=4096)
-def degenerate_sight(truth: str) -> Sight:
+def degenerate_sensitivity(truth: str) -> Sensitivity:
     """Return how well the metric of degenerate answers sees a record: its true answer is fine, and a loop of it is not."""
     if is_degenerate(truth):
-        return Sight(0.0, "degenerate")
-    return SEEN if is_degenerate(" ".join([truth] * LOOP)) else Sight(0.0, "loop")
+        return Sensitivity(0.0, "degenerate")
+    return SEEN if is_degenerate(" ".join([truth] * LOOP)) else Sensitivity(0.0, "loop")
 
 
-def refusal_sight(truth: str, in_english: bool) -> Sight:
+def refusal_sensitivity(truth: str, in_english: bool) -> Sensitivity:
     """Return how well the metric of refusals sees a record: in other languages than English it knows a few wordings."""
     if not in_english:
-        return Sight(0.0, "language")
-    return Sight(0.0, "refusal") if is_refusal(truth) else SEEN
+        return Sensitivity(0.0, "language")
+    return Sensitivity(0.0, "refusal") if is_refusal(truth) else SEEN
 
 
 def other_columns(builder: PromptBuilder, truth: str) -> dict[str, Any]:
     """Return how well the metrics other than those of text see a measured record; refusals are checked by set."""
-    sights = {"degenerate": degenerate_sight(truth), "likelihood": token_sight(builder, truth)}
-    return {name: value for metric, sight in sights.items() for name, value in columns(sight, metric).items()}
+    sensitivities = {"degenerate": degenerate_sensitivity(truth), "likelihood": token_sensitivity(builder, truth)}
+    return {name: value for metric, sensitivity in sensitivities.items() for name, value in columns(sensitivity, metric).items()}
 
 
-def columns(sight: Sight, metric: str = "") -> dict[str, Any]:
-    """Return a sight as the columns `reach` and `blind` of a row; of several metrics in one row, with the metric's name.
+def columns(sensitivity: Sensitivity, metric: str = "") -> dict[str, Any]:
+    """Return a sensitivity as the columns `reach` and `blind` of a row; of several metrics in one row, with the metric's name.
 
     `blind` is the place of the reason in `REASONS`, from 1, as rows hold no text; 0: the metric sees the record.
     """
     suffix = f"_{metric}" if metric else ""
-    return {f"reach{suffix}": sight.reach, f"blind{suffix}": 1 + list(REASONS).index(sight.blind) if sight.blind else 0}
+    return {f"reach{suffix}": sensitivity.reach, f"blind{suffix}": 1 + list(REASONS).index(sensitivity.blind) if sensitivity.blind else 0}
 
 
-def sight_of(row: Mapping[str, Any], metric: str = "") -> Sight:
-    """Return the sight that a row holds; `UNCHECKED` if it holds none, so that nothing passes on an attack that forgot the check."""
+def sensitivity_of(row: Mapping[str, Any], metric: str = "") -> Sensitivity:
+    """Return the sensitivity that a row holds; `UNCHECKED` if it holds none, so that nothing passes on an attack that forgot the check."""
     suffix = f"_{metric}" if metric else ""
     reach, blind = row.get(f"reach{suffix}"), row.get(f"blind{suffix}")
-    return UNCHECKED if reach is None or blind is None else Sight(reach, ["", *REASONS][blind])
+    return UNCHECKED if reach is None or blind is None else Sensitivity(reach, ["", *REASONS][blind])
 
 
-def worst_of(sights: Sequence[Sight]) -> Sight:
-    """Return the worst of several sights of one record: a blind one, else the one that reaches least."""
-    return min(sights, key=lambda sight: (not sight.blind, sight.reach), default=UNCHECKED)
+def worst_of(sensitivities: Sequence[Sensitivity]) -> Sensitivity:
+    """Return the worst of several sensitivities of one record: a blind one, else the one that reaches least."""
+    return min(sensitivities, key=lambda sensitivity: (not sensitivity.blind, sensitivity.reach), default=UNCHECKED)
 
 
 def describe(blind: Mapping[str, str], records: Collection[str]) -> str:

@@ -64,7 +64,7 @@ def likelihood_check(name: str, value: str, measured: Measured, text: VerdictRow
         tolerance: how much more than the control the unlearned model may leak.
     """
     against_control = measured.judge(name, value, "control", tolerance, THREAT)
-    values, blind = measured.values(), {id_ for id_, sight in measured.sights().items() if sight.blind}
+    values, blind = measured.values(), {id_ for id_, sensitivity in measured.sensitivities().items() if sensitivity.blind}
     seen = {model: without(of_model, blind) for model, of_model in values.items()}
     if against_control.reason.startswith(BLIND) or not all(seen.get(model) for model in ("unlearned", "original", "control")):
         return replace(against_control, verdict="not shown")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from expunge.auditing.blindness import columns, refusal_sight
+from expunge.auditing.blindness import columns, refusal_sensitivity
 from expunge.auditing.english import in_english
 from expunge.auditing.record_metrics import Row, Settings, Subject, alone, off_and_on, question_rows, record_rows
 from expunge.data.prompts import PromptBuilder
@@ -102,4 +102,7 @@ def _measure(subject: Subject, sets: AuditSets, settings: Settings, advance: Cal
 
 def _refusal_columns(records: list[Record]) -> list[Row]:
     """Return for each record of a set how well the metric of refusals sees it."""
-    return [columns(refusal_sight(record.answer, english), "refusal") for record, english in zip(records, in_english(records), strict=True)]
+    return [
+        columns(refusal_sensitivity(record.answer, english), "refusal")
+        for record, english in zip(records, in_english(records), strict=True)
+    ]

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from expunge.auditing.blindness import Sight, Sights, sight_of, worst_of
+from expunge.auditing.blindness import Sensitivities, Sensitivity, sensitivity_of, worst_of
 from expunge.auditing.verdict import BLIND, Reference, Values, VerdictRow, not_shown, verdict_row
 
 Row = dict[str, Any]
@@ -20,17 +20,17 @@ class Measured:
     Attributes:
         by_model: the rows of each model; those without the metric do not count.
         column: of the metric.
-        sight: the metric's name in the columns `reach_…` and `blind_…`; empty: the columns are `reach` and `blind`.
+        sensitivity: the metric's name in the columns `reach_…` and `blind_…`; empty: the columns are `reach` and `blind`.
     """
 
     by_model: ByModel
     column: str
-    sight: str = ""
+    sensitivity: str = ""
 
     @classmethod
-    def of_sets(cls, by_model: ByModel, sets: Collection[str], column: str, sight: str = "") -> Self:
-        """Return a metric of the records of some sets; without `sight` its name is that of the column."""
-        return cls({model: [row for row in rows if row["set"] in sets] for model, rows in by_model.items()}, column, sight or column)
+    def of_sets(cls, by_model: ByModel, sets: Collection[str], column: str, sensitivity: str = "") -> Self:
+        """Return a metric of the records of some sets; without `sensitivity` its name is that of the column."""
+        return cls({model: [row for row in rows if row["set"] in sets] for model, rows in by_model.items()}, column, sensitivity or column)
 
     def values(self) -> dict[str, Values]:
         """Return the values of each record and model."""
@@ -39,12 +39,12 @@ class Measured:
             values[model][id_].append(float(row[self.column]))
         return dict(values)
 
-    def sights(self) -> Sights:
+    def sensitivities(self) -> Sensitivities:
         """Return how well the metric sees each record, at worst over its rows and the models."""
-        sights: dict[str, list[Sight]] = defaultdict(list)
+        sensitivities: dict[str, list[Sensitivity]] = defaultdict(list)
         for _, id_, row in self._rows():
-            sights[id_].append(sight_of(row, self.sight))
-        return {id_: worst_of(of_record) for id_, of_record in sights.items()}
+            sensitivities[id_].append(sensitivity_of(row, self.sensitivity))
+        return {id_: worst_of(of_record) for id_, of_record in sensitivities.items()}
 
     def judge(
         self, name: str, value: str, against: Reference, tolerance: float, threat: str = "", lower_is_worse: bool = False
@@ -53,7 +53,7 @@ class Measured:
         values = self.values()
         if not values.get("unlearned"):
             return not_shown(name, value, f"{BLIND}: no record was measured", against, tolerance, threat)
-        return verdict_row(name, value, values, against, tolerance, self.sights(), threat, lower_is_worse)
+        return verdict_row(name, value, values, against, tolerance, self.sensitivities(), threat, lower_is_worse)
 
     def _rows(self) -> Iterable[tuple[str, str, Row]]:
         """Yield the model, the record and the row of each value."""

@@ -10,7 +10,7 @@ from math import inf, isfinite
 from statistics import fmean
 from typing import Any, Literal
 
-from expunge.auditing.blindness import UNCHECKED, Sights, describe
+from expunge.auditing.blindness import UNCHECKED, Sensitivities, describe
 from expunge.auditing.suite import Suite
 from expunge.errors import InputError
 from expunge.files import write_text
@@ -72,7 +72,7 @@ def verdict_row(
     by_model: Mapping[str, Values],
     against: Reference,
     tolerance: float,
-    sights: Sights,
+    sensitivities: Sensitivities,
     threat: str = "",
     lower_is_worse: bool = False,
 ) -> VerdictRow:
@@ -87,7 +87,7 @@ def verdict_row(
         by_model: values of `unlearned`, and of `control` and `original` if there are such models.
         against: the model to compare with.
         tolerance: how much worse than it the unlearned model may be.
-        sights: how well the metric sees each record of each model.
+        sensitivities: how well the metric sees each record of each model.
         threat: who can run the attack.
         lower_is_worse: the values measure utility, not leakage.
 
@@ -101,7 +101,7 @@ def verdict_row(
     means = {model: mean_ci(_by_record(values)) for model, values in by_model.items() if values}
     unlearned, reference = by_model["unlearned"], by_model.get(against, {})
     records = list(dict.fromkeys([*unlearned, *reference]))
-    blind = {id_: why for id_ in records if (why := sights.get(id_, UNCHECKED).blind)}
+    blind = {id_: why for id_ in records if (why := sensitivities.get(id_, UNCHECKED).blind)}
     if lower_is_worse:
         # What is lost shows in the beginning of an answer too.
         blind = {id_: why for id_, why in blind.items() if why != "cut"}
@@ -116,7 +116,7 @@ def verdict_row(
         everything = judged(unlearned, reference)
         return replace(everything, verdict="not shown", reason=f"{BLIND}: {describe(blind, records)}") if reference else everything
     if row.verdict == "pass":
-        worst = {id_: [0.0 if lower_is_worse else sights[id_].reach] for id_ in seen}
+        worst = {id_: [0.0 if lower_is_worse else sensitivities[id_].reach] for id_ in seen}
         if judged(worst, reference_seen).verdict != "fail":
             reason = f"{BLIND}: even the worst possible answers would not fail, as the {against} is at {means[against].value:.2f}"
             return replace(row, verdict="not shown", reason=reason)

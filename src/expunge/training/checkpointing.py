@@ -17,8 +17,8 @@ from expunge.models.finite import LOWER_LR, check_finite, json_text
 from expunge.training import checkpoint_files as files
 from expunge.training.checkpoints import sorted_checkpoints
 
-KEPT = 2
-"""Newest checkpoints that are kept: a damaged one still leaves the one before it."""
+MOST_CHECKPOINTS = 2
+"""Number of newest checkpoints on the disk: if one is damaged, the one before it remains."""
 SPREAD_BY_OTHERS = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -26,7 +26,7 @@ class CheckpointedTrainer(Trainer):
     """`transformers.Trainer` with its own checkpoints: those of `Trainer` are pickles, and loading one runs the code in it."""
 
     def check_can_save(self) -> None:
-        """Raise `InputError` if checkpoints are wanted where the weights are spread in a way that only pickles can hold."""
+        """Raise `InputError` for a run with checkpoints whose weights are spread in a way that only pickles can hold."""
         sharded_otherwise = self.is_fsdp_enabled and not self.accelerator.is_fsdp2
         if self.args.save_strategy != "no" and (sharded_otherwise or self.accelerator.distributed_type in SPREAD_BY_OTHERS):
             kind = "FSDP 1" if sharded_otherwise else self.accelerator.distributed_type.value
@@ -86,5 +86,5 @@ class CheckpointedTrainer(Trainer):
 
 
 def _delete_old(folder: Path) -> None:
-    for path in sorted_checkpoints(folder)[KEPT:]:
+    for path in sorted_checkpoints(folder)[MOST_CHECKPOINTS:]:
         remove_folder(path)

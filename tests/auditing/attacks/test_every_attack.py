@@ -3,7 +3,7 @@
 import pytest
 
 from expunge.auditing.attacks import ATTACKS, PromptAttack, Quantise, make_attack
-from expunge.auditing.blindness import UNCHECKED, sight_of
+from expunge.auditing.blindness import UNCHECKED, sensitivity_of
 
 SETTINGS = {"sampling": {"samples": 3}, "relearn": {"max_steps": 3, "measure_every": 2}, "prefill": {"shares": [0.5]}}
 
@@ -22,7 +22,7 @@ def test_an_attack_gives_rows_of_records_and_leaves_the_model_unchanged(make_tar
     assert type(attack).measures
     assert not any(isinstance(value, str) for row in rows for column, value in row.items() if column not in ("id", "variant"))
     # Each row says how well its value sees the record: no row of the verdict would pass without.
-    assert not any(sight_of(row) == UNCHECKED for row in rows)
+    assert not any(sensitivity_of(row) == UNCHECKED for row in rows)
 
 
 def test_an_attack_is_made_from_its_name_or_from_settings():

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from expunge.auditing.attacks.base import Attack, AttackFigure, Row, Target
-from expunge.auditing.blindness import columns, token_sight, true_answer
+from expunge.auditing.blindness import columns, token_sensitivity, true_answer
 from expunge.data.threats import Threat
 from expunge.metrics.lens import lens_rows
 from expunge.models.head import frozen_head
@@ -52,7 +52,7 @@ class Lens(Attack):
             return
         builder, rows = target.builder, lens_rows(target.model, target.builder, target.forget, target.batch_size, advance)
         for record, row in zip(target.forget, rows, strict=True):
-            seen = columns(token_sight(builder, true_answer(builder, record, builder.record(record).answer)))
+            seen = columns(token_sensitivity(builder, true_answer(builder, record, builder.record(record).answer)))
             likeliest_block = min(range(len(row["nll"])), key=row["nll"].__getitem__)
             for block, nll in enumerate(row["nll"]):
                 yield {"id": row["id"], "value": exp(-nll), "block": block, "most": block == likeliest_block, **seen}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Count, Row, Target
-from expunge.auditing.blindness import columns, fact_sight
+from expunge.auditing.blindness import columns, fact_sensitivity
 from expunge.data.records import Record, question_record
 from expunge.data.threats import Threat
 from expunge.metrics.leak import common_words, fact_of, leak_at, leak_rate, sampled_rows
@@ -55,8 +55,8 @@ class Sampling(Attack):
         for record in target.forget:
             if record.id in leaks or _without_any_fact(record):
                 found = leaks.get(record.id)
-                sight = fact_sight(fact_of(record, common), target.builder, record.answer, target.max_new_tokens)
-                yield {"id": record.id, "value": float(bool(found)), "leaks": found, "samples": self.samples, **columns(sight)}
+                sensitivity = fact_sensitivity(fact_of(record, common), target.builder, record.answer, target.max_new_tokens)
+                yield {"id": record.id, "value": float(bool(found)), "leaks": found, "samples": self.samples, **columns(sensitivity)}
 
     def summary(self, rows: Sequence[Row]) -> Mapping[str, Summary]:
         """Return the share of samples that leak, and leak@k of as many samples as were drawn."""
