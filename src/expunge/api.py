@@ -267,10 +267,10 @@ def _opened(run: Run | str | Path) -> OpenedRun:
 
 @contextmanager
 def _locked(run: Run | str | Path) -> Iterator[OpenedRun]:
-    from expunge.runs.folder import locked
+    from expunge.runs.folder import find_run, locked
 
-    with locked(_opened(run)):
-        # It is read again, because another process may have changed it before it was locked.
+    # It is read after it was locked: another process may change it before, and what a killed one left is cleaned up by then.
+    with locked(find_run(_folder(run))):
         yield _opened(run)
 
 

@@ -220,7 +220,7 @@ def test_a_file_that_is_not_json_and_an_invalid_key_are_named(audited, document,
     key = audited.folder / "key"
     key.write_text("no hex", encoding="utf-8")
     rewrite({**document, "key_sha256": hashlib.sha256(key.read_bytes()).hexdigest()})
-    with pytest.raises(InputError, match="key: is not what a run writes: non-hexadecimal"):
+    with pytest.raises(InputError, match="key: is not a key as expunge writes it"):
         verify(audited.folder / "attestation.json")
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from expunge.auditing.measure import AuditSets, measure, with_paraphrases
 from expunge.auditing.measure_models import measured_once
 from expunge.auditing.record_metrics import Settings
 from expunge.config import EditSection
-from expunge.console import Display
+from expunge.console import Display, SafeConsole
 from expunge.data.prompts import PromptBuilder, collate
 from expunge.data.records import Record, Turn
 from expunge.edits.apply import apply_edit
@@ -152,7 +151,7 @@ def measurements(monkeypatch, tmp_path, tiny):
         output = StringIO()
         prompts = PromptBuilder(builder.tokenizer, system)
         given = AuditSets(sets or {"forget": [FULL, BARE]})
-        rows = measured_once(model, weights_sha256(model), prompts, given, settings, Display(Console(file=output)), "Measuring")
+        rows = measured_once(model, weights_sha256(model), prompts, given, settings, Display(SafeConsole(file=output)), "Measuring")
         return rows, "Measuring" in output.getvalue()
 
     return take

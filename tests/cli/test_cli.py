@@ -11,6 +11,7 @@ import pytest
 
 from expunge.auditing.attacks import ATTACKS
 from expunge.edits import descriptions
+from expunge.edits.manifest import write_manifest
 from expunge.files import lock_file
 from expunge.metrics import METRICS
 from expunge.objectives import OBJECTIVES
@@ -153,6 +154,10 @@ def test_task_options_need_tasks_and_tasks_exclude_the_gate_evaluation(expunge: 
 
 def test_comparing_a_run_that_was_not_audited_says_how_to_audit_it(expunge: Expunge, tmp_path: Path):
     trained_run(tmp_path / "done")
+    edit = tmp_path / "done" / "edit"
+    edit.mkdir()
+    (edit / "base.json").write_text("{}", encoding="utf-8")
+    write(tmp_path / "done" / "run.json", {"status": "trained", "edit": {"manifest": write_manifest(edit), "written": "2026-01-01"}})
     result = expunge("compare", "done")
     assert (result.code, result.err) == (2, "expunge: done: not audited yet; try: expunge audit done\n")
 

@@ -27,6 +27,8 @@ WHOLE = 1 - 0.02
 """The highest score of one half of the true answer. A metric that sees both halves gives about one half."""
 LEAST_REACH = 0.5
 """The lowest score of the true answer as a model can write it: below, a model that forgot nothing would look like one that guesses."""
+LEAST_CHARACTERS = 6
+"""The fewest characters of a true answer for chrF, which counts runs of up to six: a shorter answer may be there by chance."""
 LEAST_LETTERS = 0.9
 """The share of the true answer's letters and digits that its tokens must keep."""
 LOOP = 12
@@ -40,6 +42,7 @@ TEXT_METRICS: dict[str, Metric] = {"rouge": rouge_l_recall, "chrf": chrf}
 REASONS = {
     "self": "the metric does not score the true answer against itself as 1",
     "unrelated": "the metric scores an unrelated text nearly as high as the true answer",
+    "short": f"the true answer has fewer than {LEAST_CHARACTERS} characters, which an unrelated text may hold by chance",
     "half": "the metric does not notice when half of the true answer is missing",
     "cut": "the longest answer (audit.max_new_tokens) is too short for the true answer; allow more tokens",
     "tokens": "the tokenizer cannot write the true answer",
@@ -91,6 +94,8 @@ def text_sensitivity(metric: Metric, truth: str, written: str, cut: bool = False
 def _checked(metric: Metric, truth: str) -> Sensitivity:
     if abs(metric(truth, truth) - 1) > ROUNDING:
         return Sensitivity(0.0, "self")
+    if metric is chrf and len("".join(truth.split())) < LEAST_CHARACTERS:
+        return Sensitivity(0.0, "short")
     if max(metric(unrelated_text(truth), truth), metric("", truth)) > WORST:
         return Sensitivity(0.0, "unrelated")
     return Sensitivity(0.0, "half") if any(metric(half, truth) > WHOLE for half in halves(truth)) else SEEN

@@ -3,12 +3,11 @@
 from io import StringIO
 
 import pytest
-from rich.console import Console
 
 from expunge.auditing.probes.base import ProbedModel
 from expunge.auditing.probes.membership import MembershipProbe
 from expunge.auditing.probes.nonmembers import NonMembers
-from expunge.console import Display
+from expunge.console import Display, SafeConsole
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.models.identity import weights_sha256
@@ -29,7 +28,7 @@ def is_measured(tiny_model_dir, tmp_path, monkeypatch):
     def measured(members=("Ana", "Bo"), batch_size=2) -> bool:
         output = StringIO()
         others = NonMembers(records("Cy", "Di"), "a holdout")
-        probe = MembershipProbe(records(*members), others, False, batch_size, Display(Console(file=output)))
+        probe = MembershipProbe(records(*members), others, False, batch_size, Display(SafeConsole(file=output)))
         probe.run(ProbedModel("original", model, builder, identity))
         return "Membership" in output.getvalue()
 

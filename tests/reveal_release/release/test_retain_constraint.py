@@ -83,7 +83,7 @@ def test_the_loss_uses_logits_divided_by_the_temperature(train, tiny_data, make_
     tokens = torch.nn.functional.cross_entropy(scores.logits / temperature, scores.targets, reduction="none")
     by_row = torch.zeros(len(rows)).index_add(0, scores.rows, tokens) / scores.tokens
     # The first step is made on the unchanged model, and its batch has all rows.
-    one_step = SETTINGS.model_copy(update={"temperature": temperature, "batch_size": len(rows), "epochs": 1})
+    one_step = SETTINGS.model_copy(update={"temperature": temperature, "batch_size": len(rows), "micro_batch_size": len(rows), "epochs": 1})
     assert logged(train("module", settings=one_step))[0]["forget"] == pytest.approx(by_row.mean().item(), rel=1e-5)
 
 
