@@ -44,7 +44,7 @@ def start_as_if_on_gpus(self, *args, **kwargs):
 def save_what_is_spread(model, *args, **kwargs):
     assert PartialState().num_processes == 2
     assert all(isinstance(parameter, DTensor) == sharded for parameter in model.parameters())
-    save(model, *args, **kwargs)
+    return save(model, *args, **kwargs)
 
 def stop_at(self, *args, **kwargs):
     assert self.state.global_step + 1 != int(stop), "stopped on purpose"
