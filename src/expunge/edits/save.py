@@ -3,12 +3,11 @@
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 
-from expunge.documents import read_json
+from expunge.documents import Closed, read_json
 from expunge.edits.adapter import put_on, read_adapter
 from expunge.edits.full import FULL_WEIGHTS, load_weights, write_weights
 from expunge.edits.grun import ReftConfig
@@ -19,6 +18,12 @@ from expunge.files import atomic_folder, make_folder, write_text
 from expunge.models.finite import LOWER_LR, check_finite
 from expunge.models.identity import ModelIdentity, check_same_base
 from expunge.models.sharding import gather_shards
+
+
+class _Base(Closed):
+    sha256: str
+    parts: dict[str, str]
+
 
 CARD = """# An unlearning edit
 
@@ -125,4 +130,6 @@ def _check_base(folder: Path, base: ModelIdentity) -> None:
 def _read_base(folder: Path) -> ModelIdentity | None:
     if not (folder / BASE).exists():
         return None
-    return ModelIdentity.from_parts(read_json(folder / BASE, dict[str, Any]).get("parts"))
+    recorded = read_json(folder / BASE, _Base)
+    base = ModelIdentity.from_parts(recorded.parts)
+    return None if base is None or base.sha256 != recorded.sha256 else base

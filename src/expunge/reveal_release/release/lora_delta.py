@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import torch
 from peft import LoraConfig
 from peft.utils.other import get_pattern_key
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from expunge.config.section import pattern
 from expunge.documents import Closed, checked, read_json
 from expunge.edits.manifest import read_tensors
 from expunge.errors import Damaged, InputError
@@ -48,8 +49,8 @@ IRRELEVANT = {
 PLAIN_INITIALISATIONS = (True, False, "gaussian", "orthogonal")
 
 
-# PEFT takes these names as regular expressions. In the name of a layer nothing but a dot has a meaning there.
-LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
+# PEFT takes these names as regular expressions. Without repetition, a match takes no longer than the name of a layer.
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\\\[\]-]+$"), AfterValidator(pattern)]
 
 
 class _Read(Closed):
