@@ -2,7 +2,7 @@
 
 import gc
 import os
-import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -15,6 +15,8 @@ from report import write_page
 from trials import PROPERTY, Trials, added, summary_lines
 
 STARTED = time.monotonic()
+MEMORY = Path("/dev/shm")
+"""Copies are made in memory, where this is possible: a command flushes a hundred files to the disk, which takes seconds."""
 # Every training collects garbage twice, which takes half a second with all imported objects.
 gc.freeze()
 
@@ -57,12 +59,11 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
 
 
 @pytest.fixture
-def fresh(trained: Place, tmp_path: Path) -> Iterator[Callable[..., Place]]:
+def fresh(trained: Place) -> Iterator[Callable[..., Place]]:
     """Copy the place with runs of some kinds: `fresh("lora")`; each call makes another copy."""
-    numbers, folder = count(), tmp_path / "copies"
-    folder.mkdir()
-    yield lambda *kinds: trained.copy(folder / str(next(numbers)), *kinds)
-    shutil.rmtree(folder, ignore_errors=True)
+    numbers = count()
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield lambda *kinds: trained.copy(Path(folder) / str(next(numbers)), *kinds)
 
 
 @pytest.fixture

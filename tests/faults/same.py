@@ -1,5 +1,6 @@
 """Compare what two runs of the same commands left: every file to the last bit, without times and the numbers that follow from them."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def result(folder: Path, keyed: bool = True) -> dict[str, bytes | str]:
         folder: what a command left.
         keyed: False if the key of a run or of its search was made anew; it and all hashes that were made with it are left out then.
     """
-    compared = {name: _without_times(name, content) for name, content in tree(folder).items() if not NOT_COMPARED.search(name)}
+    found = {name: content for name, content in tree(folder).items() if not NOT_COMPARED.search(name)}
+    compared = {name: _without_times(name, _right_rounds(name, content, found)) for name, content in found.items()}
     return compared if keyed else {name: _without_key(name, content) for name, content in compared.items()}
 
 
@@ -34,6 +36,16 @@ def differences(expected: dict[str, bytes | str], folder: Path, keyed: bool = Tr
     missing = [f"{name} is missing" for name in expected.keys() - found.keys()]
     added = [f"{name} is left over" for name in found.keys() - expected.keys()]
     return sorted(missing + added + [f"{name} differs" for name in expected.keys() & found.keys() if expected[name] != found[name]])
+
+
+def _right_rounds(name: str, content: bytes | str, found: dict[str, bytes | str]) -> bytes | str:
+    """Return run.json with a mark for each hash of a round.json that is right: the file holds a duration, so that the hash differs."""
+    if not name.endswith("/run.json"):
+        return content
+    for other, of_round in found.items():
+        if other.startswith(f"{name.removesuffix('run.json')}rounds/") and other.endswith("/round.json"):
+            content = content.replace(hashlib.sha256(of_round).hexdigest().encode(), b"the hash of round.json")
+    return content
 
 
 def _without_times(name: str, content: bytes | str) -> bytes | str:

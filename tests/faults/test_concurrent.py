@@ -96,7 +96,6 @@ class Pair:
         return self.left[order]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", SAMPLE)
 def test_two_commands_at_once_leave_the_result_of_one_or_of_both_in_turn(name, fresh, forks, trials):
     pair = Pair(name, fresh, forks, trials)

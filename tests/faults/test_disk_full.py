@@ -15,7 +15,7 @@ from harness import VERBS, Outcome
 from places import Place
 from trials import HELD, Trials, refusal
 
-SAMPLE = {"unlearn lora": 4, "release": 2, "audit lora": 3, "undo": 3, "purge": 1, "compare": 1, "export": 2}
+SAMPLE = {"unlearn lora": 3, "audit lora": 3, "undo": 3, "purge": 1, "compare": 1, "export": 2}
 LEVELS = 17
 """Operations at which a disk becomes full, and amounts of free space on a real one, in the long suite."""
 PATHS = ("runs/", "cache", "plain", "compared.html")
@@ -63,7 +63,6 @@ class Disk:
         return self.forks.run(*VERBS["chat"].on(loads[0]), cwd=place.folder) if loads else Outcome(0, "", "")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_full_disk_is_one_sentence_and_the_command_resumes(name, fresh, forks, trials):
     disk = Disk(name, fresh, forks, trials)
@@ -109,7 +108,6 @@ def _free(disk: Path) -> int:
     return status.f_bavail * status.f_bsize
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["unlearn lora", "undo"])
 def test_a_small_disk_that_fills_up_is_one_sentence(name, small_disk, fresh, forks, trials):
     _fill_at_levels(name, 2, small_disk, fresh, forks, trials)
@@ -147,7 +145,6 @@ def _fill(filler: Path, left: int) -> None:
         file.truncate(max(0, file.tell() // 4096 * 4096 - left))
 
 
-@pytest.mark.long
 def test_verbs_that_only_read_work_on_a_read_only_disk(small_disk, fresh, forks, trials):
     place = _on(small_disk, Case((), ("grun", "release")), fresh)
     subprocess.run(("mount", "-o", "remount,ro", small_disk), check=True)

@@ -123,7 +123,6 @@ def test_no_secret_is_in_what_a_release_leaves(secret_place, run_with_secrets, t
     _check_modes(trials, secret_place)
 
 
-@pytest.mark.long
 def test_with_show_text_the_evidence_holds_no_text_and_reports_are_private(secret_place, run_with_secrets, tokenizer, trials):
     ended = [run_with_secrets(secret_place, "run", "reft.yaml", "audit.show_text=true")]
     assert ended[0].code == 0, ended

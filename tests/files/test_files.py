@@ -5,7 +5,8 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
-from expunge.files import PRIVATE, atomic_file, atomic_folder, utc_now, write_parquet, write_text
+from expunge.errors import InputError
+from expunge.files import PRIVATE, atomic_file, atomic_folder, read_parquet, utc_now, write_parquet, write_text
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -63,3 +64,15 @@ def test_an_interrupted_folder_that_cannot_be_resumed_leaves_nothing(tmp_path):
 
 def test_the_time_is_utc_to_the_second():
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", utc_now())
+
+
+def test_rows_of_a_parquet_file_are_read_back_and_a_damaged_one_is_refused(tmp_path):
+    path = tmp_path / "rows.parquet"
+    write_parquet(path, [{"a": 1, "b": "x"}, {"a": 2}])
+    assert read_parquet(path, ("a", "b")) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+    with pytest.raises(InputError, match=r"rows\.parquet: has no column \"c\""):
+        read_parquet(path, ("a", "c"))
+    for content in (b"", path.read_bytes()[:-20], path.read_bytes()[20:], b"PAR1" * 9):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"rows\.parquet: not a Parquet file, or a damaged one"):
+            read_parquet(path, ())

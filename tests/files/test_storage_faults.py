@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from expunge.errors import ExpungeError, InputError
-from expunge.files import append_text, atomic_folder, is_leftover, remove_folder, remove_leftovers, write_text
+from expunge.files import append_text, atomic_folder, is_leftover, remove_folder, remove_leftovers, storage_errors, write_text
 
 CALLS = ("open", "write", "fsync", "rename", "mkdir", "unlink", "rmdir")
 """The calls of the system through which the layer changes the disk."""
@@ -214,3 +214,16 @@ def test_a_folder_that_must_not_be_replaced_stays(tmp_path):
     with pytest.raises(InputError, match="is there already"), atomic_folder(tmp_path / "X", replace=False):
         pass
     assert list(tmp_path.iterdir()) == [tmp_path / "X"]
+
+
+def test_a_plain_exception_of_a_library_in_rust_is_about_the_disk_if_it_has_an_error_number(tmp_path):
+    with pytest.raises(ExpungeError, match=r"model: cannot be written \(no space left on device\)"), storage_errors(tmp_path / "model"):
+        raise Exception("No space left on device (os error 28)")
+    with pytest.raises(RuntimeError, match="os error 28"), storage_errors(tmp_path / "model"):
+        raise RuntimeError("os error 28")
+
+
+def test_an_error_that_names_a_file_without_its_folder_is_about_the_folder(tmp_path):
+    refused = pytest.raises(ExpungeError, match=r"module: cannot be deleted \(read-only file system\)")
+    with refused, storage_errors(tmp_path / "module", "deleted"):
+        raise OSError(errno.EROFS, "Read-only file system", "weights.safetensors")

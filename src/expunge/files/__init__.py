@@ -11,7 +11,7 @@ from expunge.files.folders import atomic_folder, make_folder, remove_file, remov
 from expunge.files.leftovers import find_leftovers, is_leftover, remove_leftovers
 from expunge.files.locks import lock_file
 from expunge.files.regular import MAX_DOCUMENT_BYTES, file_sha256, folder_sha256, open_regular, refuse_links
-from expunge.files.write import PRIVATE, PRIVATE_FOLDER, append_text, atomic_file, write_bytes, write_parquet, write_text
+from expunge.files.write import PRIVATE, PRIVATE_FOLDER, append_text, atomic_file, read_parquet, write_bytes, write_parquet, write_text
 
 __all__ = [
     "MAX_DOCUMENT_BYTES",
@@ -27,6 +27,7 @@ __all__ = [
     "lock_file",
     "make_folder",
     "open_regular",
+    "read_parquet",
     "refuse_links",
     "remove_file",
     "remove_folder",

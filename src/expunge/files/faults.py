@@ -25,7 +25,7 @@ ADVICE = {
 """What the user can do, by error number."""
 OTHER_ADVICE = "repeat the command once this is repaired"
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How a SafetensorError names the error number."""
+"""How libraries in Rust, safetensors and tokenizers, name the error number."""
 
 
 @contextmanager
@@ -38,13 +38,16 @@ def storage_errors(path: Path, action: str = "written") -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    # The library `tokenizers` raises a plain Exception; what has no error number is raised again.
+    except Exception as error:
         number = _number(error)
         # An error without a number, or of the network, is not about the disk.
         if number is None or isinstance(error, ConnectionError | TimeoutError):
             raise
-        named = getattr(error, "filename", None) or path
-        raise ExpungeError(sentence(final_path(Path(os.fsdecode(named))), number, action)) from error
+        named = os.fsdecode(getattr(error, "filename", None) or path)
+        # Where a folder is deleted, the error has the name of a file without its folder.
+        named = Path(named) if os.path.dirname(named) else path
+        raise ExpungeError(sentence(final_path(named), number, action)) from error
 
 
 def sentence(path: Path, number: int, action: str = "written") -> str:
@@ -55,5 +58,6 @@ def sentence(path: Path, number: int, action: str = "written") -> str:
 def _number(error: Exception) -> int | None:
     if isinstance(error, OSError):
         return error.errno
-    match = OS_ERROR.search(str(error))
+    from_rust = isinstance(error, SafetensorError) or type(error) is Exception
+    match = OS_ERROR.search(str(error)) if from_rust else None
     return int(match[1]) if match else None

@@ -1,12 +1,12 @@
 """Write files atomically: a temporary file in the same folder, flushed to the disk, then renamed."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from expunge.errors import ExpungeError, InputError
+from expunge.errors import ExpungeError, InputError, quoted
 from expunge.files.faults import storage_errors
 from expunge.files.leftovers import clean, leftovers_of
 from expunge.files.locks import hold, is_held
@@ -80,6 +80,30 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], mode: int = 0o6
     columns = dict.fromkeys(column for row in rows for column in row)
     with atomic_file(path, mode) as fresh:
         pq.write_table(pa.table({column: [row.get(column) for row in rows] for column in columns}), fresh)
+
+
+def read_parquet(path: Path, columns: Collection[str]) -> list[dict[str, Any]]:
+    """Read the rows of a Parquet file that `write_parquet` wrote.
+
+    Args:
+        path: the file.
+        columns: those that it must have.
+
+    Raises:
+        InputError: it is not a Parquet file, is damaged, or lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_regular(path) as file:
+        try:
+            rows = pq.read_table(file).to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not a Parquet file, or a damaged one; repeat the command that wrote it") from error
+    for column in columns:
+        if rows and column not in rows[0]:
+            raise InputError(f"{path}: has no column {quoted(column)}; repeat the command that wrote it")
+    return rows
 
 
 def append_text(path: Path, text: str, mode: int = 0o666, durable: bool = True) -> None:

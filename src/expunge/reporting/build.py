@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from expunge.attestation.read import read_audit_file
 from expunge.attestation.schema_audit import Attacks
 from expunge.auditing.record_metrics import Row
@@ -16,6 +14,8 @@ from expunge.data.records import Record
 from expunge.data.set_names import AUTO, FORGET, PARAPHRASE
 from expunge.documents import yaml_text
 from expunge.edits import edit_of
+from expunge.errors import InputError
+from expunge.files import read_parquet
 from expunge.metrics.membership import split
 from expunge.reporting.attack_tables import AttackResults, ByModel
 from expunge.reporting.html import ReportData, Sample, write_page
@@ -23,7 +23,7 @@ from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
 from expunge.reveal_release.release.round_results import curve
 from expunge.runs.facts import read_gate
-from expunge.runs.folder import ATTACKED, GATE, INFERRED, MEASURED_ROWS, VERDICT
+from expunge.runs.folder import ATTACKED, AUDIT, GATE, GATE_ROWS, INFERRED, MEASURED_ROWS, VERDICT
 from expunge.runs.loaded import OpenedRun
 
 SAMPLES_A_SET = 12
@@ -72,7 +72,9 @@ def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:
 def _measured(run: OpenedRun) -> dict[str, list[Row]]:
     """Read audit.parquet: the rows of each model, each row with the columns that it has a value for."""
     by_model: dict[str, list[Row]] = {name: [] for name in run.summary}
-    for row in pq.read_table(run.folder / MEASURED_ROWS).to_pylist():
+    for row in read_parquet(path := run.folder / MEASURED_ROWS, ("model", "set", "id")):
+        if row["model"] not in by_model:
+            raise InputError(f"{path}: has rows of a model that {AUDIT} does not have; audit the run again")
         by_model[row["model"]].append({column: value for column, value in row.items() if value is not None})
     return by_model
 
@@ -86,7 +88,7 @@ def _gate_eval(run: OpenedRun) -> tuple[dict[str, Any] | None, tuple[list[float]
     """Read the gate's evaluation, and its logits on the prompts that should open it and on all others."""
     if not (run.folder / GATE).exists():
         return None, ([], [])
-    rows = pq.read_table(run.folder / "gate.parquet").to_pylist()
+    rows = read_parquet(run.folder / GATE_ROWS, ("gate", "target"))
     targets, others = ([row["gate"] for row in rows if row["target"] == target] for target in (True, False))
     return read_gate(run.folder / GATE), (targets, others)
 
@@ -97,7 +99,7 @@ def _verdict(run: OpenedRun) -> tuple[list[dict[str, Any]], AttackResults | None
         return [], None
     verdict = read_audit_file(run.folder / VERDICT, Attacks).model_dump()
     suite = Suite.model_validate(verdict["suite"])
-    rows = pq.read_table(run.folder / ATTACKED).to_pylist()
+    rows = read_parquet(run.folder / ATTACKED, ("model", "attack"))
     return verdict["rows"], AttackResults({attack.label: attack for attack in suite.attacks}, rows)
 
 
@@ -105,7 +107,7 @@ def _membership(run: OpenedRun) -> dict[str, tuple[list[float], list[float]]]:
     """Read each model's Min-K % scores of members and of non-members; empty if the audit did not measure them."""
     if not (run.folder / INFERRED).exists():
         return {}
-    rows = pq.read_table(run.folder / INFERRED).to_pylist()
+    rows = read_parquet(run.folder / INFERRED, ("model", "member", "min_k"))
     return {model: split([row for row in rows if row["model"] == model], "min_k") for model in dict.fromkeys(row["model"] for row in rows)}
 
 
