@@ -3,7 +3,6 @@
 Rows are not added up: a single score would hide what failed.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from expunge.auditing.blindness import UNCHECKED, Sensitivities, describe
 from expunge.auditing.suite import Suite
+from expunge.documents import read_json
 from expunge.errors import InputError
 from expunge.files import write_text
 from expunge.metrics.statistics import Summary, excess_ci, mean_ci
@@ -171,7 +171,7 @@ def read_verdict(run: Run) -> list[dict[str, Any]]:
     path = run.folder / VERDICT
     if not path.exists():
         raise InputError(f"{run.folder}: has no verdict; try: expunge audit {run.folder} --suite quick")
-    return json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return read_json(path, dict[str, Any])["rows"]
 
 
 def _verdict(excess: Summary | None, tolerance: float, against: Reference, records: int) -> tuple[Verdict, str]:

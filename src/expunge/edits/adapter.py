@@ -11,7 +11,7 @@ from typing import Any
 from peft import LoraConfig, PeftConfig, PeftModel, PeftModelForCausalLM, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 
-from expunge.documents import read_json
+from expunge.documents import one_sentence, read_json
 from expunge.edits.grun import GrunConfig, ReftConfig
 from expunge.edits.manifest import ADAPTER_CONFIG, check_manifest, read_tensors
 from expunge.errors import InputError
@@ -72,7 +72,7 @@ def put_on(model: nn.Module, adapter: SavedAdapter, name: str) -> PeftModel:
             model = PeftModelForCausalLM(model, adapter.config, adapter_name=name)
     # On a crafted configuration PEFT fails in any way: it checks few of its settings.
     except Exception as error:
-        raise InputError(f"{adapter.folder / ADAPTER_CONFIG}: does not fit this model: {' '.join(str(error).split())}") from error
+        raise InputError(f"{adapter.folder / ADAPTER_CONFIG}: does not fit this model: {one_sentence(error)}") from error
     _check_tensors(model, adapter, name)
     set_peft_model_state_dict(model, adapter.tensors, adapter_name=name)
     # The tensors were read from the file when they were copied, so only now is it known that they are the recorded ones.

@@ -1,6 +1,6 @@
 """Callbacks of the trainer: step log, check of gradients, retraction of R, progress bar."""
 
-import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ import torch
 from rich.progress import Progress
 from transformers import TrainerCallback
 
+from expunge.documents import read_json_lines
 from expunge.edits.grun import retract
 from expunge.errors import ExpungeError
 from expunge.files import append_text, write_text
@@ -31,10 +32,9 @@ class StepLog(TrainerCallback):
         """Remove lines that an interrupted run logged after its last checkpoint."""
         if not args.should_save:
             return
-        # A line without its end was cut off by a full disk and does not count.
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
-        valid = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-        write_text(self.path, "".join(line + "\n" for line in valid))
+        lines = read_json_lines(self.path, dict[str, int | float]) if self.path.exists() else []
+        valid = [line for line in lines if line.get("step", math.inf) <= state.global_step]
+        write_text(self.path, "".join(json_text(line, str(self.path)) + "\n" for line in valid))
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         """Raise if a gradient is not finite, or at the first step if a trained parameter gets no gradient."""

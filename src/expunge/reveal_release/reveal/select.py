@@ -1,7 +1,6 @@
 """Select a forget set from a search: the filtered responses of the best instructions, or new responses to the same instructions."""
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from expunge.config import RevealSection
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.documents import read_json
 from expunge.errors import ExpungeError
 from expunge.files import PRIVATE_FOLDER, make_folder, write_text
 from expunge.models.finite import json_text
@@ -107,7 +107,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         `responses`: number sampled; `selected`: number in the forget set; `dropped`: numbers by reason; `judge_relevance`: the mean
         relevance of the selected responses by the judge, None without one; `queries`: rewards, and hashes of the texts.
     """
-    return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    return read_json(folder / RESULTS, dict[str, Any])
 
 
 def _select(queries: Sequence[Query], settings: RevealSection, folder: Path) -> list[Record]:
