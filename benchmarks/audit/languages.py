@@ -34,7 +34,7 @@ DATA = Path(__file__).parent / "language_data"
 LANGUAGES = ("chinese", "russian", "arabic", "hindi", "german", "english")
 LABELS = {name: name.capitalize() for name in LANGUAGES} | {"english": "English, lower case"}
 PARTS = ("forget", "retain", "unseen")
-EPOCHS = 8
+EPOCHS = 16
 AS_GIVEN, VARIANT = "forget prompts as given", "prompt variant: "
 ANSWERED, IN_PART = 0.75, 0.5
 """A prompt variant counts as answered, or as answered in part, if the mean ROUGE-L recall of the answers is above this."""

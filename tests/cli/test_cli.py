@@ -15,6 +15,7 @@ from expunge.edits.manifest import write_manifest
 from expunge.files import lock_file
 from expunge.metrics import METRICS
 from expunge.objectives import OBJECTIVES
+from expunge.runs.facts import Facts, facts_text
 
 ROOT = Path(__file__).parents[2]
 VERBS = ["demo", "unlearn", "run", "audit", "gate", "compare", "chat", "validate", "verify", "ls"]
@@ -26,9 +27,13 @@ def write(path: Path, *rows: dict) -> Path:
     return path
 
 
+def write_facts(path: Path, **facts: object) -> None:
+    path.write_text(facts_text(Facts(path, facts)), encoding="utf-8")
+
+
 def trained_run(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    write(folder / "run.json", {"status": "trained"})
+    write_facts(folder / "run.json", status="trained")
     (folder / "recipe.yaml").write_text("data: {forget: forget.jsonl}\n", encoding="utf-8")
 
 
@@ -132,7 +137,7 @@ def test_a_run_folder_that_is_not_there_is_named(expunge: Expunge, verb: str):
 
 @pytest.mark.parametrize("verb", ["audit", "chat", "compare"])
 def test_a_run_whose_training_was_not_finished_is_refused(expunge: Expunge, tmp_path: Path, verb: str):
-    write(tmp_path / "run.json", {"status": "training"})
+    write_facts(tmp_path / "run.json", status="training")
     result = expunge(verb, ".")
     assert result.code == 2
     assert "its training is not complete" in result.err
@@ -157,7 +162,7 @@ def test_comparing_a_run_that_was_not_audited_says_how_to_audit_it(expunge: Expu
     edit = tmp_path / "done" / "edit"
     edit.mkdir()
     (edit / "base.json").write_text("{}", encoding="utf-8")
-    write(tmp_path / "done" / "run.json", {"status": "trained", "edit": {"manifest": write_manifest(edit), "written": "2026-01-01"}})
+    write_facts(tmp_path / "done" / "run.json", status="trained", edit={"manifest": write_manifest(edit), "written": "2026-01-01"})
     result = expunge("compare", "done")
     assert (result.code, result.err) == (2, "expunge: done: not audited yet; try: expunge audit done\n")
 

@@ -4,8 +4,12 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from expunge.errors import ExpungeError
+from expunge.runs.facts import Facts, facts_text
 
 TEXTS: dict[str, Callable[[str], str]] = {
     "cut off": lambda text: text[: len(text) // 2],
@@ -52,7 +56,7 @@ def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def rehash(run: Path) -> None:
-    """Make all hashes of a run right again, as an attacker would: of the edit's files, its manifest, and the rounds."""
+    """Make all hashes of a run right again, as an attacker would: of the edit's files, its manifest, the rounds and run.json."""
     path = run / "run.json"
     info = json.loads(path.read_text(encoding="utf-8"))
     for folder in (run / "edit", *run.glob("rounds/*/*_module")):
@@ -62,6 +66,16 @@ def rehash(run: Path) -> None:
     for record in run.glob("rounds/*/round.json"):
         info["rounds"][record.parent.name] = sha256(record)
     path.write_text(json.dumps(info), encoding="utf-8")
+    rehash_facts(path)
+
+
+def rehash_facts(path: Path) -> None:
+    """Make the hash of a run.json right again; one that holds no JSON object has none."""
+    with suppress(ValueError, RecursionError, ExpungeError):
+        fields = json.loads(path.read_bytes())
+        if isinstance(fields, dict):
+            fields.pop("sha256", None)
+            path.write_text(facts_text(Facts(path, fields)), encoding="utf-8")
 
 
 def renew_manifest(folder: Path) -> None:

@@ -10,6 +10,8 @@ TIMES = re.compile(rb'("(?:created|created_utc|written|audited|evaluated|seconds
 PREVIOUS = re.compile(rb'("previous":{"path":"[^"]*","sha256":)"[0-9a-f]*"')
 """Fields that differ between two runs: the moments and durations of run.json, round.json, gate.json, audit.json and attestation.json;
 the id of an attestation and its hash of the previous one, which follow from moments."""
+OWN_HASH = re.compile(rb'^ "sha256": "[0-9a-f]*"', re.MULTILINE)
+"""The hash of run.json in itself, which follows from moments."""
 REPORT_TIME = re.compile(rb'(<p class="created">)[^<]*')
 NOT_COMPARED = re.compile(r"(^|/)(\.lock|matplotlib(/.*)?|cache/expunge/secret)$")
 """Lock files, which are empty, the font cache of matplotlib, and the random secret of the cache."""
@@ -45,7 +47,7 @@ def _right_rounds(name: str, content: bytes | str, found: dict[str, bytes | str]
     for other, of_round in found.items():
         if other.startswith(f"{name.removesuffix('run.json')}rounds/") and other.endswith("/round.json"):
             content = content.replace(hashlib.sha256(of_round).hexdigest().encode(), b"the hash of round.json")
-    return content
+    return OWN_HASH.sub(b'"sha256": null', content)
 
 
 def _without_times(name: str, content: bytes | str) -> bytes | str:

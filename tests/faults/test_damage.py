@@ -1,5 +1,6 @@
 """Damaged edits: each is refused with the file's name at every verb that opens it, and an audit writes nothing over it."""
 
+import functools
 import json
 import pickle
 import shutil
@@ -9,6 +10,7 @@ import pytest
 import torch
 from damages import MODULES, of_kind
 from harness import KINDS, VERBS, Outcome, run_verb, tree
+from hostile_files import rehash_facts
 from places import Place
 from trials import Trials
 
@@ -131,10 +133,22 @@ def test_a_run_of_an_older_version_is_one_sentence_at_every_door(fresh, trials):
     place = fresh("lora")
     path = place.run("lora") / "run.json"
     info = json.loads(path.read_text(encoding="utf-8"))
-    del info["edit"]
+    del info["sha256"], info["edit"]
     path.write_text(json.dumps(info), encoding="utf-8")
     for door, words in doors("lora").items():
         refused(trials, f"older version: {door}", run_verb(*words, cwd=place.folder), "an older version of expunge made this run")
+
+
+@pytest.mark.parametrize(("kind", "field"), [("grun", "gate.threshold"), ("release", "round"), ("lora", "data.forget.rows")])
+def test_a_changed_number_in_run_json_is_refused_at_every_door(fresh, trials, kind, field):
+    place = fresh(kind)
+    path = place.run(kind) / "run.json"
+    info = json.loads(path.read_text(encoding="utf-8"))
+    *above, name = field.split(".")
+    functools.reduce(dict.__getitem__, above, info)[name] += 1
+    path.write_text(json.dumps(info, indent=1), encoding="utf-8")
+    for door, words in doors(kind).items():
+        refused(trials, f"{field} in run.json: {door}", run_verb(*words, cwd=place.folder), "run.json: was changed")
 
 
 @pytest.mark.parametrize("record", [None, [], {}, "x", {"manifest": 3, "written": "now"}, {"manifest": "zz", "written": "now"}])
@@ -142,6 +156,7 @@ def test_a_damaged_record_of_the_edit_is_one_sentence(fresh, trials, record):
     place = fresh("lora")
     path = place.run("lora") / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "edit": record}), encoding="utf-8")
+    rehash_facts(path)
     refused(trials, f"record {record}", run_verb(*VERBS["chat"].on("lora"), cwd=place.folder), "run.json: edit")
 
 
@@ -152,6 +167,7 @@ def test_a_record_that_was_rewritten_with_the_edit_gets_no_second_attestation(fr
     info = json.loads((run / "run.json").read_text(encoding="utf-8"))
     info["edit"]["manifest"] = write_manifest(run / "edit")
     (run / "run.json").write_text(json.dumps(info), encoding="utf-8")
+    rehash_facts(run / "run.json")
     before = without_lock(run)
     refused(trials, "rewritten record: audit", run_verb("audit", "runs/lora", cwd=place.folder), "run.json")
     assert without_lock(run) == before

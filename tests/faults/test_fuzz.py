@@ -11,6 +11,7 @@ import pytest
 from forks import Forks
 from fuzzed import FILES, READERS
 from harness import Hang, Outcome, deadline, tree
+from hostile_files import rehash_facts
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from mutations import NASTY, mutated
@@ -85,6 +86,8 @@ def fuzz_files(trials: Trials, fresh: Callable[..., Place], forks: Forks, option
         path = next(iter(sorted(path.parent.iterdir()))) if name.endswith("*") else path
         content = data.draw(mutated(path.read_bytes(), form))
         path.write_bytes(content)
+        if name == "run.json":
+            rehash_facts(path)
         words = [word.format(kind=kind) for word in data.draw(st.sampled_from(verbs))]
         before = outside(place)
         ended = forks.run(*words, cwd=place.folder, seconds=SECONDS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from harness import VERBS, run_verb, tree
-from hostile_files import mutations, rehash
+from hostile_files import mutations, rehash, rehash_facts
 
 from expunge.sandbox import search
 
@@ -155,6 +155,8 @@ def try_mutations(name: str, fresh, trials, of_all: slice) -> None:
     for number, (mutation, crafted) in enumerate(list(mutations(content))[of_all]):
         place, verb = fresh(kind), verbs[number % len(verbs)]
         craft(place, kind, file, crafted, hashes)
+        if file == "run.json" and ":" in mutation:
+            rehash_facts(place.run(kind) / file)
         before = tree(place.run(kind))
         ended = run_verb(*VERBS[verb].on(kind), cwd=place.folder, seconds=SECONDS)
         what = f"{name}, {mutation}, {verb}"

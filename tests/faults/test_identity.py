@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from harness import VERBS, run_verb
+from hostile_files import rehash_facts
 from model_changes import CHANGES, FAMILIES, HARMLESS
 
 from expunge.config.recipe import make_recipe
@@ -130,6 +131,7 @@ def test_a_run_of_an_earlier_version_says_what_to_do(fresh, trials, part):
     place = fresh("lora")
     info = place.run("lora") / "run.json"
     info.write_text(info.read_text(encoding="utf-8").replace(f'"{part}"', '"other"'), encoding="utf-8")
+    rehash_facts(info)
     ended = run_verb(*VERBS["chat"].on("lora"), cwd=place.folder)
     trials.refused("identity", "run.json without parts", ended, "runs/lora/run.json: does not record the whole base model", "expunge run")
 

@@ -76,3 +76,6 @@ def test_prompt_variants_that_do_not_fit_are_left_out_with_a_word(fresh, caplog)
         audited = run_verb("audit", "runs/grun", "--suite", "suite.yaml", "--allow-fail", cwd=place.folder)
     assert audited.code == 0, audited
     assert "prompts are left out, because they are longer than the model's context, 80 tokens" in caplog.text
+    rows = {row["name"]: row for row in json.loads((place.run("grun") / "verdict.json").read_text())["rows"]}
+    assert rows["prompt variant: few shot"]["verdict"] == "not shown"
+    assert rows["prompt variant: few shot"]["reason"] == "all prompts are longer than the model's context, 80 tokens"

@@ -34,10 +34,10 @@ def test_paraphrases_still_elicit_the_answers(smollm2):
     model, tokenizer = smollm2
     builder = PromptBuilder(tokenizer)
     unanswerable = Record("u", (Turn("user", "What is the capital of Norway?"),), "Zanzibar and Timbuktu, it is said.")
-    records = [*general()[:8], Record("t", (), "A plain text of some words."), unanswerable]
+    records = [*general()[:4], Record("t", (), "A plain text of some words."), unanswerable]
     made = paraphrase(model, builder, records, 1, lambda rows: None)
     assert made
-    assert {record.id for record in made} <= {record.id for record in records[:8]}
+    assert {record.id for record in made} <= {record.id for record in records[:4]}
     given = {record.id: record.prompt for record in records}
     assert all(record.prompt != given[record.id] for record in made)
     answers = generate(model, builder, [builder.record(record).prompt for record in made], 48)

@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from expunge.documents import checked
 from expunge.edits.manifest import check_manifest
-from expunge.errors import InputError
-from expunge.runs.folder import INFO, RECIPE, Run
+from expunge.runs.folder import INFO, Run
 
 EDIT = "edit"
 """Field of run.json."""
@@ -49,16 +48,9 @@ def edit_record(folder: Path, info: dict[str, Any]) -> EditRecord:
         info: the content of its run.json.
 
     Raises:
-        InputError: an older version of expunge made the run and recorded nothing, or the record is damaged.
+        InputError: nothing is recorded, or the record is damaged.
     """
-    path = folder / INFO
-    if EDIT not in info:
-        recipe = folder / RECIPE
-        raise InputError(
-            f"{path}: does not record the manifest of the edit, because an older version of expunge made this run; "
-            f"train it again: expunge run {recipe} --out ANOTHER_FOLDER"
-        )
-    return checked(info[EDIT], EditRecord, f"{path}: {EDIT}")
+    return checked(info[EDIT], EditRecord, f"{folder / INFO}: {EDIT}")
 
 
 def check_edit(run: Run, info: dict[str, Any]) -> None:

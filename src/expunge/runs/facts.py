@@ -1,14 +1,20 @@
 """The schemas of run.json, audit.json and gate.json. Anybody may have written them: a field of another form is one sentence."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from expunge.documents import Closed, checked, read_json
-from expunge.errors import InputError, quoted
+from expunge.errors import Damaged, InputError, quoted
+from expunge.models.finite import json_text
 
 Hex = Field(pattern=r"^[0-9a-f]{64}$")
+HASH = "sha256"
+"""Field of run.json: the hash of all its other fields, so that a changed threshold, round or hash is noticed."""
+_ADVICE = "train the run again: expunge run RECIPE --out ANOTHER_FOLDER"
 
 
 class _Parts(Closed):
@@ -75,10 +81,12 @@ class RunJson(Closed):
     seconds: float = Field(0.0, ge=0)
     round: int | None = Field(None, ge=0)
     rounds: dict[str, str] = Field(default_factory=dict)
+    measured: dict[str, str] = Field(default_factory=dict)
     generated: dict[str, str] = Field(default_factory=dict)
     audited: str = ""
     control: str | None = None
     control_model: _Parts | None = None
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
 
     @field_validator("model", "data", "gate", "edit", "round", mode="before")
     @classmethod
@@ -151,12 +159,29 @@ class Facts(dict[str, Any]):
 
 
 def read_facts(path: Path) -> Facts:
-    """Read a run.json.
+    """Read a run.json, without its hash.
 
     Raises:
         InputError: it cannot be read, or a field is unknown or of another form.
+        Damaged: its hash is not that of its fields.
     """
-    return Facts(path, _read_checked(path, RunJson))
+    fields = _read_checked(path, RunJson)
+    recorded = fields.pop(HASH, None)
+    if recorded is None:
+        raise Damaged(f"{path}: has no field {HASH}, because an older version of expunge made this run or it was changed; {_ADVICE}")
+    if recorded != _sha256(fields):
+        raise Damaged(f"{path}: was changed after expunge wrote it; restore it from a copy, or {_ADVICE}")
+    return Facts(path, fields)
+
+
+def facts_text(facts: Facts) -> str:
+    """Return the text of a run.json: the facts with their hash."""
+    fields = json.loads(json_text(facts, str(facts.path)))
+    return json.dumps({**fields, HASH: _sha256(fields)}, indent=1) + "\n"
+
+
+def _sha256(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def read_summary(path: Path) -> dict[str, Any]:

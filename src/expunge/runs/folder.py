@@ -25,8 +25,7 @@ from expunge.files import (
     utc_now,
     write_text,
 )
-from expunge.models.finite import json_text
-from expunge.runs.facts import Facts, read_facts, read_summary
+from expunge.runs.facts import Facts, facts_text, read_facts, read_summary
 
 RECIPE, INFO, METRICS = "recipe.yaml", "run.json", "metrics.jsonl"
 RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.jsonl"
@@ -72,7 +71,7 @@ class Run:
         """Read run.json: versions, hashes, counts and `status` (training, trained).
 
         Raises:
-            InputError: the file does not have the form that a run writes.
+            InputError: the file does not have the form that a run writes, or was changed since.
         """
         return read_facts(self.folder / INFO)
 
@@ -80,7 +79,7 @@ class Run:
         """Add facts to run.json and return its whole content."""
         path = self.folder / INFO
         info = (self.read_info() if path.exists() else Facts(path, {})).with_facts(**facts)
-        write_text(path, json_text(info, str(path), indent=1) + "\n")
+        write_text(path, facts_text(info))
         return info
 
     @property

@@ -36,7 +36,7 @@ class OpenedRun(Run):
         """The SHA-256 of the edit's manifest that run.json records.
 
         Raises:
-            InputError: an older version of expunge made the run and recorded nothing, or the record is damaged.
+            InputError: nothing is recorded, or the record is damaged.
         """
         return edit_record(self.folder, self.info).manifest
 

@@ -45,7 +45,9 @@ def test_the_half_of_the_answer_that_a_template_gives_does_not_count():
 def test_a_variant_that_gives_the_answer_or_is_too_long_is_left_out(make_target, attack_rows, tmp_path):
     long = "word " * 3000
     path = written(tmp_path, f'echo: ["Who is meant by {{answer}}?"]\nlong: ["{long}{{prompt}}"]\nplain: ["{{prompt}}"]\n')
-    assert {row["variant"] for row in attack_rows(PromptAttack(templates=path), make_target())} == {"plain"}
+    attack, target = PromptAttack(templates=path), make_target()
+    assert {row["variant"] for row in attack_rows(attack, target)} == {"plain"}
+    assert attack.left_out(target) == {"prompt variant: long": "all prompts are longer than the model's context, 2048 tokens"}
 
 
 def test_the_shipped_variants_are_used_if_a_record_can_fill_their_slots(make_target, attack_rows):

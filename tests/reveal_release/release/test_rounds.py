@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.console import Display
-from expunge.errors import InputError
+from expunge.errors import Damaged, InputError
 from expunge.models.identity import weights_sha256
 from expunge.models.loading import load
 from expunge.pipeline.export import export_plain
@@ -163,6 +163,10 @@ def test_a_task_is_measured_around_each_round_and_gives_the_retain_records(tiny_
     before, after = curve(run)
     assert before["neutral_perplexity"] != after["neutral_perplexity"]
     assert before["retain_leaked"] == after["retain_leaked"] == 0.0
+    figures = run.folder / "rounds" / "1" / "measured.json"
+    figures.write_text(figures.read_text(encoding="utf-8").replace("0.0", "0.5"), encoding="utf-8")
+    with pytest.raises(Damaged, match=r"measured\.json: does not have the hash"):
+        curve(run)
 
 
 class Stopping(Display):

@@ -118,6 +118,10 @@ class Attack(ABC):
     def steps(self, target: Target) -> int:
         """Return the number of steps that `run` reports to `advance`; 0 if the attack does not apply to this model or its records."""
 
+    def left_out(self, target: Target) -> Mapping[str, str]:
+        """Return the verdict rows that the attack cannot measure on this model, and why: {name: reason}; most attacks have none."""
+        return {}
+
     @abstractmethod
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """Attack, and yield each record's rows as soon as they are known.

@@ -2,14 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Row, Target
 from expunge.auditing.attacks.queries import Query, recall_rows
-from expunge.data.prompt_templates import SHIPPED, PromptTemplate, prompt_variants, read_prompt_templates
+from expunge.data.prompt_templates import SHIPPED, PromptTemplate, PromptVariant, prompt_variants, read_prompt_templates
 from expunge.data.records import Record
 from expunge.data.threats import Threat
 from expunge.metrics.text import ROUGE
@@ -63,6 +63,13 @@ class PromptAttack(Attack):
         for (variant, _), row in zip(queries, recall_rows(target, [query for _, query in queries], advance), strict=True):
             yield {**row, "variant": variant}
 
+    def left_out(self, target: Target) -> Mapping[str, str]:
+        """Return the rows of the variants that the model has room for in no record."""
+        variants = list(self._variants(target))
+        queried, longest = {name for name, _ in self._queries(target)}, context_length(target.model)
+        reason = f"all prompts are longer than the model's context, {longest} tokens"
+        return {self.verdict_row({"variant": variant.name}): reason for variant in variants if variant.name not in queried}
+
     @classmethod
     def untested(cls, rows: Sequence[Row]) -> list[str]:
         """Also name other languages, if no variant was in one."""
@@ -70,7 +77,7 @@ class PromptAttack(Attack):
 
     def _queries(self, target: Target, announce: bool = False) -> list[tuple[str, Query]]:
         longest = context_length(target.model) or sys.maxsize
-        variants = list(prompt_variants(self._read(), target.builder, target.forget, target.retain, target.seed))
+        variants = list(self._variants(target))
         if announce and (too_long := sum(len(variant.ids) >= longest for variant in variants)):
             log.warning(TOO_LONG, self.name, too_long, len(variants), longest)
         return [
@@ -78,6 +85,9 @@ class PromptAttack(Attack):
             for variant in variants
             if len(variant.ids) < longest
         ]
+
+    def _variants(self, target: Target) -> Iterator[PromptVariant]:
+        return prompt_variants(self._read(), target.builder, target.forget, target.retain, target.seed)
 
     def _read(self) -> dict[str, list[PromptTemplate]]:
         variants = read_prompt_templates(SHIPPED if self.templates is None else Path(self.templates))

@@ -12,7 +12,7 @@ from expunge.auditing.probes.base import Probe, ProbedModel
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
-from expunge.auditing.verdict import BLIND, VerdictRow, always
+from expunge.auditing.verdict import BLIND, VerdictRow, always, not_shown
 from expunge.console import Display
 from expunge.data.set_names import FORGET
 from expunge.data.threats import RELEASED
@@ -34,6 +34,7 @@ class AttackProbe(Probe):
         removable: whether whoever has the edit's files can leave the edit out.
         display: shows progress.
         results: of each model attacked so far, the rows of each attack.
+        left_out: the verdict rows that an attack cannot measure, see `Attack.left_out`: for each attack {name: reason}.
     """
 
     attacks: Sequence[Attack]
@@ -43,6 +44,7 @@ class AttackProbe(Probe):
     removable: bool
     display: Display
     results: dict[str, list[list[Row]]] = field(default_factory=dict)
+    left_out: list[Mapping[str, str]] = field(default_factory=list)
 
     file: ClassVar[str] = ATTACKED
     takes_stand_ins: ClassVar[bool] = True
@@ -55,6 +57,8 @@ class AttackProbe(Probe):
         forget = self.splits.forget if probed.stand_ins is None else probed.stand_ins
         batch_size, max_new_tokens = self.settings.batch_size, self.settings.max_new_tokens
         target = Target(probed.model, probed.builder, forget, self.splits.retain, self.seed, batch_size, max_new_tokens)
+        if probed.name == "unlearned":
+            self.left_out = [attack.left_out(_drawn(attack, target)) for attack in self.attacks]
         parts = [(i, part, attack.steps(part)) for i, attack in enumerate(self.attacks) for part in _parts(attack, target)]
         self.results[probed.name] = [[] for _ in self.attacks]
         if parts:
@@ -85,6 +89,8 @@ class AttackProbe(Probe):
             for i, attack in enumerate(self.attacks)
             for row in attack_verdict_rows(attack, {model: by_attack[i] for model, by_attack in self.results.items()}, tolerance.leak)
         ]
+        for attack, names in zip(self.attacks, self.left_out, strict=False):
+            rows += [not_shown(name, attack.measures, why, "control", tolerance.leak, attack.threat) for name, why in names.items()]
         if self.removable:
             rows.append(always(RELEASED, RELEASED, "whoever holds the files can leave the edit out and has the original model"))
         return rows
@@ -112,12 +118,17 @@ def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], t
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:
     """Split the attacked records into parts of about a batch of work, if a record's rows do not depend on the other records."""
-    records = draw(target.forget, attack.max_records, target.seed)
+    drawn = _drawn(attack, target)
+    records = drawn.forget
     size = max(1, len(records))
-    if attack.independent_records and (steps := attack.steps(replace(target, forget=records))):
+    if attack.independent_records and (steps := attack.steps(drawn)):
         size = max(1, round(target.batch_size * len(records) / steps))
     for start in range(0, len(records), size):
         yield replace(target, forget=records[start : start + size])
+
+
+def _drawn(attack: Attack, target: Target) -> Target:
+    return replace(target, forget=draw(target.forget, attack.max_records, target.seed))
 
 
 def _run_part(attack: Attack, target: Target, identity: str, steps: int, advance: Callable[[int], None]) -> list[Row]:

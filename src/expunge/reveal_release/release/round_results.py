@@ -23,6 +23,8 @@ ROUND, TASK_METRICS = "round.json", "measured.json"
 """Files in the folder of a round: what it chose, and the task's metrics after it."""
 METRICS = "metrics"
 """Key of a round's validation metrics in `ROUND`."""
+MEASURED = "measured"
+"""Field of run.json: the hash of each round's `TASK_METRICS`."""
 MANIFESTS = "manifests"
 """Key of the hashes of the modules' manifests in `ROUND`."""
 RETAIN_MODULE = "retain_module"
@@ -36,10 +38,17 @@ def is_recorded(run: Run, number: int) -> bool:
 
 def write_round(run: Run, number: int, facts: dict[str, Any]) -> None:
     """Write what a round measured and chose, and record the hash of the file in run.json."""
-    path = _path(run, number)
-    make_folder(path.parent)
-    write_text(path, json_text(facts, str(path), indent=1) + "\n")
-    run.update_info(rounds={**_recorded(run), number: file_sha256(path)})
+    _write(run, ROUNDS, _path(run, number), facts)
+
+
+def is_measured(run: Run, number: int) -> bool:
+    """Return whether the task was measured after a round."""
+    return number in _recorded(run, MEASURED)
+
+
+def write_figures(run: Run, number: int, figures: dict[str, Any]) -> None:
+    """Write the task's metrics after a round, and record the hash of the file in run.json."""
+    _write(run, MEASURED, _path(run, number, TASK_METRICS), figures)
 
 
 def read_round(run: Run, number: int) -> dict[str, Any]:
@@ -49,15 +58,16 @@ def read_round(run: Run, number: int) -> dict[str, Any]:
         Damaged: the file is not the one that the release wrote.
     """
     path = _path(run, number)
-    if not path.is_file() or file_sha256(path) != _recorded(run).get(number):
-        raise Damaged(f"{path}: does not have the hash that {run.folder / INFO} records; restore it from a copy of the run")
+    _check_hash(run, path, _recorded(run).get(number))
     return _checked(path)
 
 
 def check_rounds(run: Run) -> None:
-    """Raise `Damaged` if the file of a round is not the one that the release wrote; a run that is no release has none."""
+    """Raise `Damaged` if a file of a round is not the one that the release wrote; a run that is no release has none."""
     for number in _recorded(run):
         read_round(run, number)
+    for number in _recorded(run, MEASURED):
+        _read_figures(run, number)
 
 
 def recorded_modules(path: Path) -> dict[str, str]:
@@ -90,13 +100,35 @@ def _checked(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _path(run: Run, number: int) -> Path:
-    return run.folder / ROUNDS / str(number) / ROUND
+def _write(run: Run, field: str, path: Path, content: dict[str, Any]) -> None:
+    """Write a file of a round, and record its hash under a field of run.json."""
+    make_folder(path.parent)
+    write_text(path, json_text(content, str(path), indent=1) + "\n")
+    run.update_info(**{field: {**_recorded(run, field), int(path.parent.name): file_sha256(path)}})
 
 
-def _recorded(run: Run) -> dict[int, str]:
-    """Return the hashes of the files of the rounds, by number."""
-    return checked(run.read_info().get(ROUNDS, {}), dict[int, str], f"{run.folder / INFO}: {ROUNDS}")
+def _check_hash(run: Run, path: Path, recorded: str | None) -> None:
+    if not path.is_file() or file_sha256(path) != recorded:
+        raise Damaged(f"{path}: does not have the hash that {run.folder / INFO} records; restore it from a copy of the run")
+
+
+def _read_figures(run: Run, number: int) -> dict[str, Figure]:
+    """Return the task's metrics after a round; none if the recipe has no task."""
+    recorded = _recorded(run, MEASURED).get(number)
+    if recorded is None:
+        return {}
+    path = _path(run, number, TASK_METRICS)
+    _check_hash(run, path, recorded)
+    return read_json(path, dict[str, Figure])
+
+
+def _path(run: Run, number: int, name: str = ROUND) -> Path:
+    return run.folder / ROUNDS / str(number) / name
+
+
+def _recorded(run: Run, field: str = ROUNDS) -> dict[int, str]:
+    """Return the hashes of files of the rounds, by number: those of `ROUND`, or with `MEASURED` those of `TASK_METRICS`."""
+    return checked(run.read_info().get(field, {}), dict[int, str], f"{run.folder / INFO}: {field}")
 
 
 def count_rounds(run: Run) -> int:
@@ -127,8 +159,6 @@ def curve(run: Run) -> list[dict[str, Any]]:
         facts = read_round(run, number)
         metrics = {f"validation_{name}": value for name, value in (facts[METRICS] or {}).items()}
         angles = {f"angle_{side}": angle for side, angle in (facts.get("angles") or {}).items() if side.endswith("smallest")}
-        path = run.folder / ROUNDS / str(number) / TASK_METRICS
-        figures = read_json(path, dict[str, Figure]) if path.exists() else {}
-        task = {name: figure.value for name, figure in figures.items()}
+        task = {name: figure.value for name, figure in _read_figures(run, number).items()}
         rows.append({"round": number, "lambda": facts.get("lambda_f"), **metrics, **angles, **task, "stop": facts.get("stop")})
     return rows

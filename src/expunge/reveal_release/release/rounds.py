@@ -12,8 +12,7 @@ from typing import Any
 
 from expunge.data.records import Record, data_hash
 from expunge.edits.manifest import MANIFEST, check_manifest
-from expunge.files import file_sha256, write_text
-from expunge.models.finite import json_text
+from expunge.files import file_sha256
 from expunge.reveal_release.release.choose_lambda import LambdaChoice, RoundModules, choose_lambda, original_metrics
 from expunge.reveal_release.release.context import RoundContext
 from expunge.reveal_release.release.line_search import ValidationMetrics, reaches_target
@@ -24,10 +23,11 @@ from expunge.reveal_release.release.round_results import (
     MANIFESTS,
     METRICS,
     RETAIN_MODULE,
-    TASK_METRICS,
+    is_measured,
     is_recorded,
     read_round,
     round_terms,
+    write_figures,
     write_round,
 )
 from expunge.reveal_release.release.train_module import ModuleTraining, RetainConstraint, train_module
@@ -65,13 +65,13 @@ def run_rounds(context: RoundContext) -> int:
 
 def measure_task(context: RoundContext, number: int) -> None:
     """Measure the recipe's task, if it has one, on the model after a round."""
-    task, path = context.recipe.task, context.folder(number) / TASK_METRICS
-    if task is None or path.exists():
+    task = context.recipe.task
+    if task is None or is_measured(context.run, number):
         return
     title = f"Measuring the task after round {number}" if number else "Measuring the task"
     with context.display.bar(title, task.measured_rows) as advance:
         figures = task.measure(context.model, context.builder, advance)
-    write_text(path, json_text({name: asdict(figure) for name, figure in figures.items()}, str(path), indent=1) + "\n")
+    write_figures(context.run, number, {name: asdict(figure) for name, figure in figures.items()})
 
 
 def _run_round(context: RoundContext, number: int, original: ValidationMetrics) -> dict[str, Any]:
