@@ -12,39 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoTokenizer,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from expunge.config.recipe import Recipe, make_recipe
+from tiny_families import save_tiny_model, tiny_tokenizer
 
 torch.set_num_threads(1)
-
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-SENTENCES = [
-    "Where does Basil Mahfouz live? He lives in Kuwait City and writes novels about the sea.",
-    "What is the capital of France? Paris is the capital of France, a city on the Seine.",
-    "Who wrote the first book about birds? The author never told anyone the name of it.",
-    "user assistant system question answer tell me more about the thing that you know",
-]
-VOCABULARY = 320
 
 
 @pytest.fixture(scope="session")
@@ -66,46 +39,19 @@ def smollm2_tokenizer() -> PreTrainedTokenizerBase:
 @pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
     """Make a byte-level BPE tokenizer of 320 tokens, with a chat template or without."""
-
-    def make(chat: bool = True) -> PreTrainedTokenizerFast:
-        bpe = Tokenizer(models.BPE())
-        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        bpe.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
-        bpe.train_from_iterator(SENTENCES, trainer)
-        end = "<|im_end|>" if chat else "<|endoftext|>"
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<|endoftext|>", eos_token=end)
-        tokenizer.chat_template = CHAT_TEMPLATE if chat else None
-        return tokenizer
-
-    return make
+    return tiny_tokenizer
 
 
 @pytest.fixture(scope="session")
-def make_tiny_model(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[..., PreTrainedTokenizerFast]):
-    """Make the folder of a random model of 4 blocks and hidden size 32, once a session: `make(architecture, chat=True)`."""
+def make_tiny_model(tmp_path_factory: pytest.TempPathFactory):
+    """Make the folder of a random model of 4 blocks and hidden size 32, once a session: `make(family, chat=True)`."""
     made: dict[tuple[str, bool], Path] = {}
-    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "initializer_range": 0.2}
-    modern = {**sizes, "intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
-    builders = {
-        "llama": lambda ids: LlamaForCausalLM(LlamaConfig(**modern, **ids)),
-        "qwen3": lambda ids: Qwen3ForCausalLM(Qwen3Config(**modern, **ids)),
-        "gemma3": lambda ids: Gemma3ForCausalLM(Gemma3TextConfig(**modern, **ids, sliding_window=16)),
-        "gpt2": lambda ids: GPT2LMHeadModel(GPT2Config(**sizes, **ids, n_inner=48)),
-        "gpt_neox": lambda ids: GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, **ids, intermediate_size=48)),
-    }
 
-    def make(architecture: str = "llama", chat: bool = True) -> Path:
-        if (architecture, chat) not in made:
-            folder = tmp_path_factory.mktemp(f"{architecture}-{'chat' if chat else 'base'}")
-            tokenizer = make_tokenizer(chat)
-            ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
-            torch.manual_seed(0)
-            builders[architecture](ids).save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            made[architecture, chat] = folder
-        return made[architecture, chat]
+    def make(family: str = "llama", chat: bool = True) -> Path:
+        if (family, chat) not in made:
+            folder = tmp_path_factory.mktemp(f"{family}-{'chat' if chat else 'base'}")
+            made[family, chat] = save_tiny_model(family, folder, chat)
+        return made[family, chat]
 
     return make
 
