@@ -77,13 +77,12 @@ def module(args: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     from expunge.config import EditSection
     from expunge.edits.apply import apply_edit
     from expunge.edits.save import save_edit
-    from expunge.models.identity import identify
-    from expunge.models.loading import load
+    from expunge.models.identified import load_identified
 
-    model, tokenizer = load(args.model)
-    base = identify(model, tokenizer)
+    loaded = load_identified(args.model)
+    model, base = loaded.model, loaded.identity
     section = EditSection(name="grun", gate=args.gate, gate_pool=args.pool, rank=4, positions="last_prompt")
-    save_edit(apply_edit(model, section, base.weights), folder, base)
+    save_edit(apply_edit(model, section, base.checkpoint), folder, base)
     return folder, (folder / "adapter_model.safetensors").stat().st_size
 
 

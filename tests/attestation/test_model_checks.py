@@ -38,7 +38,7 @@ def test_another_part_is_named(restored, audited, document, rewrite, first_diffe
 
 
 def test_parts_that_do_not_give_the_identity_are_named(restored, audited, document, rewrite, first_difference):
-    for parts in ({**document["base"]["parts"], "weights": "0" * 64}, {"weights": "0" * 64}):
+    for parts in ({**document["base"]["parts"], "checkpoint": "0" * 64}, {"checkpoint": "0" * 64}):
         rewrite({**document, "base": {**document["base"], "parts": parts}})
         assert first_difference(audited) == "base identity"
 
@@ -72,6 +72,6 @@ def test_the_control_model_is_recorded_and_checked(restored, audited, statuses):
 
 def test_the_control_auto_must_be_the_base(restored, audited, document, rewrite):
     control = {"name": "auto", "identity": document["base"]["identity"], "parts": document["base"]["parts"], "files": []}
-    for recorded, expected in ((control, "ok"), (with_part(control, "weights", "0" * 64), "differs")):
+    for recorded, expected in ((control, "ok"), (with_part(control, "checkpoint", "0" * 64), "differs")):
         rewrite({**document, "control": recorded})
         assert {check.name: check.status for check in verify(audited.folder / "attestation.json")}["control"] == expected

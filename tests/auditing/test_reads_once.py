@@ -13,7 +13,8 @@ from expunge.auditing.suite import Suite
 from expunge.config.recipe import read_recipe
 from expunge.console import Display
 from expunge.data.records import read_records
-from expunge.models.identity import weights_sha256
+from expunge.models import file_hashes
+from expunge.models.file_hashes import hash_tensors
 from expunge.models.loading import load
 from expunge.pipeline.unlearn import unlearn
 
@@ -40,12 +41,19 @@ def count_calls(monkeypatch):
     return count
 
 
+def forget_hashes(monkeypatch) -> None:
+    """Forget the hashes of files that this process has computed."""
+    monkeypatch.setattr(file_hashes, "_files", {})
+    monkeypatch.setattr(file_hashes, "_tensors", {})
+
+
 @pytest.mark.parametrize("edit", ["lora", "full"])
 def test_an_audit_hashes_the_base_once_and_reads_each_file_once(make_recipe_for, make_tiny_model, tmp_path, monkeypatch, count_calls, edit):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     sections = {"training": {"epochs": 1, "dtype": "fp32"}, "audit": {"max_new_tokens": 4}}
     run = unlearn(make_recipe_for("run", edit=edit, objective="npo", **sections), Display())
-    hashed, read, parsed = count_calls(weights_sha256), count_calls(read_records), count_calls(read_recipe)
+    forget_hashes(monkeypatch)
+    hashed, read, parsed = count_calls(hash_tensors), count_calls(read_records), count_calls(read_recipe)
     expunge.audit(run.folder, control=str(make_tiny_model("gpt2")), suite=SUITE)
     # One is the base model's, the other the control's.
     assert hashed.total() == 2
@@ -62,7 +70,8 @@ def test_the_original_is_loaded_and_hashed_once_if_it_is_the_control(make_recipe
     holdout.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     sections = {"training": {"epochs": 1, "dtype": "fp32"}, "audit": {"max_new_tokens": 4, "holdout": str(holdout)}}
     run = unlearn(make_recipe_for("run", edit=edit, objective="npo", **sections), Display())
-    hashed, loaded = count_calls(weights_sha256), count_calls(load)
+    forget_hashes(monkeypatch)
+    hashed, loaded = count_calls(hash_tensors), count_calls(load)
     audited = expunge.audit(run.folder, control="auto", suite=SUITE)
     assert (hashed.total(), loaded.total()) == (1, 1)
     # The order of the results is that of the models, not of the measurements.

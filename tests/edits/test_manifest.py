@@ -10,10 +10,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from expunge.edits import manifest
 from expunge.edits.adapter import put_on, read_adapter
-from expunge.edits.manifest import check_manifest, find_damage, sha256_once, write_manifest
+from expunge.edits.manifest import check_manifest, find_damage, write_manifest
 from expunge.errors import Damaged, InputError
+from expunge.models import file_hashes
+from expunge.models.file_hashes import sha256_once
 
 
 @pytest.fixture
@@ -94,14 +95,14 @@ def test_links_and_special_files_are_refused_without_being_opened(folder, tmp_pa
 
 def settled(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the hash of a file that is old enough for its hash to be remembered."""
-    monkeypatch.setattr(manifest, "SETTLED_NS", 0)
+    monkeypatch.setattr(file_hashes, "SETTLED_NS", 0)
     time.sleep(0.02)
     return sha256_once(path)
 
 
 def test_a_file_is_hashed_once(folder, monkeypatch):
     first = settled(folder / "README.md", monkeypatch)
-    monkeypatch.setattr(manifest, "file_sha256", lambda path: pytest.fail("it was hashed again"))
+    monkeypatch.setattr(file_hashes, "file_sha256", lambda path: pytest.fail("it was hashed again"))
     assert sha256_once(folder / "README.md") == first
 
 
@@ -126,7 +127,7 @@ def test_a_file_put_in_the_place_of_another_with_the_same_times_is_noticed(folde
 def test_the_hash_of_a_file_that_was_just_written_is_not_remembered(folder):
     # A second change within the same tick of the clock would leave all times as they are.
     sha256_once(folder / "README.md")
-    assert not any(str(folder) in str(key) for key in manifest._remembered)
+    assert not any(str(folder) in str(key) for key in file_hashes._files)
 
 
 def test_an_adapter_is_read_and_put_on_as_peft_does(lora, make_llama, batch):

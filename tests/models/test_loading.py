@@ -90,7 +90,6 @@ def by_an_adapter(folder: Path) -> None:
     [
         (by_an_index, r"weights\.bin: pickled weights are not loaded"),
         (by_the_configuration, r"weights\.bin"),
-        (by_an_adapter, r"adapter_model\.safetensors"),
     ],
 )
 def test_pickled_weights_that_a_model_names_itself_are_never_read(folder, name, reason, monkeypatch):
@@ -99,6 +98,15 @@ def test_pickled_weights_that_a_model_names_itself_are_never_read(folder, name, 
     # Without this the test would pass if transformers refused only what this pickle holds.
     monkeypatch.setattr("torch.load", lambda f, **options: load_pickle(f, weights_only=False))
     with pytest.raises(InputError, match=f"could not be loaded as a causal LM: .*{reason}"):
+        load(folder)
+    assert not read.exists()
+
+
+def test_a_model_with_an_adapter_beside_it_is_refused_before_either_is_read(folder):
+    # transformers would put the adapter on the model.
+    read = pickled(folder / "weights.bin")
+    by_an_adapter(folder)
+    with pytest.raises(InputError, match=r"model: holds both a model and an adapter \(adapter_config\.json\); move the adapter"):
         load(folder)
     assert not read.exists()
 

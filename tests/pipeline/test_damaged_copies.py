@@ -12,8 +12,7 @@ from expunge.data.records import Record, Turn
 from expunge.errors import ExpungeError
 from expunge.models import embedded
 from expunge.models.identified import RECORD, load_identified
-from expunge.models.identity import identify
-from expunge.models.loading import load
+from expunge.models.identity import weights_sha256
 from expunge.pipeline import prepare
 from expunge.pipeline.teach import Stage, teach
 from expunge.pipeline.unlearn import unlearn
@@ -61,13 +60,13 @@ def test_a_damaged_taught_model_is_taught_again(cache, make_tiny_model):
         return teach(base, [Stage("control", records, 1)], Display())["control"]
 
     folder = taught()
-    identity, made = identify(*load(folder)), folder.stat().st_ino
+    identity, made = load_identified(folder).identity, folder.stat().st_ino
     assert taught().stat().st_ino == made
     for name, damage in DAMAGE.items():
         damage(folder)
         assert taught() == folder
         assert folder.stat().st_ino != made, name
-        assert identify(*load(folder)) == identity, name
+        assert load_identified(folder).identity == identity, name
         made = folder.stat().st_ino
 
 
@@ -87,6 +86,20 @@ def test_a_damaged_default_model_is_fetched_again(cache, make_tiny_model, monkey
     load_identified(embedded.NAME)
     assert json.loads((cache / embedded.NAME / RECORD).read_text(encoding="utf-8")) == identity.parts
     assert len(fetched) == len(DAMAGE) + 1
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_default_model_that_an_earlier_version_recorded_is_compared_with_that_record(cache, make_tiny_model, monkeypatch, damaged):
+    fetched = []
+    monkeypatch.setattr(embedded, "_fetch", lambda folder: fetched.append(shutil.copytree(make_tiny_model(), folder, dirs_exist_ok=True)))
+    loaded, record = load_identified(embedded.NAME), cache / embedded.NAME / RECORD
+    others = {name: sha256 for name, sha256 in loaded.identity.parts.items() if name != "checkpoint"}
+    record.write_text(json.dumps({"weights": weights_sha256(loaded.model), **others}), encoding="utf-8")
+    if damaged:
+        flip_bit(cache / embedded.NAME)
+    assert load_identified(embedded.NAME).identity == loaded.identity
+    assert len(fetched) == (2 if damaged else 1)
+    assert json.loads(record.read_text(encoding="utf-8")) == loaded.identity.parts
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.errors import InputError
-from expunge.models.embedded import cache_dir
+from expunge.files import cache_dir
 from expunge.runs.cache import Measurement
 
 RESULT = [{"id": "1", "rouge": 0.25, "answer": "Ana lives in Öland."}]

@@ -12,8 +12,7 @@ from expunge.data.prompts import Batch, collate
 from expunge.edits import EDITS as TABLE
 from expunge.edits import edit_of
 from expunge.edits.save import load_edit, save_edit
-from expunge.models.identity import identify
-from expunge.models.loading import load
+from expunge.models.identified import load_identified
 from expunge.models.scoring import score
 from expunge.objectives import OBJECTIVES
 
@@ -58,8 +57,8 @@ def check(training, make_tiny_model) -> None:
     assert changed <= trained
 
     batch = collate(training.records.forget, training.pad)
-    fresh, tokenizer = load(make_tiny_model())
-    identity = identify(fresh, tokenizer)
+    loaded = load_identified(make_tiny_model())
+    fresh, identity = loaded.model, loaded.identity
     untouched = logits_of(fresh, batch)
     save_edit(model, training.folder / "edit", identity)
     expected = logits_of(model, batch)

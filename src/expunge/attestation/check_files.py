@@ -14,7 +14,7 @@ from expunge.attestation.schema_parts import File
 from expunge.data.set_names import AUTO
 from expunge.edits.manifest import MANIFEST, check_manifest
 from expunge.errors import InputError
-from expunge.models.identity import ModelIdentity, part_name
+from expunge.models.identity import part_name, recorded_identity
 from expunge.models.loading import parts_without_weights
 from expunge.reveal_release.release.round_results import recorded_modules
 from expunge.runs.edit_record import edit_record
@@ -40,9 +40,7 @@ def control_checks(control: Control | None, base: Base) -> Iterator[Check]:
 
 
 def _model_checks(name: str, model: Base | Control, revision: str | None = None) -> Iterator[Check]:
-    identity = ModelIdentity.from_parts(model.parts)
-    recorded = None if identity is None else identity.sha256
-    yield same(f"{name} identity", recorded, model.identity, "it is not the hash of its parts")
+    yield (identity := same(f"{name} identity", recorded_identity(model.parts), model.identity, "it is not the hash of its parts"))
     folder = base_folder(model.name, revision)
     if folder is None:
         yield unreachable(f"{name} {model.name}", "it is not on this machine")
@@ -50,17 +48,17 @@ def _model_checks(name: str, model: Base | Control, revision: str | None = None)
     checks = list(_folder(name, model.files, folder, base_files(model.name, folder), links=True))
     yield from checks
     # Only files with the recorded hashes are parsed.
-    if identity is not None and all(check.status == "ok" for check in checks):
-        yield from _part_checks(name, model, identity, folder)
+    if all(check.status == "ok" for check in (identity, *checks)):
+        yield from _part_checks(name, model, folder)
 
 
-def _part_checks(name: str, model: Base | Control, identity: ModelIdentity, folder: Path) -> Iterator[Check]:
+def _part_checks(name: str, model: Base | Control, folder: Path) -> Iterator[Check]:
     """Compute every part of the identity again but the weights, whose files have the recorded hashes."""
     if model.name.endswith(".gguf"):
         yield unreachable(f"{name} configuration and tokenizer", "they are inside the .gguf file, which was checked as a whole")
         return
     for part, sha256 in parts_without_weights(folder).items():
-        yield same(f"{name} {part_name(part)}", sha256, identity.parts[part], "its files are unchanged, but its hash differs")
+        yield same(f"{name} {part_name(part)}", sha256, model.parts[part], "its files are unchanged, but its hash differs")
 
 
 def edit_checks(edit: Edit, run: Run) -> Iterator[Check]:

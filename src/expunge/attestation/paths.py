@@ -7,6 +7,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from expunge.files import cache_dir
 from expunge.models import embedded
 
 MODEL_FILES = (".json", ".safetensors", ".txt", ".jinja", ".model")
@@ -58,7 +59,7 @@ def base_folder(name: str, revision: str | None = None) -> Path | None:
         name: as `expunge.models.loading.load` takes it.
         revision: the commit of a hub model; None: the cached commit of its main branch.
     """
-    path = embedded.cache_dir() / embedded.NAME if name == embedded.NAME else Path(name)
+    path = cache_dir() / embedded.NAME if name == embedded.NAME else Path(name)
     if path.suffix == ".gguf":
         return path.parent if path.is_file() else None
     if path.is_dir():

@@ -49,7 +49,7 @@ def measure_models(plan: AuditPlan) -> MeasuredModels:
     control, is_original = (original if CONTROL in rows else None), False
     if plan.control is not None and control is None:
         rows[CONTROL], control = _measure_control(plan)
-        is_original = control.weights == original.weights
+        is_original = control.checkpoint == original.checkpoint
     return MeasuredModels({name: rows[name] for name in MODELS if name in rows}, control, is_original)
 
 

@@ -15,7 +15,7 @@ from expunge.console import Display
 from expunge.data.records import Record
 from expunge.data.set_names import AUTO, FORGET, RETAIN
 from expunge.metrics.neighbours import neighbours
-from expunge.models.loading import check_model_exists
+from expunge.models.sources import check_model_exists
 from expunge.runs.loaded import OpenedRun
 from expunge.runs.splits import Splits, draw, read_audit_sets, read_splits
 

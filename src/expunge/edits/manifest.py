@@ -4,8 +4,6 @@ Edits, checkpoints and the modules of release rounds have one. The manifest's ow
 the file of the round, so that a deleted, replaced or rewritten manifest is noticed too.
 """
 
-import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +16,13 @@ from safetensors.torch import load_file
 from expunge.documents import read_json
 from expunge.errors import Damaged, InputError
 from expunge.files import file_sha256, write_text
+from expunge.models.file_hashes import sha256_once
 from expunge.models.finite import is_finite
 
 MANIFEST = "manifest.json"
 ADAPTER_CONFIG, BASE = "adapter_config.json", "base.json"
 """Configuration of an adapter as PEFT stores it; and the hash of the base model, for edits whose configuration has no field for it."""
 SAFETENSORS = ".safetensors"
-SETTLED_NS = 3 * 10**9
-"""A file younger than this could change once more without a new time stamp, so its hash is not remembered."""
-
-_remembered: dict[tuple[object, ...], str] = {}
 
 
 class TensorFacts(BaseModel):
@@ -95,21 +90,6 @@ def find_damage(folder: Path) -> str | None:
     """Return what is wrong with a folder that should have a manifest, or None if it holds what its manifest describes."""
     damage = _first_damage(folder, None)
     return None if damage is None else f"{damage.file} {damage.problem}"
-
-
-def sha256_once(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file. This process computes it once, unless the file changes.
-
-    A change is noticed by the inode, the size and two times. A program can set one of these times back, but not the other, the time of
-    the last change of the inode (on Windows, where there is no such time, every call computes the hash).
-    """
-    before = _fingerprint(path)
-    if before not in _remembered or os.name == "nt":
-        digest = file_sha256(path)
-        if _fingerprint(path) != before or time.time_ns() - path.stat().st_ctime_ns < SETTLED_NS:
-            return digest
-        _remembered[before] = digest
-    return _remembered[before]
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -186,8 +166,3 @@ def _files(folder: Path) -> dict[str, Path]:
     """Return everything in a folder that is not a folder, by its path relative to it."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
     return {path.relative_to(folder).as_posix(): path for path in paths}
-
-
-def _fingerprint(path: Path) -> tuple[object, ...]:
-    facts = path.stat()
-    return str(path.absolute()), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

@@ -102,7 +102,7 @@ def load_edit(model: nn.Module, folder: Path, base: ModelIdentity, recorded: str
         return add_request(model, folder, REQUEST, recorded=recorded)
     adapter = read_adapter(folder, recorded)
     # Others load an adapter without base.json and rely on this hash.
-    if isinstance(adapter.config, ReftConfig) and adapter.config.base_sha256 != base.weights:
+    if isinstance(adapter.config, ReftConfig) and adapter.config.base_sha256 != base.checkpoint:
         raise WrongBase(f"{folder}: was trained on another base model, by base_sha256 in its {ADAPTER_CONFIG}")
     return put_on(model, adapter, REQUEST)
 

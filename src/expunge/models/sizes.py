@@ -1,14 +1,13 @@
 """Compare the sizes in a model's configuration with its weights, before anything is built of these sizes and fills the memory."""
 
 import re
-import struct
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from expunge.documents import parse_json
-from expunge.errors import InputError, quoted
-from expunge.files import MAX_DOCUMENT_BYTES, open_regular
+from expunge.errors import InputError
+from expunge.models.tensor_files import stored_tensors
 
 MOST_PARTS = 4096
 """Most experts, heads or parts of another kind in one layer."""
@@ -27,42 +26,11 @@ def check_sizes(folder: Path, config: dict[str, Any]) -> None:
     Raises:
         InputError: it does, or a file of weights has a damaged header.
     """
-    sizes = [size for path in sorted(folder.glob("*.safetensors")) for size in tensor_sizes(path)]
+    sizes = [prod(tensor.shape) for path in sorted(folder.glob("*.safetensors")) for tensor in stored_tensors(path)]
     for name, value in _numbers(config):
         most = len(sizes) if _LAYERS.fullmatch(name) else MOST_PARTS if _PARTS.fullmatch(name) else max(sizes, default=0)
         if value > most and (_LAYERS.fullmatch(name) or _PARTS.fullmatch(name) or _WIDTH.fullmatch(name)):
             raise InputError(f"{folder / 'config.json'}: {name} is {value}, but the weights in this folder allow at most {most}")
-
-
-def tensor_sizes(path: Path) -> Iterator[int]:
-    """Yield the number of elements of each tensor in a safetensors file, from its header.
-
-    Raises:
-        InputError: the header is damaged.
-    """
-    with open_regular(path, follow=True) as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 0 < length <= MAX_DOCUMENT_BYTES:
-            raise InputError(f"{path}: has a damaged header; it says that it has {length} bytes")
-        header = file.read(length)
-    try:
-        facts = parse_json(header.decode(), str(path), "its header")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: has a damaged header") from error
-    for name, tensor in facts.items() if isinstance(facts, dict) else ():
-        if name != "__metadata__":
-            yield _elements(path, name, tensor)
-
-
-def _elements(path: Path, name: str, tensor: Any) -> int:
-    shape = tensor.get("shape") if isinstance(tensor, dict) else None
-    if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
-        raise InputError(f"{path}: has a damaged header: tensor {quoted(name)} has no shape")
-    elements = 1
-    for size in shape:
-        elements *= size
-    return elements
 
 
 def _numbers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:

@@ -18,7 +18,7 @@ from expunge.data.texts import neutral_instructions
 from expunge.errors import InputError
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.hidden_states import prompt_states
-from expunge.models.loading import check_model_exists
+from expunge.models.sources import check_model_exists
 
 BATCH_SIZE, MAX_TOKENS = 32, 512
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from expunge.data.prompts import batches_by_length
 from expunge.errors import InputError
 from expunge.models.blocks import context_length
-from expunge.models.loading import check_model_exists
+from expunge.models.sources import check_model_exists
 
 BATCH_SIZE, MAX_TOKENS = 32, 512
 

@@ -18,7 +18,7 @@ from expunge.data.set_names import AUTO
 from expunge.edits import check_settings, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
-from expunge.models.loading import check_model_exists
+from expunge.models.sources import check_model_exists
 from expunge.reveal_release.reveal.select import reveal, search_models
 from expunge.runs.edit_record import check_edit, record_edit
 from expunge.runs.folder import REVEAL, Run, run_folder, started
@@ -38,7 +38,7 @@ class PreparedRun(LoadedRun):
 
     Attributes:
         splits: the records.
-        bare_sha256: hash of the weights without the requests that the model carries.
+        bare_sha256: hash of the checkpoint, without the requests that the model carries.
     """
 
     splits: Splits

@@ -13,9 +13,8 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash
 from expunge.edits.apply import apply_edit
-from expunge.files import atomic_folder, remove_folder
+from expunge.files import atomic_folder, cache_dir, remove_folder
 from expunge.models.blocks import decoder_blocks
-from expunge.models.embedded import cache_dir
 from expunge.models.finite import check_finite
 from expunge.models.identified import load_identified, load_recorded, record_identity
 from expunge.objectives import Learn

@@ -1,9 +1,7 @@
 """Cache measurements of models in the user's cache folder, under a key that covers all that they depend on, the code included."""
 
 import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -16,9 +14,7 @@ from torch import nn
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question
 from expunge.data.records import Record, Turn
-from expunge.errors import InputError
-from expunge.files import MAX_DOCUMENT_BYTES, PRIVATE, PRIVATE_FOLDER, make_folder, open_regular, remove_file, remove_leftovers, write_text
-from expunge.models.embedded import cache_dir
+from expunge.files import PRIVATE_FOLDER, cache_dir, make_folder, read_cached, remove_leftovers, write_cached
 from expunge.models.finite import json_text
 from expunge.version import __version__
 
@@ -35,8 +31,6 @@ INTERPRETING_CODE = (
 """Paths left out of the cache key: they choose or interpret measurements, they do not make them."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "regex", "rouge_score", "sacrebleu")
 """Their versions are part of the cache key: another version may compute other last digits, have other defaults, or know other letters."""
-SECRET, SECRET_BYTES = "secret", 32
-"""File in the cache folder for the key of the HMACs of cached measurements, and its length."""
 SUFFIXES = (".py", ".txt", ".yaml", ".jsonl")
 
 
@@ -91,7 +85,7 @@ class Measurement:
         make_folder(path.parent, PRIVATE_FOLDER)
         _clean(path.parent)
         # Only the user may read the file: with --show-text the result contains answers.
-        _replace(path, f"{_hmac(content)}\n{content}")
+        write_cached(path, content)
 
     def load_or(self, measure: Callable[[], Any]) -> Any:
         """Return the cached result; call `measure` and store what it returns if there is none, or a damaged one."""
@@ -104,8 +98,8 @@ class Measurement:
 
     def _read(self) -> dict[str, Any] | None:
         """Return the file's content, or None if it is not exactly what `store` has written here for this key."""
-        code, _, content = _content(self.path).partition("\n")
-        if not hmac.compare_digest(code.encode(), _hmac(content).encode()):
+        content = read_cached(self.path)
+        if content is None:
             return None
         read = json.loads(content)
         return read if read["key"] == self.key() else None
@@ -130,30 +124,6 @@ def code_sha256(root: Path = ROOT) -> str:
             digest.update(name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _hmac(content: str) -> str:
-    """Return the HMAC of a cached file under the secret of this cache, without which nobody can make a file that is believed."""
-    path = cache_dir() / SECRET
-    if len(_content(path)) != 2 * SECRET_BYTES:
-        _replace(path, secrets.token_hex(SECRET_BYTES))
-    return hmac.new(_content(path).encode(), content.encode(), hashlib.sha256).hexdigest()
-
-
-def _content(path: Path) -> str:
-    """Return the text of a file in the cache, or an empty one if there is none that can be read."""
-    try:
-        with open_regular(path, MAX_DOCUMENT_BYTES) as file:
-            return file.read().decode()
-    except (InputError, OSError, UnicodeDecodeError):
-        return ""
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file in the cache; a link or a pipe that stands there is deleted first."""
-    make_folder(path.parent, follow=path.parent == cache_dir())
-    remove_file(path)
-    write_text(path, text, PRIVATE)
 
 
 @cache

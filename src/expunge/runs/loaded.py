@@ -14,7 +14,7 @@ from expunge.edits.requests import add_request
 from expunge.edits.save import load_edit
 from expunge.errors import InputError
 from expunge.models.identified import load_identified
-from expunge.models.identity import ModelIdentity, check_same_base, weights_sha256
+from expunge.models.identity import ModelIdentity, check_same_base, with_requests
 from expunge.runs.edit_record import check_edit, edit_record
 from expunge.runs.folder import INFO, RECIPE, Run, find_run
 
@@ -75,7 +75,7 @@ class StartModel:
     Attributes:
         model: with the requests that it carries, in evaluation mode.
         tokenizer: of the model.
-        bare_sha256: hash of the weights without requests.
+        bare_sha256: hash of the checkpoint, without requests.
         identity: of the model with them.
     """
 
@@ -143,11 +143,13 @@ def load_start(name: str) -> StartModel:
     name, earlier = base_of(name)
     base = load_identified(name)
     model, identity = cast(nn.Module, base.model), base.identity
+    manifests: list[str] = []
     for number, run in enumerate(reversed(earlier), 1):
         check_base(run, identity)
         model = add_request(model, run.edit, f"request{number}", recorded=run.edit_manifest).eval()
-        identity = replace(identity, weights=weights_sha256(model))
-    return StartModel(model, base.tokenizer, base.identity.weights, identity)
+        manifests.append(run.edit_manifest)
+        identity = with_requests(base.identity, manifests)
+    return StartModel(model, base.tokenizer, base.identity.checkpoint, identity)
 
 
 def base_of(name: str) -> tuple[str, list[OpenedRun]]:
@@ -186,8 +188,9 @@ def recorded_base(run: OpenedRun) -> ModelIdentity:
     """
     identity = _recorded(run, "model")
     if identity is None:
-        how = f"repeat it in another folder: expunge run {run.folder / RECIPE} --out FOLDER"
-        raise InputError(f"{run.folder / INFO}: does not record the whole base model, as runs of earlier versions do not; {how}")
+        how = f"repeat the run in another folder: expunge run {run.folder / RECIPE} --out FOLDER"
+        what = "does not record the base model by the hash of its checkpoint, as earlier versions did not"
+        raise InputError(f"{run.folder / INFO}: {what}; {how}")
     return identity
 
 
