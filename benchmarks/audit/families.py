@@ -36,11 +36,12 @@ from expunge.errors import ExpungeError
 from expunge.files import make_folder, remove_file, remove_folder, write_text
 from expunge.models.forward_context import batch_context
 from expunge.models.generation import as_text, generate
-from expunge.models.identity import identify
-from expunge.models.loading import first_line, load
+from expunge.models.identified import load_identified
+from expunge.models.loading import load
 from expunge.models.prompt_cache import read_prompts
 from expunge.models.scoring import score
 from expunge.models.shared_prompt_scoring import score_answers
+from expunge.models.sources import first_line
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
 from tests.tiny_families import FAMILIES, save_tiny_model
@@ -150,7 +151,7 @@ class Trial:
         """Load each adapter, save it again and load the copy: the scores must be the same, and not those of the base model."""
         base, builder = load(self.folder / "model")[0], expunge.load(self.run("lora"))[1]
         batch = collate([builder.record(record) for record in read_records(self.folder / "forget.jsonl")], builder.pad)
-        identity = identify(*load(self.folder / "model"))
+        identity = load_identified(self.folder / "model").identity
         with torch.no_grad():
             expected = score(base, batch).nll
             for edit in EDITS:

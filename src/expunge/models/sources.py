@@ -49,7 +49,7 @@ def check_model_exists(name: str) -> None:
         if not list(path.glob("*.safetensors")):
             raise InputError(f"{name}: no *.safetensors there; pickled weights are not loaded, convert them first")
         if (path / ADAPTER_CONFIG).exists():
-            raise InputError(f"{name}: holds both a model and an adapter ({ADAPTER_CONFIG}); move the adapter to a folder of its own")
+            raise InputError(f"{name}: holds both a model and an adapter ({ADAPTER_CONFIG}); move the adapter to another folder")
     elif not name or path.exists() or name.startswith((".", "/", "~")):
         raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id")
     elif not _is_cached(name) and not hub.is_reachable():
