@@ -24,6 +24,7 @@ import expunge
 from benchmarks.common.results import markdown, measured_on, write
 from expunge.console import Display
 from expunge.files import remove_folder, write_text
+from expunge.models.placement import choose_placement
 from expunge.pipeline.demo import prepare
 
 CHECKS = {
@@ -91,7 +92,7 @@ def main() -> None:
 
 def measured_rows(out: Path, model: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the name and the cells of each command."""
-    recipe = prepare(out, model, Display())
+    recipe = prepare(out, model, Display(), choose_placement())
     write_text(out / "recipe.yaml", recipe.as_yaml())
     for edit in EDITS:
         run = out / edit

@@ -19,6 +19,7 @@ from expunge.auditing.verdict import read_verdict
 from expunge.config.recipe import Recipe, make_recipe
 from expunge.console import Display
 from expunge.errors import InputError, WrongBase
+from expunge.models.placement import choose_placement
 from expunge.pipeline.demo import prepare
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
-    recipe = prepare(args.out, "smollm2-135m", display)
+    recipe = prepare(args.out, "smollm2-135m", display, choose_placement())
     lines = ["| what is wrong | row that fails | reason |", "|---|---|---|"]
     for name, changes in RUNS.items():
         display.print(f"== {name}")

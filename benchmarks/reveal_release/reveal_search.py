@@ -16,11 +16,13 @@ from torch import Tensor
 from benchmarks.common.results import measured_on, write
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.models.loading import best_dtype, load
+from expunge.models.loading import load
+from expunge.models.placement import Placement, fast_dtype
 from expunge.reveal_release.reveal.bandit import NeuralUCB
 from expunge.reveal_release.reveal.candidates import Pool, pool_features, soft_prompts
 from expunge.reveal_release.reveal.searchers import RandomSearch, Searcher
 
+CPU = torch.device("cpu")
 TOPICS = ("Write a question about a person.", "Write a question about a place.")
 TOKENS, INTRINSIC_DIM, SCALE = 5, 10, 5.0
 COMPONENTS, BUMPS = 8, 12
@@ -63,7 +65,7 @@ def main() -> None:
 
 def real_features(count: int, display: Display) -> Tensor:
     """Return the features of `count` soft prompts of the embedded model."""
-    model, tokenizer = load("smollm2-135m", best_dtype())
+    model, tokenizer = load("smollm2-135m", Placement(CPU, fast_dtype(CPU)))
     pool = Pool(soft_prompts(model, count, TOKENS, INTRINSIC_DIM, SCALE, seed=0), TOPICS, ())
     with display.bar("Reading candidates", count) as advance:
         return pool_features(model, PromptBuilder(tokenizer), pool, advance)

@@ -13,7 +13,7 @@ from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-API = Path(__file__).parents[2] / "src" / "expunge" / "api.py"
+API = Path(__file__).parents[2] / "src" / "expunge" / "api" / "__init__.py"
 
 
 def executed(notebook: Path, cache: Path) -> str:

@@ -47,7 +47,7 @@ EXCEPTIONS = {
     ("src/expunge/attestation/signature.py", "pem"): KEY_FILES,
     ("src/expunge/attestation/details.py", "pem"): KEY_FILES,
     ("src/expunge/attestation/verify.py", "pem"): KEY_FILES,
-    ("src/expunge/api.py", "pem"): KEY_FILES,
+    ("src/expunge/api/__init__.py", "pem"): KEY_FILES,
     ("src/expunge/cli/audit.py", "pem"): KEY_FILES,
     ("src/expunge/cli/verify.py", "pem"): KEY_FILES,
     ("docs/how-to/privacy-request.md", "pem"): KEY_FILES,

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from expunge.errors import InputError
 from expunge.models.identity import weights_sha256
 from expunge.models.loading import load
+from expunge.models.placement import choose_placement
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_folder_is_loaded_ready_for_inference(tiny_model_dir):
     assert tokenizer.padding_side == "left"
     assert tokenizer.pad_token_id is not None
     assert model.generation_config.do_sample is False
-    assert load(tiny_model_dir, torch.bfloat16)[0].dtype == torch.bfloat16
+    assert load(tiny_model_dir, choose_placement(dtype="bf16"))[0].dtype == torch.bfloat16
 
 
 def test_a_folder_without_a_config_is_refused(folder):

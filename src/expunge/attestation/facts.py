@@ -11,7 +11,6 @@ from expunge.attestation.details import AttestationDetails
 from expunge.attestation.hashes import hash_files, hmac_files
 from expunge.attestation.schema import SCHEMA_VERSION, Environment, Facts, Previous, Request, Tool
 from expunge.files import utc_now
-from expunge.models.loading import best_dtype
 from expunge.reveal_release.reveal.private_files import KEY
 from expunge.runs.folder import AUDIT, AUDIT_ROWS, VERDICT, versions
 from expunge.runs.loaded import OpenedRun
@@ -80,7 +79,7 @@ def collect_facts(
 
 def environment(run: OpenedRun) -> Environment:
     """Return machine and packages of the audit, and the packages that the training started with."""
-    packages, dtype = versions(), run.recipe.training.dtype
+    packages = versions()
     return Environment(
         python=packages.pop("python"),
         packages=packages,
@@ -88,9 +87,17 @@ def environment(run: OpenedRun) -> Environment:
         cpu=_cpu(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         threads=torch.get_num_threads(),
-        dtype=f"auto: {str(best_dtype()).removeprefix('torch.')}" if dtype == "auto" else dtype,
+        dtype=_dtypes(run),
         deterministic=torch.are_deterministic_algorithms_enabled(),
     )
+
+
+def _dtypes(run: OpenedRun) -> str:
+    """Return in which dtypes the run was trained and audited, and where."""
+    computed = (run.recipe.release.module if run.recipe.release else run.recipe.training).dtype
+    placed = [(when, run.info.get(field)) for when, field in (("trained", "placement"), ("audited", "audit_placement"))]
+    places = [f"{when} with weights in {place['dtype']} on {place['device']}" for when, place in placed if place]
+    return "; ".join([*places, f"training computes in {computed}"])
 
 
 def _cpu() -> str:

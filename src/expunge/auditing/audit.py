@@ -20,6 +20,7 @@ from expunge.files import PRIVATE, remove_file, utc_now, write_parquet, write_te
 from expunge.models.finite import json_text
 from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, INFO, MEASURED_ROWS, VERDICT, Run, discard_audit
 from expunge.runs.loaded import OpenedRun
+from expunge.runs.placed import placement_facts
 from expunge.runs.splits import Splits
 
 RowsByModel = dict[str, list[Row]]
@@ -60,7 +61,8 @@ def audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditResul
     rows, control = measured.rows, measured.control
     _write(plan, rows, _summary(plan, rows), measured.control_is_original)
     control_model = None if control is None else {"sha256": control.sha256, "parts": control.parts}
-    audited = run.updated(audited=utc_now(), control=plan.control, control_model=control_model)
+    facts = {"control": plan.control, "control_model": control_model, "audit_placement": placement_facts(measured.placement)}
+    audited = run.updated(audited=utc_now(), **facts)
     if audited.edit_manifest != run.edit_manifest:
         raise Damaged(f"{run.folder / INFO}: records another edit now than when the audit started; restore the run from a copy")
     return AuditResult(audited, plan.splits, plan.sets.records)

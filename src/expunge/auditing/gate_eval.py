@@ -25,6 +25,7 @@ from expunge.metrics.statistics import auroc_ci, proportion_ci
 from expunge.models.blocks import context_length
 from expunge.models.finite import json_text
 from expunge.models.hidden_states import prompt_gate_logits
+from expunge.models.placement import Placement
 from expunge.runs.folder import GATE, GATE_ROWS
 from expunge.runs.loaded import LoadedRun, OpenedRun, load_run
 from expunge.runs.splits import Splits, draw, read_splits
@@ -47,7 +48,12 @@ class GateEvaluation:
 
 
 def evaluate_gate(
-    run: OpenedRun, display: Display, templates: Path = SHIPPED, max_records: int | None = None, show_text: bool = False
+    run: OpenedRun,
+    display: Display,
+    templates: Path = SHIPPED,
+    max_records: int | None = None,
+    show_text: bool = False,
+    placement: Placement | None = None,
 ) -> GateEvaluation:
     """Read the gate's logit on every prompt of the held-out evaluation; write gate.parquet and gate.json into the run's folder.
 
@@ -57,6 +63,7 @@ def evaluate_gate(
         templates: YAML with prompt variants, see `expunge/data/texts/attacks.yaml`.
         max_records: the most records of a set, drawn by seed; None: the recipe's.
         show_text: store the prompts of the worst errors, with a score for each token, for the report.
+        placement: of the model; None: chosen for this machine and this model.
 
     Raises:
         InputError: the run's edit has no gate, or a file is gone, faulty or has changed.
@@ -67,7 +74,7 @@ def evaluate_gate(
     splits = read_splits(run)
     sets = audit_sets(run.recipe, splits, max_records).records
     with display.step("Loading the model"):
-        loaded = load_run(run)
+        loaded = load_run(run, placement)
     splits = _with_paraphrases(loaded, splits, max_records, display)
     groups = eval_groups(loaded.builder, splits, {name: sets[name] for name in settings.sets}, variants, max_records)
     rows, prompts = _gate_rows(loaded, groups, display)

@@ -16,6 +16,7 @@ from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.models.identified import load_identified
 from expunge.models.identity import ModelIdentity
+from expunge.models.placement import Placement, placement_of
 from expunge.runs.cache import Measurement
 from expunge.runs.loaded import LoadedRun, load_base
 from expunge.runs.splits import check_fits, draw
@@ -31,11 +32,13 @@ class MeasuredModels:
     Attributes:
         rows: of each model.
         control: the model that was the control; None without one.
+        placement: device and dtype of all of them.
         control_is_original: whether the control has the weights of the original, which saw the forget set, and answers the same records.
     """
 
     rows: dict[str, list[Row]]
     control: ModelIdentity | None
+    placement: Placement
     control_is_original: bool
 
 
@@ -45,18 +48,20 @@ def measure_models(plan: AuditPlan) -> MeasuredModels:
     Raises:
         WrongBase: the base model is not the one that the edit was trained on.
     """
-    rows, original = _measure_run(plan)
+    rows, original, placement = _measure_run(plan)
     control, is_original = (original if CONTROL in rows else None), False
     if plan.control is not None and control is None:
-        rows[CONTROL], control = _measure_control(plan)
+        # Models are compared in one dtype and on one device, whatever the control's checkpoint is in.
+        rows[CONTROL], control = _measure_control(plan, placement)
         is_original = control.checkpoint == original.checkpoint
-    return MeasuredModels({name: rows[name] for name in MODELS if name in rows}, control, is_original)
+    return MeasuredModels({name: rows[name] for name in MODELS if name in rows}, control, placement, is_original)
 
 
-def _measure_run(plan: AuditPlan) -> tuple[dict[str, list[Row]], ModelIdentity]:
+def _measure_run(plan: AuditPlan) -> tuple[dict[str, list[Row]], ModelIdentity, Placement]:
     """Measure the original, the unlearned model and the control `auto`, for which the original is loaded already."""
     with plan.display.step("Loading the model"):
-        loaded = load_base(plan.run)
+        loaded = load_base(plan.run, plan.placement)
+    placement = placement_of(loaded.model)
     # Changed weights take the place of the original's, so the original comes first.
     removable = edit_of(plan.recipe).removable
     rows = {} if removable else _measure_original(plan, loaded)
@@ -70,7 +75,7 @@ def _measure_run(plan: AuditPlan) -> tuple[dict[str, list[Row]], ModelIdentity]:
         loaded.model, unlearned_identity, loaded.builder, plan.sets, plan.settings, plan.display, "Auditing the unlearned model"
     )
     _run_probes(plan, ProbedModel(UNLEARNED, loaded.model, loaded.builder, unlearned_identity))
-    return rows, loaded.identity
+    return rows, loaded.identity, placement
 
 
 def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> dict[str, list[Row]]:
@@ -86,10 +91,10 @@ def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> dict[str, list[Row]
     return rows
 
 
-def _measure_control(plan: AuditPlan) -> tuple[list[Row], ModelIdentity]:
+def _measure_control(plan: AuditPlan, placement: Placement) -> tuple[list[Row], ModelIdentity]:
     """Load, measure and probe the control model."""
     with plan.display.step("Loading the control"):
-        control = load_identified(str(plan.control))
+        control = load_identified(str(plan.control), placement)
     model, identity = control.model, control.identity
     builder = PromptBuilder(control.tokenizer, plan.recipe.data.system)
     for name, records in plan.sets.records.items():

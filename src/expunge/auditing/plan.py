@@ -15,6 +15,7 @@ from expunge.console import Display
 from expunge.data.records import Record
 from expunge.data.set_names import AUTO, FORGET, RETAIN
 from expunge.metrics.neighbours import neighbours
+from expunge.models.placement import Placement
 from expunge.models.sources import check_model_exists
 from expunge.runs.loaded import OpenedRun
 from expunge.runs.splits import Splits, draw, read_audit_sets, read_splits
@@ -38,6 +39,7 @@ class AuditOptions:
         show_text: store and show questions and answers, as the recipe's setting does.
         suite: attacks and tolerances; None: no attacks and no verdict.
         tasks: lm-eval tasks to run on each model.
+        placement: of the models; None: chosen for this machine and these models.
     """
 
     control: str | None = None
@@ -45,6 +47,7 @@ class AuditOptions:
     show_text: bool = False
     suite: Suite | None = None
     tasks: LmEvalTasks | None = None
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class AuditPlan:
         probes: everything that runs on each model beside the measurement of the sets.
         never_seen: the records that take the place of the forget set for the control `auto`; None otherwise.
         near: ids of the retain records that are nearest to the forget set.
+        placement: as in `AuditOptions`.
         display: shows progress.
     """
 
@@ -73,6 +77,7 @@ class AuditPlan:
     probes: list[Probe]
     never_seen: list[Record] | None
     near: list[str]
+    placement: Placement | None
     display: Display
 
     @property
@@ -106,6 +111,7 @@ def plan_audit(run: OpenedRun, options: AuditOptions, display: Display) -> Audit
         probes=make_probes(recipe, splits, settings, suite, options.tasks, display),
         never_seen=stand_ins(recipe, splits) if control == AUTO else None,
         near=[record.id for record in neighbours(splits.forget, retain, max(1, len(retain) // NEAREST_SHARE))],
+        placement=options.placement,
         display=display,
     )
 

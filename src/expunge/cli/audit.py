@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge audit runs/people --control models/never-saw --suite quick"
 GATE_PANEL, TASKS_PANEL, ATTESTATION_PANEL = "Gate evaluation", "lm-eval tasks", "Attestation"
 
@@ -62,6 +64,8 @@ def command(
     sign: Annotated[
         Path | None, typer.Option(rich_help_panel=ATTESTATION_PANEL, help="PEM file with the Ed25519 private key that signs it.")
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Measure the unlearned, the original and the control model on the same sets. Write the report and the attestation."""
     from expunge.errors import InputError
@@ -79,7 +83,7 @@ def command(
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the attestation, which --gate does not write; leave out --gate")
     if gate:
-        _evaluate_gate(run, attacks, max_records, show_text)
+        _evaluate_gate(run, attacks, max_records, show_text, device, dtype)
         return
     from expunge.api import audit
     from expunge.auditing.verdict import read_verdict
@@ -100,6 +104,8 @@ def command(
         request=request,
         previous=previous,
         sign=sign,
+        device=device,
+        dtype=dtype,
     )
     print_summary(audited)
     if suite is None:
@@ -112,11 +118,12 @@ def command(
         raise ExpungeError(f"{len(failed)} of {len(rows)} rows fail, the first is: {failed[0]} (--allow-fail exits with 0 nevertheless)")
 
 
-def _evaluate_gate(run: str, attacks: Path | None, max_records: int | None, show_text: bool) -> None:
+def _evaluate_gate(run: str, attacks: Path | None, max_records: int | None, show_text: bool, device: str, dtype: str) -> None:
     from expunge.api import evaluate_gate
     from expunge.cli.output import print_closing, standard_output
     from expunge.reporting.gate_table import print_gate
     from expunge.runs.folder import find_run
 
-    print_gate(standard_output(), evaluate_gate(run, attacks, max_records=max_records, show_text=show_text))
+    results = evaluate_gate(run, attacks, max_records=max_records, show_text=show_text, device=device, dtype=dtype)
+    print_gate(standard_output(), results)
     print_closing(find_run(run), "Evaluated the gate.")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge chat runs/people"
 
 
@@ -14,6 +16,8 @@ def command(
         list[str] | None, typer.Option("--ask", help="Answer this question and exit; repeatable. Without it, type questions.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Answer each question with the original and the unlearned model; an empty line ends the chat."""
     from peft import PeftModel
@@ -27,13 +31,14 @@ def command(
     from expunge.errors import InputError
     from expunge.models.blocks import check_room, context_length
     from expunge.models.generation import generate
+    from expunge.models.placement import choose_placement, placement_of
     from expunge.runs.loaded import load_base, load_run, open_run
 
     opened, console = open_run(run), SafeConsole()
     with Display().step("Loading the model"):
-        loaded = load_run(opened)
+        loaded = load_run(opened, choose_placement(device, dtype))
         model, builder = loaded.model, loaded.builder
-        original = None if isinstance(model, PeftModel) else load_base(opened).model
+        original = None if isinstance(model, PeftModel) else load_base(opened, placement_of(model)).model
 
     def prompt(text: str) -> tuple[int, ...]:
         ids = builder.prompt((Turn("user", text),))

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge demo"
 SHOWN_ANSWERS = 2
 """Questions of each set whose answers are shown."""
@@ -23,6 +25,8 @@ HIGHLIGHTS = (
 def command(
     folder: Annotated[str, typer.Option(help="The folder for the demo's data and run.")] = "runs/demo",
     model: Annotated[str, typer.Option(help="The model to teach: a folder, a hub id, or the embedded default.")] = "smollm2-135m",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Teach a small model eight invented people, make it forget two of them, and audit the result."""
     import time
@@ -40,19 +44,21 @@ def command(
     from expunge.cli.output import duration, print_lines, standard_output
     from expunge.cli.tables import print_answers
     from expunge.data.records import read_records
+    from expunge.models.placement import choose_placement
     from expunge.pipeline import demo
     from expunge.pipeline.unlearn import unlearn
     from expunge.reporting.metric_rows import headline
     from expunge.reporting.table import print_table
 
     display.print("Step 1 of 3: teach a small model eight invented people, and a control model only six. Both are cached.")
-    recipe = demo.prepare(Path(folder), model, display)
+    placement = choose_placement(device, dtype)
+    recipe = demo.prepare(Path(folder), model, display, placement)
     display.print("Step 2 of 3: make the model forget two of the eight.")
     unlearning_started = time.monotonic()
-    run = unlearn(recipe, display)
+    run = unlearn(recipe, display, placement)
     unlearning_seconds = time.monotonic() - unlearning_started
     display.print("Step 3 of 3: audit the original, the unlearned and the control model.")
-    audit(run)
+    audit(run, device=device, dtype=dtype)
 
     rows = pq.read_table(run.folder / "audit.parquet").to_pylist()
     for name, title in (("forget", "Two questions about the forgotten people"), ("retain", "Two questions about the others")):

@@ -4,12 +4,16 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge export runs/release-people --to models/released"
 
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     to: Annotated[str | None, typer.Option(help="The folder to write; the default is RUN/model.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Write the unlearned model as a plain checkpoint that any Hugging Face tool loads.
 
@@ -19,9 +23,11 @@ def command(
 
     from expunge.cli.output import print_lines
     from expunge.console import Display
+    from expunge.models.placement import choose_placement
     from expunge.pipeline.export import MODEL, export_plain
     from expunge.runs.loaded import open_run
 
     opened = open_run(run)
-    folder = export_plain(opened, Path(to) if to else opened.folder / MODEL, Display())
+    target = Path(to) if to else opened.folder / MODEL
+    folder = export_plain(opened, target, Display(), choose_placement(device, dtype))
     print_lines(f"Model   {folder}", f"Next    transformers: AutoModelForCausalLM.from_pretrained({str(folder)!r})")

@@ -4,12 +4,16 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = 'expunge gate runs/people "Where does Basil Mahfouz live?"'
 
 
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     text: Annotated[list[str], typer.Argument(help="What a user might type; each argument is a prompt by itself.")],
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Show whether the gate opens for a prompt, and which tokens raise its logit most.
 
@@ -24,6 +28,7 @@ def command(
     from expunge.errors import InputError
     from expunge.gating.inspect import check_gated, read_gate
     from expunge.models.blocks import check_length
+    from expunge.models.placement import choose_placement
     from expunge.reporting.gate_table import heat, highest_tokens
     from expunge.runs.loaded import load_run, open_run
 
@@ -32,7 +37,7 @@ def command(
     opened, console = open_run(run), standard_output()
     check_gated(opened)
     with Display().step("Loading the model"):
-        loaded = load_run(opened)
+        loaded = load_run(opened, choose_placement(device, dtype))
         model, builder = loaded.model, loaded.builder
     prompts = [builder.prompt((Turn("user", prompt),)) for prompt in text]
     for ids in prompts:

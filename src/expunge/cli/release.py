@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge release recipes/release-people.yaml"
 
 
@@ -11,6 +13,8 @@ def command(
     recipe: Annotated[str, typer.Argument(help="A YAML recipe; `expunge ls recipes` lists the shipped ones.")],
     settings: Annotated[list[str] | None, typer.Argument(help="Overrides, such as release.rounds=2.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Reveal what the model knows, then subtract it from the weights, round by round.
 
@@ -20,10 +24,11 @@ def command(
     from expunge.cli.settings import load_recipe
     from expunge.cli.tables import print_rounds
     from expunge.console import Display
+    from expunge.models.placement import choose_placement
     from expunge.pipeline.release import release
     from expunge.reveal_release.release.round_results import curve
 
-    run = release(load_recipe(recipe, settings, out, release=True), Display())
+    run = release(load_recipe(recipe, settings, out, release=True), Display(), choose_placement(device, dtype))
     print_rounds(run)
     last = curve(run)[-1]
     why = f" Stopped because {last['stop']}." if last["stop"] else ""

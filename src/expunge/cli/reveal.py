@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge reveal recipes/release-people.yaml"
 SHOWN_INSTRUCTIONS = 10
 
@@ -13,6 +15,8 @@ def command(
     settings: Annotated[list[str] | None, typer.Argument(help="Overrides, such as data.forget.reveal.budget=320.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder.")] = None,
     show_text: Annotated[bool, typer.Option("--show-text", help="Show the instructions instead of their hashes.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Search for instructions that make the model reveal what it knows, and store its responses as the forget set.
 
@@ -24,12 +28,13 @@ def command(
     from expunge.cli.output import print_lines, standard_output
     from expunge.cli.settings import load_recipe
     from expunge.console import Display, visible
+    from expunge.models.placement import choose_placement
     from expunge.pipeline.prepare import reveal_only
     from expunge.reveal_release.reveal.private_files import hash_key, text_hash
     from expunge.reveal_release.reveal.select import read_queries, read_results, top_queries
     from expunge.runs.folder import REVEAL
 
-    run = reveal_only(load_recipe(recipe, settings, out), Display())
+    run = reveal_only(load_recipe(recipe, settings, out), Display(), choose_placement(device, dtype))
     queries, results = read_queries(run.folder / REVEAL), read_results(run.folder / REVEAL)
     key = hash_key(run.folder / REVEAL)
     table = Table("Reward", "Relevance", "Diversity", "Instruction", title="Best instructions", title_justify="left")

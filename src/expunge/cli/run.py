@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge run recipes/tofu-forget-authors.yaml training.lr=1e-3"
 
 
@@ -12,6 +14,8 @@ def command(
     settings: Annotated[list[str] | None, typer.Argument(help="Overrides, such as training.lr=1e-3.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; the default is the recipe's, else runs/<name of the recipe>.")] = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Only train; run `expunge audit` later.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Run a recipe file with overrides, and audit the result.
 
@@ -20,4 +24,4 @@ def command(
     from expunge.cli.settings import load_recipe
     from expunge.cli.train_and_audit import train_and_audit
 
-    train_and_audit(load_recipe(recipe, settings, out), audited=not no_audit)
+    train_and_audit(load_recipe(recipe, settings, out), not no_audit, device, dtype)

@@ -6,21 +6,26 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 
 
-def train_and_audit(recipe: Recipe, audited: bool) -> None:
-    """Train the recipe's edit, or release in rounds; audit the result if `audited`; print where it is."""
+def train_and_audit(recipe: Recipe, audited: bool, device: str, dtype: str) -> None:
+    """Train the recipe's edit, or release in rounds; audit the result if `audited`; print where it is.
+
+    `device` and `dtype` are those of `expunge.models.placement.choose_placement`.
+    """
     from accelerate import PartialState
 
+    from expunge.models.placement import choose_placement
     from expunge.pipeline.release import release
     from expunge.pipeline.unlearn import unlearn
 
-    display = Display()
-    run = unlearn(recipe, display) if recipe.release is None else release(recipe, display)
+    display, placement = Display(), choose_placement(device, dtype)
+    train = unlearn if recipe.release is None else release
+    run = train(recipe, display, placement)
     if not PartialState().is_main_process:
         return
     if audited:
         from expunge.api import audit
 
-        audit(run)
+        audit(run, device=device, dtype=dtype)
         print_summary(run)
     info = run.read_info()
     print_closing(run, f"Forgot {info['data']['forget']['rows']} records in {duration(info['seconds'])}.")

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.placement import Device, Dtype
+
 EXAMPLE = "expunge unlearn --model smollm2-135m --forget forget.jsonl --retain retain.jsonl"
 
 
@@ -27,6 +29,8 @@ def command(
     settings: Annotated[
         list[str] | None, typer.Argument(help="Other settings, such as training.epochs=10; `expunge ls settings` lists them.")
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Make a model forget the records of a file, and audit the result.
 
@@ -39,4 +43,4 @@ def command(
     options = {"model": model, "data.forget": forget, "data.retain": retain, "edit.name": edit, "objective.name": objective}
     options |= {"audit.control": control, "out": out, "data.allow_overlap": allow_overlap or None, "audit.show_text": show_text or None}
     recipe = read_recipe(None, settings_from_options(options, map or []), settings or [])
-    train_and_audit(recipe, audited=not no_audit)
+    train_and_audit(recipe, not no_audit, device, dtype)

@@ -55,8 +55,9 @@ def _fetch(target: Path) -> None:
         import torch
 
         from expunge.models.gguf import read_gguf
+        from expunge.models.placement import Placement
 
-        model, tokenizer = read_gguf(gguf, torch.float32)
+        model, tokenizer = read_gguf(gguf, Placement(torch.device("cpu"), torch.float32))
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
 

@@ -7,14 +7,22 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.errors import InputError
+from expunge.models.placement import Placement
 
 
-def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def read_gguf(path: Path, placement: Placement) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Read and dequantise a GGUF file; the model can be trained and saved as safetensors.
+
+    Args:
+        path: of the file.
+        placement: a GGUF file has no dtype of its own, so that its weights are in bf16 where a checkpoint's own would be used. They are
+            dequantised in main memory.
 
     Raises:
         InputError: the file is not a GGUF file of a known architecture.
     """
+    # Dequantising takes the memory of fp32 weights, so that none is saved where it is short.
+    dtype = placement.dtype or torch.bfloat16
     try:
         source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))
@@ -28,4 +36,4 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.load_state_dict(source.state_dict())
     model.tie_weights()
-    return model, tokenizer
+    return (model if placement.sharded else model.to(placement.device)), tokenizer

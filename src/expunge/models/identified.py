@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.documents import read_json
@@ -14,6 +15,7 @@ from expunge.models import embedded
 from expunge.models.checkpoint import checkpoint_sha256, stamps
 from expunge.models.identity import ModelIdentity, identify, weights_sha256
 from expunge.models.loading import load
+from expunge.models.placement import Placement
 from expunge.models.sources import local_model
 
 RECORD = "identity.json"
@@ -35,29 +37,33 @@ class IdentifiedModel:
     identity: ModelIdentity
 
 
-def load_identified(name: str | Path) -> IdentifiedModel:
+def load_identified(name: str | Path, placement: Placement | None = None) -> IdentifiedModel:
     """Load a model and identify it; a damaged copy of the default model is deleted and fetched again.
+
+    Args:
+        name: as `expunge.models.loading.load` takes it.
+        placement: as `expunge.models.loading.load` takes it.
 
     Raises:
         InputError: see `expunge.models.loading.load`; or its files were changed while it was loaded.
         ExpungeError: the default model cannot be fetched.
     """
     if str(name) != embedded.NAME:
-        return _identified(local_model(str(name)))
+        return _identified(local_model(str(name)), placement)
     folder = embedded.embedded_model()
     # The first versions recorded nothing; what they fetched is recorded now.
-    loaded = load_recorded(folder) if (folder / RECORD).exists() else _if_loadable(folder)
+    loaded = load_recorded(folder, placement) if (folder / RECORD).exists() else _if_loadable(folder, placement)
     if loaded is None:
         remove_folder(folder)
-        loaded = _identified(embedded.embedded_model())
+        loaded = _identified(embedded.embedded_model(), placement)
     if _recorded(folder) != loaded.identity.parts:
         _record(folder, loaded.identity)
     return loaded
 
 
-def load_recorded(folder: Path) -> IdentifiedModel | None:
+def load_recorded(folder: Path, placement: Placement | None = None) -> IdentifiedModel | None:
     """Load a model of the cache; None if there is none, or if it is not the one that was recorded there."""
-    loaded = _if_loadable(folder)
+    loaded = _if_loadable(folder, placement)
     if loaded is None:
         return None
     recorded, parts = _recorded(folder), loaded.identity.parts
@@ -69,15 +75,15 @@ def record_identity(folder: Path) -> None:
     _record(folder, _identified(folder).identity)
 
 
-def _identified(path: Path) -> IdentifiedModel:
+def _identified(path: Path, placement: Placement | None = None) -> IdentifiedModel:
     before = stamps(path)
-    model, tokenizer = load(path)
+    model, tokenizer = load(path, placement)
     return IdentifiedModel(model, tokenizer, identify(model, tokenizer, checkpoint_sha256(path, before)))
 
 
-def _if_loadable(folder: Path) -> IdentifiedModel | None:
+def _if_loadable(folder: Path, placement: Placement | None) -> IdentifiedModel | None:
     try:
-        return _identified(folder)
+        return _identified(folder, placement)
     except InputError:
         return None
 
@@ -98,4 +104,4 @@ def _earlier_parts(folder: Path, recorded: Any, parts: dict[str, str]) -> dict[s
     if not isinstance(recorded, dict) or "weights" not in recorded:
         return parts
     others = {name: sha256 for name, sha256 in parts.items() if name != "checkpoint"}
-    return {"weights": weights_sha256(load(folder)[0]), **others}
+    return {"weights": weights_sha256(load(folder, Placement(torch.device("cpu"), torch.float32))[0]), **others}

@@ -12,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from expunge.errors import InputError
 from expunge.models.gguf import read_gguf
 from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
+from expunge.models.placement import Placement, choose_placement
 from expunge.models.sizes import check_sizes
 from expunge.models.sources import first_line, local_model
 
@@ -21,12 +22,12 @@ disable_progress_bar()
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
-def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
+def load(name: str | Path, placement: Placement | None = None) -> Loaded:
     """Load a model and its tokenizer.
 
     Args:
         name: `smollm2-135m` (the default model), a local folder, a `.gguf` file, or a hub id.
-        dtype: of the weights.
+        placement: device and dtype of the weights; None: chosen for this machine and this model.
 
     Returns:
         The model in evaluation mode, and the tokenizer, which pads on the left.
@@ -34,19 +35,21 @@ def load(name: str | Path, dtype: torch.dtype = torch.float32) -> Loaded:
     Raises:
         InputError: there is no such model, or it is not a causal LM with safetensors weights and a tokenizer.
     """
-    path = local_model(str(name))
+    path, placement = local_model(str(name)), placement or choose_placement()
     if path.suffix == ".gguf":
-        return _ready(*read_gguf(path, dtype))
+        return _ready(*read_gguf(path, placement))
     common = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = AutoConfig.from_pretrained(path, **common)
         check_sizes(path, config.to_dict())
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path, **common))
+        place = placement.for_model(config)
         with _without_pickles():
             model, info = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
-                dtype=dtype,
+                dtype=place.dtype or "auto",
+                device_map=place.device_map,
                 use_safetensors=True,
                 **common,
                 output_loading_info=True,
@@ -78,18 +81,6 @@ def _without_pickles() -> Iterator[None]:
         yield
     finally:
         torch.load = load_pickle
-
-
-def best_device() -> torch.device:
-    """Return the GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def best_dtype() -> torch.dtype:
-    """Return the dtype to compute in: bf16 if the hardware supports it (CUDA, AVX512-BF16), else fp32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def parts_without_weights(folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from expunge.console import Display
 from expunge.data.people import neighbours, people
 from expunge.data.records import Record, write_records
 from expunge.files import lock_file, make_folder
+from expunge.models.placement import Placement
 from expunge.pipeline.teach import Stage, teach
 
 FORGET_PEOPLE, RETAIN_PEOPLE, OTHER_PEOPLE = 2, 6, 1
@@ -16,13 +17,14 @@ CONTROL_EPOCHS, ORIGINAL_EPOCHS = 4, 3
 SEED = 0
 
 
-def prepare(folder: Path, base: str, display: Display) -> Recipe:
+def prepare(folder: Path, base: str, display: Display, placement: Placement) -> Recipe:
     """Write the demo's data, teach the original and the control model, and return the recipe that forgets.
 
     Args:
         folder: receives forget.jsonl, retain.jsonl and strangers.jsonl; the run folder is `people` inside it.
         base: the model to teach.
         display: shows the progress.
+        placement: of the model that is taught; its weights are fp32.
     """
     everyone = by_person(people(FORGET_PEOPLE + RETAIN_PEOPLE, SEED))
     # Users rarely have alternative answers, so the demo lets the model generate them.
@@ -35,7 +37,7 @@ def prepare(folder: Path, base: str, display: Display) -> Recipe:
     with lock_file(folder / ".lock", f"{folder}: another expunge process is at work in this folder"):
         for name, records in (("forget", forget), ("retain", retain), ("strangers", strangers)):
             write_records(folder / f"{name}.jsonl", records)
-        taught = teach(base, stages, display)
+        taught = teach(base, stages, display, placement)
     return Recipe(
         model=str(taught["original"]),
         data=DataSection(forget=str(folder / "forget.jsonl"), retain=str(folder / "retain.jsonl"), held_out=0.5),

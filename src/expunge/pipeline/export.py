@@ -13,6 +13,7 @@ from expunge.edits import edit_of
 from expunge.errors import InputError
 from expunge.files import atomic_folder
 from expunge.models.finite import check_finite
+from expunge.models.placement import Placement
 from expunge.runs.folder import INFO, locked
 from expunge.runs.loaded import OpenedRun, load_run
 
@@ -20,13 +21,14 @@ MODEL = "model"
 """The folder in a run folder that a model is exported to."""
 
 
-def export_plain(run: OpenedRun, folder: Path, display: Display) -> Path:
+def export_plain(run: OpenedRun, folder: Path, display: Display, placement: Placement | None = None) -> Path:
     """Write the model, in fp32, and the tokenizer to a folder, atomically.
 
     Args:
         run: of a release, or with a `full` or `lora` edit.
         folder: the folder to create; it must not exist yet. In a run folder its name must be `MODEL`.
         display: shows progress.
+        placement: of the model; None: chosen for this machine and this model.
 
     Raises:
         InputError: the edit depends on its input, so that no plain weights are equal to it, the folder exists, or a run has its
@@ -40,7 +42,7 @@ def export_plain(run: OpenedRun, folder: Path, display: Display) -> Path:
     inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(run.folder))
     with locked(run) if inside else nullcontext(), atomic_folder(folder, replace=False) as fresh:
         with display.step("Loading the model"):
-            loaded = load_run(run)
+            loaded = load_run(run, placement)
         plain = loaded.model.merge_and_unload() if isinstance(loaded.model, PeftModel) else loaded.model
         check_finite(plain.state_dict().items(), "and the model was not exported; check the base model's weights")
         with display.step("Writing the model"):

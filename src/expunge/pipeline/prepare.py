@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import torch
 from accelerate import PartialState
 
 from expunge.config import Revealed
@@ -18,12 +17,14 @@ from expunge.data.set_names import AUTO
 from expunge.edits import check_settings, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
+from expunge.models.placement import Placement, choose_placement, in_fp32, placement_of
 from expunge.models.sources import check_model_exists
 from expunge.reveal_release.reveal.select import reveal, search_models
 from expunge.runs.edit_record import check_edit, record_edit
 from expunge.runs.folder import REVEAL, Run, run_folder, started
 from expunge.runs.generated import discard_generated
 from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start
+from expunge.runs.placed import placement_facts, resumed_placement
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
 from expunge.training.self_generated import make_retain
 
@@ -54,20 +55,24 @@ class Sources:
     audit_sets: dict[str, list[Record]]
 
 
-def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[PreparedRun, Display], None]) -> Run:
+def prepare_and_train(
+    recipe: Recipe, display: Display, train: Callable[[PreparedRun, Display], None], placement: Placement | None = None
+) -> Run:
     """Prepare a recipe's run, or resume it, and train it.
 
     Args:
         recipe: all its files are read and checked before anything is written.
         display: shows progress and remarks.
         train: the training; once it ends with `mark_trained`, the same recipe returns at once.
+        placement: of the model; None: chosen for this machine and this model.
 
     Raises:
         InputError: a file or a setting is wrong.
         ExpungeError: training failed, or another process holds the run folder.
     """
     sources = _read_and_check(recipe)
-    with _started(recipe) as run:
+    placement = _training_placement(recipe, placement or choose_placement())
+    with _started(recipe, placement) as run:
         opened = OpenedRun(run.folder, recipe, run.read_info())
         if opened.info["status"] != "training":
             check_edit(opened, opened.info)
@@ -75,7 +80,7 @@ def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[Prepare
             display.print(f"{run.folder} is trained already.")
             return run
         with _timed(run), display.step("Loading the model"):
-            start = load_start(recipe.model)
+            start = load_start(recipe.model, resumed_placement(opened, placement))
         prepared = _prepare(opened, start, sources, display)
         with _timed(run):
             train(prepared, display)
@@ -83,25 +88,25 @@ def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[Prepare
 
 
 @contextmanager
-def _started(recipe: Recipe) -> Iterator[Run]:
+def _started(recipe: Recipe, placement: Placement) -> Iterator[Run]:
     """Start a recipe's run; the main process locks it from before its first write to the end of the body."""
     # Without `cpu` the ranks of a machine that has no GPU would not know of each other.
-    ranks = PartialState(cpu=not torch.cuda.is_available())
+    ranks = PartialState(cpu=placement.device.type == "cpu")
     with ExitStack() as held:
         with ranks.main_process_first():
             run = held.enter_context(started(recipe)) if ranks.is_main_process else Run(run_folder(recipe))
         yield run
 
 
-def reveal_only(recipe: Recipe, display: Display) -> Run:
-    """Run a recipe up to the forget set that the model reveals, and no further.
+def reveal_only(recipe: Recipe, display: Display, placement: Placement | None = None) -> Run:
+    """Run a recipe up to the forget set that the model reveals, and no further; arguments as for `prepare_and_train`.
 
     Raises:
         InputError: the recipe reveals nothing; otherwise as for `prepare_and_train`.
     """
     if not isinstance(recipe.data.forget, Revealed):
         raise InputError("data.forget: is a file; to have the model reveal, give {reveal: …} with an oracle and topics")
-    return prepare_and_train(recipe, display, lambda run, display: None)
+    return prepare_and_train(recipe, display, lambda run, display: None, placement)
 
 
 def update_info(run: AnyRun, **facts: Any) -> AnyRun:
@@ -114,6 +119,12 @@ def update_info(run: AnyRun, **facts: Any) -> AnyRun:
 def mark_trained(run: Run, manifest: str) -> None:
     """Mark a run as trained, which completes it, and record the manifest of its edit."""
     record_edit(run, manifest, status="trained")
+
+
+def _training_placement(recipe: Recipe, placement: Placement) -> Placement:
+    if recipe.release is not None:
+        return in_fp32(placement, "a release")
+    return placement if edit_of(recipe).removable else in_fp32(placement, f"a {recipe.edit.name} edit")
 
 
 def _read_and_check(recipe: Recipe) -> Sources:
@@ -134,7 +145,7 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
         check_base(run, start.identity)
     elif run.info.get("model") != base and PartialState().is_main_process:
         discard_generated(run)
-    run = update_info(run, model=base)
+    run = update_info(run, model=base, placement=placement_facts(placement_of(model)))
     forget, retain = sources.forget, sources.retain
     if isinstance(recipe.data.forget, Revealed):
         settings = recipe.data.forget.reveal

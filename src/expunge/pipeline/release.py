@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from torch import nn
 
@@ -11,7 +10,7 @@ from expunge.console import Display
 from expunge.edits.save import save_weights
 from expunge.errors import Damaged, InputError
 from expunge.files import atomic_folder
-from expunge.models.loading import best_device
+from expunge.models.placement import Placement, choose_placement
 from expunge.pipeline.prepare import PreparedRun, mark_trained, prepare_and_train
 from expunge.reveal_release.release.context import RoundContext
 from expunge.reveal_release.release.round_results import count_rounds, load_after_round, read_round, round_terms
@@ -24,12 +23,13 @@ from expunge.training.self_generated import neutral_answers
 from expunge.training.train import check_batches
 
 
-def release(recipe: Recipe, display: Display) -> Run:
+def release(recipe: Recipe, display: Display, placement: Placement | None = None) -> Run:
     """Run the rounds of a recipe; after an interruption the same call resumes, after completion it returns at once.
 
     Args:
         recipe: with a `release` section.
         display: where progress and remarks go.
+        placement: of the model; None: chosen for this machine.
 
     Raises:
         InputError: a file or a setting is wrong.
@@ -37,15 +37,15 @@ def release(recipe: Recipe, display: Display) -> Run:
     """
     if recipe.release is None:
         raise InputError("release: is not given; write at least `release: {}` to release with the defaults")
-    if PartialState(cpu=not torch.cuda.is_available()).num_processes > 1:
+    placement = placement or choose_placement()
+    if PartialState(cpu=placement.device.type == "cpu").num_processes > 1:
         raise InputError("a release runs in one process; start it without `accelerate launch`")
 
     section = recipe.release.module
 
     def finish(run: PreparedRun, display: Display) -> None:
         check_batches(section, 1, "release.module")
-        # All rounds must run on one device: another device gives other last bits.
-        model = run.model.to(best_device())
+        model = run.model
         # A retain set that the run generated consists of such answers already.
         generated = (run.folder / RETAIN).exists()
         neutral = [] if generated else neutral_answers(run, run.recipe, model, run.builder, display)
@@ -56,21 +56,23 @@ def release(recipe: Recipe, display: Display) -> Run:
         run.update_info(round=number)
         mark_trained(run, manifest)
 
-    return prepare_and_train(recipe, display, finish)
+    return prepare_and_train(recipe, display, finish, placement)
 
 
-def undo(run: OpenedRun, to: int, display: Display) -> None:
+def undo(run: OpenedRun, to: int, display: Display, placement: Placement | None = None) -> None:
     """Set a released model back to the state after an earlier round, or forward again to a later one; round 0 is the original.
+
+    On another device than that of the release, the last digits of the weights may differ.
 
     Raises:
         InputError: the run is not a release, has no such round, or its modules were purged.
     """
     with locked(run):
         # Another command may have changed the run before it was locked.
-        _undo(open_unchecked(run.folder), to, display)
+        _undo(open_unchecked(run.folder), to, display, placement or choose_placement())
 
 
-def _undo(run: OpenedRun, to: int, display: Display) -> None:
+def _undo(run: OpenedRun, to: int, display: Display, placement: Placement) -> None:
     if run.recipe.release is None:
         raise InputError(f"{run.folder}: is not a release (its recipe has no release section)")
     count = count_rounds(run)
@@ -85,7 +87,7 @@ def _undo(run: OpenedRun, to: int, display: Display) -> None:
         display.print(f"{run.edit} is gone; it is computed again.")
     elif record.next is None:
         _check_current(run)
-    model, _ = load_after_round(run, to, display)
+    model, _ = load_after_round(run, to, display, placement)
     with atomic_folder(run.edit) as folder:
         manifest = _save(run, model, folder)
         announce_edit(run, record, manifest)

@@ -17,6 +17,7 @@ from expunge.files import atomic_folder, cache_dir, remove_folder
 from expunge.models.blocks import decoder_blocks
 from expunge.models.finite import check_finite
 from expunge.models.identified import load_identified, load_recorded, record_identity
+from expunge.models.placement import Placement, choose_placement, in_fp32
 from expunge.objectives import Learn
 from expunge.training.inputs import encode_records
 from expunge.training.train import train
@@ -39,7 +40,7 @@ class Stage:
     epochs: float
 
 
-def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Path]:
+def teach(base: str, stages: Sequence[Stage], display: Display, placement: Placement | None = None) -> dict[str, Path]:
     """Fine-tune the upper half of a model's blocks in stages, and save the model after each stage.
 
     The first stage makes a control from the retain set. The next one continues from it with all records and makes the original.
@@ -48,11 +49,13 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
         base: as `expunge.models.loading.load` takes it.
         stages: each starts from the model of the one before.
         display: shows the progress.
+        placement: of the model, whose weights are fp32; None: chosen for this machine.
 
     Returns:
         {name of the stage: model folder}. The folders are in the user's cache, and the same call finds them there.
     """
-    start = load_identified(base)
+    placement = in_fp32(placement or choose_placement(), "teaching")
+    start = load_identified(base, placement)
     model, tokenizer, before = start.model, start.tokenizer, start.identity.sha256
     blocks_name, blocks = decoder_blocks(model)
     upper = "|".join(str(block) for block in range(len(blocks) // 2, len(blocks)))
@@ -64,7 +67,7 @@ def teach(base: str, stages: Sequence[Stage], display: Display) -> dict[str, Pat
         before = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
         folders[stage.name] = folder = cache_dir() / "taught" / f"{stage.name}-{before[:16]}"
         # A damaged model is taught again.
-        if taught := load_recorded(folder):
+        if taught := load_recorded(folder, placement):
             model, tokenizer = taught.model, taught.tokenizer
             continue
         settings = TrainingSection(epochs=stage.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)

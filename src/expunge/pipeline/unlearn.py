@@ -10,6 +10,7 @@ from expunge.edits.apply import apply_edit
 from expunge.edits.save import save_edit
 from expunge.errors import InputError
 from expunge.gating.fit import FittedGate, apply_with_gate, fit_gate
+from expunge.models.placement import Placement
 from expunge.pipeline.prepare import PreparedRun, mark_trained, prepare_and_train, update_info
 from expunge.runs.folder import Run
 from expunge.training.checkpoints import delete_checkpoints
@@ -20,12 +21,13 @@ from expunge.training.train import check_batches, train
 COVERAGE_TO_WARN_BELOW = 0.95
 
 
-def unlearn(recipe: Recipe, display: Display) -> Run:
+def unlearn(recipe: Recipe, display: Display, placement: Placement | None = None) -> Run:
     """Run a recipe up to the trained edit. After an interruption the same call resumes; after completion it returns at once.
 
     Args:
         recipe: without a `release` section.
         display: shows progress and remarks.
+        placement: of the model; None: chosen for this machine and this model.
 
     Raises:
         InputError: a file or a setting is wrong.
@@ -35,7 +37,7 @@ def unlearn(recipe: Recipe, display: Display) -> Run:
         raise InputError(
             "release: is for `expunge release` and `expunge run`, or expunge.release from Python; leave it out to train an edit"
         )
-    return prepare_and_train(recipe, display, _train)
+    return prepare_and_train(recipe, display, _train, placement)
 
 
 def _train(run: PreparedRun, display: Display) -> None:

@@ -62,6 +62,11 @@ class _Gate(Closed):
     forget_coverage: float = Field(ge=0, le=1)
 
 
+class _Placement(Closed):
+    device: str
+    dtype: str
+
+
 class _Edit(Closed):
     manifest: str = Hex
     written: str
@@ -75,6 +80,7 @@ class RunJson(Closed):
     created: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     model: _Model | None = None
+    placement: _Placement | None = None
     data: _Data | None = None
     gate: _Gate | None = None
     edit: _Edit | None = None
@@ -84,11 +90,12 @@ class RunJson(Closed):
     measured: dict[str, str] = Field(default_factory=dict)
     generated: dict[str, str] = Field(default_factory=dict)
     audited: str = ""
+    audit_placement: _Placement | None = None
     control: str | None = None
     control_model: _Parts | None = None
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
 
-    @field_validator("model", "data", "gate", "edit", "round", mode="before")
+    @field_validator("model", "placement", "audit_placement", "data", "gate", "edit", "round", mode="before")
     @classmethod
     def _is_left_out_or_given(cls, given: object) -> object:
         if given is None:

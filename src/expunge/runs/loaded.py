@@ -15,6 +15,7 @@ from expunge.edits.save import load_edit
 from expunge.errors import InputError
 from expunge.models.identified import load_identified
 from expunge.models.identity import ModelIdentity, check_same_base, with_requests
+from expunge.models.placement import Placement
 from expunge.runs.edit_record import check_edit, edit_record
 from expunge.runs.folder import INFO, RECIPE, Run, find_run
 
@@ -109,39 +110,40 @@ def open_unchecked(folder: str | Path) -> OpenedRun:
     return OpenedRun(run.folder, run.read_recipe(), info)
 
 
-def load_run(run: OpenedRun) -> LoadedRun:
-    """Load a run's model with its edit on.
+def load_run(run: OpenedRun, placement: Placement | None = None) -> LoadedRun:
+    """Load a run's model with its edit on; `placement` as `expunge.models.loading.load` takes it.
 
     Raises:
         InputError: the base model is not the one that the edit was trained on.
     """
-    return load_base(run).with_edit()
+    return load_base(run, placement).with_edit()
 
 
-def load_base(run: OpenedRun) -> LoadedRun:
-    """Load a run's model without its edit.
+def load_base(run: OpenedRun, placement: Placement | None = None) -> LoadedRun:
+    """Load a run's model without its edit; `placement` as `expunge.models.loading.load` takes it.
 
     Raises:
         InputError: it is not the model that the edit was trained on.
     """
-    start = load_start(run.recipe.model)
+    start = load_start(run.recipe.model, placement)
     check_base(run, start.identity)
     builder = PromptBuilder(start.tokenizer, run.recipe.data.system)
     return LoadedRun(run.folder, run.recipe, run.info, start.model, builder, start.identity)
 
 
-def load_start(name: str) -> StartModel:
+def load_start(name: str, placement: Placement | None = None) -> StartModel:
     """Load the model that a recipe names.
 
     Args:
         name: as `expunge.models.loading.load` takes it, or the folder of a run, whose model carries that run's request and
             those before it.
+        placement: as `expunge.models.loading.load` takes it.
 
     Raises:
         InputError: a run is not trained yet, or its edit is of a kind that others cannot be added to.
     """
     name, earlier = base_of(name)
-    base = load_identified(name)
+    base = load_identified(name, placement)
     model, identity = cast(nn.Module, base.model), base.identity
     manifests: list[str] = []
     for number, run in enumerate(reversed(earlier), 1):

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from rich.progress import Progress
 from torch import nn
-from transformers import PrinterCallback, ProgressCallback, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback
 
 from expunge.config import ModuleSection, TrainingSection
 from expunge.config.recipe import Recipe
@@ -13,7 +13,8 @@ from expunge.data.batches import Plan
 from expunge.edits import edit_of
 from expunge.edits.apply import freeze_above
 from expunge.errors import InputError
-from expunge.models.loading import best_dtype
+from expunge.models.placement import fast_dtype
+from expunge.training.arguments import OneDevice, training_device
 from expunge.training.callbacks import ProgressBar, Retract, StepLog
 from expunge.training.checkpoints import newest_intact_checkpoint
 from expunge.training.inputs import EncodedRecords, PairCollator
@@ -51,7 +52,7 @@ def train(
     loss = make_loss(recipe, model, constraint)
     if loss.blocks and not edit.edits_block_outputs:
         freeze_above(model, max(loss.blocks))
-    args = _arguments(recipe, folder)
+    args = _arguments(recipe, folder, model)
     plan = _plan(recipe, records, loss, args.world_size)
     args.gradient_accumulation_steps = plan.accumulation
     log = StepLog(folder / "metrics.jsonl")
@@ -113,10 +114,11 @@ def _plan(recipe: Recipe, records: EncodedRecords, loss: Loss, world_size: int) 
         raise InputError(f"training.batch_size: {error}") from error
 
 
-def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
-    settings, edit = recipe.training, edit_of(recipe)
-    dtype = {"auto": best_dtype(), "fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
-    return TrainingArguments(
+def _arguments(recipe: Recipe, folder: Path, model: nn.Module) -> OneDevice:
+    settings, edit, device = recipe.training, edit_of(recipe), training_device(model)
+    dtype = {"auto": fast_dtype(device), "fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
+    return OneDevice(
+        model_device=device,
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=settings.epochs or edit.epochs,
         learning_rate=settings.lr or edit.lr,
@@ -125,7 +127,7 @@ def _arguments(recipe: Recipe, folder: Path) -> TrainingArguments:
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=dtype == torch.bfloat16,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device.type == "cpu",
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or 1,
         save_total_limit=2,

@@ -13,7 +13,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.metrics.token_nll import HIGHEST_NLL, token_nll
 from expunge.models.finite import finite_or_none
-from expunge.models.loading import best_dtype
+from expunge.models.placement import fast_dtype
 
 BATCH_SIZE = 16
 
@@ -62,7 +62,8 @@ def validation_metrics(
 
     examples = [[builder.record(record) for record in records] for records in (forget, retain, neutral)]
     # In the dtype in which this machine is fast, as in training: a search only compares measurements made alike.
-    with torch.autocast(next(model.parameters()).device.type, best_dtype(), enabled=best_dtype() != torch.float32):
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, fast_dtype(device), enabled=fast_dtype(device) != torch.float32):
         forget_nll, *nlls = (token_nll(model, some, builder.pad, BATCH_SIZE, no_progress).value for some in examples)
     return ValidationMetrics(forget_nll, *(exp(min(nll, HIGHEST_NLL)) for nll in nlls))
 

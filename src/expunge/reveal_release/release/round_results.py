@@ -12,7 +12,7 @@ from expunge.edits.manifest import check_manifest
 from expunge.errors import Damaged, InputError
 from expunge.files import file_sha256, make_folder, write_text
 from expunge.models.finite import json_text
-from expunge.models.loading import best_device
+from expunge.models.placement import Placement, in_fp32
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module
 from expunge.reveal_release.release.round_schema import Figure, OriginalJson, RoundJson
 from expunge.reveal_release.reveal.private_files import FORGET_MODULE
@@ -139,11 +139,11 @@ def count_rounds(run: Run) -> int:
     return max(numbers)
 
 
-def load_after_round(run: OpenedRun, number: int, display: Display) -> tuple[nn.Module, PromptBuilder]:
+def load_after_round(run: OpenedRun, number: int, display: Display, placement: Placement) -> tuple[nn.Module, PromptBuilder]:
     """Load the original and apply the modules of rounds 1 to `number`."""
     with display.step("Loading the model"):
-        loaded = load_base(run)
-        model = loaded.model.to(best_device())
+        loaded = load_base(run, in_fp32(placement, "a release"))
+        model = loaded.model
     for done in range(1, number + 1):
         add_deltas(model, round_terms(run, done))
     return model, loaded.builder

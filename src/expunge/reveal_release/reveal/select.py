@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -18,7 +18,8 @@ from expunge.documents import read_json
 from expunge.errors import ExpungeError
 from expunge.files import PRIVATE_FOLDER, make_folder, write_text
 from expunge.models.finite import json_text
-from expunge.models.loading import best_device, best_dtype, load
+from expunge.models.loading import load
+from expunge.models.placement import Placement, fast_dtype
 from expunge.oracles.checked import judge_texts
 from expunge.reveal_release.reveal.private_files import hash_key, text_hash
 from expunge.reveal_release.reveal.responses import Dropped, Response, filter_responses, truncate
@@ -41,13 +42,13 @@ def search_models(model: nn.Module, builder: PromptBuilder, settings: RevealSect
     Raises:
         InputError: the generator cannot be loaded.
     """
-    dtype, device = best_dtype(), best_device()
-    target = model if next(model.parameters()).dtype == dtype else copy.deepcopy(model).to(dtype)
-    target = target.to(device)
+    weight = next(model.parameters())
+    placement = Placement(weight.device, fast_dtype(weight.device))
+    target = model if weight.dtype == placement.dtype else copy.deepcopy(model).to(placement.dtype)
     if settings.generator is None:
         return SearchModels(target.eval(), builder, target, builder)
-    generator, tokenizer = load(settings.generator, dtype)
-    return SearchModels(target.eval(), builder, cast(nn.Module, generator).to(device), PromptBuilder(tokenizer))
+    generator, tokenizer = load(settings.generator, placement)
+    return SearchModels(target.eval(), builder, generator, PromptBuilder(tokenizer))
 
 
 def reveal(models: SearchModels, settings: RevealSection, folder: Path, seed: int, display: Display) -> list[Record]:

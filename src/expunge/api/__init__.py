@@ -3,20 +3,19 @@
 # What is heavy (torch, transformers, peft) is imported by the call that needs it: `expunge --help` answers at once.
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from expunge.api import given
 
 if TYPE_CHECKING:
     from torch import nn
 
     from expunge.attestation import Check
     from expunge.auditing.suite import Suite
-    from expunge.config.recipe import Recipe
     from expunge.data.prompts import PromptBuilder
     from expunge.runs.folder import Run
-    from expunge.runs.loaded import OpenedRun
 
 
 def unlearn(
@@ -27,6 +26,8 @@ def unlearn(
     edit: str | dict[str, Any] | None = None,
     objective: str | dict[str, Any] | None = None,
     out: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
     **sections: dict[str, Any],
 ) -> Run:
     """Make a model forget a file of records.
@@ -38,6 +39,8 @@ def unlearn(
         edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; None: the default recipe's.
         objective: a name of `expunge ls objectives`, or a mapping with `name` and its settings; None: the default recipe's.
         out: run folder; an interrupted run in it is resumed.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`, see `expunge.models.placement.choose_placement`.
+        dtype: of the frozen weights: `auto`, `bf16` or `fp32`.
         sections: further recipe sections, such as `training={"epochs": 10}`.
 
     Returns:
@@ -53,20 +56,22 @@ def unlearn(
 
     source = forget if isinstance(forget, dict) else str(forget)
     data = {**sections.pop("data", {}), "forget": source, "retain": None if retain is None else str(retain)}
-    given: dict[str, Any] = {"model": str(model), "data": data, "out": None if out is None else str(out), **sections}
+    values: dict[str, Any] = {"model": str(model), "data": data, "out": None if out is None else str(out), **sections}
     if edit is not None:
-        given["edit"] = {"name": edit} if isinstance(edit, str) else edit
+        values["edit"] = {"name": edit} if isinstance(edit, str) else edit
     if objective is not None:
-        given["objective"] = objective
-    return unlearn_run(make_recipe(given), Display())
+        values["objective"] = objective
+    return unlearn_run(make_recipe(values), Display(), given.placement(device, dtype))
 
 
-def reveal(recipe: str | Path | dict[str, Any]) -> Run:
+def reveal(recipe: str | Path | dict[str, Any], *, device: str = "auto", dtype: str = "auto") -> Run:
     """Search for instructions that make a model reveal what it knows of some topics. `release` continues from the run's `reveal` folder.
 
     Args:
         recipe: a recipe file, or its plain values, whose `data.forget` is `{"reveal": {…}}`. An oracle in it may be an object with a
             method `relevance(texts)`, or `expunge.oracles.CallableOracle(function)`.
+        device: as for `unlearn`.
+        dtype: as for `unlearn`.
 
     Raises:
         InputError: a file or a setting is wrong.
@@ -75,14 +80,16 @@ def reveal(recipe: str | Path | dict[str, Any]) -> Run:
     from expunge.console import Display
     from expunge.pipeline.prepare import reveal_only
 
-    return reveal_only(_recipe(recipe), Display())
+    return reveal_only(given.recipe(recipe), Display(), given.placement(device, dtype))
 
 
-def release(recipe: str | Path | dict[str, Any]) -> Run:
+def release(recipe: str | Path | dict[str, Any], *, device: str = "auto", dtype: str = "auto") -> Run:
     """Remove what a model reveals, or a forget file, from its weights: subtract LoRA modules, round by round.
 
     Args:
         recipe: a recipe file, or its plain values, with a `release` section.
+        device: as for `unlearn`.
+        dtype: `auto` or `fp32`; the weights change, so that they are fp32.
 
     Raises:
         InputError: a file or a setting is wrong.
@@ -91,10 +98,10 @@ def release(recipe: str | Path | dict[str, Any]) -> Run:
     from expunge.console import Display
     from expunge.pipeline.release import release as release_run
 
-    return release_run(_recipe(recipe), Display())
+    return release_run(given.recipe(recipe), Display(), given.placement(device, dtype))
 
 
-def undo(run: Run | str | Path, to: int) -> None:
+def undo(run: Run | str | Path, to: int, *, device: str = "auto", dtype: str = "auto") -> None:
     """Set a released model back to the state after an earlier round, or forward again to a later one; round 0 is the original.
 
     Raises:
@@ -104,11 +111,11 @@ def undo(run: Run | str | Path, to: int) -> None:
     from expunge.pipeline.release import undo as undo_rounds
     from expunge.runs.loaded import open_unchecked
 
-    undo_rounds(open_unchecked(run if isinstance(run, str | Path) else run.folder), to, Display())
+    undo_rounds(open_unchecked(run if isinstance(run, str | Path) else run.folder), to, Display(), given.placement(device, dtype))
 
 
-def export(run: Run | str | Path, to: str | Path) -> Path:
-    """Write a run's model as a plain checkpoint into a new folder.
+def export(run: Run | str | Path, to: str | Path, *, device: str = "auto", dtype: str = "auto") -> Path:
+    """Write a run's model as a plain checkpoint into a new folder. For `device` and `dtype` see `unlearn`.
 
     Raises:
         InputError: the edit depends on the prompt, or the folder is there already.
@@ -116,7 +123,7 @@ def export(run: Run | str | Path, to: str | Path) -> Path:
     from expunge.console import Display
     from expunge.pipeline.export import export_plain
 
-    return export_plain(_opened(run), Path(to), Display())
+    return export_plain(given.opened(run), Path(to), Display(), given.placement(device, dtype))
 
 
 def purge(run: Run | str | Path) -> list[Path]:
@@ -124,7 +131,7 @@ def purge(run: Run | str | Path) -> list[Path]:
     from expunge.reveal_release.reveal.private_files import purge as purge_folder
     from expunge.runs.folder import find_run, locked
 
-    found_run = find_run(_folder(run))
+    found_run = find_run(given.folder(run))
     with locked(found_run):
         return purge_folder(found_run.folder)
 
@@ -143,6 +150,8 @@ def audit(
     request: str | Path | None = None,
     previous: str | Path | None = None,
     sign: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> Run:
     """Measure a run's unlearned, original and control model. Results are in `run.summary`, report.html and attestation.json.
 
@@ -159,6 +168,8 @@ def audit(
         request: for the attestation: YAML with any of `id`, `received`, `legal_basis`, `reference`, `deadline`.
         previous: for the attestation: that of another run, which this one continues.
         sign: for the attestation: PEM file of the Ed25519 private key that signs it; needs the extra `sign`.
+        device: as for `unlearn`.
+        dtype: as for `unlearn`.
 
     Raises:
         InputError: the run is not trained, its files have changed, the suite, an lm-eval task, or a file for the attestation is faulty.
@@ -174,16 +185,17 @@ def audit(
     from expunge.reveal_release.release.round_results import check_rounds
 
     display, lm_eval_tasks = Display(), None
-    details = read_details(_path(request), _path(previous), _path(sign))
+    details = read_details(given.path(request), given.path(previous), given.path(sign))
     if isinstance(suite, str | Path):
         suite = read_suite(str(suite))
     if tasks:
         from expunge.auditing.probes.lm_eval_tasks import read_tasks
 
-        lm_eval_tasks = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, _path(task_files), task_limit, task_chat)
+        lm_eval_tasks = read_tasks(tasks.split(",") if isinstance(tasks, str) else tasks, given.path(task_files), task_limit, task_chat)
         details = replace(details, lm_eval=lm_eval_tasks.described)
-    options = AuditOptions(None if control is None else str(control), max_records, show_text, suite, lm_eval_tasks)
-    with _locked(run) as opened:
+    name, placement = None if control is None else str(control), given.placement(device, dtype)
+    options = AuditOptions(name, max_records, show_text, suite, lm_eval_tasks, placement)
+    with given.locked_run(run) as opened:
         check_chain(opened)
         check_rounds(opened)
         result = audit_run(opened, options, display)
@@ -194,7 +206,13 @@ def audit(
 
 
 def evaluate_gate(
-    run: Run | str | Path, templates: str | Path | None = None, *, max_records: int | None = None, show_text: bool = False
+    run: Run | str | Path,
+    templates: str | Path | None = None,
+    *,
+    max_records: int | None = None,
+    show_text: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> dict[str, Any]:
     """Evaluate a run's gate on prompts that nothing was trained on; an audited run's report is written anew and shows it.
 
@@ -203,6 +221,8 @@ def evaluate_gate(
         templates: YAML with prompt variants; None: those that expunge ships.
         max_records: the most records of a set, drawn by seed; None: the recipe's.
         show_text: store the prompts of the worst errors, with a score for each token.
+        device: as for `unlearn`.
+        dtype: as for `unlearn`.
 
     Returns:
         What gate.json holds, see `expunge.auditing.gate_eval.evaluate_gate`.
@@ -216,8 +236,8 @@ def evaluate_gate(
     from expunge.reporting import write_report
     from expunge.runs.folder import AUDIT
 
-    with _locked(run) as opened:
-        evaluation = evaluate(opened, Display(), _path(templates) or SHIPPED, max_records, show_text)
+    with given.locked_run(run) as opened:
+        evaluation = evaluate(opened, Display(), given.path(templates) or SHIPPED, max_records, show_text, given.placement(device, dtype))
         if (opened.folder / AUDIT).exists():
             write_report(opened, evaluation.records)
     return evaluation.results
@@ -241,48 +261,21 @@ def verify(attestation: Run | str | Path, key: str | Path | None = None) -> list
     from expunge.attestation import verify as verify_attestation
 
     path = Path(attestation) if isinstance(attestation, str | Path) else attestation.folder
-    return verify_attestation(path / ATTESTATION if path.is_dir() else path, _path(key))
+    return verify_attestation(path / ATTESTATION if path.is_dir() else path, given.path(key))
 
 
-def load(run: Run | str | Path) -> tuple[nn.Module, PromptBuilder]:
+def load(run: Run | str | Path, *, device: str = "auto", dtype: str = "auto") -> tuple[nn.Module, PromptBuilder]:
     """Return a run's model with its edit on, in evaluation mode, and the prompt builder that it was trained with.
 
     Args:
         run: a run or its folder.
+        device: as for `unlearn`.
+        dtype: as for `unlearn`.
 
     Raises:
         InputError: the base model is not the one that the edit was trained on.
     """
     from expunge.runs.loaded import load_run
 
-    loaded = load_run(_opened(run))
+    loaded = load_run(given.opened(run), given.placement(device, dtype))
     return loaded.model, loaded.builder
-
-
-def _opened(run: Run | str | Path) -> OpenedRun:
-    from expunge.runs.loaded import open_run
-
-    return open_run(_folder(run))
-
-
-@contextmanager
-def _locked(run: Run | str | Path) -> Iterator[OpenedRun]:
-    from expunge.runs.folder import find_run, locked
-
-    # It is read after it was locked: another process may change it before, and what a killed one left is cleaned up by then.
-    with locked(find_run(_folder(run))):
-        yield _opened(run)
-
-
-def _folder(run: Run | str | Path) -> str | Path:
-    return run if isinstance(run, str | Path) else run.folder
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
-
-
-def _recipe(source: str | Path | dict[str, Any]) -> Recipe:
-    from expunge.config.recipe import make_recipe, read_recipe
-
-    return make_recipe(source) if isinstance(source, dict) else read_recipe(source)

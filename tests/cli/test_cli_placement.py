@@ -1,0 +1,29 @@
+"""`--device` and `--dtype` on the command line."""
+
+import inspect
+
+import pytest
+
+from expunge.cli.main import VERBS
+from expunge.cli.placement import Device, Dtype
+
+COMMANDS = {verb.__name__.rpartition(".")[2]: verb.command for verbs in VERBS.values() for verb in verbs}
+WITHOUT_A_MODEL = {"compare", "verify", "purge", "validate", "ls"}
+
+
+@pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_A_MODEL)
+def test_every_verb_that_loads_a_model_has_the_shared_options(name):
+    hints = inspect.get_annotations(COMMANDS[name], eval_str=True)
+    assert (hints.get("device"), hints.get("dtype")) == (Device, Dtype)
+
+
+def test_a_verb_without_a_model_has_none():
+    assert not any("device" in inspect.signature(COMMANDS[name]).parameters for name in WITHOUT_A_MODEL)
+
+
+def test_a_device_that_is_not_there_is_one_sentence(expunge, tiny_data):
+    result = expunge("unlearn", "--forget", tiny_data[0], "--out", "run", "--device", "tpu")
+    assert (result.code, result.err) == (
+        2,
+        'expunge: device "tpu": is not one of auto, cpu, cuda, cuda:1 (or another number), mps\n',
+    )
