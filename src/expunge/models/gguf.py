@@ -15,7 +15,7 @@ def read_gguf(path: Path, placement: Placement) -> tuple[PreTrainedModel, PreTra
 
     Args:
         path: of the file.
-        placement: a GGUF file has no dtype of its own, so that its weights are in bf16 where a checkpoint's own would be used. They are
+        placement: a GGUF file names no dtype, so that its weights are in bf16 where the dtype of a checkpoint would be used. They are
             dequantised in main memory.
 
     Raises:

@@ -84,21 +84,21 @@ def choose_placement(device: str = "auto", dtype: str = "auto") -> Placement:
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {quoted(dtype)}: is not one of {', '.join(DTYPES)}")
-    place, asked = _device(device), DTYPES[dtype]
+    place, given = _device(device), DTYPES[dtype]
     if place.type == "cuda":
         torch.cuda.set_device(place)
     sharded = is_sharded_by_launcher()
-    if asked is None and (sharded or place.type == "mps"):
-        asked = torch.float32
-    if asked is None and place.type == "cpu":
+    if given is None and (sharded or place.type == "mps"):
+        given = torch.float32
+    if given is None and place.type == "cpu":
         return Placement(place, torch.float32, dtype_if_short=torch.bfloat16)
     # A rank shares the machine with the other ranks, so only a process by itself may use all GPUs.
     alone = "LOCAL_RANK" not in os.environ and device in ("auto", "cuda")
-    return Placement(place, asked, spreads=place.type == "cuda" and alone and torch.cuda.device_count() > 1, sharded=sharded)
+    return Placement(place, given, spreads=place.type == "cuda" and alone and torch.cuda.device_count() > 1, sharded=sharded)
 
 
 def is_sharded_by_launcher() -> bool:
-    """Return whether `accelerate launch` was told to shard models by FSDP."""
+    """Return whether `accelerate launch` has to shard models by FSDP."""
     return _is_set("ACCELERATE_USE_FSDP")
 
 
@@ -116,7 +116,7 @@ def in_fp32(placement: Placement, what: str) -> Placement:
         what: changes the weights, for the message.
 
     Raises:
-        InputError: bf16 was asked for.
+        InputError: the user chose bf16.
     """
     if placement.dtype == torch.bfloat16:
         raise InputError(f"dtype bf16: {what} changes the weights themselves, and small changes are lost in bf16; leave dtype out")
@@ -181,7 +181,7 @@ def _is_set(variable: str) -> bool:
 
 
 def _bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
-    """Return the bytes of a model's weights in a dtype; the model is laid out without memory for that."""
+    """Return the bytes of a model's weights in a dtype; the model is built without memory for that."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     return sum(weight.numel() for weight in model.parameters()) * dtype.itemsize

@@ -22,7 +22,7 @@ def resumed_placement(run: OpenedRun, placement: Placement) -> Placement:
     """Return the placement for a run that may have been started before: with other weights the steps would not fit together.
 
     Raises:
-        InputError: the run was started in another dtype than the one that was asked for.
+        InputError: the run was started in another dtype than the one that the user chose.
     """
     started = run.info.get("placement")
     if started is None or not (run.training_started or run.search_started):
@@ -31,6 +31,6 @@ def resumed_placement(run: OpenedRun, placement: Placement) -> Placement:
     if dtype is None:
         return replace(placement, dtype_if_short=None)
     if placement.dtype not in (None, dtype) and placement.dtype_if_short is None:
-        asked = dtype_name(placement.dtype)
-        raise InputError(f"{run.folder / INFO}: the run was started with dtype {started['dtype']}, not {asked}; leave dtype out")
+        chosen = dtype_name(placement.dtype)
+        raise InputError(f"{run.folder / INFO}: the run was started with dtype {started['dtype']}, not {chosen}; leave dtype out")
     return replace(placement, dtype=dtype, dtype_if_short=None)

@@ -13,7 +13,7 @@ from expunge.models.placement import is_sharded_by_launcher
 
 @dataclass
 class OneDevice(TrainingArguments):
-    """Training arguments for one process and one device; a launcher gives each of its processes a device of its own.
+    """Training arguments for one process and one device; a launcher gives each process another device.
 
     Without this class the Trainer uses cuda:0 wherever the model is, and with more than one visible GPU it copies the model to all of
     them by `DataParallel`, which the edits and the paired batches do not support.
