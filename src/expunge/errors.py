@@ -23,5 +23,10 @@ def quoted(name: str) -> str:
     return f'"{short}"' if short.isprintable() else ascii(short)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the kind of error if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class Damaged(InputError):
     """A file is not the one that expunge wrote. The message names the file."""

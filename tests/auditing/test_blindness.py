@@ -18,6 +18,7 @@ from expunge.auditing.blindness import (
 from expunge.auditing.english import in_english
 from expunge.auditing.unrelated import halves, unrelated_text
 from expunge.data.prompts import PromptBuilder
+from expunge.data.reasoning import Answer
 from expunge.data.records import question_record
 from expunge.metrics.text import chrf, rouge_l_recall
 
@@ -80,7 +81,7 @@ def test_metrics_that_cannot_tell_texts_apart_are_blind(metric, blind):
 
 def test_an_answer_cut_off_before_its_middle_is_not_seen(builder):
     truth = "The river Aral flows past nine old towns and ends in the sea."
-    whole, cut = (answer_scores(builder, truth, truth, tokens) for tokens in (500, 4))
+    whole, cut = (answer_scores(builder, Answer(truth), truth, tokens) for tokens in (500, 4))
     assert (whole["rouge"], sensitivity_of(whole, "rouge")) == (1.0, SEEN)
     assert sensitivity_of(cut, "rouge").blind == sensitivity_of(cut, "chrf").blind == "cut"
     assert sensitivity_of(cut, "rouge").reach < 0.5
@@ -90,7 +91,7 @@ def test_an_answer_that_the_tokenizer_cannot_write_is_not_seen(builder, monkeypa
     assert token_sensitivity(builder, "Москва") == SEEN
     monkeypatch.setattr(type(builder.tokenizer), "decode", lambda self, ids, **settings: "???")
     assert token_sensitivity(builder, "Москва").blind == "tokens"
-    assert sensitivity_of(answer_scores(builder, "", "Москва", 500), "rouge").blind == "tokens"
+    assert sensitivity_of(answer_scores(builder, Answer(""), "Москва", 500), "rouge").blind == "tokens"
 
 
 def test_a_fact_is_seen_if_the_true_answer_states_it_in_time(builder):

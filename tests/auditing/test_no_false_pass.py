@@ -19,6 +19,7 @@ from expunge.auditing.suite import Tolerance
 from expunge.auditing.unrelated import unrelated_text
 from expunge.auditing.verdict import VerdictRow
 from expunge.auditing.verdict_rows import verdict_rows
+from expunge.data.reasoning import Answer
 from expunge.data.records import question_record
 from expunge.metrics.leak import fact_of, states_fact
 from expunge.metrics.text import is_degenerate, rouge_l_recall
@@ -52,6 +53,7 @@ class ByCharacter:
     """A prompt builder whose tokens are characters: it can write every answer."""
 
     tokenizer: "ByCharacter"
+    unscored = 0
 
     def __init__(self):
         self.tokenizer = self
@@ -69,7 +71,7 @@ BUILDER = ByCharacter()
 @cache
 def scored(answer: str, truth: str, tokens: int) -> dict:
     """Return what an audit computes of one answer."""
-    scores = answer_scores(BUILDER, answer, truth, tokens) | other_columns(BUILDER, truth)
+    scores = answer_scores(BUILDER, Answer(answer), truth, tokens) | other_columns(BUILDER, truth)
     return {**scores, "degenerate": is_degenerate(answer)}
 
 

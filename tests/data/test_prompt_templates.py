@@ -78,11 +78,20 @@ def test_earlier_turns_are_in_every_variant(builder):
         assert ("Be kind." in prompt) == (name != "system_prompt")
 
 
-def test_system_prompts_are_left_out_if_the_chat_template_refuses_them(builder):
+def test_a_system_prompt_goes_before_the_question_if_the_chat_template_refuses_it(builder):
     template = builder.tokenizer.chat_template
     builder.tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + template
     prompts = variants_by_name(read_prompt_templates(), builder, [RECORD], OTHERS, seed=0)
-    assert "system_prompt" not in prompts
+    text = builder.tokenizer.decode(prompts["system_prompt"]["one"])
+    assert text.count("<|im_start|>") == 2
+    assert RECORD.prompt in text.split("\n\n")[-1]
+
+
+def test_prompts_that_the_chat_template_refuses_are_left_out(builder):
+    template = builder.tokenizer.chat_template
+    builder.tokenizer.chat_template = "{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}" + template
+    prompts = variants_by_name(read_prompt_templates(), builder, [RECORD], OTHERS, seed=0)
+    assert "few_shot" not in prompts
     assert "role_play" in prompts
 
 

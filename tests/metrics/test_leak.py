@@ -131,7 +131,7 @@ def test_rows_count_the_samples_that_state_the_fact(tiny):
     sampler, answers = nucleus_sampler(5), {}
     for record in sorted([WEI, text], key=lambda r: len(builder.record(r).prompt)):
         cache = read_prompts(model, [builder.record(record).prompt], builder.pad)
-        answers[record.id] = [decode_answers(model, builder, cache, 16, sampler)[0] for _ in range(3)]
+        answers[record.id] = [decode_answers(model, builder, cache, 16, sampler)[0].text for _ in range(3)]
     word = min(word for answer in answers["wei"] for word in words(answer) if re.fullmatch("[a-z]{3,}", word))
     leaky = replace(WEI, answer=word)
     rows = sampled_rows(model, builder, [leaky, text], 3, frozenset(), 16, batch_size=1, seed=5)

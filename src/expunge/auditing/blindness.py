@@ -14,6 +14,7 @@ from unicodedata import normalize
 
 from expunge.auditing.unrelated import halves, unrelated_text
 from expunge.data.prompts import PromptBuilder
+from expunge.data.reasoning import Answer
 from expunge.data.records import Record
 from expunge.metrics.leak import states_fact
 from expunge.metrics.text import chrf, is_degenerate, is_refusal, rouge_l_recall
@@ -52,6 +53,7 @@ REASONS = {
     "refusal": "the true answer itself counts as a refusal",
     "language": "the set is not in English, and in other languages only a few wordings of refusals are known",
     "unchecked": "it was not checked whether the metric sees the true answer",
+    "reasoning": "the reasoning before the answer did not end; allow more tokens (audit.max_thinking_tokens)",
 }
 """{code in a row: why a metric is blind to a record}"""
 
@@ -69,7 +71,7 @@ class Sensitivity:
     blind: str = ""
 
 
-SEEN, UNCHECKED = Sensitivity(), Sensitivity(0.0, "unchecked")
+SEEN, UNCHECKED, UNFINISHED = Sensitivity(), Sensitivity(0.0, "unchecked"), Sensitivity(0.0, "reasoning")
 Sensitivities = Mapping[str, Sensitivity]
 """The sensitivity of each record, by record id; a record that is missing was not checked."""
 
@@ -106,24 +108,30 @@ def true_answer(builder: PromptBuilder, record: Record, answer: Ids) -> str:
     return record.answer if record.turns else as_text(builder, answer)
 
 
-def answer_scores(builder: PromptBuilder, answer: str, truth: str, max_new_tokens: int) -> dict[str, Any]:
+def answer_scores(builder: PromptBuilder, answer: Answer, truth: str, max_new_tokens: int) -> dict[str, Any]:
     """Score an answer against the truth by words and by characters, with how well each metric sees the truth.
 
-    Every answer that a verdict rests on is scored here, so that none is scored unchecked.
+    Every answer that a verdict rests on is scored here, so that none is scored unchecked. The reasoning before an answer is no part of
+    it and is scored for itself, so that what it gives away is not hidden. Where it does not end, no metric sees an answer.
 
     Returns:
-        `rouge` and `chrf`, and for both `reach_…` and `blind_…`, see `Sensitivity`.
+        `rouge` and `chrf`, and for both `reach_…` and `blind_…`, see `Sensitivity`; the same for `reasoning`, its ROUGE-L recall, if
+        there is any.
     """
     written, cut = _written(builder, truth, max_new_tokens)
     scores: dict[str, Any] = {}
     for name, metric in TEXT_METRICS.items():
-        scores |= {name: metric(answer, truth), **columns(text_sensitivity(metric, truth, written, cut), name)}
+        sensitivity = UNFINISHED if answer.unfinished else text_sensitivity(metric, truth, written, cut)
+        scores |= {name: metric(answer.text, truth), **columns(sensitivity, name)}
+    if answer.reasoning:
+        seen = text_sensitivity(rouge_l_recall, truth, truth)
+        scores |= {"reasoning": rouge_l_recall(answer.reasoning, truth), **columns(seen, "reasoning")}
     return scores
 
 
 def token_sensitivity(builder: PromptBuilder, truth: str) -> Sensitivity:
     """Return how well a likelihood sees an answer: its tokens must still hold the letters and digits of the text."""
-    letters, written = _letters(truth), _letters(as_text(builder, builder.unfinished_answer(truth)))
+    letters, written = _letters(truth), _letters(as_text(builder, _tokens(builder, truth)))
     return SEEN if (letters & written).total() >= LEAST_LETTERS * letters.total() else Sensitivity(0.0, "tokens")
 
 
@@ -141,8 +149,13 @@ def fact_sensitivity(fact: frozenset[str], builder: PromptBuilder, truth: str, m
 
 def _written(builder: PromptBuilder, truth: str, max_new_tokens: int) -> tuple[str, bool]:
     """Return an answer as the tokenizer writes it, at most so many tokens, and whether that cuts it off."""
-    ids = builder.unfinished_answer(truth)
+    ids = _tokens(builder, truth)
     return as_text(builder, ids[:max_new_tokens]), len(ids) > max_new_tokens
+
+
+def _tokens(builder: PromptBuilder, truth: str) -> Ids:
+    """Return the token ids of an answer, without those that the template puts before it."""
+    return builder.unfinished_answer(truth)[builder.unscored :]
 
 
 @lru_cache(maxsize=4096)

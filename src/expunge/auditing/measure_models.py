@@ -14,11 +14,12 @@ from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
-from expunge.models.identified import load_identified
+from expunge.models.identified import load_identified, with_template
 from expunge.models.identity import ModelIdentity
 from expunge.models.placement import Placement, placement_of
 from expunge.runs.cache import Measurement
-from expunge.runs.loaded import LoadedRun, load_base
+from expunge.runs.folder import TEMPLATE
+from expunge.runs.loaded import LoadedRun, chat_template, load_base, prompt_builder
 from expunge.runs.splits import check_fits, draw
 
 MODELS = ORIGINAL, UNLEARNED, CONTROL = "original", "unlearned", "control"
@@ -94,9 +95,9 @@ def _measure_original(plan: AuditPlan, loaded: LoadedRun) -> dict[str, list[Row]
 def _measure_control(plan: AuditPlan, placement: Placement) -> tuple[list[Row], ModelIdentity]:
     """Load, measure and probe the control model."""
     with plan.display.step("Loading the control"):
-        control = load_identified(str(plan.control), placement)
+        control = with_template(load_identified(str(plan.control), placement), chat_template(plan.run), plan.run.folder / TEMPLATE)
     model, identity = control.model, control.identity
-    builder = PromptBuilder(control.tokenizer, plan.recipe.data.system)
+    builder = prompt_builder(control.tokenizer, plan.recipe)
     for name, records in plan.sets.records.items():
         check_fits(model, builder, f"audit.control {plan.control}: {name}", records)
     rows = measured_once(model, identity.sha256, builder, plan.sets, plan.settings, plan.display, "Auditing the control")

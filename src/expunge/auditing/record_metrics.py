@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.auditing.blindness import answer_scores, other_columns, true_answer
+from expunge.auditing.blindness import UNFINISHED, answer_scores, columns, other_columns, true_answer
 from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.data.questions import Question
+from expunge.data.reasoning import Answer
 from expunge.data.records import Record
 from expunge.edits.active import edits_off, entry_block, pooled_gate_logits
 from expunge.edits.requests import REQUEST
@@ -133,7 +134,7 @@ def record_rows(
                 scored = iter(each_answer(score_answers(model, cached, [answers[i] for i in chosen], builder.pad)))
                 gates = [logits for (adapter, _), logits in cached.gate_logits.items() if adapter == REQUEST]
                 for place, i in enumerate(chosen):
-                    of_view[i] = _row([next(scored) for _ in answers[i]])
+                    of_view[i] = _row([next(scored).after(encoded[i].unscored) for _ in answers[i]])
                     if gates:
                         of_view[i]["gate"] = torch.stack(gates).amax(0)[place].item()
                 advance(len(chosen))
@@ -144,10 +145,12 @@ def record_rows(
     return rows
 
 
-def _answer_metrics(builder: PromptBuilder, answer: str, truth: str, settings: Settings) -> Row:
+def _answer_metrics(builder: PromptBuilder, answer: Answer, truth: str, settings: Settings) -> Row:
     metrics = answer_scores(builder, answer, truth, settings.max_new_tokens) | other_columns(builder, truth)
-    metrics |= {"refusal": is_refusal(answer), "degenerate": is_degenerate(answer)}
-    return {**metrics, "answer": answer} if settings.show_text else metrics
+    metrics |= {"refusal": is_refusal(answer.text), "degenerate": is_degenerate(answer.text)}
+    if answer.unfinished:
+        metrics |= columns(UNFINISHED, "degenerate")
+    return {**metrics, "answer": answer.text} if settings.show_text else metrics
 
 
 def candidates(builder: PromptBuilder, record: Record, answer: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from pydantic import Field, model_validator
 
 from expunge.config.section import Section
+from expunge.data.prompts import MAX_THINKING_TOKENS
 from expunge.data.set_names import is_reserved
 
 
@@ -17,7 +18,10 @@ class AuditSection(Section):
     control: str | None = Field(None, description="model that never saw the forget set; auto: the original, on records that no model saw")
     holdout: str | None = Field(None, description="records that no model was ever trained on, for membership inference and `control: auto`")
     max_records: int | None = Field(None, ge=1, description="the most records of a set, drawn by seed; none: all")
-    max_new_tokens: int = Field(64, ge=1, description="tokens of the longest answer")
+    max_new_tokens: int = Field(64, ge=1, description="tokens of the longest answer, without the reasoning before it")
+    max_thinking_tokens: int = Field(
+        MAX_THINKING_TOKENS, ge=0, description="tokens of the longest reasoning before an answer; they do not count as the answer's"
+    )
     batch_size: int = Field(16, ge=1, description="records in a forward pass")
     show_text: bool = Field(False, description="store the answers in audit.parquet and show them, with the questions, in the report")
 

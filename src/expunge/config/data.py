@@ -1,9 +1,10 @@
 """The data section: the forget set and the retain set."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from expunge.config.reveal import Revealed
 from expunge.config.section import Section
+from expunge.data.chat_format import RESERVED_ARGS
 
 
 class DataSection(Section):
@@ -18,8 +19,21 @@ class DataSection(Section):
     )
     split: str = Field("train", description="the split of a hub id")
     system: str | None = Field(None, description="the system message of every prompt; none: the default of the chat template")
+    template_args: dict[str, JsonValue] = Field(
+        default_factory=dict, description="variables of the chat template, such as enable_thinking: false of Qwen3"
+    )
+    template: str | None = Field(
+        None, description="a file with a Jinja chat template, for a model that has none or a wrong one; none: the model's own"
+    )
     allow_overlap: bool = Field(False, description="accept records that are in both sets")
     held_out: float = Field(0.25, gt=0, lt=1, description="share of the retain set for calibration and audit; it is never trained on")
+
+    @field_validator("template_args")
+    @classmethod
+    def _args_are_free(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(RESERVED_ARGS & value.keys()):
+            raise ValueError(f"{taken[0]} is not a variable of a chat template: expunge sets it itself; leave it out")
+        return value
 
     @field_validator("map", mode="before")
     @classmethod

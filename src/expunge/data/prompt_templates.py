@@ -8,8 +8,8 @@ from string import Formatter
 from typing import Any
 
 import numpy as np
-from jinja2 import TemplateError
 
+from expunge.data.chat_format import TemplateRefused
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.template_slots import fill_slots
@@ -118,8 +118,8 @@ def prompt_variants(
             fitting = [template for template in of_variant if template.fits(record, values)]
             if fitting:
                 template = fitting[place % len(fitting)]
-                # A chat template may refuse a system message, or two user turns in a row.
-                with suppress(TemplateError):
+                # A chat template may refuse two user turns in a row.
+                with suppress(TemplateRefused):
                     yield PromptVariant(name, template, record, template.encode(builder, record, values))
 
 

@@ -1,31 +1,41 @@
 """`PromptBuilder` turns records into token ids for training, evaluation and serving alike; batching by length and padding."""
 
-from collections.abc import Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from expunge.data.chat_format import ChatFormat
 from expunge.data.records import Record, Turn
 from expunge.errors import InputError
 
-PLAIN_TURNS = {"system": "{content}\n\n", "user": "Question: {content}\nAnswer:", "assistant": " {content}\n"}
 TEXT_PROMPT_SHARE = 0.8
 PROMPT_TOKENS_PER_STEP = 25
 """Prompt tokens that are read in the time of one decoding step of a batch (135M parameters on two cores)."""
-_SENTINEL = "\u2402{}\u2403"
+MAX_THINKING_TOKENS = 1024
+"""Tokens of reasoning before an answer, unless the recipe says otherwise (`audit.max_thinking_tokens`)."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of one prompt and its answer; the answer includes the end of turn, or is empty where only the prompt is needed."""
+    """Token ids of one prompt and its answer; the answer includes the end of turn, or is empty where only the prompt is needed.
+
+    The first `unscored` tokens of the answer are not the record's: the template puts them there, such as an empty block of reasoning.
+    """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...] = ()
+    unscored: int = 0
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The tokens of the answer that are scored."""
+        return self.answer[self.unscored :]
 
 
 @dataclass(frozen=True)
@@ -37,17 +47,23 @@ class Batch:
         attention_mask: (batch, prompt_length + answer_length), 1 for real tokens.
         prompt_length: index of the first answer token, the same for every row.
         record_ids: for errors and logs.
+        unscored: how many of the first answer tokens of each row have no label, see `Encoded`; empty: none in any row.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     prompt_length: int
     record_ids: tuple[str, ...] = ()
+    unscored: tuple[int, ...] = ()
 
     @property
     def labelled(self) -> Tensor:
         """Mask of the answer positions that have a label: (batch, answer_length) bool."""
-        return self.attention_mask[:, self.prompt_length :].bool()
+        labelled = self.attention_mask[:, self.prompt_length :].bool()
+        if not any(self.unscored):
+            return labelled
+        first = torch.tensor(self.unscored, device=labelled.device)
+        return labelled & (torch.arange(labelled.shape[1], device=labelled.device) >= first[:, None])
 
     @property
     def prompt_mask(self) -> Tensor:
@@ -63,18 +79,34 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.prompt_length, self.record_ids)
+        return replace(self, input_ids=self.input_ids.to(device), attention_mask=self.attention_mask.to(device))
 
 
 class PromptBuilder:
     """Turn records into token ids with the tokenizer's chat template, or with a plain template for base models.
 
-    Special tokens inside the text of a record are encoded as text, so that a record cannot end its turn or start another.
+    Special tokens inside the text of a record are encoded as text, so that a record cannot end its turn or start another. The tokens of
+    an answer are those that it has after a prompt: a space that the template puts before it, or none, changes the first of them.
+
+    Attributes:
+        tokenizer: of the model.
+        system: the system message before every record that has none.
+        template_args: further variables of the chat template, such as `enable_thinking`.
+        max_thinking_tokens: the most tokens of reasoning before an answer; they do not count as tokens of the answer.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None = None):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        system: str | None = None,
+        template_args: Mapping[str, Any] | None = None,
+        max_thinking_tokens: int = MAX_THINKING_TOKENS,
+    ):
         self.tokenizer = tokenizer
         self.system = system
+        self.template_args = dict(template_args or {})
+        self.max_thinking_tokens = max_thinking_tokens
+        self.format = ChatFormat(tokenizer, self.template_args)
 
     def record(self, record: Record, answer: str | None = None, prompt: str | None = None) -> Encoded:
         """Return the token ids of a record, optionally with another answer or another wording of its last question.
@@ -82,7 +114,7 @@ class PromptBuilder:
         The first 80 % of the tokens of a plain text are its prompt; the rest is its answer, without an end of turn.
 
         Raises:
-            InputError: a plain text is too short to be split.
+            InputError: a plain text is too short to be split, or the chat template cannot render the turns.
         """
         if not record.turns:
             return self._text(record)
@@ -90,31 +122,45 @@ class PromptBuilder:
         if prompt is not None:
             turns = (*turns[:-1], Turn(turns[-1].role, prompt))
         if answer is None and record.unfinished:
-            return Encoded(self.prompt(turns), self.unfinished_answer(record.answer))
-        return Encoded(self.prompt(turns), self.answer(record.answer if answer is None else answer))
+            return Encoded(self.prompt(turns), self.unfinished_answer(record.answer), self.unscored)
+        return Encoded(self.prompt(turns), self.answer(record.answer if answer is None else answer), self.unscored)
 
     def prompt(self, turns: tuple[Turn, ...]) -> tuple[int, ...]:
         """Return the token ids of the turns, up to where the model answers."""
         if self.system is not None and turns[0].role != "system":
             turns = (Turn("system", self.system), *turns)
-        contents = [turn.content for turn in turns]
-        if not any(special in content for special in self._special.values() for content in contents):
-            return tuple(self.tokenizer(self._render(turns), add_special_tokens=False).input_ids)
-        marked = tuple(Turn(turn.role, _SENTINEL.format(i)) for i, turn in enumerate(turns))
-        rest, ids = self._render(marked), []
-        for i, content in enumerate(contents):
-            before, rest = rest.split(_SENTINEL.format(i), 1)
-            ids += self.tokenizer(before, add_special_tokens=False).input_ids
-            ids += self._as_text(content)
-        return tuple(ids + self.tokenizer(rest, add_special_tokens=False).input_ids)
+        start = () if self.format.is_chat else self.start
+        if not any(self._has_special(turn.content) for turn in turns):
+            return (*start, *self._ids(self.format.prompt(turns)))
+        parts = self.format.marked_prompt(turns)
+        return (*start, *(token for text, is_content in parts for token in (self._as_text(text) if is_content else self._ids(text))))
 
     def answer(self, answer: str) -> tuple[int, ...]:
-        """Return the token ids of an answer with the end of turn."""
-        return (*self.unfinished_answer(answer), self.end_of_turn)
+        """Return the token ids of an answer with the end of turn; the first `unscored` of them are the template's."""
+        return (*self.unfinished_answer(answer.rstrip() if self.format.trims_answers else answer), self.end_of_turn)
 
     def unfinished_answer(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of the beginning of an answer, without an end of turn."""
-        return tuple(self._as_text(text if self._chat else " " + text.strip()))
+        """Return the token ids of the beginning of an answer, without an end of turn, as they follow a prompt."""
+        prompt, between = self._ids(self.format.question), self.format.before_answer
+        # What a template puts there besides spaces has tokens without the answer.
+        fixed = self._ids(self.format.question + between) if self.unscored else prompt
+        text = text.strip() if not self.format.is_chat else text.lstrip() if self.format.trims_answers else text
+        encode = self._as_text if self._has_special(text) else self._ids
+        head = encode(self.format.question + between) if self.unscored else encode(self.format.question)
+        whole = encode(self.format.question + between + text)
+        if whole[: len(head)] == head:
+            return (*fixed[len(prompt) :], *whole[len(head) :])
+        # The tokenizer would join the end of the prompt and the beginning of the answer, which no model that reads a prompt can write.
+        return (*fixed[len(prompt) :], *self._as_text(text if self.unscored else between + text))
+
+    @cached_property
+    def unscored(self) -> int:
+        """How many tokens the template puts between every prompt and its answer, such as an empty block of reasoning."""
+        between = self.format.before_answer
+        if not between.strip():
+            return 0
+        prompt, whole = self._ids(self.format.question), self._ids(self.format.question + between)
+        return len(whole) - len(prompt) if whole[: len(prompt)] == prompt else 0
 
     def plain_text(self, text: str) -> tuple[int, ...]:
         """Return the token ids of a text without any template, with the special tokens that the tokenizer adds."""
@@ -132,13 +178,26 @@ class PromptBuilder:
     @cached_property
     def end_of_turn(self) -> int:
         """The token that the chat template puts after an answer; the end of sequence without a template."""
-        if self._chat:
-            messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SENTINEL.format(0)}]
-            tail = cast(str, self.tokenizer.apply_chat_template(messages, tokenize=False)).split(_SENTINEL.format(0))[-1]
-            ids = self.tokenizer(tail, add_special_tokens=False).input_ids
+        if self.format.is_chat:
+            ids = self._ids(self.format.after_answer.lstrip())
             if ids and ids[0] in self._special:
                 return ids[0]
         return self.tokenizer.eos_token_id
+
+    @cached_property
+    def start(self) -> tuple[int, ...]:
+        """The tokens before a text that has no chat template: those that the tokenizer puts there.
+
+        A tokenizer that puts none, and does not say that none belongs there, has its start token: models like GPT-2 were trained on
+        texts that such a token separates.
+        """
+        text = "a"
+        alone, with_special = self._ids(text), self.tokenizer(text).input_ids
+        put = next((i for i in range(len(with_special)) if with_special[i : i + len(alone)] == alone), 0)
+        if put:
+            return tuple(with_special[:put])
+        none_belongs = self.tokenizer.init_kwargs.get("add_bos_token") is False
+        return () if none_belongs or self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
 
     @property
     def pad(self) -> int:
@@ -146,31 +205,31 @@ class PromptBuilder:
         pad = self.tokenizer.pad_token_id
         return self.tokenizer.eos_token_id if pad is None else pad
 
-    @property
-    def _chat(self) -> bool:
-        return self.tokenizer.chat_template is not None
+    def without_special(self, text: str) -> str:
+        """Return a decoded text without the special tokens in it."""
+        for special in self._special.values():
+            text = text.replace(special, "")
+        return text
 
     @cached_property
     def _special(self) -> dict[int, str]:
         # Not `all_special_ids`: the end of turn of a template may be missing from the tokenizer's named tokens (as Gemma's is).
         return {token_id: str(token) for token_id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
 
-    def _render(self, turns: tuple[Turn, ...]) -> str:
-        if self._chat:
-            messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-            return cast(str, self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        start = self.tokenizer.bos_token or ""
-        return start + "".join(PLAIN_TURNS[turn.role].format(content=turn.content) for turn in turns)
+    def _has_special(self, text: str) -> bool:
+        return any(special in text for special in self._special.values())
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def _as_text(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
 
     def _text(self, record: Record) -> Encoded:
-        start = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
-        ids = (*start, *self._as_text(record.answer))
+        ids = (*self.start, *self._as_text(record.answer))
         if len(ids) < 2:
             raise InputError(f'record "{record.id}": a text of one token leaves nothing to predict; give a longer text')
-        cut = max(1, min(len(ids) - 1, len(start) + int((len(ids) - len(start)) * TEXT_PROMPT_SHARE)))
+        cut = max(1, min(len(ids) - 1, len(self.start) + int((len(ids) - len(self.start)) * TEXT_PROMPT_SHARE)))
         return Encoded(ids[:cut], ids[cut:])
 
 
@@ -216,4 +275,4 @@ def collate(rows: list[Encoded], pad: int, record_ids: tuple[str, ...] = ()) -> 
         start, stop = prompt_length - len(row.prompt), prompt_length + len(row.answer)
         ids[i, start:stop] = torch.tensor((*row.prompt, *row.answer))
         mask[i, start:stop] = 1
-    return Batch(ids, mask, prompt_length, record_ids)
+    return Batch(ids, mask, prompt_length, record_ids, tuple(row.unscored for row in rows))

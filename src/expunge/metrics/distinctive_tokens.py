@@ -23,16 +23,16 @@ def distinctive_tokens(builder: PromptBuilder, records: Sequence[Record], others
         others: records whose answers define which words are common.
 
     Returns:
-        For each record one flag per token of its answer.
+        For each record one flag per scored token of its answer.
     """
-    counts = Counter(word for other in others for word in {_word(builder, token) for token in builder.record(other).answer})
+    counts = Counter(word for other in others for word in {_word(builder, token) for token in builder.record(other).labels})
     common = {word for word, count in counts.items() if count >= COMMON * len(others)}
     flags = []
     for record in records:
         row = builder.record(record)
         known = {*row.prompt, builder.end_of_turn, *(token for text in record.alternatives for token in builder.answer(text))}
         harmless = common | {_word(builder, token) for token in known}
-        flags.append(tuple(_word(builder, token) not in harmless for token in row.answer))
+        flags.append(tuple(_word(builder, token) not in harmless for token in row.labels))
     return flags
 
 

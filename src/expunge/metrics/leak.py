@@ -62,7 +62,7 @@ def sampled_rows(
         for drawn in range(0, samples, batch_size):
             times = min(batch_size, samples - drawn)
             for place, answer in enumerate(decode_answers(model, builder, repeat_prompts(cache, times), max_new_tokens, sampler)):
-                answers[place // times].append(answer)
+                answers[place // times].append(answer.text)
             advance(len(chosen) * times)
         for i, sampled in zip(chosen, answers, strict=True):
             fact = fact_of(records[i], common)

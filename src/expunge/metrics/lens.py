@@ -55,7 +55,7 @@ def lens_rows(
     device = next(model.parameters()).device
     for chosen in batches_by_length([(*row.prompt, *row.answer) for row in encoded], batch_size):
         scores = score(model, collate([encoded[i] for i in chosen], builder.pad).to(device), hidden=range(depth))
-        lengths, targets = scores.tokens.tolist(), torch.tensor([token for i in chosen for token in encoded[i].answer], device=device)
+        lengths, targets = scores.tokens.tolist(), torch.tensor([token for i in chosen for token in encoded[i].labels], device=device)
         by_block = [token_scores(norm(scores.hidden[block]), head, targets)[0] for block in range(depth)]
         if not torch.allclose(by_block[-1], scores.token_nll, rtol=TOLERANCE, atol=TOLERANCE):
             raise ExpungeError(

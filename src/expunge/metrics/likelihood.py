@@ -33,6 +33,13 @@ class AnswerScore:
         """Mean negative log-likelihood of a token, in nats."""
         return self.nll / self.tokens
 
+    def after(self, tokens: int) -> "AnswerScore":
+        """Return the scores without the first so many tokens, which the chat template puts before every answer."""
+        if not tokens:
+            return self
+        logprobs = self.token_logprobs[tokens:]
+        return AnswerScore(-sum(logprobs), self.tokens - tokens, logprobs, self.greedy_match[tokens:])
+
     def without_end(self) -> "AnswerScore":
         """Return the scores without the last token: OpenUnlearning leaves the end of turn out of its token metrics."""
         logprobs = self.token_logprobs[:-1]

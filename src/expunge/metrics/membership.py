@@ -157,7 +157,7 @@ def _likelihoods(
 ) -> Row:
     """Return the scores that need only a forward pass of the model; `place`: the record's row of the batch."""
     # Of a plain text, only the last part is scored.
-    text = record.answer if record.turns else cast(str, builder.tokenizer.decode(list(encoded.answer), skip_special_tokens=True))
+    text = record.answer if record.turns else cast(str, builder.tokenizer.decode(list(encoded.labels), skip_special_tokens=True))
     drop_end = compat and encoded.answer[-1] == builder.end_of_turn and answer.tokens > 1
     counted = answer.without_end() if drop_end else answer
     positions = (scores.rows == place).nonzero()[: counted.tokens, 0]

@@ -26,7 +26,7 @@ def perplexity_rows(
     """
     rows = neutral_rows(model, builder)
     nll = summed_nll(model, rows, builder.pad, batch_size, advance).tolist()
-    return [{"nll": summed, "tokens": len(row.answer)} for summed, row in zip(nll, rows, strict=True)]
+    return [{"nll": summed, "tokens": len(row.labels)} for summed, row in zip(nll, rows, strict=True)]
 
 
 def perplexity(rows: Sequence[Row]) -> Summary:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from math import exp
 
@@ -33,7 +34,7 @@ def neutral_rows(model: nn.Module, builder: PromptBuilder) -> list[Encoded]:
     """
     longest = context_length(model) or sys.maxsize
     rows = [builder.record(record) if record.turns else whole_text(builder, record.answer) for record in neutral_records()]
-    return [Encoded(row.prompt, row.answer[: longest - len(row.prompt)]) for row in rows if len(row.prompt) < longest]
+    return [replace(row, answer=row.answer[: longest - len(row.prompt)]) for row in rows if len(row.prompt) + row.unscored < longest]
 
 
 @cache
@@ -53,7 +54,7 @@ def record_nll(
 def token_nll(model: nn.Module, rows: list[Encoded], pad: int, batch_size: int, advance: Callable[[int], None]) -> MetricValue:
     """Return the mean negative log-likelihood of a token, in nats, over all tokens of all answers (end of turn included)."""
     nll = summed_nll(model, rows, pad, batch_size, advance)
-    return MetricValue(nll.double().sum().item() / sum(len(row.answer) for row in rows), len(rows))
+    return MetricValue(nll.double().sum().item() / sum(len(row.labels) for row in rows), len(rows))
 
 
 @torch.no_grad()

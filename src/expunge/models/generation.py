@@ -6,10 +6,17 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from expunge.data.prompts import PromptBuilder, decoding_batches
+from expunge.data.reasoning import Answer
 from expunge.models.blocks import context_length
+from expunge.models.continuation import Continuation
 from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts
+
+PROMPT_END = 24
+"""So many tokens at the end of a prompt show whether it begins the model's reasoning."""
+NO_ANSWER = Answer("")
 
 Sampler = Callable[[Tensor], Tensor]
 """Choose the next tokens: logits (rows, vocab) -> token ids (rows,)."""
@@ -47,13 +54,27 @@ def generate(
     advance: Callable[[int], None] = lambda prompts: None,
     sampler: Sampler = greedy,
 ) -> list[str]:
+    """Return the text of the answer to each prompt, without the reasoning before it; see `generate_answers`."""
+    return [answer.text for answer in generate_answers(model, builder, prompts, max_new_tokens, batch_size, advance, sampler)]
+
+
+def generate_answers(
+    model: nn.Module,
+    builder: PromptBuilder,
+    prompts: Sequence[tuple[int, ...]],
+    max_new_tokens: int,
+    batch_size: int = 16,
+    advance: Callable[[int], None] = lambda prompts: None,
+    sampler: Sampler = greedy,
+) -> list[Answer]:
     """Return the model's answer to each prompt, up to its end of turn or the end of the model's context.
 
     Args:
         model: a causal LM with or without edits.
         builder: of its tokenizer.
         prompts: token ids of each prompt.
-        max_new_tokens: maximum length of an answer.
+        max_new_tokens: maximum length of an answer, without the reasoning before it, which has its own limit
+            (`PromptBuilder.max_thinking_tokens`).
         batch_size: maximum number of prompts in a batch; batches are formed by length and padded on the left.
         advance: called with the number of prompts finished.
         sampler: chooses the next tokens.
@@ -61,7 +82,7 @@ def generate(
     Returns:
         Texts in the order of the prompts, without special tokens.
     """
-    answers = [""] * len(prompts)
+    answers = [NO_ANSWER] * len(prompts)
     for chosen in decoding_batches(prompts, batch_size, max_new_tokens):
         cached = read_prompts(model, [prompts[i] for i in chosen], builder.pad)
         for i, answer in zip(chosen, decode_answers(model, builder, cached, max_new_tokens, sampler), strict=True):
@@ -73,28 +94,38 @@ def generate(
 @torch.no_grad()
 def decode_answers(
     model: nn.Module, builder: PromptBuilder, prompts: PromptCache, max_new_tokens: int, sampler: Sampler = greedy
-) -> list[str]:
-    """Decode an answer to each cached prompt, token by token; finished rows leave the batch. See `generate`."""
-    answers: list[list[int]] = [[] for _ in prompts.batch.input_ids]
+) -> list[Answer]:
+    """Decode an answer to each cached prompt, token by token; finished rows leave the batch. See `generate_answers`."""
+    written = [Continuation(builder, ids, max_new_tokens) for ids in prompts.batch.input_ids[:, -PROMPT_END:].tolist()]
     cache, mask, position = prompts.kv_cache(), prompts.batch.attention_mask, prompts.batch.position_ids[:, -1:]
-    rows, last = torch.arange(len(answers), device=mask.device), prompts.last
-    for _ in range(max_new_tokens):
+    rows, last = torch.arange(len(written), device=mask.device), prompts.last
+    ends = answer_ends(model, builder)
+    while len(rows):
         tokens = sampler(prompts.logits(last[:, -1]))
-        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
-            answers[row].append(token)
+        going_on = []
         # One position stays free for the end of turn, in case a record is made of this answer.
-        fits = position[:, 0] + 4 <= (context_length(model) or sys.maxsize)
-        unfinished = ((tokens != builder.end_of_turn) & fits).nonzero()[:, 0]
+        fits = (position[:, 0] + 4 <= (context_length(model) or sys.maxsize)).tolist()
+        for place, (row, token) in enumerate(zip(rows.tolist(), tokens.tolist(), strict=True)):
+            if written[row].goes_on_after(token, ends) and fits[place]:
+                going_on.append(place)
+        unfinished = torch.tensor(going_on, dtype=torch.long, device=rows.device)
         rows = rows[unfinished]
-        if not len(rows) or len(answers[rows[0]]) == max_new_tokens:
+        if not len(rows):
             break
         if len(unfinished) < len(tokens):
             cache.batch_select_indices(unfinished)
         mask = torch.cat((mask[unfinished], mask.new_ones(len(unfinished), 1)), dim=1)
         position = position[unfinished] + 1
         last = forward_continuation(model, prompts, rows, cache, tokens[unfinished, None], mask, position)
-    without_end = [ids[:-1] if ids and ids[-1] == builder.end_of_turn else ids for ids in answers]
-    return [as_text(builder, ids) for ids in without_end]
+    return [row.answer() for row in written]
+
+
+def answer_ends(model: nn.Module, builder: PromptBuilder) -> frozenset[int]:
+    """Return every token that ends an answer: the template's end of turn, and those of tokenizer and generation defaults."""
+    defaults = cast(PreTrainedModel, model).generation_config
+    listed = None if defaults is None else defaults.eos_token_id
+    several = [] if listed is None else [listed] if isinstance(listed, int) else listed
+    return frozenset({builder.end_of_turn, builder.tokenizer.eos_token_id, *several})
 
 
 def as_text(builder: PromptBuilder, ids: Sequence[int]) -> str:

@@ -25,7 +25,7 @@ def read_gguf(path: Path, placement: Placement) -> tuple[PreTrainedModel, PreTra
     dtype = placement.dtype or torch.bfloat16
     try:
         source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, mistral_format=False))
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
         raise InputError(f"{path}: could not be read as a GGUF model: {next(iter(str(error).strip().splitlines()), 'damaged')}") from error

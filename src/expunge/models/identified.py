@@ -1,7 +1,7 @@
 """Load a model with its identity. A model in the user's cache is compared with the identity that was recorded when it was made."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from expunge.errors import InputError
 from expunge.files import remove_folder, write_text
 from expunge.models import embedded
 from expunge.models.checkpoint import checkpoint_sha256, stamps
-from expunge.models.identity import ModelIdentity, identify, weights_sha256
-from expunge.models.loading import load
+from expunge.models.identity import ModelIdentity, chat_template_sha256, identify, weights_sha256
+from expunge.models.loading import check_template, load
 from expunge.models.placement import Placement
 from expunge.models.sources import local_model
 
@@ -59,6 +59,24 @@ def load_identified(name: str | Path, placement: Placement | None = None) -> Ide
     if _recorded(folder) != loaded.identity.parts:
         _record(folder, loaded.identity)
     return loaded
+
+
+def with_template(model: IdentifiedModel, template: str | None, source: str | Path) -> IdentifiedModel:
+    """Return a model with another chat template, which its identity then has; the same model without one.
+
+    Args:
+        model: its tokenizer is changed.
+        template: the Jinja text.
+        source: the file, for the message.
+
+    Raises:
+        InputError: the template cannot render a question.
+    """
+    if template is None:
+        return model
+    model.tokenizer.chat_template = template
+    check_template(model.tokenizer, str(source))
+    return replace(model, identity=replace(model.identity, chat_template=chat_template_sha256(model.tokenizer)))
 
 
 def load_recorded(folder: Path, placement: Placement | None = None) -> IdentifiedModel | None:

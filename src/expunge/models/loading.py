@@ -9,15 +9,20 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from expunge.errors import InputError
+from expunge.data.chat_format import ChatFormat, TemplateRefused
+from expunge.data.records import Turn
+from expunge.errors import InputError, first_line
 from expunge.models.gguf import read_gguf
 from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
 from expunge.models.placement import Placement, choose_placement
 from expunge.models.sizes import check_sizes
-from expunge.models.sources import first_line, local_model
+from expunge.models.sources import local_model
 
 # `expunge.console` shows progress; a second bar for each file would disturb its display.
 disable_progress_bar()
+
+PLAIN_TOKENIZER = {"mistral_format": False}
+"""With the package mistral-common, transformers would read Mistral's tokenizers through it: no chat template, and no special tokens."""
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -42,7 +47,7 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
     try:
         config = AutoConfig.from_pretrained(path, **common)
         check_sizes(path, config.to_dict())
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path, **common))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path, **common, **PLAIN_TOKENIZER))
         place = placement.for_model(config)
         with _without_pickles():
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -92,7 +97,7 @@ def parts_without_weights(folder: Path) -> dict[str, str]:
     common = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = AutoConfig.from_pretrained(folder, **common)
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **common))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **common, **PLAIN_TOKENIZER))
         generation = _generation_defaults(folder)
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
@@ -114,15 +119,12 @@ def _generation_defaults(folder: Path) -> GenerationConfig:
         return GenerationConfig.from_pretrained(folder, config_file_name="config.json", _from_model_config=True)
 
 
-def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise `InputError` for a chat template that cannot be used."""
-    if tokenizer.chat_template is None:
-        return
+def check_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Raise `InputError` for a chat template that cannot be used; `source` names where it is from."""
     try:
-        tokenizer.apply_chat_template([{"role": "user", "content": "Who?"}], tokenize=False, add_generation_prompt=True)
-    # Whatever a template raises in Jinja.
-    except Exception as error:
-        raise InputError(f"{tokenizer.name_or_path}: its chat template fails on a question: {first_line(error)}") from error
+        ChatFormat(tokenizer).prompt((Turn("user", "Who?"),))
+    except TemplateRefused as error:
+        raise InputError(f"{source}: its chat template fails on a question: {error}") from error
 
 
 def _make_ready(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -132,7 +134,7 @@ def _make_ready(tokenizer: PreTrainedTokenizerBase) -> None:
         )
     if not isinstance(tokenizer.model_max_length, int | float):
         raise InputError(f"{tokenizer.name_or_path}: model_max_length in its tokenizer_config.json is not a number")
-    _check_template(tokenizer)
+    check_template(tokenizer, tokenizer.name_or_path)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

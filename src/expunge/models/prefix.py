@@ -5,7 +5,7 @@ Such an edit changes neither the blocks below it nor the prompt tokens before th
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class Prefix:
 def from_last_prompt_token(batch: Batch) -> Batch:
     """Return the batch without its prompt tokens before the last one."""
     start = batch.prompt_length - 1
-    return Batch(batch.input_ids[:, start:], batch.attention_mask[:, start:], 1, batch.record_ids)
+    return replace(batch, input_ids=batch.input_ids[:, start:], attention_mask=batch.attention_mask[:, start:], prompt_length=1)
 
 
 @torch.no_grad()

@@ -143,7 +143,8 @@ def _logits(model: nn.Module, batch: Batch, prefix: Prefix | None) -> Tensor:
 
 def _rows(batch: Batch) -> list[Encoded]:
     ids, lengths = batch.input_ids.tolist(), batch.attention_mask[:, : batch.prompt_length].sum(-1).tolist()
-    answers, cut = batch.labelled.sum(-1).tolist(), batch.prompt_length
+    cut = batch.prompt_length
+    answers = batch.attention_mask[:, cut:].sum(-1).tolist()
     return [
         Encoded(tuple(row[cut - length : cut]), tuple(row[cut : cut + answer]))
         for row, length, answer in zip(ids, lengths, answers, strict=True)

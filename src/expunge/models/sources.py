@@ -7,7 +7,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from expunge import hub
 from expunge.documents import read_json
-from expunge.errors import InputError
+from expunge.errors import InputError, first_line
 from expunge.models import embedded
 from expunge.models.checkpoint import INDEX, SINGLE
 
@@ -74,8 +74,3 @@ def _is_cached(name: str) -> bool:
         return isinstance(try_to_load_from_cache(name, "config.json"), str)
     except HFValidationError as error:
         raise InputError(f"{name!r}: not a model folder, a .gguf file or a hub id") from error
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the kind of error if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -14,16 +14,18 @@ from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash, read_records
 from expunge.data.set_names import AUTO
+from expunge.documents import read_text
 from expunge.edits import check_settings, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
+from expunge.files import write_text
 from expunge.models.placement import Placement, choose_placement, in_fp32, placement_of
 from expunge.models.sources import check_model_exists
 from expunge.reveal_release.reveal.select import reveal, search_models
 from expunge.runs.edit_record import check_edit, record_edit
-from expunge.runs.folder import REVEAL, Run, run_folder, started
+from expunge.runs.folder import REVEAL, TEMPLATE, Run, run_folder, started
 from expunge.runs.generated import discard_generated
-from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start
+from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start, prompt_builder
 from expunge.runs.placed import placement_facts, resumed_placement
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
 from expunge.training.self_generated import make_retain
@@ -48,11 +50,12 @@ class PreparedRun(LoadedRun):
 
 @dataclass(frozen=True)
 class Sources:
-    """The records that a recipe's files hold; None for a set that the model generates."""
+    """What a recipe's files hold: the records (None for a set that the model generates) and the chat template, if it names one."""
 
     forget: list[Record] | None
     retain: list[Record] | None
     audit_sets: dict[str, list[Record]]
+    template: str | None
 
 
 def prepare_and_train(
@@ -80,7 +83,7 @@ def prepare_and_train(
             display.print(f"{run.folder} is trained already.")
             return run
         with _timed(run), display.step("Loading the model"):
-            start = load_start(recipe.model, resumed_placement(opened, placement))
+            start = load_start(recipe.model, resumed_placement(opened, placement), sources.template, str(recipe.data.template))
         prepared = _prepare(opened, start, sources, display)
         with _timed(run):
             train(prepared, display)
@@ -133,18 +136,20 @@ def _read_and_check(recipe: Recipe) -> Sources:
     audit_sets, _ = read_audit_sets(recipe)
     if recipe.audit.control is not None and recipe.audit.control != AUTO:
         check_model_exists(recipe.audit.control)
-    return Sources(forget, retain, audit_sets)
+    return Sources(forget, retain, audit_sets, None if recipe.data.template is None else read_text(recipe.data.template))
 
 
 def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Display) -> PreparedRun:
     """Check records and settings against the model, and generate the records that no file holds."""
-    recipe, model, builder = run.recipe, start.model, PromptBuilder(start.tokenizer, run.recipe.data.system)
+    recipe, model, builder = run.recipe, start.model, prompt_builder(start.tokenizer, run.recipe)
     _check_against_model(recipe, start, builder, sources)
-    base = base_facts(recipe.model, start.identity, recipe.data.system)
+    base = base_facts(recipe.model, start.identity, recipe.data)
     if (run.training_started or run.search_started) and "model" in run.info:
         check_base(run, start.identity)
     elif run.info.get("model") != base and PartialState().is_main_process:
         discard_generated(run)
+    if sources.template is not None and PartialState().is_main_process:
+        write_text(run.folder / TEMPLATE, sources.template)
     run = update_info(run, model=base, placement=placement_facts(placement_of(model)))
     forget, retain = sources.forget, sources.retain
     if isinstance(recipe.data.forget, Revealed):

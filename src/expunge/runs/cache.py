@@ -41,7 +41,7 @@ class Measurement:
         kind: what is measured, such as `membership`; no two kinds share results.
         identity: hash of everything that the model's answers depend on, its edit included.
         model: the model, whose device and type of numbers change the last digits.
-        builder: the prompt builder, whose system message is part of every prompt.
+        builder: the prompt builder, whose system message and template arguments are part of every prompt.
         records: the records and questions that are measured or used, by role. Ids and all content are part of the key, because
             an id that was made from a line number does not identify the content.
         settings: everything else that the result depends on, batch size included, as JSON values.
@@ -59,7 +59,7 @@ class Measurement:
         # The rendered prompt is here because some chat templates print the date.
         self._depends_on = [
             [__version__, _package_sha256(), _library_versions()],
-            [kind, identity, builder.system, builder.prompt((Turn("user", "Who?"),))],
+            [kind, identity, builder.system, builder.template_args, builder.max_thinking_tokens, builder.prompt((Turn("user", "Who?"),))],
             sorted({f"{parameter.device.type} {parameter.dtype}" for parameter in model.parameters()}),
             {role: [_plain(record) for record in of_role] for role, of_role in records.items()},
             settings,

@@ -25,6 +25,7 @@ class _Parts(Closed):
 class _Model(_Parts):
     name: str
     system_message: str | None = None
+    template_args: str | None = None
 
 
 class _Forget(Closed):

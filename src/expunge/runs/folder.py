@@ -28,6 +28,8 @@ from expunge.files import (
 from expunge.runs.facts import Facts, facts_text, read_facts, read_summary
 
 RECIPE, INFO, METRICS = "recipe.yaml", "run.json", "metrics.jsonl"
+TEMPLATE = "chat_template.jinja"
+"""The copy of the recipe's `data.template`, which every later command reads."""
 RETAIN, NEUTRAL, ALTERNATIVES = "retain.jsonl", "neutral.jsonl", "alternatives.jsonl"
 """Files of records that the run's model generates, see `expunge.training.self_generated`."""
 REVEAL, ROUNDS = "reveal", "rounds"

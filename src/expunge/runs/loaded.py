@@ -1,6 +1,7 @@
 """Open a run and load its model once, at the door of a verb: everything further on is handed what was read here."""
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -8,16 +9,18 @@ from typing import Any, Self, cast
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from expunge.config import DataSection
 from expunge.config.recipe import Recipe
 from expunge.data.prompts import PromptBuilder
+from expunge.documents import read_text
 from expunge.edits.requests import add_request
 from expunge.edits.save import load_edit
 from expunge.errors import InputError
-from expunge.models.identified import load_identified
+from expunge.models.identified import load_identified, with_template
 from expunge.models.identity import ModelIdentity, check_same_base, with_requests
 from expunge.models.placement import Placement
 from expunge.runs.edit_record import check_edit, edit_record
-from expunge.runs.folder import INFO, RECIPE, Run, find_run
+from expunge.runs.folder import INFO, RECIPE, TEMPLATE, Run, find_run
 
 
 @dataclass(frozen=True)
@@ -125,25 +128,41 @@ def load_base(run: OpenedRun, placement: Placement | None = None) -> LoadedRun:
     Raises:
         InputError: it is not the model that the edit was trained on.
     """
-    start = load_start(run.recipe.model, placement)
+    start = load_start(run.recipe.model, placement, chat_template(run), run.folder / TEMPLATE)
     check_base(run, start.identity)
-    builder = PromptBuilder(start.tokenizer, run.recipe.data.system)
+    builder = prompt_builder(start.tokenizer, run.recipe)
     return LoadedRun(run.folder, run.recipe, run.info, start.model, builder, start.identity)
 
 
-def load_start(name: str, placement: Placement | None = None) -> StartModel:
+def prompt_builder(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> PromptBuilder:
+    """Return the prompt builder of a recipe's settings."""
+    return PromptBuilder(tokenizer, recipe.data.system, recipe.data.template_args, recipe.audit.max_thinking_tokens)
+
+
+def chat_template(run: OpenedRun) -> str | None:
+    """Return the chat template that a run was trained with; None if it is the model's own.
+
+    Raises:
+        InputError: the run's copy is gone or cannot be read.
+    """
+    return None if run.recipe.data.template is None else read_text(run.folder / TEMPLATE)
+
+
+def load_start(name: str, placement: Placement | None = None, template: str | None = None, source: str | Path = "") -> StartModel:
     """Load the model that a recipe names.
 
     Args:
         name: as `expunge.models.loading.load` takes it, or the folder of a run, whose model carries that run's request and
             those before it.
         placement: as `expunge.models.loading.load` takes it.
+        template: a chat template in place of the model's own.
+        source: the file of the template.
 
     Raises:
         InputError: a run is not trained yet, or its edit is of a kind that others cannot be added to.
     """
     name, earlier = base_of(name)
-    base = load_identified(name, placement)
+    base = with_template(load_identified(name, placement), template, source)
     model, identity = cast(nn.Module, base.model), base.identity
     manifests: list[str] = []
     for number, run in enumerate(reversed(earlier), 1):
@@ -171,15 +190,15 @@ def base_of(name: str) -> tuple[str, list[OpenedRun]]:
     return name, earlier
 
 
-def base_facts(name: str, identity: ModelIdentity, system: str | None) -> dict[str, Any]:
+def base_facts(name: str, identity: ModelIdentity, data: DataSection) -> dict[str, Any]:
     """Return what run.json records of the model that a run starts from.
 
     Args:
         name: as the recipe gives it.
         identity: of the model.
-        system: the system message before every prompt.
+        data: with the system message and the arguments of the chat template, which are part of every prompt.
     """
-    return {"name": name, "sha256": identity.sha256, "parts": identity.parts, "system_message": _message_sha256(system)}
+    return {"name": name, "sha256": identity.sha256, "parts": identity.parts, **_prompt_facts(data)}
 
 
 def recorded_base(run: OpenedRun) -> ModelIdentity:
@@ -210,7 +229,7 @@ def _recorded(run: OpenedRun, name: str) -> ModelIdentity | None:
 
 
 def check_base(run: OpenedRun, identity: ModelIdentity) -> None:
-    """Check that a model, and the system message before its prompts, are those that a run was trained on.
+    """Check that a model, and what the recipe adds to every prompt, are those that a run was trained on.
 
     Args:
         run: with the facts of its run.json.
@@ -218,12 +237,20 @@ def check_base(run: OpenedRun, identity: ModelIdentity) -> None:
 
     Raises:
         WrongBase: the model is another one; the sentence names the parts that differ.
-        InputError: the recipe's system message has changed, or the base model is not recorded.
+        InputError: the recipe's system message or template arguments have changed, or the base model is not recorded.
     """
     check_same_base(str(run.folder), recorded_base(run), identity)
-    if run.info["model"].get("system_message") != _message_sha256(run.recipe.data.system):
-        raise InputError(f"{run.folder / RECIPE}: data.system has changed since the run was trained; set it back")
+    for fact, sha256 in _prompt_facts(run.recipe.data).items():
+        if run.info["model"].get(fact) != sha256:
+            setting = {"system_message": "data.system"}.get(fact, f"data.{fact}")
+            raise InputError(f"{run.folder / RECIPE}: {setting} has changed since the run was trained; set it back")
 
 
-def _message_sha256(system: str | None) -> str | None:
-    return None if system is None else hashlib.sha256(system.encode(errors="surrogatepass")).hexdigest()
+def _prompt_facts(data: DataSection) -> dict[str, str | None]:
+    """Return the hashes of what a recipe adds to every prompt; None for what it does not set."""
+    system = None if data.system is None else data.system.encode(errors="surrogatepass")
+    args = json.dumps(data.template_args, sort_keys=True).encode() if data.template_args else None
+    return {
+        name: None if content is None else hashlib.sha256(content).hexdigest()
+        for name, content in (("system_message", system), ("template_args", args))
+    }

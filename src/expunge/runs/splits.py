@@ -1,5 +1,6 @@
 """The records of a run: read, checked against each other and against the model, and split into training, calibration and held-out sets."""
 
+import sys
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
+from expunge.data.chat_format import TemplateRefused
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question, read_questions
 from expunge.data.records import Record, check_overlap, data_hash, read_records
@@ -98,12 +100,19 @@ def read_audit_sets(recipe: Recipe) -> tuple[dict[str, list[Record]], dict[str, 
 
 
 def check_fits(model: nn.Module, builder: PromptBuilder, source: str | None, records: list[Record]) -> None:
-    """Raise `InputError` for the first record of a source that is longer than the model's context."""
-    longest = context_length(model)
+    """Raise `InputError` for the first record of a source that the chat template refuses, or that is longer than the model's context."""
+    longest = context_length(model) or sys.maxsize
     for record in records:
-        if longest is not None and (tokens := builder.max_tokens(record)) > longest:
+        where = f"{source}:{record.line}: record {quoted(record.id)}"
+        try:
+            tokens = builder.max_tokens(record)
+        except TemplateRefused as error:
+            raise InputError(
+                f"{where} cannot be written in the model's chat template: {error}; change its messages, or leave it out"
+            ) from error
+        if tokens > longest:
             length = f"{tokens} tokens with the longest of its answers, and the model takes {longest}"
-            raise InputError(f"{source}:{record.line}: record {quoted(record.id)} has {length}; shorten it, or leave it out")
+            raise InputError(f"{where} has {length}; shorten it, or leave it out")
 
 
 def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Splits:

@@ -1,7 +1,7 @@
 """Training inputs: the encoded forget and retain set, and the collator that makes paired batches of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class PairCollator:
         forget_ids = tuple(self.records.forget_ids[i] for i in forget)
         retain_ids = tuple(self.records.retain_ids[i] for i in retain)
         distinctive = [is_distinctive for i in forget for is_distinctive in self.records.distinctive[i]]
-        alternatives = [Encoded(self.records.forget[i].prompt, self.alternative(epoch, i)) for epoch, i, _ in pairs]
+        alternatives = [replace(self.records.forget[i], answer=self.alternative(epoch, i)) for epoch, i, _ in pairs]
         return {
             "answer": collate([self.records.forget[i] for i in forget], self.pad, forget_ids),
             "alternative": collate(alternatives, self.pad, forget_ids),

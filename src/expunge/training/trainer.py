@@ -69,7 +69,7 @@ class UnlearnTrainer(CheckpointedTrainer):
         self.prefixes = None if prefix_cache_gib is None else self._open_prefix_cache(model, collator, prefix_cache_gib)
         forget = collator.records.forget
         self._forget_reference = self._reference_nll("reference_nll", forget)
-        alternatives = [Encoded(row.prompt, collator.alternative(0, i)) for i, row in enumerate(forget)]
+        alternatives = [replace(row, answer=collator.alternative(0, i)) for i, row in enumerate(forget)]
         self._alternative_reference = self._reference_nll("alternative_reference_nll", alternatives)
 
     def _reference_nll(self, field: str, rows: list[Encoded]) -> Tensor | None:

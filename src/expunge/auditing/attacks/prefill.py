@@ -50,7 +50,7 @@ def _queries(target: Target, shares: Sequence[float]) -> list[tuple[float, Query
     queries = []
     for share, record in product(shares, target.forget):
         row = target.builder.record(record)
-        prefilled = max(1, round(share * len([token for token in row.answer if token != target.builder.end_of_turn])))
+        prefilled = row.unscored + max(1, round(share * len([token for token in row.labels if token != target.builder.end_of_turn])))
         rest = as_text(target.builder, row.answer[prefilled:])
         if any(char.isalnum() for char in rest):
             queries.append((share, Query(record.id, (*row.prompt, *row.answer[:prefilled]), rest)))

@@ -1,0 +1,67 @@
+"""The tokens that a model writes after one prompt: when they end, and how they split into reasoning and answer."""
+
+from collections.abc import Collection
+from typing import cast
+
+from expunge.data.prompts import PromptBuilder
+from expunge.data.reasoning import Answer, begins, opened, split
+
+CHECK_EVERY = 16
+"""Tokens of reasoning between two looks for its end."""
+
+
+class Continuation:
+    """What a model has written after one prompt.
+
+    Args:
+        builder: of the model's tokenizer.
+        prompt: token ids of the prompt's end.
+        max_new_tokens: of the answer, without the reasoning before it.
+    """
+
+    def __init__(self, builder: PromptBuilder, prompt: list[int], max_new_tokens: int):
+        self.builder = builder
+        self.prompt = prompt
+        self.max_new_tokens = self._limit = max_new_tokens
+        self.ids: list[int] = []
+
+    def goes_on_after(self, token: int, ends: Collection[int]) -> bool:
+        """Add a token, and return whether the model may write another one."""
+        if token in ends:
+            return False
+        self.ids.append(token)
+        if len(self.ids) < self._limit:
+            return True
+        self._limit = self._new_limit()
+        return len(self.ids) < self._limit
+
+    def answer(self) -> Answer:
+        """Return the text of answer and reasoning, without special tokens."""
+        builder, whole = self.builder, self._decode(len(self.ids))
+        parts = split(whole, self._within)
+        if parts is None:
+            return Answer(cast(str, builder.tokenizer.decode(self.ids, skip_special_tokens=True)).strip())
+        return Answer(builder.without_special(parts.text).strip(), builder.without_special(parts.reasoning).strip(), parts.unfinished)
+
+    @property
+    def _within(self) -> tuple[str, str] | None:
+        return opened(cast(str, self.builder.tokenizer.decode(self.prompt, skip_special_tokens=False)))
+
+    def _new_limit(self) -> int:
+        """Return how many tokens the row may have, now that it has as many as it might: more if it begins with reasoning."""
+        written = len(self.ids)
+        markers = begins(self._decode(written), self._within)
+        if markers is None:
+            return written
+        if markers[1] not in self._decode(written):
+            return min(written + CHECK_EVERY, self.builder.max_thinking_tokens)
+        low, high = 0, written
+        # The fewest tokens whose text has the end of the reasoning.
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if markers[1] in self._decode(middle) else (middle, high)
+        del self.ids[high + self.max_new_tokens :]
+        return high + self.max_new_tokens
+
+    def _decode(self, count: int) -> str:
+        return cast(str, self.builder.tokenizer.decode(self.ids[:count], skip_special_tokens=False))
