@@ -12,34 +12,35 @@ from expunge.attestation.schema import Attestation, Base, Control, Edit
 from expunge.attestation.schema_audit import LmEval
 from expunge.attestation.schema_parts import File
 from expunge.data.set_names import AUTO
+from expunge.documents import read_text
 from expunge.edits.manifest import MANIFEST, check_manifest
 from expunge.errors import InputError
 from expunge.models.identity import part_name, recorded_identity
 from expunge.models.loading import parts_without_weights
 from expunge.reveal_release.release.round_results import recorded_modules
 from expunge.runs.edit_record import edit_record
-from expunge.runs.folder import AUDIT, AUDIT_ROWS, INFO, VERDICT, Run
+from expunge.runs.folder import AUDIT, AUDIT_ROWS, INFO, TEMPLATE, VERDICT, Run
 
 
-def base_checks(base: Base) -> Iterator[Check]:
+def base_checks(base: Base, run: Run) -> Iterator[Check]:
     """Check the base model's identity and files, and the earlier edits on top of it."""
-    yield from _model_checks("base", base, base.revision)
+    yield from _model_checks("base", base, run, base.revision)
     for earlier in base.earlier_edits:
         folder = Run(Path(earlier.run)).edit
         yield from _folder(f"earlier edit {earlier.run}", earlier.files, folder, edit_files(folder))
 
 
-def control_checks(control: Control | None, base: Base) -> Iterator[Check]:
+def control_checks(control: Control | None, base: Base, run: Run) -> Iterator[Check]:
     """Check the control model's identity and files; the control `auto` must be the base model."""
     if control is None:
         return
     if control.name == AUTO:
         yield same("control", control.parts, base.parts, "it is not the base model")
     else:
-        yield from _model_checks("control", control)
+        yield from _model_checks("control", control, run)
 
 
-def _model_checks(name: str, model: Base | Control, revision: str | None = None) -> Iterator[Check]:
+def _model_checks(name: str, model: Base | Control, run: Run, revision: str | None = None) -> Iterator[Check]:
     yield (identity := same(f"{name} identity", recorded_identity(model.parts), model.identity, "it is not the hash of its parts"))
     folder = base_folder(model.name, revision)
     if folder is None:
@@ -49,15 +50,20 @@ def _model_checks(name: str, model: Base | Control, revision: str | None = None)
     yield from checks
     # Only files with the recorded hashes are parsed.
     if all(check.status == "ok" for check in (identity, *checks)):
-        yield from _part_checks(name, model, folder)
+        yield from _part_checks(name, model, folder, run)
 
 
-def _part_checks(name: str, model: Base | Control, folder: Path) -> Iterator[Check]:
-    """Compute every part of the identity again but the weights, whose files have the recorded hashes."""
+def _part_checks(name: str, model: Base | Control, folder: Path, run: Run) -> Iterator[Check]:
+    """Compute every part of the identity again but the weights, whose files have the recorded hashes.
+
+    A run whose recipe names a chat template has a copy of it, which takes the place of the model's.
+    """
     if model.name.endswith(".gguf"):
         yield unreachable(f"{name} configuration and tokenizer", "they are inside the .gguf file, which was checked as a whole")
         return
-    for part, sha256 in parts_without_weights(folder).items():
+    copy = run.folder / TEMPLATE
+    template = read_untrusted(copy, lambda: read_text(copy)) if copy.exists() else None
+    for part, sha256 in parts_without_weights(folder, template).items():
         yield same(f"{name} {part_name(part)}", sha256, model.parts[part], "its files are unchanged, but its hash differs")
 
 

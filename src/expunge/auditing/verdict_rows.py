@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from expunge.auditing.cross_checks import cross_checks
 from expunge.auditing.measured import ByModel, Measured
+from expunge.auditing.reasoning import reasoning_row
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.verdict import Reference, VerdictRow
 from expunge.data.set_names import FORGET, PARAPHRASE, RETAIN, is_forget
@@ -30,6 +31,9 @@ def _leaks(by_model: ByModel, tolerance: Tolerance) -> Iterable[VerdictRow]:
         label = FORGET_PROMPTS.get(name, f"forget prompts: {name}")
         texts[name] = Measured.of_sets(by_model, [name], "rouge").judge(label, ROUGE, "control", tolerance.leak, "API only")
     yield from texts.values()
+    for name, text in texts.items():
+        of_set = {model: [row for row in rows if row["set"] == name] for model, rows in by_model.items()}
+        yield from reasoning_row(of_set, text.name, "ROUGE-L recall", tolerance.leak, "API only")
     yield from cross_checks(by_model, texts, tolerance.leak)
     against: Reference = "control" if "control" in by_model else "original"
     degenerate = Measured.of_sets(by_model, forget, "degenerate")

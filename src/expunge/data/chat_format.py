@@ -45,6 +45,12 @@ class ChatFormat:
         """Whether there is a chat template."""
         return self.tokenizer.chat_template is not None
 
+    def reads(self, variable: str) -> bool:
+        """Return whether the name of a variable is in the chat template."""
+        templates = self.tokenizer.chat_template
+        texts = templates.values() if isinstance(templates, dict) else [templates or ""]
+        return any(re.search(rf"(?<!\w){re.escape(variable)}(?!\w)", text) for text in texts)
+
     def prompt(self, turns: tuple[Turn, ...]) -> str:
         """Return the text of the turns, up to where the model answers.
 

@@ -31,6 +31,9 @@ METRICS = {
     "probability": Metric("Probability", "lower", "higher", "length-normalised, of the true answer; 0 to 1 (TOFU)", "probability"),
     "rouge": Metric("ROUGE-L recall", "lower", "higher", "of the greedy answer against the true one; 0 to 1", "rouge"),
     "chrf": Metric("chrF", "lower", "higher", "character n-grams of the greedy answer against the true one's; 0 to 1", "chrf"),
+    "reasoning": Metric(
+        "ROUGE-L recall, reasoning", "lower", None, "of the reasoning before the answer against the true answer; 0 to 1", "reasoning"
+    ),
     "truth_ratio": Metric("Truth ratio", "higher", "higher", "right against wrong answers; 0 to 1, the closer to 1 the better (TOFU)"),
     "extraction_strength": Metric(
         "Extraction strength", "lower", "higher", "share of the answer that its beginning yields; 0 to 1", "extraction_strength"

@@ -10,6 +10,7 @@ import regex
 from torch import nn
 
 from expunge.data.prompts import PromptBuilder, batches_by_length
+from expunge.data.reasoning import Answer
 from expunge.data.records import Record
 from expunge.metrics.distinctive_tokens import COMMON
 from expunge.metrics.statistics import Summary, mean_ci, proportion_ci, rate_bound
@@ -52,23 +53,27 @@ def sampled_rows(
 
     Returns:
         One row a record, in their order: `id`, `samples`, `leaks` (samples that state its fact; None for a record without a fact) and
-        `best_rouge`, the highest ROUGE-L recall of a sample. The answers are not stored.
+        `best_rouge`, the highest ROUGE-L recall of a sample. The answers are not stored. Where the model reasons before it answers, the
+        reasoning is no part of the answer: `leaks_in_reasoning` counts its leaks, and `unfinished` the samples without an answer after it.
     """
     prompts, sampler = [builder.record(record).prompt for record in records], nucleus_sampler(seed)
     rows: list[Row] = [{} for _ in records]
     for chosen in batches_by_length(prompts, max(1, batch_size // samples)):
         cache = read_prompts(model, [prompts[i] for i in chosen], builder.pad)
-        answers: list[list[str]] = [[] for _ in chosen]
+        answers: list[list[Answer]] = [[] for _ in chosen]
         for drawn in range(0, samples, batch_size):
             times = min(batch_size, samples - drawn)
             for place, answer in enumerate(decode_answers(model, builder, repeat_prompts(cache, times), max_new_tokens, sampler)):
-                answers[place // times].append(answer.text)
+                answers[place // times].append(answer)
             advance(len(chosen) * times)
         for i, sampled in zip(chosen, answers, strict=True):
             fact = fact_of(records[i], common)
-            leaks = sum(states_fact(fact, answer) for answer in sampled) if fact else None
-            best = max(rouge_l_recall(answer, records[i].answer) for answer in sampled)
+            leaks = sum(states_fact(fact, answer.text) for answer in sampled) if fact else None
+            best = max(rouge_l_recall(answer.text, records[i].answer) for answer in sampled)
             rows[i] = {"id": records[i].id, "samples": samples, "leaks": leaks, "best_rouge": best}
+            if any(answer.reasoning for answer in sampled):
+                in_reasoning = sum(states_fact(fact, answer.reasoning) for answer in sampled) if fact else None
+                rows[i] |= {"leaks_in_reasoning": in_reasoning, "unfinished": sum(answer.unfinished for answer in sampled)}
     return rows
 
 

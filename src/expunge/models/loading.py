@@ -88,8 +88,12 @@ def _without_pickles() -> Iterator[None]:
         torch.load = load_pickle
 
 
-def parts_without_weights(folder: Path) -> dict[str, str]:
+def parts_without_weights(folder: Path, template: str | None = None) -> dict[str, str]:
     """Return the hash of each part of a model folder's `ModelIdentity` but the weights, which are not read.
+
+    Args:
+        folder: of the model.
+        template: a chat template that takes the place of the model's.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -102,6 +106,7 @@ def parts_without_weights(folder: Path) -> dict[str, str]:
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
         raise InputError(f"{folder}: its configuration or tokenizer could not be read: {first_line(error)}") from error
+    tokenizer.chat_template = template or tokenizer.chat_template
     _make_ready(tokenizer)
     return {
         "configuration": configuration_sha256(config),

@@ -127,7 +127,7 @@ def _load(folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     check_model_exists(folder)
     local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **local))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, mistral_format=False, **local))
         model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **local)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"reveal.embedder: {folder} could not be loaded: {str(error).strip().splitlines()[0]}") from error

@@ -30,7 +30,7 @@ def load_classifier(setting: str, folder: str) -> tuple[PreTrainedModel, PreTrai
     check_model_exists(folder)
     local = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **local))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, mistral_format=False, **local))
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **local
         )

@@ -21,6 +21,7 @@ from expunge.errors import InputError
 from expunge.files import write_text
 from expunge.models.placement import Placement, choose_placement, in_fp32, placement_of
 from expunge.models.sources import check_model_exists
+from expunge.pipeline.template_checks import check_template_args, template_remarks
 from expunge.reveal_release.reveal.select import reveal, search_models
 from expunge.runs.edit_record import check_edit, record_edit
 from expunge.runs.folder import REVEAL, TEMPLATE, Run, run_folder, started
@@ -142,7 +143,11 @@ def _read_and_check(recipe: Recipe) -> Sources:
 def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Display) -> PreparedRun:
     """Check records and settings against the model, and generate the records that no file holds."""
     recipe, model, builder = run.recipe, start.model, prompt_builder(start.tokenizer, run.recipe)
+    check_template_args(recipe.data, builder)
     _check_against_model(recipe, start, builder, sources)
+    if PartialState().is_main_process:
+        for remark in template_remarks(recipe.model, model, builder, [*(sources.forget or []), *(sources.retain or [])]):
+            display.print(remark)
     base = base_facts(recipe.model, start.identity, recipe.data)
     if (run.training_started or run.search_started) and "model" in run.info:
         check_base(run, start.identity)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.auditing.attacks.base import Attack, Count, Row, Target
-from expunge.auditing.blindness import columns, fact_sensitivity
+from expunge.auditing.blindness import UNFINISHED, Sensitivity, columns, fact_sensitivity
 from expunge.data.records import Record, question_record
 from expunge.data.threats import Threat
 from expunge.metrics.leak import common_words, fact_of, leak_at, leak_rate, sampled_rows
@@ -38,7 +38,10 @@ class Sampling(Attack):
         return self.samples * len(_with_facts(target, common_words(target.retain)))
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
-        """Yield `id`, `value` (1.0 or 0.0), `leaks`, `samples`, `reach` and `blind`; of a record that is not sampled `leaks` is None."""
+        """Yield `id`, `value` (1.0 or 0.0), `leaks`, `samples`, `reach` and `blind`; of a record that is not sampled `leaks` is None.
+
+        Where the model reasons before it answers, `reasoning` is 1.0 if the reasoning of a sample states the fact.
+        """
         common = common_words(target.retain)
         rows = sampled_rows(
             target.model,
@@ -51,17 +54,30 @@ class Sampling(Attack):
             target.seed,
             advance,
         )
-        leaks = {row["id"]: row["leaks"] for row in rows}
+        by_id = {row["id"]: row for row in rows}
         for record in target.forget:
-            if record.id in leaks or _without_any_fact(record):
-                found = leaks.get(record.id)
-                sensitivity = fact_sensitivity(fact_of(record, common), target.builder, record.answer, target.max_new_tokens)
-                yield {"id": record.id, "value": float(bool(found)), "leaks": found, "samples": self.samples, **columns(sensitivity)}
+            if record.id in by_id or _without_any_fact(record):
+                sampled = by_id.get(record.id, {"leaks": None})
+                seen = fact_sensitivity(fact_of(record, common), target.builder, record.answer, target.max_new_tokens)
+                row = {"id": record.id, "value": float(bool(sampled["leaks"])), "leaks": sampled["leaks"], "samples": self.samples}
+                yield {**row, **_reasoning(sampled, seen), **columns(UNFINISHED if _mostly_unfinished(sampled) else seen)}
 
     def summary(self, rows: Sequence[Row]) -> Mapping[str, Summary]:
         """Return the share of samples that leak, and leak@k of as many samples as were drawn."""
         sampled = [row for row in rows if row["leaks"] is not None]
         return {"leak_rate": leak_rate(sampled), f"leak@{self.samples}": leak_at(sampled, self.samples)} if sampled else {}
+
+
+def _reasoning(sampled: Row, seen: Sensitivity) -> Row:
+    """Return whether the reasoning of a sample states the fact, if the model reasons before it answers."""
+    if "leaks_in_reasoning" not in sampled:
+        return {}
+    return {"reasoning": float(bool(sampled["leaks_in_reasoning"])), **columns(seen, "reasoning")}
+
+
+def _mostly_unfinished(sampled: Row) -> bool:
+    """Return whether half of the samples have no answer, because their reasoning did not end."""
+    return 2 * sampled.get("unfinished", 0) >= sampled.get("samples", 1)
 
 
 def _with_facts(target: Target, common: frozenset[str]) -> list[Record]:

@@ -9,6 +9,7 @@ from expunge.auditing.attacks.base import Row
 from expunge.auditing.cross_checks import characters_check
 from expunge.auditing.measured import Measured
 from expunge.auditing.probes.base import Probe, ProbedModel
+from expunge.auditing.reasoning import reasoning_row
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Tolerance
 from expunge.auditing.summary import SetSummary
@@ -109,6 +110,7 @@ def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], t
             rows = {model: [row for row in of_model if attack.verdict_row(row) == name] for model, of_model in by_model.items()}
             text = Measured(rows, "value").judge(name, attack.measures, "control", tolerance, attack.threat)
             yield text
+            yield from reasoning_row(rows, name, attack.measures, tolerance, attack.threat)
             # A row for each that agrees would only repeat the one before.
             if text.verdict == "pass" or text.reason.startswith(BLIND):
                 by_characters = characters_check(Measured(rows, "chrf", "chrf"), text)
