@@ -3,7 +3,7 @@
 import pytest
 
 from expunge.auditing.attacks import Quantise, Relearn
-from expunge.auditing.blindness import SEEN, columns
+from expunge.auditing.blindness import SEEN, UNFINISHED, columns
 from expunge.auditing.probes.attacks import AttackProbe, attack_verdict_rows
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Tolerance
@@ -74,3 +74,35 @@ def test_a_set_of_questions_has_no_row_for_rouge():
     questions = [{"set": "facts", "id": "q", "right_by_text": True}]
     models = {"original": [*questions, *ORIGINAL], "unlearned": [*questions, *rows(0.2, 0.9)], "control": [*questions, *CONTROL]}
     assert not [row for row in verdict_rows(models, Tolerance()) if "facts" in row.name]
+
+
+def reasoning(rows_of_model: list[dict], score: float) -> list[dict]:
+    """Return the rows of a model that reasons about the forget prompts."""
+    seen = columns(SEEN, "reasoning")
+    return [{**row, "reasoning": score, **seen} if row["set"] == "forget" else row for row in rows_of_model]
+
+
+def test_a_model_that_only_reasons_about_the_secret_fails_on_its_reasoning():
+    assert failures(reasoning(rows(0.2, 0.9), 0.9)) == ["forget prompts as given, reasoning"]
+    assert failures(reasoning(rows(0.2, 0.9), 0.3), reasoning(CONTROL, 0.3)) == []
+
+
+def test_the_reasoning_of_an_attack_has_a_row_too():
+    seen = {**columns(SEEN), **columns(SEEN, "chrf")}
+    answered = [{"id": str(i), "value": 0.2, "chrf": 0.2, **seen} for i in range(4)]
+    found = {"control": answered, "unlearned": [{**row, "reasoning": 0.9, **columns(SEEN, "reasoning")} for row in answered]}
+    assert [row.name for row in attack_verdict_rows(Quantise(), found, 0.1) if row.verdict == "fail"] == ["quantised: int8, reasoning"]
+
+
+def test_models_that_do_not_reason_have_no_row_of_reasoning():
+    judged = verdict_rows({"original": ORIGINAL, "unlearned": CONTROL, "control": CONTROL}, Tolerance())
+    assert not [row.name for row in judged if "reasoning" in row.name]
+
+
+def test_an_audit_of_reasoning_that_did_not_end_passes_no_row_of_answers():
+    blind = {name: value for metric in ("rouge", "chrf") for name, value in columns(UNFINISHED, metric).items()}
+    unlearned = [{**row, "rouge": 0.0, **blind} if row["set"] == "forget" else row for row in CONTROL]
+    judged = verdict_rows({"original": ORIGINAL, "unlearned": unlearned, "control": CONTROL}, Tolerance())
+    (row,) = [row for row in judged if row.name == "forget prompts as given"]
+    assert row.verdict == "not shown"
+    assert "audit.max_thinking_tokens" in row.reason

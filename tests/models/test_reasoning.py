@@ -19,29 +19,16 @@ def tiny(make_tiny_model):
 
 
 @pytest.fixture
-def answers_of(tiny):
-    """Let the tiny model write given texts, each up to its end of turn: `answers_of(texts, max_new_tokens)`."""
+def answer_of(tiny):
+    """Let the tiny model write a given text up to its end of turn: `answer_of(text, max_new_tokens, end_of_the_prompt)`."""
     model, builder = tiny
 
-    def answers(texts: list[str], max_new_tokens: int, prompt: tuple[int, ...] = ()) -> list[Answer]:
-        ids = [[*builder.tokenizer(text, add_special_tokens=False).input_ids, builder.end_of_turn] for text in texts]
-        prompts = [(*builder.prompt((Turn("user", "Where?" + " x" * i),)), *prompt) for i in range(len(texts))]
-        written = [0] * len(texts)
-        # The model's cache shortens with its rows; a row is known by the tokens that it has written.
-        alive = list(range(len(texts)))
+    def answer(text: str, max_new_tokens: int, prompt: tuple[int, ...] = ()) -> Answer:
+        ids = iter([*builder.tokenizer(text, add_special_tokens=False).input_ids, builder.end_of_turn])
+        prompts = [(*builder.prompt((Turn("user", "Where?"),)), *prompt)]
+        return generate_answers(model, builder, prompts, max_new_tokens, sampler=lambda logits: torch.tensor([next(ids)]))[0]
 
-        def script(logits: torch.Tensor) -> torch.Tensor:
-            nonlocal alive
-            assert len(logits) <= len(alive)
-            alive = [row for row in alive if written[row] < len(ids[row])][: len(logits)]
-            tokens = [ids[row][written[row]] for row in alive]
-            for row in alive:
-                written[row] += 1
-            return torch.tensor(tokens)
-
-        return generate_answers(model, builder, prompts, max_new_tokens, sampler=script)
-
-    return answers
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -63,28 +50,28 @@ def test_reasoning_is_no_part_of_the_answer(text, within, expected):
     assert split(text, within) == expected
 
 
-def test_the_length_of_an_answer_counts_after_its_reasoning(answers_of):
-    (answer,) = answers_of(["<think>" + "he lives" * 3 + "</think>Paris is"], max_new_tokens=8)
+def test_the_length_of_an_answer_counts_after_its_reasoning(answer_of):
+    answer = answer_of("<think>" + "he lives" * 3 + "</think>Paris is", max_new_tokens=8)
     assert answer == Answer("Paris is", "he lives" * 3)
 
 
-def test_an_answer_after_reasoning_is_cut_where_it_would_be_cut_alone(answers_of):
-    (alone,) = answers_of(["QZQZQZQZQZ"], max_new_tokens=6)
-    (answer,) = answers_of(["<think>he</think>QZQZQZQZQZ"], max_new_tokens=6)
+def test_an_answer_after_reasoning_is_cut_where_it_would_be_cut_alone(answer_of):
+    alone = answer_of("QZQZQZQZQZ", max_new_tokens=6)
+    answer = answer_of("<think>he</think>QZQZQZQZQZ", max_new_tokens=6)
     assert alone.text == answer.text == "QZQZQZ"
 
 
-def test_reasoning_without_an_end_stops_at_its_own_limit(answers_of):
-    (answer,) = answers_of(["<think>" + "Q" * 300], max_new_tokens=8)
+def test_reasoning_without_an_end_stops_at_its_own_limit(answer_of):
+    answer = answer_of("<think>" + "Q" * 300, max_new_tokens=8)
     assert answer.unfinished
     assert answer.text == ""
     # 60 tokens, of which the marker has up to seven.
     assert 53 <= len(answer.reasoning) < 60
 
 
-def test_a_prompt_that_begins_the_reasoning_has_an_answer_after_its_end(answers_of, tiny):
+def test_a_prompt_that_begins_the_reasoning_has_an_answer_after_its_end(answer_of, tiny):
     begin = tuple(tiny[1].tokenizer("<think>\n", add_special_tokens=False).input_ids)
-    assert answers_of(["he lives there</think>Paris"], 8, begin) == [Answer("Paris", "he lives there")]
+    assert answer_of("he lives there</think>Paris", 8, begin) == Answer("Paris", "he lives there")
 
 
 def test_every_token_of_a_list_ends_an_answer(tiny):

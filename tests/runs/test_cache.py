@@ -48,8 +48,8 @@ def key_of(make_tokenizer):
     """The key of a measurement, with some of what it depends on changed."""
     tokenizer = make_tokenizer()
 
-    def key(kind="membership", identity="a", model=MODEL, system=None, records=(ANA,), **settings) -> str:
-        builder, settings = PromptBuilder(tokenizer, system), {"batch_size": 2, **settings}
+    def key(kind="membership", identity="a", model=MODEL, system=None, records=(ANA,), template_args=None, thinking=9, **settings) -> str:
+        builder, settings = PromptBuilder(tokenizer, system, template_args, thinking), {"batch_size": 2, **settings}
         return Measurement(kind, identity, model, builder, {"members": records}, **settings).key()
 
     return key
@@ -65,6 +65,8 @@ def test_the_same_measurement_has_the_same_key_wherever_its_records_stand(key_of
         {"kind": "perplexity"},
         {"identity": "b"},
         {"system": "Be brief."},
+        {"template_args": {"enable_thinking": False}},
+        {"thinking": 10},
         {"model": nn.Linear(1, 1, dtype=torch.bfloat16)},
         {"model": nn.Linear(1, 1, device="meta")},
         {"batch_size": 3},

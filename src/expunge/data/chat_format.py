@@ -21,6 +21,7 @@ RESERVED_ARGS = frozenset(
 """Arguments of `apply_chat_template` that expunge sets itself."""
 _MARK = "\u2402{}\u2403"
 _MARKS = re.compile("\u2402(\\d+)\u2403")
+_NAMES = re.compile(r"\w+")
 _QUESTION = (Turn("user", "a"),)
 
 
@@ -49,7 +50,7 @@ class ChatFormat:
         """Return whether the name of a variable is in the chat template."""
         templates = self.tokenizer.chat_template
         texts = templates.values() if isinstance(templates, dict) else [templates or ""]
-        return any(re.search(rf"(?<!\w){re.escape(variable)}(?!\w)", text) for text in texts)
+        return any(variable in _NAMES.findall(text) for text in texts)
 
     def prompt(self, turns: tuple[Turn, ...]) -> str:
         """Return the text of the turns, up to where the model answers.
