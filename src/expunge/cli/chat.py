@@ -30,7 +30,7 @@ def command(
     from expunge.edits.requests import REQUEST
     from expunge.errors import InputError
     from expunge.models.blocks import check_room, context_length
-    from expunge.models.generation import generate
+    from expunge.models.generation import generate_answers
     from expunge.models.placement import choose_placement, placement_of
     from expunge.runs.loaded import load_base, load_run, open_run
 
@@ -49,12 +49,12 @@ def command(
         prompts = [prompt(text)]
         if (room := (context_length(model) or sys.maxsize) - len(prompts[0])) < max_new_tokens:
             console.print(f"The question leaves room for {room} tokens in the model's context: a longer answer is cut there.")
-        after = generate(model, builder, prompts, max_new_tokens)[0]
+        after = generate_answers(model, builder, prompts, max_new_tokens)[0].whole
         if original is None:
             with edits_off(model, REQUEST):
-                before = generate(model, builder, prompts, max_new_tokens)[0]
+                before = generate_answers(model, builder, prompts, max_new_tokens)[0].whole
         else:
-            before = generate(original, builder, prompts, max_new_tokens)[0]
+            before = generate_answers(original, builder, prompts, max_new_tokens)[0].whole
         table = Table("Before", "After", expand=True, title=Text(visible(text)), title_justify="left")
         table.add_row(Text(visible(before)), Text(visible(after)))
         console.print(table)

@@ -33,6 +33,13 @@ class Answer:
     reasoning: str = ""
     unfinished: bool = False
 
+    @property
+    def whole(self) -> str:
+        """Reasoning and answer as one text for a reader."""
+        if not self.reasoning:
+            return self.text
+        return f"Reasoning: {self.reasoning}\n\nAnswer: {self.text or '(the reasoning did not end)'}"
+
 
 def opened(prompt: str) -> Markers | None:
     """Return the markers of the reasoning that a prompt begins at its end; None if it begins none."""

@@ -198,7 +198,8 @@ class _PromptAwareLM(HFLM):
     def __init__(self, model: nn.Module, builder: PromptBuilder, batch_size: int, display: Display, title: str):
         # HFLM gives a padding token to a tokenizer without one.
         tokenizer = copy.deepcopy(builder.tokenizer)
-        super().__init__(pretrained=cast(Any, model), tokenizer=cast(Any, tokenizer), batch_size=batch_size)
+        args = builder.template_args
+        super().__init__(pretrained=cast(Any, model), tokenizer=cast(Any, tokenizer), batch_size=batch_size, chat_template_args=args)
         self.edited, self.pad, self.at_once, self.display, self.title = model, builder.pad, batch_size, display, title
         self.advance: Callable[[int], None] = lambda done: None
 
