@@ -91,7 +91,7 @@ def test_the_reasoning_of_an_attack_has_a_row_too():
     seen = {**columns(SEEN), **columns(SEEN, "chrf")}
     answered = [{"id": str(i), "value": 0.2, "chrf": 0.2, **seen} for i in range(4)]
     found = {"control": answered, "unlearned": [{**row, "reasoning": 0.9, **columns(SEEN, "reasoning")} for row in answered]}
-    assert [row.name for row in attack_verdict_rows(Quantise(), found, 0.1) if row.verdict == "fail"] == ["quantised: int8, reasoning"]
+    assert [row.name for row in attack_verdict_rows(Quantise(), found, 0.1) if row.verdict == "fail"] == ["quantised: nf4, reasoning"]
 
 
 def test_models_that_do_not_reason_have_no_row_of_reasoning():
