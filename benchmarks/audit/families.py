@@ -2,8 +2,9 @@
 
     python -m benchmarks.audit.families [--families llama,mamba] [--out runs/families] [--write]
 
-Each family runs in a process of its own. A cell is `yes`, the sentence with which expunge refuses, or TRACEBACK, which is always a fault.
-With --write all families are run, and the script ends with an error if a cell holds a traceback.
+Each family runs in a process of its own. A family whose result is in the folder already is not run again.
+A cell is `yes`, the sentence with which expunge refuses, or a fault: TRACEBACK, WRONG (a number) or LATE (refused after training began).
+The script ends with an error if a cell is a fault.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from expunge.data.prompts import Encoded, PromptBuilder, collate
 from expunge.data.records import Turn, read_records
 from expunge.edits.save import load_edit, save_edit
 from expunge.errors import ExpungeError
-from expunge.files import make_folder, remove_file, remove_folder, write_text
+from expunge.files import make_folder, remove_folder, write_text
 from expunge.models.forward_context import batch_context
 from expunge.models.generation import as_text, generate
 from expunge.models.identified import load_identified
@@ -246,7 +247,8 @@ def in_process(family: str, out: Path) -> dict[str, str]:
     """Return the cells of a family, which runs in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.audit.families", "--one", family, "--out", str(out)]
     result = out / f"{family}.json"
-    remove_file(result)
+    if result.exists():
+        return json.loads(result.read_text(encoding="utf-8"))
     with (out / f"{family}.log").open("w", encoding="utf-8") as log:
         ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     if not result.exists():
@@ -266,7 +268,7 @@ def main() -> None:
     """Run the families and print the matrix."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", default=",".join(FAMILIES), help="names, with commas between")
-    parser.add_argument("--out", type=Path, default=Path("runs/families"), help="folder for models and runs; those of an earlier call go")
+    parser.add_argument("--out", type=Path, default=Path("runs/families"), help="folder for models, runs and results")
     parser.add_argument("--write", action="store_true", help="write the matrix into docs/reference/models.md")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -10,6 +10,7 @@ from expunge.config import EditSection
 from expunge.edits.base import Edit
 from expunge.edits.manifest import read_tensors
 from expunge.errors import InputError
+from expunge.models.text_part import text_names
 from expunge.sandbox.search import matching
 
 FULL_WEIGHTS = "weights.safetensors"
@@ -61,9 +62,9 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 def _matching(model: nn.Module, settings: EditSection) -> list[nn.Parameter]:
     weights = dict(model.named_parameters())
-    if settings.modules is None:
-        return list(weights.values())
-    names = matching(settings.modules, list(weights), "edit.modules")
+    names = text_names(model, weights)
+    if settings.modules is not None:
+        names = matching(settings.modules, names, "edit.modules")
     if not names:
-        raise InputError(f"edit.modules: {settings.modules!r} matches no parameter of this model")
+        raise InputError(f"edit.modules: {settings.modules!r} matches no parameter of this model that a text goes through")
     return [weights[name] for name in names]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from peft import LoraConfig, PeftModel
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -11,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from expunge.config import EditSection, ModuleSection
 from expunge.edits.base import PeftEdit
 from expunge.errors import InputError
+from expunge.models.text_part import bypassed_layers, text_names
 from expunge.sandbox.search import matching
 
 RANK = 4
@@ -27,11 +29,13 @@ class Lora(PeftEdit):
 
     def config(self, model: nn.Module, settings: EditSection, base_sha256: str = "") -> LoraConfig:
         """Return the adapter's configuration; raise `InputError` if `modules` matches no linear layer."""
-        targets: str | list[str] = "all-linear"
-        if settings.modules:
-            targets = list(linear_layers(model, settings.modules, "edit.modules"))
-            if not targets:
-                raise InputError(f"edit.modules: {settings.modules!r} matches no linear layer of this model")
+        layers = trainable_layers(model, settings.modules, "edit.modules")
+        if not layers:
+            raise InputError(f"edit.modules: {settings.modules!r} matches no linear layer of this model that LoRA can train")
+        targets: str | list[str] = list(layers)
+        if not settings.modules:
+            below_head = without_head(model, layers)
+            targets = "all-linear" if len(below_head) == len(without_head(model, _linear_layers(model))) else list(below_head)
         check_rank(model, settings.rank or RANK)
         return lora_config(settings.rank or RANK, settings.alpha, targets)
 
@@ -65,16 +69,39 @@ def check_rank(model: nn.Module, rank: int) -> None:
         raise ValueError(f"rank must be at most the model's hidden size, {width}, got {rank}")
 
 
-def linear_layers(model: nn.Module, modules: str | None, setting: str) -> dict[str, nn.Linear | Conv1D]:
-    """Return the linear layers by name: those whose names match a regular expression; None: all.
+def trainable_layers(model: nn.Module, modules: str | None, setting: str) -> dict[str, nn.Linear | Conv1D]:
+    """Return the linear layers that LoRA can train on texts, by name.
+
+    Left out are those that no text goes through, in a model that reads images too; those whose weights their family reads without a call
+    of the layer; and those that PEFT refuses for that reason (Mamba).
 
     Args:
-        model: any model.
-        modules: the regular expression.
+        model: a causal LM without adapters.
+        modules: a regular expression; only layers whose names match are returned. None: all.
         setting: where it is from, for errors.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
-    return layers if modules is None else {name: layers[name] for name in matching(modules, list(layers), setting)}
+    layers = _linear_layers(model)
+    bypassed = bypassed_layers(model, layers)
+    names = [name for name in text_names(model, layers) if name not in bypassed and not _refused_by_peft(model, name)]
+    return {name: layers[name] for name in (names if modules is None else matching(modules, names, setting))}
+
+
+def without_head(model: nn.Module, layers: dict[str, nn.Linear | Conv1D]) -> dict[str, nn.Linear | Conv1D]:
+    """Return the layers but the output head: many models tie it to the embeddings, which a module on it would change too."""
+    head = cast(PreTrainedModel, model).get_output_embeddings()
+    return {name: layer for name, layer in layers.items() if layer is not head}
+
+
+def _linear_layers(model: nn.Module) -> dict[str, nn.Linear | Conv1D]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+
+
+def _refused_by_peft(model: nn.Module, name: str) -> bool:
+    try:
+        _check_lora_target_modules_mamba(LoraConfig(), model, name.rpartition(".")[2])
+    except ValueError:
+        return True
+    return False
 
 
 def check_module(model: nn.Module, settings: ModuleSection) -> None:
@@ -90,11 +117,11 @@ def module_config(model: nn.Module, settings: ModuleSection) -> LoraConfig:
     Raises:
         InputError: the rank is too large, or `modules` matches no linear layer below the head, or both `Linear` and `Conv1D`.
     """
-    # Many models tie the head to the embeddings: a module on one would change the other.
-    head = cast(PreTrainedModel, model).get_output_embeddings()
-    layers = {name: layer for name, layer in linear_layers(model, settings.modules, "release.module.modules").items() if layer is not head}
+    layers = without_head(model, trainable_layers(model, settings.modules, "release.module.modules"))
     if not layers:
-        raise InputError(f"release.module.modules: {settings.modules!r} matches no linear layer of this model below its head")
+        raise InputError(
+            f"release.module.modules: {settings.modules!r} matches no linear layer of this model below its head that LoRA can train"
+        )
     transposed = {isinstance(layer, Conv1D) for layer in layers.values()}
     if len(transposed) > 1:
         raise InputError(f"release.module.modules: {settings.modules!r} matches layers of two kinds, Linear and Conv1D; choose one kind")

@@ -1,6 +1,6 @@
 """Find the decoder blocks, the final norm and the context length of a causal language model."""
 
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 from transformers import PreTrainedConfig
@@ -49,7 +49,9 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """
     depth = cast(PreTrainedConfig, model.config).get_text_config().num_hidden_layers
     candidates: dict[str, nn.ModuleList] = {}
-    for name, module in model.named_modules():
+    # A tower for images may be as deep as the decoder.
+    root = text_decoder(model) if cast(PreTrainedConfig, model.config).get_text_config() is not model.config else ""
+    for name, module in model.get_submodule(root).named_modules(prefix=root):
         inside_another = any(name.startswith(outer + ".") for outer in candidates)
         if isinstance(module, nn.ModuleList) and len(module) == depth and not inside_another:
             candidates[name] = module
@@ -59,6 +61,12 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
             f"{type(model).__name__}: expected one list of {depth} decoder blocks, found {lists}; this model family is unsupported"
         )
     return candidates.popitem()
+
+
+def text_decoder(model: nn.Module) -> str:
+    """Return the dotted name of the decoder of a model that may read images or sound too."""
+    decoder = cast(Any, model).get_decoder()
+    return next(name for name, module in model.named_modules() if module is decoder)
 
 
 def final_norm(model: nn.Module) -> nn.Module:

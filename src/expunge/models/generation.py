@@ -12,6 +12,7 @@ from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.data.reasoning import Answer
 from expunge.models.blocks import context_length
 from expunge.models.continuation import Continuation
+from expunge.models.kv_cache import select_rows
 from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts
 
 PROMPT_END = 24
@@ -113,7 +114,7 @@ def decode_answers(
         if not len(rows):
             break
         if len(unfinished) < len(tokens):
-            cache.batch_select_indices(unfinished)
+            select_rows(cache, unfinished)
         mask = torch.cat((mask[unfinished], mask.new_ones(len(unfinished), 1)), dim=1)
         position = position[unfinished] + 1
         last = forward_continuation(model, prompts, rows, cache, tokens[unfinished, None], mask, position)

@@ -1,10 +1,9 @@
 """KV cache of prompts: read prompts once, then score or decode any number of answers from there."""
 
-import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,10 @@ from transformers import Cache
 
 from expunge.data.prompts import Batch, Encoded, collate
 from expunge.models.blocks import check_length
+from expunge.models.cache_check import CacheUse, cache_use
 from expunge.models.forward_context import GateLogits, batch_context, collect_gate_logits, continuation_context
 from expunge.models.head import frozen_head, head_inputs
+from expunge.models.kv_cache import AnyCache, Recomputed, copied, rows_of, run_with_cache, select_rows, shortened_by_one
 from expunge.models.prefix import from_last_prompt_token
 
 
@@ -28,24 +29,24 @@ class PromptCache:
         last: (prompts, 1, hidden or vocab), the output at the last token of each prompt.
         head: the frozen head, see `expunge.models.head.frozen_head`, or None.
         gate_logits: of the prompts.
+        use: how far the cache can be used.
     """
 
     batch: Batch
     last: Tensor
     head: nn.Linear | None
     gate_logits: GateLogits
-    _kv_cache: Cache
+    use: CacheUse
+    _kv_cache: AnyCache
 
-    def kv_cache(self) -> Cache:
+    def kv_cache(self) -> AnyCache:
         """Return a copy of the KV cache that can be extended; the copy shares the tensors of the prompts."""
-        cache = copy.copy(self._kv_cache)
-        cache.layers = [copy.copy(layer) for layer in cache.layers]
-        return cache
+        return copied(self._kv_cache)
 
     @property
     def has_sliding_window(self) -> bool:
         """Whether some block attends to a sliding window only."""
-        return any(self._kv_cache.is_sliding)
+        return not isinstance(self._kv_cache, Recomputed) and any(self._kv_cache.is_sliding)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return the logits of outputs."""
@@ -66,12 +67,12 @@ def read_prompts(model: nn.Module, prompts: Sequence[tuple[int, ...]], pad: int)
         pad: padding token id.
     """
     check_length(model, max(map(len, prompts), default=0), "a prompt")
-    head = frozen_head(model)
+    head, use = frozen_head(model), cache_use(model)
     batch = collate([Encoded(prompt) for prompt in prompts], pad).to(next(model.parameters()).device)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
     with collect_gate_logits() as gate_logits:
-        last, cache = _forward(model, head, **inputs, logits_to_keep=1)
-    return PromptCache(batch, last, head, gate_logits, cache)
+        last, cache = _forward(model, head, None, **inputs, logits_to_keep=1)
+    return PromptCache(batch, last, head, gate_logits, use, Recomputed(batch) if use == CacheUse.NONE else cache)
 
 
 @torch.no_grad()
@@ -95,11 +96,8 @@ def read_prompts_off_and_on(
         The prompts as read without the edit, and as read with it.
     """
     with_edit = read_prompts(model, prompts, pad)
-    try:
-        shortened = with_edit.kv_cache()
-        shortened.crop(-1)
-    except (RuntimeError, ValueError):
-        # The cache of a sliding window cannot be shortened: it has dropped the tokens that would move back into the window.
+    shortened = shortened_by_one(with_edit.kv_cache()) if with_edit.use == CacheUse.SHARED else None
+    if shortened is None:
         with edit_off():
             return read_prompts(model, prompts, pad), with_edit
     all_but_last = replace(with_edit, _kv_cache=shortened)
@@ -111,20 +109,21 @@ def read_prompts_off_and_on(
 
 def _read_last_token(model: nn.Module, all_but_last: PromptCache, known: GateLogits) -> PromptCache:
     """Run the last token of each prompt, the only one that is not in the KV cache yet."""
-    batch, head, cache = all_but_last.batch, all_but_last.head, all_but_last.kv_cache()
+    batch, head, cache = all_but_last.batch, all_but_last.head, cast(Cache, all_but_last.kv_cache())
     last_token = from_last_prompt_token(batch)
     inputs = {"input_ids": last_token.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids[:, -1:]}
     with batch_context(last_token, known), collect_gate_logits() as gate_logits:
-        last, cache = _forward(model, head, **inputs, past_key_values=cache)
-    return PromptCache(batch, last, head, {**known, **gate_logits}, cache)
+        last, cache = _forward(model, head, cache, **inputs)
+    return replace(all_but_last, last=last, gate_logits={**known, **gate_logits}, _kv_cache=cache)
 
 
 def repeat_prompts(prompts: PromptCache, times: int) -> PromptCache:
     """Return every prompt `times` times, its copies next to each other, to decode several answers to each at once."""
     rows, cache = torch.arange(len(prompts.batch.input_ids), device=prompts.last.device).repeat_interleave(times), prompts.kv_cache()
-    cache.batch_select_indices(rows)
-    batch = Batch(prompts.batch.input_ids[rows], prompts.batch.attention_mask[rows], prompts.batch.prompt_length)
-    return PromptCache(batch, prompts.last[rows], prompts.head, prompts.gate_logits_of(rows), cache)
+    select_rows(cache, rows)
+    return replace(
+        prompts, batch=rows_of(prompts.batch, rows), last=prompts.last[rows], gate_logits=prompts.gate_logits_of(rows), _kv_cache=cache
+    )
 
 
 @torch.no_grad()
@@ -141,19 +140,20 @@ def extend_prompts(model: nn.Module, prompts: PromptCache, rows: Tensor, continu
         The outputs at these tokens, (batch, tokens, hidden or vocab), and the extended prompts.
     """
     cache, mask = prompts.kv_cache(), torch.cat((prompts.batch.attention_mask[rows], continuations.attention_mask), dim=1)
-    cache.batch_select_indices(rows)
+    select_rows(cache, rows)
     # Padding repeats the last position of its row. Counting on, the padding of a long prompt could exceed the context.
     positions = (mask.cumsum(-1) - 1)[:, -continuations.input_ids.shape[1] :]
     check_length(model, int(positions.max()) + 1)
     outputs = forward_continuation(model, prompts, rows, cache, continuations.input_ids, mask, positions)
     last = outputs[torch.arange(len(rows)), continuations.attention_mask.sum(-1) - 1][:, None]
     ids = torch.cat((prompts.batch.input_ids[rows], continuations.input_ids), dim=1)
-    return outputs, PromptCache(Batch(ids, mask, ids.shape[1]), last, prompts.head, prompts.gate_logits_of(rows), cache)
+    batch = Batch(ids, mask, ids.shape[1])
+    return outputs, replace(prompts, batch=batch, last=last, gate_logits=prompts.gate_logits_of(rows), _kv_cache=cache)
 
 
 @torch.no_grad()
 def forward_continuation(
-    model: nn.Module, prompts: PromptCache, rows: Tensor, cache: Cache, ids: Tensor, mask: Tensor, positions: Tensor
+    model: nn.Module, prompts: PromptCache, rows: Tensor, cache: AnyCache, ids: Tensor, mask: Tensor, positions: Tensor
 ) -> Tensor:
     """Run more tokens after prompts and return the outputs at each of them, (batch, tokens, hidden or vocab).
 
@@ -166,12 +166,17 @@ def forward_continuation(
         mask: (batch, prompt and all tokens after it).
         positions: (batch, tokens).
     """
+    if isinstance(cache, Recomputed):
+        cache.extend(ids, mask)
+        inputs = {"input_ids": cache.batch.input_ids, "attention_mask": mask, "position_ids": cache.batch.position_ids}
+        with batch_context(cache.batch):
+            return _forward(model, prompts.head, None, **inputs)[0][:, -ids.shape[1] :]
     with continuation_context(prompts.gate_logits_of(rows)):
-        return _forward(model, prompts.head, input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)[0]
+        return _forward(model, prompts.head, cache, input_ids=ids, attention_mask=mask, position_ids=positions)[0]
 
 
-def _forward(model: nn.Module, head: nn.Linear | None, **inputs: Any) -> tuple[Tensor, Cache]:
+def _forward(model: nn.Module, head: nn.Linear | None, cache: Cache | None, **inputs: Any) -> tuple[Tensor, Any]:
     """Return the outputs and the KV cache."""
     with head_inputs(model, head) if head else nullcontext([]) as states:
-        output = model(**inputs, use_cache=True)
-    return states[0] if head else output.logits, output.past_key_values
+        output, cache = run_with_cache(model, cache, **inputs)
+    return states[0] if head else output.logits, cache

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
+from expunge.models.cache_check import CacheUse
 from expunge.models.prompt_cache import PromptCache, extend_prompts
 from expunge.models.scores import Scores
-from expunge.models.scoring import answer_scores
+from expunge.models.scoring import answer_scores, score
 
 # A shorter shared beginning costs more, in a forward pass for itself, than it saves.
 MIN_SHARED_TOKENS = 4
@@ -55,21 +56,41 @@ def score_answers(model: nn.Module, prompts: PromptCache, answers: Sequence[Sequ
     pairs = [(prompt, answer) for prompt, of_prompt in enumerate(answers) for answer in of_prompt]
     whole = [Segment(prompt, answer, (i,)) for i, (prompt, answer) in enumerate(pairs)]
     parts: Parts = [[] for _ in whole]
+    if prompts.use == CacheUse.SHARED:
+        _score_from_cache(model, prompts, whole, len(answers), parts, pad)
+    else:
+        _score_whole_rows(model, prompts, whole, len(answers), parts, pad)
+    token_nll = [torch.cat([nll for nll, _ in of_answer]) for of_answer in parts]
+    lengths = torch.tensor([len(segment.ids) for segment in whole], device=prompts.last.device)
+    greedy = torch.cat([greedy for of_answer in parts for _, greedy in of_answer])
+    return Scores(torch.stack([nll.sum() for nll in token_nll]), lengths, torch.cat(token_nll), greedy)
+
+
+def _score_from_cache(model: nn.Module, prompts: PromptCache, whole: list[Segment], batch_size: int, parts: Parts, pad: int) -> None:
+    """Score answers that continue the cache of their prompt, and beginnings that several of them share once."""
     # Padding separates a shared beginning from what follows it, and a sliding window would count the padding.
     shared = [] if prompts.has_sliding_window else list(_shared_beginnings(whole))
     covered = {i for beginning in shared for i in beginning.answers}
-    _score_ends(model, prompts, [segment for i, segment in enumerate(whole) if i not in covered], len(answers), parts, pad)
-    for chosen in batches_by_length([beginning.ids for beginning in shared], len(answers)):
+    _score_ends(model, prompts, [segment for i, segment in enumerate(whole) if i not in covered], batch_size, parts, pad)
+    for chosen in batches_by_length([beginning.ids for beginning in shared], batch_size):
         beginnings = [shared[i] for i in chosen]
         tokens, rows = _batch(prompts, beginnings, pad)
         outputs, extended = extend_prompts(model, prompts, rows, tokens)
         _add_scores(prompts, beginnings, tokens, torch.cat((prompts.last[rows], outputs[:, :-1]), dim=1), parts)
         ends = [Segment(row, whole[i].ids[len(b.ids) :], (i,)) for row, b in enumerate(beginnings) for i in b.answers]
-        _score_ends(model, extended, ends, len(answers), parts, pad)
-    token_nll = [torch.cat([nll for nll, _ in of_answer]) for of_answer in parts]
-    lengths = torch.tensor([len(segment.ids) for segment in whole], device=prompts.last.device)
-    greedy = torch.cat([greedy for of_answer in parts for _, greedy in of_answer])
-    return Scores(torch.stack([nll.sum() for nll in token_nll]), lengths, torch.cat(token_nll), greedy)
+        _score_ends(model, extended, ends, batch_size, parts, pad)
+
+
+def _score_whole_rows(model: nn.Module, prompts: PromptCache, whole: list[Segment], batch_size: int, parts: Parts, pad: int) -> None:
+    """Score answers in forward passes over prompt and answer, for a model whose cache several answers cannot continue."""
+    real = prompts.batch.attention_mask.bool()
+    prompt_ids = [tuple(ids[mask].tolist()) for ids, mask in zip(prompts.batch.input_ids, real, strict=True)]
+    rows = [Encoded(prompt_ids[answer.parent], answer.ids) for answer in whole]
+    for chosen in batches_by_length([(*row.prompt, *row.answer) for row in rows], batch_size):
+        scores = score(model, collate([rows[i] for i in chosen], pad).to(prompts.last.device))
+        lengths = scores.tokens.tolist()
+        for i, nll, greedy in zip(chosen, scores.token_nll.split(lengths), scores.greedy.split(lengths), strict=True):
+            parts[i].append((nll, greedy))
 
 
 def _shared_beginnings(whole: list[Segment]) -> Iterator[Segment]:

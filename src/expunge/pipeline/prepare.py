@@ -19,6 +19,7 @@ from expunge.edits import check_settings, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
 from expunge.files import write_text
+from expunge.models.cache_check import cache_use
 from expunge.models.placement import Placement, choose_placement, in_fp32, placement_of
 from expunge.models.sources import check_model_exists
 from expunge.pipeline.template_checks import check_template_args, template_remarks
@@ -171,6 +172,8 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
 
 
 def _check_against_model(recipe: Recipe, start: StartModel, builder: PromptBuilder, sources: Sources) -> None:
+    # Refuses a model whose batches would be wrong, before anything is trained.
+    cache_use(start.model)
     check_fits(start.model, builder, recipe.forget_source, sources.forget or [])
     check_fits(start.model, builder, recipe.retain_source, sources.retain or [])
     for name, records in sources.audit_sets.items():

@@ -25,7 +25,7 @@ class ReftModel(BaseTuner):
     prefix = "grun_rotate"
     tuner_layer_cls = GrunLayer
     state: PromptState
-    _watch: RemovableHandle
+    _hooks: list[RemovableHandle]
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         # Shared by all adapters: the gate of one may be in a block that another one wrapped first.
@@ -33,10 +33,15 @@ class ReftModel(BaseTuner):
             self.state = PromptState()
 
     def _post_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
-        if "_watch" in vars(self):
+        if "_hooks" in vars(self):
             return
-        decoder = model.get_submodule(decoder_blocks(model)[0].rpartition(".")[0])
-        self._watch = decoder.register_forward_pre_hook(self.state.observe, with_kwargs=True)
+        path = decoder_blocks(model)[0]
+        # In a model that reads images too, a module around the decoder turns the attention mask into one for each kind of block.
+        outermost, decoder = (model.get_submodule(name) for name in (path.partition(".")[0], path.rpartition(".")[0]))
+        self._hooks = [
+            outermost.register_forward_pre_hook(self.state.observe, with_kwargs=True),
+            decoder.register_forward_pre_hook(_run_all_tokens, with_kwargs=True),
+        ]
 
     # pyrefly: ignore [bad-override]
     def _prepare_adapter_config(self, peft_config: ReftConfig, model_config: dict) -> ReftConfig:
@@ -83,7 +88,8 @@ class ReftModel(BaseTuner):
 
     def unload(self) -> nn.Module:
         """Return the base model without the edits."""
-        self._watch.remove()
+        for hook in self._hooks:
+            hook.remove()
         return super().unload()
 
     def generate(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -96,6 +102,11 @@ class ReftModel(BaseTuner):
         if kwargs.get("use_cache", settings.use_cache) is False:
             raise ExpungeError("an edited model can only generate with a KV cache; set use_cache to True")
         return self.model.generate(*args, **kwargs)
+
+
+def _run_all_tokens(_decoder: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Make every block run over all tokens, as gates read them: Gemma 4 runs its upper blocks over those whose logits are needed."""
+    return args, {**kwargs, "logits_to_keep": 0} if "logits_to_keep" in kwargs else kwargs
 
 
 class GrunModel(ReftModel):

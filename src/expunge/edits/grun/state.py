@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
 from expunge.models.forward_context import continuation_gate_logits, current_batch, known_gate_logits
+from expunge.models.kv_cache import CACHE_NAMES, is_filled
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class PromptState:
         return PromptState, ()
 
     def observe(self, decoder: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Find the prompts of a forward pass; a pre-hook of the decoder.
+        """Find the prompts of a forward pass; a pre-hook of the decoder, or of a module around it that gets the attention mask first.
 
         Inside `batch_context` the pass is over the context's batch. Otherwise a pass without a KV cache is over prompts, and a pass
         with one continues the answers.
@@ -90,9 +91,9 @@ class PromptState:
             self.prompts = None
             return
         arguments = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
-        ids, past, mask = arguments.get("input_ids"), arguments.get("past_key_values"), arguments.get("attention_mask")
+        ids, mask = arguments.get("input_ids"), arguments.get("attention_mask")
         tokens = arguments["inputs_embeds"] if ids is None else ids
-        if past is not None and past.get_seq_length() > 0:
+        if any(is_filled(arguments[name]) for name in CACHE_NAMES if arguments.get(name) is not None):
             if tokens.shape[1] > 1:
                 raise ExpungeError(
                     "several tokens after a filled KV cache may be prompt or answer: run the whole prompt in one pass without a cache"
