@@ -7,10 +7,10 @@ import pytest
 
 import expunge
 from expunge.attestation import verify
-from expunge.models.identity import ModelIdentity
+from expunge.models.identity import ModelIdentity, recorded_identity
 
-PARTS = ("configuration", "tokenizer", "chat_template", "generation")
-NAMES = {"chat_template": "chat template", "generation": "generation defaults"}
+PARTS = ("checkpoint", "configuration", "tokenizer", "chat_template", "generation")
+NAMES = {"checkpoint": "weights", "chat_template": "chat template", "generation": "generation defaults"}
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_parts_are_those_that_the_run_recorded_and_all_are_computed_again(au
     recorded = json.loads((audited.folder / "run.json").read_text(encoding="utf-8"))["model"]
     assert (document["base"]["identity"], document["base"]["parts"]) == (recorded["sha256"], recorded["parts"])
     found = statuses(audited)
-    assert [found[f"base {NAMES.get(part, part)}"] for part in PARTS] == ["ok"] * 4
+    assert [found[f"base {NAMES.get(part, part)}"] for part in PARTS] == ["ok"] * 5
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -41,6 +41,19 @@ def test_parts_that_do_not_give_the_identity_are_named(restored, audited, docume
     for parts in ({**document["base"]["parts"], "checkpoint": "0" * 64}, {"checkpoint": "0" * 64}):
         rewrite({**document, "base": {**document["base"], "parts": parts}})
         assert first_difference(audited) == "base identity"
+
+
+def test_an_attestation_of_the_earlier_version_is_still_verified(restored, audited, document, rewrite, statuses):
+    parts = {"weights" if part == "checkpoint" else part: sha256 for part, sha256 in document["base"]["parts"].items()}
+    model = {**document["base"], "parts": parts, "identity": recorded_identity(parts)}
+    rewrite({**document, "schema_version": 3, "base": model})
+    found = statuses(audited)
+    assert "differs" not in found.values()
+    assert [found[f"base {NAMES.get(part, part)}"] for part in PARTS[1:]] == ["ok"] * 4
+    # It was a hash of the weights in memory.
+    assert "base weights" not in found
+    rewrite({**document, "schema_version": 3, "base": {**model, "parts": {**parts, "weights": "0" * 64}}})
+    assert statuses(audited)["base identity"] == "differs"
 
 
 def test_a_template_in_a_further_folder_is_seen(restored, audited, first_difference):

@@ -101,8 +101,8 @@ def release(recipe: str | Path | dict[str, Any], *, device: str = "auto", dtype:
     return release_run(given.recipe(recipe), Display(), given.placement(device, dtype))
 
 
-def undo(run: Run | str | Path, to: int, *, device: str = "auto", dtype: str = "auto") -> None:
-    """Set a released model back to the state after an earlier round, or forward again to a later one; round 0 is the original.
+def undo(run: Run | str | Path, to: int, *, model: str | Path | None = None, device: str = "auto", dtype: str = "auto") -> None:
+    """Set a released model back to the state after an earlier round, or forward to a later one; 0 is the original.
 
     Raises:
         InputError: the run is not a release, it has no such round, or its modules were purged.
@@ -111,11 +111,11 @@ def undo(run: Run | str | Path, to: int, *, device: str = "auto", dtype: str = "
     from expunge.pipeline.release import undo as undo_rounds
     from expunge.runs.loaded import open_unchecked
 
-    undo_rounds(open_unchecked(run if isinstance(run, str | Path) else run.folder), to, Display(), given.placement(device, dtype))
+    undo_rounds(open_unchecked(run if isinstance(run, str | Path) else run.folder, model), to, Display(), given.placement(device, dtype))
 
 
-def export(run: Run | str | Path, to: str | Path, *, device: str = "auto", dtype: str = "auto") -> Path:
-    """Write a run's model as a plain checkpoint into a new folder. For `device` and `dtype` see `unlearn`.
+def export(run: Run | str | Path, to: str | Path, *, model: str | Path | None = None, device: str = "auto", dtype: str = "auto") -> Path:
+    """Write a run's model as a plain checkpoint into a new folder. For `model`, `device` and `dtype` see `load`.
 
     Raises:
         InputError: the edit depends on the prompt, or the folder is there already.
@@ -123,7 +123,7 @@ def export(run: Run | str | Path, to: str | Path, *, device: str = "auto", dtype
     from expunge.console import Display
     from expunge.pipeline.export import export_plain
 
-    return export_plain(given.opened(run), Path(to), Display(), given.placement(device, dtype))
+    return export_plain(given.opened(run, model), Path(to), Display(), given.placement(device, dtype))
 
 
 def purge(run: Run | str | Path) -> list[Path]:
@@ -150,6 +150,7 @@ def audit(
     request: str | Path | None = None,
     previous: str | Path | None = None,
     sign: str | Path | None = None,
+    model: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
 ) -> Run:
@@ -168,6 +169,7 @@ def audit(
         request: for the attestation: YAML with any of `id`, `received`, `legal_basis`, `reference`, `deadline`.
         previous: for the attestation: that of another run, which this one continues.
         sign: for the attestation: PEM file of the Ed25519 private key that signs it; needs the extra `sign`.
+        model: the run's model, if it was moved; it must be the one that the run recorded.
         device: as for `unlearn`.
         dtype: as for `unlearn`.
 
@@ -195,7 +197,7 @@ def audit(
         details = replace(details, lm_eval=lm_eval_tasks.described)
     name, placement = None if control is None else str(control), given.placement(device, dtype)
     options = AuditOptions(name, max_records, show_text, suite, lm_eval_tasks, placement)
-    with given.locked_run(run) as opened:
+    with given.locked_run(run, model) as opened:
         check_chain(opened)
         check_rounds(opened)
         result = audit_run(opened, options, display)
@@ -211,6 +213,7 @@ def evaluate_gate(
     *,
     max_records: int | None = None,
     show_text: bool = False,
+    model: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
 ) -> dict[str, Any]:
@@ -221,6 +224,7 @@ def evaluate_gate(
         templates: YAML with prompt variants; None: those that expunge ships.
         max_records: the most records of a set, drawn by seed; None: the recipe's.
         show_text: store the prompts of the worst errors, with a score for each token.
+        model: as for `audit`.
         device: as for `unlearn`.
         dtype: as for `unlearn`.
 
@@ -236,7 +240,7 @@ def evaluate_gate(
     from expunge.reporting import write_report
     from expunge.runs.folder import AUDIT
 
-    with given.locked_run(run) as opened:
+    with given.locked_run(run, model) as opened:
         evaluation = evaluate(opened, Display(), given.path(templates) or SHIPPED, max_records, show_text, given.placement(device, dtype))
         if (opened.folder / AUDIT).exists():
             write_report(opened, evaluation.records)
@@ -264,18 +268,21 @@ def verify(attestation: Run | str | Path, key: str | Path | None = None) -> list
     return verify_attestation(path / ATTESTATION if path.is_dir() else path, given.path(key))
 
 
-def load(run: Run | str | Path, *, device: str = "auto", dtype: str = "auto") -> tuple[nn.Module, PromptBuilder]:
+def load(
+    run: Run | str | Path, *, model: str | Path | None = None, device: str = "auto", dtype: str = "auto"
+) -> tuple[nn.Module, PromptBuilder]:
     """Return a run's model with its edit on, in evaluation mode, and the prompt builder that it was trained with.
 
     Args:
         run: a run or its folder.
+        model: as for `audit`.
         device: as for `unlearn`.
         dtype: as for `unlearn`.
 
     Raises:
-        InputError: the base model is not the one that the edit was trained on.
+        InputError: the base model is not the one that the edit was trained on, or is not found.
     """
     from expunge.runs.loaded import load_run
 
-    loaded = load_run(given.opened(run), given.placement(device, dtype))
+    loaded = load_run(given.opened(run, model), given.placement(device, dtype))
     return loaded.model, loaded.builder

@@ -21,21 +21,21 @@ def placement(device: str, dtype: str) -> Placement:
     return choose_placement(device, dtype)
 
 
-def opened(run: Run | str | Path) -> OpenedRun:
-    """Open a run whose training is complete; errors are those of `expunge.runs.loaded.open_run`."""
+def opened(run: Run | str | Path, model: str | Path | None = None) -> OpenedRun:
+    """Open a run whose training is complete, with its model at another place if one is given; errors are those of `open_run`."""
     from expunge.runs.loaded import open_run
 
-    return open_run(folder(run))
+    return open_run(folder(run), model)
 
 
 @contextmanager
-def locked_run(run: Run | str | Path) -> Iterator[OpenedRun]:
-    """Lock a run and open it within this context."""
+def locked_run(run: Run | str | Path, model: str | Path | None = None) -> Iterator[OpenedRun]:
+    """Lock a run and open it within this context; for `model` see `opened`."""
     from expunge.runs.folder import find_run, locked
 
     # It is read after it was locked: another process may change it before, and what a killed one left is cleaned up by then.
     with locked(find_run(folder(run))):
-        yield opened(run)
+        yield opened(run, model)
 
 
 def folder(run: Run | str | Path) -> str | Path:

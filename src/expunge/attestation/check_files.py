@@ -1,6 +1,6 @@
 """Check an attestation against the files of models, release rounds, audit and lm-eval tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from expunge.attestation import facts_audit
@@ -8,15 +8,18 @@ from expunge.attestation.check_data import run_key
 from expunge.attestation.checks import Check, differs, file_check, hmac_check, ok, same, unreachable
 from expunge.attestation.paths import base_files, base_folder, edit_files, name_in, path_below
 from expunge.attestation.read import read_untrusted
-from expunge.attestation.schema import Attestation, Base, Control, Edit
+from expunge.attestation.schema import AdapterBase, Attestation, Base, Control, Edit
 from expunge.attestation.schema_audit import LmEval
 from expunge.attestation.schema_parts import File
 from expunge.data.set_names import AUTO
 from expunge.documents import read_text
 from expunge.edits.manifest import MANIFEST, check_manifest
 from expunge.errors import InputError
-from expunge.models.identity import part_name, recorded_identity
+from expunge.models.checkpoint import weight_files
+from expunge.models.file_hashes import tensors_sha256_once
+from expunge.models.identity import part_name, recorded_identity, with_edits
 from expunge.models.loading import parts_without_weights
+from expunge.models.merged_adapter import with_adapter
 from expunge.reveal_release.release.round_results import recorded_modules
 from expunge.runs.edit_record import edit_record
 from expunge.runs.folder import AUDIT, AUDIT_ROWS, INFO, TEMPLATE, VERDICT, Run
@@ -24,7 +27,8 @@ from expunge.runs.folder import AUDIT, AUDIT_ROWS, INFO, TEMPLATE, VERDICT, Run
 
 def base_checks(base: Base, run: Run) -> Iterator[Check]:
     """Check the base model's identity and files, and the earlier edits on top of it."""
-    yield from _model_checks("base", base, run, base.revision)
+    manifests = [{file.path: file.sha256 for file in earlier.files}.get(MANIFEST, "") for earlier in reversed(base.earlier_edits)]
+    yield from _model_checks("base", base, run, base.revision, manifests)
     for earlier in base.earlier_edits:
         folder = Run(Path(earlier.run)).edit
         yield from _folder(f"earlier edit {earlier.run}", earlier.files, folder, edit_files(folder))
@@ -40,30 +44,60 @@ def control_checks(control: Control | None, base: Base, run: Run) -> Iterator[Ch
         yield from _model_checks("control", control, run)
 
 
-def _model_checks(name: str, model: Base | Control, run: Run, revision: str | None = None) -> Iterator[Check]:
+def _model_checks(
+    name: str, model: Base | Control, run: Run, revision: str | None = None, manifests: Sequence[str] = ()
+) -> Iterator[Check]:
     yield (identity := same(f"{name} identity", recorded_identity(model.parts), model.identity, "it is not the hash of its parts"))
     folder = base_folder(model.name, revision)
     if folder is None:
         yield unreachable(f"{name} {model.name}", "it is not on this machine")
         return
-    checks = list(_folder(name, model.files, folder, base_files(model.name, folder), links=True))
+    checks, below = list(_folder(name, model.files, folder, base_files(model.name, folder), links=True)), None
+    if model.adapter_base is not None:
+        below = base_folder(model.adapter_base.name, model.adapter_base.revision)
+        checks += _adapter_base_checks(name, model.adapter_base, below)
     yield from checks
     # Only files with the recorded hashes are parsed.
     if all(check.status == "ok" for check in (identity, *checks)):
-        yield from _part_checks(name, model, folder, run)
+        yield from _weights_check(name, model, folder, below, manifests)
+        yield from _part_checks(name, model, (folder, below), run)
 
 
-def _part_checks(name: str, model: Base | Control, folder: Path, run: Run) -> Iterator[Check]:
-    """Compute every part of the identity again but the weights, whose files have the recorded hashes.
+def _adapter_base_checks(name: str, base: AdapterBase, folder: Path | None) -> Iterator[Check]:
+    """Check the files of the model that an adapter is merged into."""
+    what = f"{name} below the adapter"
+    if folder is None:
+        yield unreachable(f"{what} {base.name}", "it is not on this machine")
+    else:
+        yield from _folder(what, base.files, folder, base_files(base.name, folder), links=True)
+
+
+def _weights_check(name: str, model: Base | Control, folder: Path, below: Path | None, manifests: Sequence[str]) -> Iterator[Check]:
+    """Compute the hash of the checkpoint again: an adapter merged into the model below it, with the earlier edits on top."""
+    if "checkpoint" in model.parts:
+        sha256 = _tensors_sha256(model.name, folder)
+        if model.adapter_base is not None and below is not None:
+            sha256 = with_adapter(_tensors_sha256(model.adapter_base.name, below), folder, sha256)
+        sha256 = with_edits(sha256, manifests)
+        yield same(f"{name} weights", sha256, model.parts["checkpoint"], "its files are unchanged, but the hash of their tensors differs")
+
+
+def _tensors_sha256(name: str, folder: Path) -> str:
+    path = folder / Path(name).name if name.endswith(".gguf") else folder
+    return tensors_sha256_once(path, weight_files(path))
+
+
+def _part_checks(name: str, model: Base | Control, folders: tuple[Path, Path | None], run: Run) -> Iterator[Check]:
+    """Compute every part of the identity again but the weights; the folders are those of the model and, for an adapter, of its base.
 
     A run whose recipe names a chat template has a copy of it, which takes the place of the model's.
     """
-    if model.name.endswith(".gguf"):
+    if (model.adapter_base or model).name.endswith(".gguf"):
         yield unreachable(f"{name} configuration and tokenizer", "they are inside the .gguf file, which was checked as a whole")
         return
-    copy = run.folder / TEMPLATE
+    copy, (folder, below) = run.folder / TEMPLATE, folders
     template = read_untrusted(copy, lambda: read_text(copy)) if copy.exists() else None
-    for part, sha256 in parts_without_weights(folder, template).items():
+    for part, sha256 in parts_without_weights(folder, template, below).items():
         yield same(f"{name} {part_name(part)}", sha256, model.parts[part], "its files are unchanged, but its hash differs")
 
 

@@ -1,18 +1,20 @@
 """Facts of an attestation about the training: base model, edit, method, settings, and the rounds of a release."""
 
+from pathlib import Path
 from typing import Any
 
 from expunge.attestation.hashes import hash_files
 from expunge.attestation.paths import TOKENIZER_FILES, base_files, base_folder, edit_files, revision_of
-from expunge.attestation.schema import Base, Control, EarlierEdit, Edit, Round
+from expunge.attestation.schema import AdapterBase, Base, Control, EarlierEdit, Edit, Round
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.set_names import AUTO
 from expunge.edits import edit_of
+from expunge.models.sources import adapter_base_name, is_adapter
 from expunge.reveal_release.release.round_results import ROUND, count_rounds, read_round
 from expunge.runs.edit_record import edit_record
 from expunge.runs.folder import ROUNDS
-from expunge.runs.loaded import OpenedRun, base_of, recorded_base, recorded_control
+from expunge.runs.loaded import OpenedRun, base_of, located_model, recorded_base, recorded_control
 
 SEARCH = (
     *("mode", "searcher", "pool_size", "soft_tokens", "intrinsic_dim", "soft_token_scale", "budget"),
@@ -25,7 +27,7 @@ SEARCH = (
 def base(run: OpenedRun) -> Base:
     """Return the model that training started from: the files of the base model, and the earlier edits on top of it."""
     identity = recorded_base(run)
-    name, earlier = base_of(run.info["model"]["name"])
+    name, earlier = base_of(located_model(run))
     folder = base_folder(name)
     paths = [] if folder is None else base_files(name, folder)
     return Base(
@@ -35,6 +37,7 @@ def base(run: OpenedRun) -> Base:
         parts=identity.parts,
         files=hash_files(paths, folder),
         tokenizer=[path.name for path in paths if path.name.startswith(TOKENIZER_FILES)],
+        adapter_base=adapter_base(folder),
         earlier_edits=[EarlierEdit(run=str(other.folder), files=hash_files(edit_files(other.edit), other.edit)) for other in earlier],
     )
 
@@ -46,7 +49,18 @@ def control(run: OpenedRun) -> Control | None:
         return None
     folder = None if name == AUTO else base_folder(name)
     paths = [] if folder is None else base_files(name, folder)
-    return Control(name=name, identity=identity.sha256, parts=identity.parts, files=hash_files(paths, folder))
+    files = hash_files(paths, folder)
+    return Control(name=name, identity=identity.sha256, parts=identity.parts, files=files, adapter_base=adapter_base(folder))
+
+
+def adapter_base(folder: Path | None) -> AdapterBase | None:
+    """Return the base model of the adapter in a model's folder; None if the folder holds no adapter."""
+    if folder is None or not is_adapter(folder):
+        return None
+    name = adapter_base_name(folder)
+    found = base_folder(name)
+    paths = [] if found is None else base_files(name, found)
+    return AdapterBase(name=name, revision=None if found is None else revision_of(found), files=hash_files(paths, found))
 
 
 def edit(run: OpenedRun) -> Edit:

@@ -15,7 +15,8 @@ from expunge.attestation.canonical import canonical
 from expunge.attestation.paths import name_in
 from expunge.attestation.schema_parts import File, KeyedFile
 from expunge.data.records import Record, content
-from expunge.files import file_sha256, open_regular
+from expunge.files import open_regular
+from expunge.models.file_hashes import sha256_once
 
 RECORD, FILE, PROMPTS = b"expunge row\0", b"expunge file\0", b"expunge prompts\0"
 """Each HMAC starts with the kind of its content, so that the HMAC of a file cannot pass for that of a record."""
@@ -47,7 +48,7 @@ def prompts_hmac(prompts: list[str], key: bytes) -> str:
 
 def hash_files(paths: list[Path], root: Path | None = None) -> list[File]:
     """Return the files with their SHA-256, named relative to the folder `root` (None: named as given)."""
-    return [File(path=name_in(path, root), sha256=file_sha256(path)) for path in paths]
+    return [File(path=name_in(path, root), sha256=sha256_once(path)) for path in paths]
 
 
 def hmac_files(paths: list[Path], key: bytes, root: Path | None = None) -> list[KeyedFile]:

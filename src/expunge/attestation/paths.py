@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from expunge.files import cache_dir
 from expunge.models import embedded
+from expunge.models.sources import cached_folder, split_revision
 
 MODEL_FILES = (".json", ".safetensors", ".txt", ".jinja", ".model")
 TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "spiece", "sentencepiece", "chat_template")
@@ -65,11 +65,10 @@ def base_folder(name: str, revision: str | None = None) -> Path | None:
     if path.is_dir():
         return path
     try:
-        cached = try_to_load_from_cache(name, "config.json", revision=revision)
+        return cached_folder(name if revision is None else f"{split_revision(name)[0]}@{revision}")
     except HFValidationError:
         # The name is neither a folder nor a valid hub id.
         return None
-    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def base_files(name: str, folder: Path) -> list[Path]:

@@ -12,7 +12,8 @@ from expunge.attestation.schema_audit import Attacks, LmEval
 from expunge.attestation.schema_parts import File, Hex, KeyedFile, Part
 from expunge.runs.facts import Figures
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+"""Of the attestations that are written. One of version 3 has the part `weights`, a hash of the weights in memory, for `checkpoint`."""
 
 
 class Tool(Part):
@@ -133,6 +134,14 @@ class EarlierEdit(Part):
     files: list[File]
 
 
+class AdapterBase(Part):
+    """The base model of a PEFT adapter that was given as a model; the adapter is merged into it."""
+
+    name: str
+    revision: str | None
+    files: list[File]
+
+
 class Base(Part):
     """The model before this run, earlier edits included.
 
@@ -146,6 +155,7 @@ class Base(Part):
     parts: dict[str, Hex]
     files: list[File]
     tokenizer: list[str]
+    adapter_base: AdapterBase | None = None
     earlier_edits: list[EarlierEdit]
 
 
@@ -156,6 +166,7 @@ class Control(Part):
     identity: Hex
     parts: dict[str, Hex]
     files: list[File]
+    adapter_base: AdapterBase | None = None
 
 
 class Edit(Part):
@@ -209,7 +220,7 @@ class Facts(Part):
     `metrics` and `attacks` repeat the content of the files `audit` and `verdict`.
     """
 
-    schema_version: Literal[3]
+    schema_version: Literal[3, 4]
     created_utc: str
     tool: Tool
     environment: Environment

@@ -1,10 +1,11 @@
 """`expunge audit`: measure a run's models, attack them, and write the report and the attestation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from expunge.cli.options import MovedModel
 from expunge.cli.placement import Device, Dtype
 
 EXAMPLE = "expunge audit runs/people --control models/never-saw --suite quick"
@@ -64,6 +65,7 @@ def command(
     sign: Annotated[
         Path | None, typer.Option(rich_help_panel=ATTESTATION_PANEL, help="PEM file with the Ed25519 private key that signs it.")
     ] = None,
+    model: MovedModel = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -83,7 +85,7 @@ def command(
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the attestation, which --gate does not write; leave out --gate")
     if gate:
-        _evaluate_gate(run, attacks, max_records, show_text, device, dtype)
+        _evaluate_gate(run, attacks, max_records, show_text, {"model": model, "device": device, "dtype": dtype})
         return
     from expunge.api import audit
     from expunge.auditing.verdict import read_verdict
@@ -104,6 +106,7 @@ def command(
         request=request,
         previous=previous,
         sign=sign,
+        model=model,
         device=device,
         dtype=dtype,
     )
@@ -118,12 +121,12 @@ def command(
         raise ExpungeError(f"{len(failed)} of {len(rows)} rows fail, the first is: {failed[0]} (--allow-fail exits with 0 nevertheless)")
 
 
-def _evaluate_gate(run: str, attacks: Path | None, max_records: int | None, show_text: bool, device: str, dtype: str) -> None:
+def _evaluate_gate(run: str, attacks: Path | None, max_records: int | None, show_text: bool, loading: dict[str, Any]) -> None:
     from expunge.api import evaluate_gate
     from expunge.cli.output import print_closing, standard_output
     from expunge.reporting.gate_table import print_gate
     from expunge.runs.folder import find_run
 
-    results = evaluate_gate(run, attacks, max_records=max_records, show_text=show_text, device=device, dtype=dtype)
+    results = evaluate_gate(run, attacks, max_records=max_records, show_text=show_text, **loading)
     print_gate(standard_output(), results)
     print_closing(find_run(run), "Evaluated the gate.")

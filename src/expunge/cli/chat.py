@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.options import MovedModel
 from expunge.cli.placement import Device, Dtype
 
 EXAMPLE = "expunge chat runs/people"
@@ -16,6 +17,7 @@ def command(
         list[str] | None, typer.Option("--ask", help="Answer this question and exit; repeatable. Without it, type questions.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
+    model: MovedModel = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -34,25 +36,25 @@ def command(
     from expunge.models.placement import choose_placement, placement_of
     from expunge.runs.loaded import load_base, load_run, open_run
 
-    opened, console = open_run(run), SafeConsole()
+    opened, console = open_run(run, model), SafeConsole()
     with Display().step("Loading the model"):
         loaded = load_run(opened, choose_placement(device, dtype))
-        model, builder = loaded.model, loaded.builder
-        original = None if isinstance(model, PeftModel) else load_base(opened, placement_of(model)).model
+        edited, builder = loaded.model, loaded.builder
+        original = None if isinstance(edited, PeftModel) else load_base(opened, placement_of(edited)).model
 
     def prompt(text: str) -> tuple[int, ...]:
         ids = builder.prompt((Turn("user", text),))
-        check_room(model, len(ids), "the question")
+        check_room(edited, len(ids), "the question")
         return ids
 
     def answer(text: str) -> None:
         prompts = [prompt(text)]
-        if (room := (context_length(model) or sys.maxsize) - len(prompts[0])) < max_new_tokens:
+        if (room := (context_length(edited) or sys.maxsize) - len(prompts[0])) < max_new_tokens:
             console.print(f"The question leaves room for {room} tokens in the model's context: a longer answer is cut there.")
-        after = generate_answers(model, builder, prompts, max_new_tokens)[0].whole
+        after = generate_answers(edited, builder, prompts, max_new_tokens)[0].whole
         if original is None:
-            with edits_off(model, REQUEST):
-                before = generate_answers(model, builder, prompts, max_new_tokens)[0].whole
+            with edits_off(edited, REQUEST):
+                before = generate_answers(edited, builder, prompts, max_new_tokens)[0].whole
         else:
             before = generate_answers(original, builder, prompts, max_new_tokens)[0].whole
         table = Table("Before", "After", expand=True, title=Text(visible(text)), title_justify="left")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.options import MovedModel
 from expunge.cli.placement import Device, Dtype
 
 EXAMPLE = "expunge export runs/release-people --to models/released"
@@ -12,6 +13,7 @@ EXAMPLE = "expunge export runs/release-people --to models/released"
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     to: Annotated[str | None, typer.Option(help="The folder to write; the default is RUN/model.")] = None,
+    model: MovedModel = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -27,7 +29,7 @@ def command(
     from expunge.pipeline.export import MODEL, export_plain
     from expunge.runs.loaded import open_run
 
-    opened = open_run(run)
+    opened = open_run(run, model)
     target = Path(to) if to else opened.folder / MODEL
     folder = export_plain(opened, target, Display(), choose_placement(device, dtype))
     print_lines(f"Model   {folder}", f"Next    transformers: AutoModelForCausalLM.from_pretrained({str(folder)!r})")

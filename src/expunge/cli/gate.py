@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.options import MovedModel
 from expunge.cli.placement import Device, Dtype
 
 EXAMPLE = 'expunge gate runs/people "Where does Basil Mahfouz live?"'
@@ -12,6 +13,7 @@ EXAMPLE = 'expunge gate runs/people "Where does Basil Mahfouz live?"'
 def command(
     run: Annotated[str, typer.Argument(help="A run folder.")],
     text: Annotated[list[str], typer.Argument(help="What a user might type; each argument is a prompt by itself.")],
+    model: MovedModel = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -34,16 +36,16 @@ def command(
 
     if empty := [prompt for prompt in text if not prompt.strip()]:
         raise InputError(f"{empty[0]!r}: the prompt is empty")
-    opened, console = open_run(run), standard_output()
+    opened, console = open_run(run, model), standard_output()
     check_gated(opened)
     with Display().step("Loading the model"):
         loaded = load_run(opened, choose_placement(device, dtype))
-        model, builder = loaded.model, loaded.builder
+        edited, builder = loaded.model, loaded.builder
     prompts = [builder.prompt((Turn("user", prompt),)) for prompt in text]
     for ids in prompts:
-        check_length(model, len(ids), "the prompt")
+        check_length(edited, len(ids), "the prompt")
     for ids in prompts:
-        look = read_gate(model, builder, ids)
+        look = read_gate(edited, builder, ids)
         console.print(Text(f"The gate {look.description}."))
         if look.tokens:
             console.print(heat(look))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.options import MovedModel
 from expunge.cli.placement import Device, Dtype
 
 EXAMPLE = "expunge undo runs/release-people 1"
@@ -12,6 +13,7 @@ EXAMPLE = "expunge undo runs/release-people 1"
 def command(
     run: Annotated[str, typer.Argument(help="A run folder of `expunge release`.")],
     to: Annotated[int, typer.Argument(help="The number of the round; 0 is the original. Later rounds stay available.")],
+    model: MovedModel = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -25,6 +27,6 @@ def command(
     from expunge.pipeline.release import undo
     from expunge.runs.loaded import open_unchecked
 
-    opened = open_unchecked(run)
+    opened = open_unchecked(run, model)
     undo(opened, to, Display(), choose_placement(device, dtype))
     print_lines(f"The model of {opened.folder} is that of round {to}.", f"Next    expunge export {opened.folder}")

@@ -21,7 +21,10 @@ TaskSetting = Annotated[Any, BeforeValidator(make_task), PlainSerializer(as_plai
 class Recipe(Section):
     """All settings of a run."""
 
-    model: str = Field("smollm2-135m", description="a hub id, a folder, a GGUF file, or a run folder (to add another request to its edits)")
+    model: str = Field(
+        "smollm2-135m",
+        description="a hub id (or ID@REVISION), a folder, a GGUF file, or a run folder (adds a request to it)",
+    )
     data: DataSection
     objective: Any = Field(
         default_factory=OBJECTIVES[DEFAULT_OBJECTIVE],

@@ -13,7 +13,7 @@ def apply_edit(model: nn.Module, settings: EditSection, base_sha256: str) -> nn.
     Args:
         model: a causal LM, or one that carries earlier requests: these stay on, frozen.
         settings: the recipe's section.
-        base_sha256: hash of the weights of the model without requests; ReFT and GRUN edits store it.
+        base_sha256: hash of the checkpoint of the model without requests; ReFT and GRUN edits store it.
 
     Raises:
         InputError: there is no such edit, `modules` matches nothing, the model has no such blocks, or the edit cannot be added to

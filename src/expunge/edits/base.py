@@ -68,7 +68,7 @@ class PeftEdit(Edit):
         Args:
             model: the base model, without adapters.
             settings: the recipe's section.
-            base_sha256: hash of the base model's weights.
+            base_sha256: hash of the base model's checkpoint.
 
         Raises:
             InputError: `modules` matches nothing.

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,14 +128,14 @@ def identify(model: nn.Module, tokenizer: PreTrainedTokenizerBase, checkpoint: s
     )
 
 
-def with_requests(identity: ModelIdentity, manifests: Sequence[str]) -> ModelIdentity:
-    """Return the identity of a model with edits on it.
+def with_edits(checkpoint: str, manifests: Sequence[str]) -> str:
+    """Return the hash of a checkpoint with edits on it.
 
     Args:
-        identity: of the model without them.
+        checkpoint: the hash of the checkpoint alone.
         manifests: the SHA-256 of each edit's manifest, in the order in which they were added.
     """
-    return replace(identity, checkpoint=_hash({"checkpoint": identity.checkpoint, "edits": list(manifests)})) if manifests else identity
+    return _hash({"checkpoint": checkpoint, "edits": list(manifests)}) if manifests else checkpoint
 
 
 def weights_sha256(model: nn.Module) -> str:

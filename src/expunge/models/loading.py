@@ -6,23 +6,28 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from expunge.console import SafeConsole
 from expunge.data.chat_format import ChatFormat, TemplateRefused
 from expunge.data.records import Turn
 from expunge.errors import InputError, first_line
 from expunge.models.gguf import read_gguf
 from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
+from expunge.models.merged_adapter import merge_adapter
 from expunge.models.placement import Placement, choose_placement
 from expunge.models.sizes import check_sizes
-from expunge.models.sources import local_model
+from expunge.models.sources import base_of_adapter, is_adapter, local_model
 
 # `expunge.console` shows progress; a second bar for each file would disturb its display.
 disable_progress_bar()
 
 PLAIN_TOKENIZER = {"mistral_format": False}
 """With the package mistral-common, transformers would read Mistral's tokenizers through it: no chat template, and no special tokens."""
+OFFLINE = {"trust_remote_code": False, "local_files_only": True}
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -31,7 +36,8 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
     """Load a model and its tokenizer.
 
     Args:
-        name: `smollm2-135m` (the default model), a local folder, a `.gguf` file, or a hub id.
+        name: `smollm2-135m` (the default model), a local folder, a `.gguf` file, or a hub id, with `@revision` or without. The folder may
+            hold a LoRA adapter as PEFT stores it, which is merged into its base model.
         placement: device and dtype of the weights; None: chosen for this machine and this model.
 
     Returns:
@@ -41,13 +47,14 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
         InputError: there is no such model, or it is not a causal LM with safetensors weights and a tokenizer.
     """
     path, placement = local_model(str(name)), placement or choose_placement()
+    if is_adapter(path):
+        return _load_merged(str(name), path, placement)
     if path.suffix == ".gguf":
         return _ready(*read_gguf(path, placement))
-    common = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = AutoConfig.from_pretrained(path, **common)
+        config = AutoConfig.from_pretrained(path, **OFFLINE)
         check_sizes(path, config.to_dict())
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path, **common, **PLAIN_TOKENIZER))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path, **OFFLINE, **PLAIN_TOKENIZER))
         place = placement.for_model(config)
         with _without_pickles():
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -56,7 +63,7 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
                 dtype=place.dtype or "auto",
                 device_map=place.device_map,
                 use_safetensors=True,
-                **common,
+                **OFFLINE,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
@@ -66,6 +73,23 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
     # transformers only warns about these weights and initialises them at random.
     if wrong := sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}):
         raise InputError(f"{name}: its safetensors lack {wrong[0]}, or contain it in another shape ({len(wrong)} such weights)")
+    return _ready(model, tokenizer)
+
+
+def _load_merged(name: str, folder: Path, placement: Placement) -> Loaded:
+    """Load the base model of an adapter and merge the adapter; its tokenizer is used if it has one."""
+    base = base_of_adapter(folder)
+    model, tokenizer = load(base, placement)
+    SafeConsole(stderr=True).print(f"{name} is a PEFT adapter: it is merged into its base model {base}.")
+    if (folder / TOKENIZER_CONFIG).exists():
+        try:
+            tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **OFFLINE, **PLAIN_TOKENIZER))
+        # A damaged file may raise whatever the libraries did not expect to fail.
+        except Exception as error:
+            raise InputError(f"{folder}: its tokenizer could not be read: {first_line(error)}") from error
+    model = merge_adapter(model, folder)
+    if len(tokenizer) > (rows := cast(nn.Embedding, model.get_input_embeddings()).num_embeddings):
+        raise InputError(f"{folder}: its tokenizer has {len(tokenizer)} tokens, and the model has embeddings for {rows}")
     return _ready(model, tokenizer)
 
 
@@ -88,21 +112,23 @@ def _without_pickles() -> Iterator[None]:
         torch.load = load_pickle
 
 
-def parts_without_weights(folder: Path, template: str | None = None) -> dict[str, str]:
+def parts_without_weights(folder: Path, template: str | None = None, base: Path | None = None) -> dict[str, str]:
     """Return the hash of each part of a model folder's `ModelIdentity` but the weights, which are not read.
 
     Args:
-        folder: of the model.
+        folder: of a model, or of an adapter.
         template: a chat template that takes the place of the model's.
+        base: the folder of the adapter's base model.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    common = {"trust_remote_code": False, "local_files_only": True}
+    model = base or folder
     try:
-        config = AutoConfig.from_pretrained(folder, **common)
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, **common, **PLAIN_TOKENIZER))
-        generation = _generation_defaults(folder)
+        config = AutoConfig.from_pretrained(model, **OFFLINE)
+        tokens = folder if (folder / TOKENIZER_CONFIG).exists() else model
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(tokens, **OFFLINE, **PLAIN_TOKENIZER))
+        generation = _generation_defaults(model)
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
         raise InputError(f"{folder}: its configuration or tokenizer could not be read: {first_line(error)}") from error

@@ -16,9 +16,11 @@ from expunge.documents import read_text
 from expunge.edits.requests import add_request
 from expunge.edits.save import load_edit
 from expunge.errors import InputError
+from expunge.models.file_hashes import models_with
 from expunge.models.identified import load_identified, with_template
-from expunge.models.identity import ModelIdentity, check_same_base, with_requests
+from expunge.models.identity import ModelIdentity, check_same_base, with_edits
 from expunge.models.placement import Placement
+from expunge.models.sources import check_model_exists
 from expunge.runs.edit_record import check_edit, edit_record
 from expunge.runs.folder import INFO, RECIPE, TEMPLATE, Run, find_run
 
@@ -89,19 +91,23 @@ class StartModel:
     identity: ModelIdentity
 
 
-def open_run(folder: str | Path) -> OpenedRun:
+def open_run(folder: str | Path, model: str | Path | None = None) -> OpenedRun:
     """Open an existing run whose training is complete, and check that its edit is the one that training recorded.
+
+    Args:
+        folder: of the run.
+        model: where the run's model is now; None: where its recipe says, or see `located_model`.
 
     Raises:
         InputError: there is no run, it has no trained edit yet, or the edit is damaged.
     """
-    run = open_unchecked(folder)
+    run = open_unchecked(folder, model)
     check_edit(run, run.info)
     return run
 
 
-def open_unchecked(folder: str | Path) -> OpenedRun:
-    """Open an existing run whose training is complete, for a verb that does not read its edit.
+def open_unchecked(folder: str | Path, model: str | Path | None = None) -> OpenedRun:
+    """Open an existing run whose training is complete, for a verb that does not read its edit; for `model` see `open_run`.
 
     Raises:
         InputError: there is no run, or it has no trained edit yet.
@@ -110,7 +116,8 @@ def open_unchecked(folder: str | Path) -> OpenedRun:
     info = run.read_info()
     if info["status"] == "training":
         raise InputError(f"{folder}: its training is not complete; repeat the command that started it, which resumes it")
-    return OpenedRun(run.folder, run.read_recipe(), info)
+    recipe = run.read_recipe()
+    return OpenedRun(run.folder, recipe if model is None else recipe.model_copy(update={"model": str(model)}), info)
 
 
 def load_run(run: OpenedRun, placement: Placement | None = None) -> LoadedRun:
@@ -128,7 +135,7 @@ def load_base(run: OpenedRun, placement: Placement | None = None) -> LoadedRun:
     Raises:
         InputError: it is not the model that the edit was trained on.
     """
-    start = load_start(run.recipe.model, placement, chat_template(run), run.folder / TEMPLATE)
+    start = load_start(located_model(run), placement, chat_template(run), run.folder / TEMPLATE)
     check_base(run, start.identity)
     builder = prompt_builder(start.tokenizer, run.recipe)
     return LoadedRun(run.folder, run.recipe, run.info, start.model, builder, start.identity)
@@ -169,7 +176,7 @@ def load_start(name: str, placement: Placement | None = None, template: str | No
         check_base(run, identity)
         model = add_request(model, run.edit, f"request{number}", recorded=run.edit_manifest).eval()
         manifests.append(run.edit_manifest)
-        identity = with_requests(base.identity, manifests)
+        identity = replace(base.identity, checkpoint=with_edits(base.identity.checkpoint, manifests))
     return StartModel(model, base.tokenizer, base.identity.checkpoint, identity)
 
 
@@ -181,13 +188,33 @@ def base_of(name: str) -> tuple[str, list[OpenedRun]]:
     """
     earlier: list[OpenedRun] = []
     seen = set[Path]()
-    while (Path(name) / "run.json").exists():
+    while (Path(name) / INFO).exists():
         if (folder := Path(name).resolve()) in seen:
             raise InputError(f"{name}: is a request on itself: its recipe's `model` leads back to it; name the base model there")
         seen.add(folder)
         earlier.append(open_run(name))
-        name = earlier[-1].recipe.model
+        name = located_model(earlier[-1])
     return name, earlier
+
+
+def located_model(run: OpenedRun) -> str:
+    """Return where a run's model is: where its recipe says, or else where a model with the recorded checkpoint was last loaded.
+
+    Raises:
+        InputError: it is in none of these places.
+    """
+    name = run.recipe.model
+    if (Path(name) / INFO).exists():
+        return name
+    try:
+        check_model_exists(name)
+    except InputError as error:
+        found = next((path for path in models_with(recorded_base(run).checkpoint) if path.exists()), None)
+        if found is None:
+            how = "if it was moved, name its new place with --model; what is there is compared with what the run recorded"
+            raise InputError(f"{error}, and no copy of the model of {run.folder} is known here; {how}") from error
+        return str(found)
+    return name
 
 
 def base_facts(name: str, identity: ModelIdentity, data: DataSection) -> dict[str, Any]:

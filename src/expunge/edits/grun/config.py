@@ -24,7 +24,7 @@ class ReftConfig(PeftConfig):
             and every later one, given or generated. `prompt_suffix:K`: the last K prompt tokens. `all_prompt`: every prompt
             token. `every_token`: every prompt token and every later one. `fired`: the prompt tokens whose score in the pooled
             gate reaches the threshold.
-        base_sha256: hash of the weights of the base model that the adapter was trained on.
+        base_sha256: hash of the checkpoint of the base model that the adapter was trained on.
         composition: the factor of this adapter's change among N active ones. `sum`: 1. `paper`: 0.6 N + 0.6, as in GRUN's
             published code, with which even a single adapter differs from what was trained.
     """
