@@ -3,8 +3,11 @@
 import re
 import struct
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
+
+from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
 from expunge.documents import parse_json
 from expunge.errors import InputError, quoted
@@ -14,6 +17,9 @@ MOST_PARTS = 4096
 """Most experts, heads or parts of another kind in one layer."""
 _LAYERS = re.compile(r"(num|n)_(\w+_)?layers?")
 _PARTS = re.compile(r"(num|n)_\w*(heads?|experts?|groups?|codebooks?)\w*")
+_TEXTS = re.compile(r"(general|tokenizer|split)\.")
+"""Fields of a GGUF file that are no sizes of the model."""
+_GGUF_WIDTHS = ("embedding_length", "feed_forward_length", "key_length", "value_length", "vocab_size")
 _WIDTH = re.compile(r"((moe_)?intermediate|hidden|vocab)_size|head_dim|n_(embd|inner)|d_(model|ff)")
 
 
@@ -32,6 +38,27 @@ def check_sizes(folder: Path, config: dict[str, Any]) -> None:
         most = len(sizes) if _LAYERS.fullmatch(name) else MOST_PARTS if _PARTS.fullmatch(name) else max(sizes, default=0)
         if value > most and (_LAYERS.fullmatch(name) or _PARTS.fullmatch(name) or _WIDTH.fullmatch(name)):
             raise InputError(f"{folder / 'config.json'}: {name} is {value}, but the weights in this folder allow at most {most}")
+
+
+def check_gguf_sizes(path: Path) -> None:
+    """Check the same of the metadata and the tensors of a GGUF file.
+
+    Raises:
+        InputError: the metadata call for more than the tensors can have, or cannot be read.
+    """
+    try:
+        metadata, _ = read_gguf_metadata(str(path))
+        sizes = [prod(tensor.shape) for tensor in GgufHeader.from_file(str(path)).tensors]
+    # A damaged file may raise whatever the library did not expect to fail.
+    except Exception as error:
+        raise InputError(f"{path}: could not be read as a GGUF model: {next(iter(str(error).strip().splitlines()), 'damaged')}") from error
+    for name, value in metadata.items():
+        if _TEXTS.match(name):
+            continue
+        kind = name.rpartition(".")[2]
+        most = len(sizes) if kind == "block_count" else MOST_PARTS if kind.endswith("_count") else max(sizes, default=0)
+        if isinstance(value, int) and value > most and (kind.endswith("_count") or kind in _GGUF_WIDTHS):
+            raise InputError(f"{path}: {name} is {value}, but the tensors in this file allow at most {most}")
 
 
 def tensor_sizes(path: Path) -> Iterator[int]:

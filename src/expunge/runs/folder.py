@@ -73,7 +73,7 @@ class Run:
         Raises:
             InputError: the file does not have the form that a run writes, or was changed since.
         """
-        return read_facts(self.folder / INFO)
+        return read_facts(self.folder / INFO, self.edit)
 
     def update_info(self, **facts: Any) -> Facts:
         """Add facts to run.json and return its whole content."""
