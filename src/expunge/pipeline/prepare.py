@@ -171,7 +171,7 @@ def _timed(run: Run) -> Iterator[None]:
         yield
     finally:
         if PartialState().is_main_process:
-            run.update_info(seconds=round(run.read_info().get("seconds", 0.0) + time.monotonic() - started, 1))
+            run.update_info(seconds=round(run.read_info()["seconds"] + time.monotonic() - started, 1))
 
 
 def _data_facts(recipe: Recipe, splits: Splits, retain: list[Record]) -> dict[str, dict[str, object]]:

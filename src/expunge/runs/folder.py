@@ -183,7 +183,7 @@ def start_run(recipe: Recipe) -> Run:
         _write_recipe(run, recipe)
     # run.json is written last, because a folder without it is not a run. A start that was killed before is completed here.
     if not (folder / INFO).exists():
-        run.update_info(status="training", created=utc_now(), versions=versions())
+        run.update_info(status="training", created=utc_now(), versions=versions(), seconds=0.0)
     return run
 
 
