@@ -25,7 +25,8 @@ from expunge.runs.folder import REVEAL, Run, run_folder, started
 from expunge.runs.generated import discard_generated
 from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
-from expunge.training.self_generated import make_retain
+from expunge.training.checkpoints import delete_checkpoints
+from expunge.training.self_generated import drop_alternatives, make_retain
 
 AnyRun = TypeVar("AnyRun", bound=OpenedRun)
 
@@ -72,6 +73,7 @@ def prepare_and_train(recipe: Recipe, display: Display, train: Callable[[Prepare
         if opened.info["status"] != "training":
             check_edit(opened, opened.info)
             read_splits(opened)
+            clean_up(run)
             display.print(f"{run.folder} is trained already.")
             return run
         with _timed(run), display.step("Loading the model"):
@@ -114,6 +116,13 @@ def update_info(run: AnyRun, **facts: Any) -> AnyRun:
 def mark_trained(run: Run, manifest: str) -> None:
     """Mark a run as trained, which completes it, and record the manifest of its edit."""
     record_edit(run, manifest, status="trained")
+
+
+def clean_up(run: Run) -> None:
+    """Delete what only an unfinished training needs. A trained run may still have it, if the command was killed."""
+    if PartialState().is_main_process:
+        delete_checkpoints(run.folder)
+        drop_alternatives(run)
 
 
 def _read_and_check(recipe: Recipe) -> Sources:
