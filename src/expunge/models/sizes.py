@@ -41,10 +41,10 @@ def check_sizes(folder: Path, config: dict[str, Any]) -> None:
 
 
 def check_gguf_sizes(path: Path) -> None:
-    """Check the same of the metadata and the tensors of a GGUF file.
+    """Check that the metadata of a GGUF file call for no more layers, parts and widths than its tensors can have.
 
     Raises:
-        InputError: the metadata call for more than the tensors can have, or cannot be read.
+        InputError: they do, or the file cannot be read.
     """
     try:
         metadata, _ = read_gguf_metadata(str(path))
