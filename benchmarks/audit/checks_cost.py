@@ -96,7 +96,7 @@ def measured_rows(out: Path, model: str) -> Iterator[tuple[str, list[str]]]:
     for edit in EDITS:
         run = out / edit
         remove_folder(run)
-        commands = {
+        commands: dict[str, tuple[str, ...]] = {
             "run": ("run", str(out / "recipe.yaml"), "--no-audit", "--out", str(run), f"edit.name={edit}", "training.epochs=2"),
             "chat --ask": ("chat", str(run), "--ask", "Who are you?", "--max-new-tokens", "32"),
             "audit": ("audit", str(run)),
