@@ -13,7 +13,8 @@ from expunge.errors import Damaged, InputError, quoted
 from expunge.files import file_sha256
 from expunge.models.finite import json_text
 
-Hex = Field(pattern=r"^[0-9a-f]{64}$")
+_HEX = r"^[0-9a-f]{64}$"
+Hex = Field(pattern=_HEX)
 HASH = "sha256"
 """Field of run.json: the hash of all its other fields, so that a changed threshold, round or hash is noticed."""
 _ADVICE = "train the run again: expunge run RECIPE --out ANOTHER_FOLDER"
@@ -110,7 +111,7 @@ class RunJson(Closed):
     audited: str = ""
     control: str | None = None
     control_model: _Parts | None = None
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(None, pattern=_HEX)
 
     @field_validator("model", "data", "gate", "edit", "round", mode="before")
     @classmethod
