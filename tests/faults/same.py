@@ -17,7 +17,8 @@ NOT_COMPARED = re.compile(r"(^|/)(\.lock|matplotlib(/.*)?|cache/expunge/secret)$
 """Lock files, which are empty, the font cache of matplotlib, and the random secret of the cache."""
 
 
-HASH = re.compile(rb'"[0-9a-f]{64}"')
+HASH = re.compile(rb'"(?:[0-9a-f]{12}|[0-9a-f]{64})"')
+"""A hash, whole or cut to twelve digits as in the results of a search."""
 
 
 def result(folder: Path, keyed: bool = True) -> dict[str, bytes | str]:

@@ -13,7 +13,7 @@ from trials import HELD, Trials
 
 SAMPLE = {"unlearn lora": 4, "unlearn grun": 2, "release": 2, "audit full": 2, "audit again": 1, "undo": 3, "purge": 1, "compare": 1}
 """Kills of each command in every test run; `make faults` makes those of `LONG`."""
-LONG = int(os.environ.get("EXPUNGE_FAULTS_KILLS", "30"))
+LONG = int(os.environ.get("EXPUNGE_FAULTS_KILLS", "25"))
 
 
 class Killer:

@@ -118,15 +118,18 @@ def measured_once(
 
 
 def _measure_both(plan: AuditPlan, loaded: LoadedRun, unlearned_identity: str) -> None:
-    """Measure with the edit off and on in one pass, which shares what an edit does not change, unless one of the two is cached."""
+    """Measure with the edit off and on in one pass, which shares what an edit does not change, unless the original is cached.
+
+    The original is stored last: after a kill between the two both are measured again, and have the same last bits as without it.
+    """
     identities = (loaded.identity.sha256, unlearned_identity)
-    measurements = [_measurement(identity, loaded.model, loaded.builder, plan.sets, plan.settings) for identity in identities]
-    if any(measurement.is_cached for measurement in measurements):
+    original, unlearned = (_measurement(identity, loaded.model, loaded.builder, plan.sets, plan.settings) for identity in identities)
+    if original.is_cached:
         return
     with plan.display.bar("Auditing the original and the unlearned model", 4 * plan.sets.rows) as advance:
-        both = measure_both(loaded.model, loaded.builder, plan.sets, plan.settings, advance)
-    for measurement, rows in zip(measurements, both, strict=True):
-        measurement.store(rows)
+        of_original, of_unlearned = measure_both(loaded.model, loaded.builder, plan.sets, plan.settings, advance)
+    unlearned.store(of_unlearned)
+    original.store(of_original)
 
 
 def _run_probes(plan: AuditPlan, probed: ProbedModel) -> None:

@@ -98,6 +98,9 @@ def _config(path: Path) -> PeftConfig:
     kind = settings.get("peft_type")
     if not isinstance(kind, str) or kind not in CONFIGS:
         raise InputError(f"{path}: peft_type: must be one of {', '.join(CONFIGS)}, this is {kind!r}")
+    # Nothing here trains such an adapter, and PEFT reads this setting only when the model answers.
+    if settings.get("alora_invocation_tokens") is not None:
+        raise InputError(f"{path}: alora_invocation_tokens: an adapter that acts from certain tokens on is not loaded")
     try:
         return CONFIGS[kind](**settings)
     except (TypeError, ValueError, AttributeError) as error:

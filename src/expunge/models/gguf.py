@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from expunge.errors import InputError
 from expunge.models.placement import Placement
+from expunge.models.sizes import check_gguf_sizes
 
 
 def read_gguf(path: Path, placement: Placement) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -21,6 +22,7 @@ def read_gguf(path: Path, placement: Placement) -> tuple[PreTrainedModel, PreTra
     Raises:
         InputError: the file is not a GGUF file of a known architecture.
     """
+    check_gguf_sizes(path)
     # Dequantising takes the memory of fp32 weights, so that none is saved where it is short.
     dtype = placement.dtype or torch.bfloat16
     try:

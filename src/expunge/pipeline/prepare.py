@@ -30,7 +30,8 @@ from expunge.runs.generated import discard_generated
 from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start, prompt_builder
 from expunge.runs.placed import placement_facts, resumed_placement
 from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
-from expunge.training.self_generated import make_retain
+from expunge.training.checkpoints import delete_checkpoints
+from expunge.training.self_generated import drop_alternatives, make_retain
 
 AnyRun = TypeVar("AnyRun", bound=OpenedRun)
 
@@ -82,6 +83,7 @@ def prepare_and_train(
         if opened.info["status"] != "training":
             check_edit(opened, opened.info)
             read_splits(opened)
+            clean_up(run)
             display.print(f"{run.folder} is trained already.")
             return run
         with _timed(run), display.step("Loading the model"):
@@ -130,6 +132,13 @@ def _training_placement(recipe: Recipe, placement: Placement) -> Placement:
     if recipe.release is not None:
         return in_fp32(placement, "a release")
     return placement if edit_of(recipe).removable else in_fp32(placement, f"a {recipe.edit.name} edit")
+
+
+def clean_up(run: Run) -> None:
+    """Delete what only an unfinished training needs. A trained run may still have it, if the command was killed."""
+    if PartialState().is_main_process:
+        delete_checkpoints(run.folder)
+        drop_alternatives(run)
 
 
 def _read_and_check(recipe: Recipe) -> Sources:
@@ -195,7 +204,7 @@ def _timed(run: Run) -> Iterator[None]:
         yield
     finally:
         if PartialState().is_main_process:
-            run.update_info(seconds=round(run.read_info().get("seconds", 0.0) + time.monotonic() - started, 1))
+            run.update_info(seconds=round(run.read_info()["seconds"] + time.monotonic() - started, 1))
 
 
 def _data_facts(recipe: Recipe, splits: Splits, retain: list[Record]) -> dict[str, dict[str, object]]:

@@ -85,12 +85,12 @@ def _undo(run: OpenedRun, to: int, display: Display, placement: Placement) -> No
     # A folder that is gone, and one that an interrupted undo left, are made anew from the original and the modules.
     if not run.edit.exists():
         display.print(f"{run.edit} is gone; it is computed again.")
-    elif record.next is None:
+    else:
         _check_current(run)
     model, _ = load_after_round(run, to, display, placement)
     with atomic_folder(run.edit) as folder:
         manifest = _save(run, model, folder)
-        announce_edit(run, record, manifest)
+        announce_edit(run, record, manifest, to)
         # An audit goes before the model that it measured: no kill leaves it beside another one.
         discard_audit(run)
     record_edit(run, manifest, round=to)

@@ -11,11 +11,10 @@ from expunge.edits.save import save_edit
 from expunge.errors import InputError
 from expunge.gating.fit import FittedGate, apply_with_gate, fit_gate
 from expunge.models.placement import Placement
-from expunge.pipeline.prepare import PreparedRun, mark_trained, prepare_and_train, update_info
+from expunge.pipeline.prepare import PreparedRun, clean_up, mark_trained, prepare_and_train, update_info
 from expunge.runs.folder import Run
-from expunge.training.checkpoints import delete_checkpoints
 from expunge.training.inputs import encode_records
-from expunge.training.self_generated import drop_alternatives, with_alternatives
+from expunge.training.self_generated import with_alternatives
 from expunge.training.train import check_batches, train
 
 COVERAGE_TO_WARN_BELOW = 0.95
@@ -60,8 +59,7 @@ def _train(run: PreparedRun, display: Display) -> None:
     manifest = save_edit(model, run.edit, run.identity, writes=writes)
     if writes:
         mark_trained(run, manifest)
-        delete_checkpoints(run.folder)
-        drop_alternatives(run)
+        clean_up(run)
 
 
 def _train_gate(run: PreparedRun, display: Display) -> FittedGate:

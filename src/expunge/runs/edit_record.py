@@ -2,42 +2,29 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from expunge.documents import checked
 from expunge.edits.manifest import check_manifest
+from expunge.runs.facts import EditRecord, NextEdit
 from expunge.runs.folder import INFO, Run
 
 EDIT = "edit"
 """Field of run.json."""
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class EditRecord(BaseModel):
-    """The record of an edit.
-
-    Attributes:
-        manifest: SHA-256 of the edit's manifest.
-        written: when training, or an undo, wrote the edit; UTC, to the microsecond.
-        next: the manifest of the edit that an undo is about to put in place; None at all other times.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    manifest: Sha256
-    written: str
-    next: Sha256 | None = None
 
 
 def record_edit(run: Run, manifest: str, **facts: Any) -> None:
     """Record in run.json that the edit was just written, together with other facts."""
-    run.update_info(**facts, edit=EditRecord(manifest=manifest, written=datetime.now(UTC).isoformat()).model_dump(exclude_none=True))
+    run.update_info(**facts, edit=EditRecord(manifest=manifest, written=_now()).model_dump(exclude_none=True))
 
 
-def announce_edit(run: Run, record: EditRecord, manifest: str) -> None:
-    """Record that an edit with another manifest is about to take the place of the recorded one, in case a kill comes between."""
-    run.update_info(edit=record.model_copy(update={"next": manifest}).model_dump())
+def announce_edit(run: Run, record: EditRecord, manifest: str, number: int) -> None:
+    """Record that the edit of round `number` is about to take the place of the recorded one.
+
+    From the exchange of the folders on, `Run.read_info` returns that edit and round, also if nothing more can be written.
+    """
+    announced = NextEdit(manifest=manifest, written=_now(), round=number)
+    run.update_info(edit=record.model_copy(update={"next": announced}).model_dump())
 
 
 def edit_record(folder: Path, info: dict[str, Any]) -> EditRecord:
@@ -60,3 +47,7 @@ def check_edit(run: Run, info: dict[str, Any]) -> None:
         InputError: it is not, or nothing is recorded.
     """
     check_manifest(run.edit, edit_record(run.folder, info).manifest)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -8,10 +8,13 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from expunge.documents import Closed, checked, read_json
+from expunge.edits.manifest import MANIFEST
 from expunge.errors import Damaged, InputError, quoted
+from expunge.files import file_sha256
 from expunge.models.finite import json_text
 
-Hex = Field(pattern=r"^[0-9a-f]{64}$")
+_HEX = r"^[0-9a-f]{64}$"
+Hex = Field(pattern=_HEX)
 HASH = "sha256"
 """Field of run.json: the hash of all its other fields, so that a changed threshold, round or hash is noticed."""
 _ADVICE = "train the run again: expunge run RECIPE --out ANOTHER_FOLDER"
@@ -68,10 +71,32 @@ class _Placement(Closed):
     dtype: str
 
 
-class _Edit(Closed):
+class NextEdit(Closed):
+    """The edit that an undo is about to put in place.
+
+    Attributes:
+        manifest: SHA-256 of its manifest.
+        written: when the undo wrote it; UTC, to the microsecond.
+        round: the round of the release after which the model was as this edit makes it.
+    """
+
     manifest: str = Hex
     written: str
-    next: str | None = None
+    round: int = Field(ge=0)
+
+
+class EditRecord(Closed):
+    """The record of a run's edit.
+
+    Attributes:
+        manifest: SHA-256 of the edit's manifest.
+        written: when training, or an undo, wrote the edit; UTC, to the microsecond.
+        next: what an undo records before it exchanges the folder, in case it ends between the exchange and the next record.
+    """
+
+    manifest: str = Hex
+    written: str
+    next: NextEdit | None = None
 
 
 class RunJson(Closed):
@@ -84,7 +109,7 @@ class RunJson(Closed):
     placement: _Placement | None = None
     data: _Data | None = None
     gate: _Gate | None = None
-    edit: _Edit | None = None
+    edit: EditRecord | None = None
     seconds: float = Field(0.0, ge=0)
     round: int | None = Field(None, ge=0)
     rounds: dict[str, str] = Field(default_factory=dict)
@@ -94,7 +119,7 @@ class RunJson(Closed):
     audit_placement: _Placement | None = None
     control: str | None = None
     control_model: _Parts | None = None
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(None, pattern=_HEX)
 
     @field_validator("model", "placement", "audit_placement", "data", "gate", "edit", "round", mode="before")
     @classmethod
@@ -166,8 +191,12 @@ class Facts(dict[str, Any]):
         return Facts(self.path, {**self, **facts})
 
 
-def read_facts(path: Path) -> Facts:
+def read_facts(path: Path, edit: Path | None = None) -> Facts:
     """Read a run.json, without its hash.
+
+    Args:
+        path: of the file.
+        edit: the folder of the run's edit. Facts of an undo that ended after it had exchanged this folder are completed.
 
     Raises:
         InputError: it cannot be read, or a field is unknown or of another form.
@@ -179,7 +208,16 @@ def read_facts(path: Path) -> Facts:
         raise Damaged(f"{path}: has no field {HASH}, because an older version of expunge made this run or it was changed; {_ADVICE}")
     if recorded != _sha256(fields):
         raise Damaged(f"{path}: was changed after expunge wrote it; restore it from a copy, or {_ADVICE}")
-    return Facts(path, fields)
+    return Facts(path, fields if edit is None else _completed(fields, edit / MANIFEST))
+
+
+def _completed(fields: dict[str, Any], manifest: Path) -> dict[str, Any]:
+    """Return the facts with the announced edit as the recorded one, if its manifest is the one in the folder."""
+    announced = (fields.get("edit") or {}).get("next")
+    if announced is None or not manifest.is_file() or file_sha256(manifest) != announced["manifest"]:
+        return fields
+    edit = {name: announced[name] for name in ("manifest", "written")}
+    return {**fields, "edit": edit, "round": announced["round"]}
 
 
 def facts_text(facts: Facts) -> str:

@@ -75,7 +75,7 @@ class Run:
         Raises:
             InputError: the file does not have the form that a run writes, or was changed since.
         """
-        return read_facts(self.folder / INFO)
+        return read_facts(self.folder / INFO, self.edit)
 
     def update_info(self, **facts: Any) -> Facts:
         """Add facts to run.json and return its whole content."""
@@ -185,7 +185,7 @@ def start_run(recipe: Recipe) -> Run:
         _write_recipe(run, recipe)
     # run.json is written last, because a folder without it is not a run. A start that was killed before is completed here.
     if not (folder / INFO).exists():
-        run.update_info(status="training", created=utc_now(), versions=versions())
+        run.update_info(status="training", created=utc_now(), versions=versions(), seconds=0.0)
     return run
 
 

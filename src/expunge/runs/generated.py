@@ -50,7 +50,9 @@ def generated_once(run: Run, name: str, generate: Callable[[], Sequence[dict[str
 def drop_generated(run: Run, name: str) -> None:
     """Delete a file that `generated_once` made, and its hash."""
     remove_file(run.folder / name)
-    run.update_info(generated={other: sha256 for other, sha256 in _recorded_hashes(run).items() if other != name})
+    hashes = _recorded_hashes(run)
+    if name in hashes:
+        run.update_info(generated={other: sha256 for other, sha256 in hashes.items() if other != name})
 
 
 def discard_generated(run: Run) -> None:

@@ -65,10 +65,11 @@ class PromptAttack(Attack):
 
     def left_out(self, target: Target) -> Mapping[str, str]:
         """Return the rows of the variants that the model has room for in no record."""
-        variants = list(self._variants(target))
-        queried, longest = {name for name, _ in self._queries(target)}, context_length(target.model)
+        longest, fits = context_length(target.model) or sys.maxsize, dict[str, bool]()
+        for variant in self._variants(target):
+            fits[variant.name] = fits.get(variant.name, False) or len(variant.ids) < longest
         reason = f"all prompts are longer than the model's context, {longest} tokens"
-        return {self.verdict_row({"variant": variant.name}): reason for variant in variants if variant.name not in queried}
+        return {self.verdict_row({"variant": name}): reason for name, one_fits in fits.items() if not one_fits}
 
     @classmethod
     def untested(cls, rows: Sequence[Row]) -> list[str]:

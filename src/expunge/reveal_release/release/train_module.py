@@ -16,7 +16,7 @@ from expunge.data.records import Record
 from expunge.edits.lora import check_module, module_config
 from expunge.edits.manifest import find_damage, write_manifest
 from expunge.errors import Damaged, InputError
-from expunge.files import atomic_folder, write_text
+from expunge.files import atomic_folder, remove_file, write_text
 from expunge.objectives import Learn
 from expunge.reveal_release.release.adapter import Adapter, divided_logits, temporary_adapter
 from expunge.reveal_release.release.lora_delta import LoraModule, check_fits, read_module, save_module
@@ -131,6 +131,9 @@ def _train(
             penalty = _overlap_penalty(adapter, retain, constraint.overlap)
             subtracted = partial(adapter.subtracted, constraint.kl_lambda)
             train(adapter.model, recipe, rows, folder, builder.pad, progress, training.title, LossConstraint(penalty, subtracted))
+            # The library writes to such a name first. A kill leaves it, and the folder is used again.
+            for path in folder.glob(".tmp*"):
+                remove_file(path)
             save_module(adapter.as_module(), folder)
         if training.card:
             write_text(folder / "README.md", training.card)
