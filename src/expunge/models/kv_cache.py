@@ -17,7 +17,7 @@ from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerM
 from expunge.data.prompts import Batch
 
 CACHE_NAMES = ("past_key_values", "cache_params")
-"""The argument of a model's forward pass that is its cache, and the field of its output; Mamba has a name of its own."""
+"""The forward argument, and output field, that holds a model's cache. Mamba has the second name."""
 
 
 @dataclass
