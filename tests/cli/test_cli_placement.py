@@ -11,7 +11,7 @@ COMMANDS = {verb.__name__.rpartition(".")[2]: verb.command for verbs in VERBS.va
 WITHOUT_A_MODEL = {"compare", "verify", "purge", "validate", "ls"}
 
 
-@pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_A_MODEL)
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - WITHOUT_A_MODEL))
 def test_every_verb_that_loads_a_model_has_the_shared_options(name):
     hints = inspect.get_annotations(COMMANDS[name], eval_str=True)
     assert (hints.get("device"), hints.get("dtype")) == (Device, Dtype)
