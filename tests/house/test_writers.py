@@ -33,6 +33,7 @@ MODULES = {"shutil", "tempfile", "filelock"}
 IN_A_FOLDER_OF_OURS = "writes into the temporary folder of `atomic_folder`, which is flushed to the disk and then renamed"
 ALLOWED = {
     ("pipeline/export.py", "save_pretrained"): IN_A_FOLDER_OF_OURS,
+    ("pipeline/export_weights.py", "save_file"): IN_A_FOLDER_OF_OURS,
     ("pipeline/teach.py", "save_pretrained"): IN_A_FOLDER_OF_OURS,
     ("edits/save.py", "save_pretrained"): IN_A_FOLDER_OF_OURS,
     ("edits/full.py", "save_file"): IN_A_FOLDER_OF_OURS,

@@ -115,15 +115,22 @@ def undo(run: Run | str | Path, to: int, *, model: str | Path | None = None, dev
 
 
 def export(run: Run | str | Path, to: str | Path, *, model: str | Path | None = None, device: str = "auto", dtype: str = "auto") -> Path:
-    """Write a run's model as a plain checkpoint into a new folder. For `model`, `device` and `dtype` see `load`.
+    """Write a run's model as a plain checkpoint into a new folder.
+
+    Args:
+        run: of a release, or with a `full` or `lora` edit.
+        to: the folder to create.
+        model: as for `load`.
+        device: to merge the edit on, as for `unlearn`.
+        dtype: of the written weights: `auto` (that of the source, tensor by tensor), `bf16` or `fp32`.
 
     Raises:
-        InputError: the edit depends on the prompt, or the folder is there already.
+        InputError: the edit depends on the prompt, the folder is there already, or the dtype is too narrow for the edit.
     """
     from expunge.console import Display
     from expunge.pipeline.export import export_plain
 
-    return export_plain(given.opened(run, model), Path(to), Display(), given.placement(device, dtype))
+    return export_plain(given.opened(run, model), Path(to), Display(), device, dtype)
 
 
 def purge(run: Run | str | Path) -> list[Path]:

@@ -27,7 +27,7 @@ def read_gguf(path: Path, placement: Placement) -> tuple[PreTrainedModel, PreTra
     dtype = placement.dtype or torch.bfloat16
     try:
         source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, mistral_format=False))
+        tokenizer = read_tokenizer(path)
     # A damaged file may raise whatever the libraries did not expect to fail.
     except Exception as error:
         raise InputError(f"{path}: could not be read as a GGUF model: {next(iter(str(error).strip().splitlines()), 'damaged')}") from error
@@ -39,3 +39,8 @@ def read_gguf(path: Path, placement: Placement) -> tuple[PreTrainedModel, PreTra
     model.load_state_dict(source.state_dict())
     model.tie_weights()
     return (model if placement.sharded else model.to(placement.device)), tokenizer
+
+
+def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a GGUF file as transformers reads it."""
+    return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, mistral_format=False))
