@@ -47,6 +47,16 @@ class Layout:
             sizes[tensor.dtype] += tensor.end - tensor.begin if tensor.dtype in DTYPES else 0
         return DTYPES.get(max(sizes, key=sizes.__getitem__, default="F32"), torch.float32)
 
+    def find(self, name: str, prefix: str) -> str | None:
+        """Return the name of the tensor that a weight was loaded from, None if there is none.
+
+        Args:
+            name: in the model.
+            prefix: of the model without its head; many checkpoints of GPT-2 leave it out.
+        """
+        known = (name, name.removeprefix(prefix), f"{prefix}{name}")
+        return next((other for other in known if other in self.tensors), None)
+
     def read(self, name: str) -> torch.Tensor:
         """Read a tensor."""
         with safe_open(self.folder / self.files[name], "pt") as file:

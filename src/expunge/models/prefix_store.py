@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -67,6 +67,26 @@ class PrefixStore:
         """Return the prefix of a batch, on the model's device."""
         rows = _rows(batch)
         device = next(self.model.parameters()).device
+        prompts, answers = self._compute(rows, device)
+        self._add(prompts, answers)
+        all_prompts, all_answers = ChainMap(prompts, self._prompts), ChainMap(answers, self._answers)
+        return self._join(batch, [all_prompts[row.prompt] for row in rows], [all_answers[row] for row in rows], device)
+
+    def holds(self, batch: Batch) -> bool:
+        """Return whether the prefix of a batch is stored, so that nothing has to be computed for it."""
+        return all(row in self._answers for row in _rows(batch))
+
+    def fill(self, rows: Iterable[Encoded]) -> bool:
+        """Store the prefixes of rows, up to the first that does not fit, and return whether all do."""
+        device = next(self.model.parameters()).device
+        for row in rows:
+            self._add(*self._compute([row], device))
+            if row not in self._answers:
+                return False
+        return True
+
+    def _compute(self, rows: Sequence[Encoded], device: torch.device) -> tuple[dict[tuple[int, ...], _PromptPrefix], dict[Encoded, Tensor]]:
+        """Return what the store does not hold yet of some rows."""
         prompts: dict[tuple[int, ...], _PromptPrefix] = {}
         answers: dict[Encoded, Tensor] = {}
         # Each row is computed alone and without padding, because in a batch its last bits depend on the other rows. A resumed training
@@ -79,9 +99,7 @@ class PrefixStore:
             if row not in self._answers and row not in answers:
                 states = compute_prefix_states(self.model, _single_row(row.prompt, device, row.answer), self.block)
                 answers[row] = _to_main_memory(states[0, 1:])
-        self._add(prompts, answers)
-        all_prompts, all_answers = ChainMap(prompts, self._prompts), ChainMap(answers, self._answers)
-        return self._join(batch, [all_prompts[row.prompt] for row in rows], [all_answers[row] for row in rows], device)
+        return prompts, answers
 
     def _add(self, prompts: dict[tuple[int, ...], _PromptPrefix], answers: dict[Encoded, Tensor]) -> None:
         for ids, prompt in prompts.items():

@@ -87,9 +87,7 @@ class _Names:
 
     def find(self, name: str) -> str | None:
         """Return the name of the tensor in the source; None if there is none."""
-        # Many checkpoints of GPT-2 hold the names of the model without its head.
-        known = (name, name.removeprefix(self.prefix), f"{self.prefix}{name}")
-        found = next((other for other in known if other in self.source.tensors), None)
+        found = self.source.find(name, self.prefix)
         return self.find(self.untied[name]) if found is None and name in self.untied else found
 
 

@@ -11,8 +11,10 @@ from expunge.edits.save import save_edit
 from expunge.errors import InputError
 from expunge.gating.fit import FittedGate, apply_with_gate, fit_gate
 from expunge.models.placement import Placement
+from expunge.models.sources import local_model
 from expunge.pipeline.prepare import PreparedRun, clean_up, mark_trained, prepare_and_train, update_info
 from expunge.runs.folder import Run
+from expunge.runs.loaded import base_of
 from expunge.training.inputs import encode_records
 from expunge.training.self_generated import with_alternatives
 from expunge.training.train import check_batches, train
@@ -54,7 +56,9 @@ def _train(run: PreparedRun, display: Display) -> None:
     retained = [] if gate_first else splits.retain
     rows = encode_records(builder, forget, retained, recipe.objective, others=splits.retain)
     with display.progress() as progress:
-        train(model, recipe, rows, run.folder, builder.pad, progress, "Suppressing" if gate_first else "Training")
+        source = local_model(base_of(recipe.model)[0])
+        title = "Suppressing" if gate_first else "Training"
+        train(model, recipe, rows, run.folder, builder.pad, progress, title, source=source if source.is_dir() else None)
     writes = PartialState().is_main_process
     manifest = save_edit(model, run.edit, run.identity, writes=writes)
     if writes:

@@ -17,6 +17,7 @@ from expunge.models.placement import fast_dtype
 from expunge.training.arguments import OneDevice, training_device
 from expunge.training.callbacks import ProgressBar, Retract, StepLog
 from expunge.training.checkpoints import newest_intact_checkpoint
+from expunge.training.free_blocks import FreeBlocks
 from expunge.training.inputs import EncodedRecords, PairCollator
 from expunge.training.loss import UNCONSTRAINED, Loss, LossConstraint, make_loss
 from expunge.training.trainer import UnlearnTrainer
@@ -31,6 +32,7 @@ def train(
     progress: Progress,
     title: str = "Training",
     constraint: LossConstraint = UNCONSTRAINED,
+    source: Path | None = None,
 ) -> None:
     """Train the parameters of `model` that require gradients. After an interruption the same call resumes.
 
@@ -43,6 +45,8 @@ def train(
         progress: display to add a bar to.
         title: of the bar.
         constraint: of a release module.
+        source: the checkpoint that the model was loaded from. With it, blocks below the first edited one leave the memory while their
+            output is in the prefix cache, and are loaded back.
 
     Raises:
         ExpungeError: the loss, a gradient, a trained weight or a moment of the optimiser is not finite, or a parameter gets no gradient.
@@ -55,7 +59,7 @@ def train(
     args = _arguments(recipe, folder, model)
     plan = _plan(recipe, records, loss, args.world_size)
     args.gradient_accumulation_steps = plan.accumulation
-    log = StepLog(folder / "metrics.jsonl")
+    log, free = StepLog(folder / "metrics.jsonl"), FreeBlocks(source)
     # The other edits change the hidden states of every token in every block, so that no prefix can be cached.
     prefix_cache_gib = settings.prefix_cache_gib if settings.prefix_cache == "auto" and edit.edits_block_outputs else None
     trainer = UnlearnTrainer(
@@ -66,14 +70,18 @@ def train(
         PairCollator(records, pad, resample=recipe.objective.answer == "alternative", seed=settings.seed),
         weights_change=not edit.removable,
         prefix_cache_gib=prefix_cache_gib,
-        callbacks=[log, Retract(), ProgressBar(progress, title)],
+        callbacks=[free, log, Retract(), ProgressBar(progress, title)],
     )
     trainer.check_can_save()
-    log.trainer = trainer
+    log.trainer = free.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     checkpoint = newest_intact_checkpoint(folder / "checkpoints")
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finally:
+        if trainer.freed is not None:
+            trainer.freed.restore()
     model.eval()
     trainer.check_trained()
 

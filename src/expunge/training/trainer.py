@@ -17,6 +17,7 @@ from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
 from expunge.models.finite import LOWER_LR, check_finite, is_finite
+from expunge.models.freed_weights import FreedWeights
 from expunge.models.prefix import Prefix, PrefixUnsupported
 from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scores import Scores
@@ -54,6 +55,8 @@ class UnlearnTrainer(CheckpointedTrainer):
         # Of the current optimiser step: the terms of each micro-batch's loss, and the ids of its records.
         self.terms: list[dict[str, Tensor]] = []
         self.step_record_ids: list[str] = []
+        # Weights of blocks that no step needs, while they are not in memory.
+        self.freed: FreedWeights | None = None
         # The sampler decides what a batch holds; the data set only has to have the right length.
         dataset = cast(Any, range(len(plan.forget_lengths)))
         super().__init__(model=model, args=args, data_collator=collator, train_dataset=dataset, **kwargs)
@@ -104,7 +107,11 @@ class UnlearnTrainer(CheckpointedTrainer):
             return None
 
     def _prefix(self, batch: Batch) -> Prefix | None:
-        return self.prefixes.prefix(batch) if self.prefixes else None
+        if self.prefixes is None:
+            return None
+        if self.freed is not None and not self.prefixes.holds(batch):
+            self.freed.restore()
+        return self.prefixes.prefix(batch)
 
     def get_train_dataloader(self) -> PairLoader:
         """Return the loader of this rank's micro-batches."""
