@@ -140,15 +140,15 @@ def test_a_dtype_that_is_too_narrow_for_the_edit_is_refused(sources, data, tmp_p
     with pytest.raises(InputError, match=r"changes the edit by \d+% of its norm, so that much .* would come back; give --dtype fp32"):
         export_plain(open_run(run.folder), tmp_path / "plain", Display())
     assert not [path for path in tmp_path.iterdir() if path.name != "run"]
-    folder = export_plain(open_run(run.folder), tmp_path / "plain", Display(), "fp32")
+    folder = export_plain(open_run(run.folder), tmp_path / "plain", Display(), dtype="fp32")
     assert {tensor.dtype for tensor in read_layout(folder).tensors.values()} == {"F32"}
     assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
     assert weights_sha256(AutoModelForCausalLM.from_pretrained(folder)) == weights_sha256(load_run(open_run(run.folder)).model)
 
 
 def test_an_unknown_dtype_is_refused(exported, tmp_path):
-    with pytest.raises(InputError, match="--dtype: must be one of auto, bf16, fp32"):
-        export_plain(exported["lora qwen3 fp32"][1], tmp_path / "plain", Display(), "fp8")
+    with pytest.raises(InputError, match='dtype "fp8": is not one of auto, bf16, fp32'):
+        export_plain(exported["lora qwen3 fp32"][1], tmp_path / "plain", Display(), dtype="fp8")
 
 
 def test_a_lora_on_a_weight_with_another_use_than_the_head_is_refused():

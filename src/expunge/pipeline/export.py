@@ -75,7 +75,7 @@ def _write(merged: MergedModel, run: OpenedRun, dtype: torch.dtype | None, folde
     _write_config(merged, layout, dtype, folder)
     rounding = write_like(merged, layout, dtype, folder)
     if rounding.lost > MOST_LOST:
-        raise InputError(f"--dtype: {_sentence(rounding)}, so that much of what was unlearned would come back; give --dtype fp32")
+        raise InputError(f"dtype: {_sentence(rounding)}, so that much of what was unlearned would come back; give --dtype fp32")
     for path in files_to_copy(source):
         target = folder / path.relative_to(source)
         make_folder(target.parent)
@@ -87,7 +87,7 @@ def _write(merged: MergedModel, run: OpenedRun, dtype: torch.dtype | None, folde
 def _write_gguf(merged: MergedModel, path: Path, dtype: torch.dtype | None, folder: Path) -> Rounding:
     """Write what transformers makes of a GGUF file: there are no other files to copy."""
     if dtype not in (None, torch.float32):
-        raise InputError(f"--dtype: {path} holds no weights to compare rounded ones with; leave it out, which writes fp32")
+        raise InputError(f"dtype: {path} holds no weights to compare rounded ones with; leave it out, which writes fp32")
     check_finite(merged.model.state_dict().items(), UNUSABLE)
     # Loading has reset some generation defaults, and has given the tokenizer a padding token.
     merged.model.generation_config = GenerationConfig.from_model_config(merged.model.config)
