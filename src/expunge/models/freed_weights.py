@@ -43,7 +43,8 @@ class FreedWeights:
     def free(self, parameter: nn.Parameter, stored: str) -> None:
         """Free a weight, if the checkpoint holds it bit for bit: converted and quantised weights stay."""
         value, dtype, device = parameter.data, parameter.dtype, parameter.device
-        if not torch.equal(self._layout.read(stored).to(dtype), value.cpu()):
+        # A weight on the meta device is not in memory: accelerate loads it for each pass.
+        if device.type == "meta" or not torch.equal(self._layout.read(stored).to(dtype), value.cpu()):
             return
         self._freed.append(_Freed(parameter, stored, dtype, device, _sha256(value)))
         self.nbytes += value.nbytes
