@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
-from expunge.models.layout import Layout, read_layout
+from expunge.models.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -31,23 +30,21 @@ class _Freed:
 class FreedWeights:
     """The weights of a model that are freed at the moment. A forward pass that needs one of them fails until `restore`.
 
-    Attributes:
-        nbytes: the memory that they took.
+    Args:
+        layout: of the checkpoint that the model was loaded from.
     """
 
     def __init__(self, layout: Layout):
-        self._layout = layout
+        self.layout = layout
         self._freed: list[_Freed] = []
-        self.nbytes = 0
 
     def free(self, parameter: nn.Parameter, stored: str) -> None:
         """Free a weight, if the checkpoint holds it bit for bit: converted and quantised weights stay."""
         value, dtype, device = parameter.data, parameter.dtype, parameter.device
         # A weight on the meta device is not in memory: accelerate loads it for each pass.
-        if device.type == "meta" or not torch.equal(self._layout.read(stored).to(dtype), value.cpu()):
+        if device.type == "meta" or not torch.equal(self.layout.read(stored).to(dtype), value.cpu()):
             return
         self._freed.append(_Freed(parameter, stored, dtype, device, _sha256(value)))
-        self.nbytes += value.nbytes
         parameter.data = torch.empty(0, dtype=dtype, device=device)
 
     def restore(self) -> None:
@@ -60,29 +57,27 @@ class FreedWeights:
             freed = self._freed[-1]
             try:
                 # A copy, because the tensor is mapped from the file.
-                value = self._layout.read(freed.stored).to(freed.dtype, copy=True)
+                value = self.layout.read(freed.stored).to(freed.dtype, copy=True)
             except Exception as error:
-                raise ExpungeError(f"{self._layout.folder}: its weights cannot be read any more ({error}); {_REPEAT}") from error
+                raise ExpungeError(f"{self.layout.folder}: its weights cannot be read any more ({error}); {_REPEAT}") from error
             if _sha256(value) != freed.sha256:
-                raise ExpungeError(f"{self._layout.folder}: {freed.stored} was changed during the training; {_REPEAT}")
+                raise ExpungeError(f"{self.layout.folder}: {freed.stored} was changed during the training; {_REPEAT}")
             freed.parameter.data = value.to(freed.device)
             self._freed.pop()
-        self.nbytes = 0
 
 
 _REPEAT = "put the checkpoint back as it was and repeat the command, which resumes the training"
 
 
-def free_below(model: nn.Module, block: int, folder: Path) -> FreedWeights:
+def free_below(model: nn.Module, block: int, freed: FreedWeights) -> None:
     """Free the frozen weights of the blocks up to the first edited one, whose output the prefixes hold.
 
     Args:
         model: a PEFT model whose block `block` is wrapped; an adapter's own weights stay.
         block: the first edited block.
-        folder: the checkpoint that the model was loaded from.
+        freed: gets the weights one by one, so that an interruption here can be undone too.
     """
-    layout = read_layout(folder)
-    freed, prefix = FreedWeights(layout), f"{_plain(model).base_model_prefix}."
+    layout, prefix = freed.layout, f"{_plain(model).base_model_prefix}."
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     name, blocks = decoder_blocks(model)
     for number in range(block + 1):
@@ -93,7 +88,6 @@ def free_below(model: nn.Module, block: int, folder: Path) -> FreedWeights:
             usable = stored is not None and layout.tensors[stored].shape == tuple(parameter.shape)
             if stored is not None and usable and not parameter.requires_grad and uses[id(parameter)] == 1:
                 freed.free(parameter, stored)
-    return freed
 
 
 def _plain(model: nn.Module) -> PreTrainedModel:

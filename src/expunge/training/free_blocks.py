@@ -9,8 +9,9 @@ from torch import nn
 from transformers import TrainerCallback
 
 from expunge.data.prompts import Encoded
-from expunge.models.freed_weights import free_below
+from expunge.models.freed_weights import FreedWeights, free_below
 from expunge.models.head import frozen_head
+from expunge.models.layout import read_layout
 from expunge.models.scoring import unwrap
 from expunge.training.inputs import PairCollator
 
@@ -44,7 +45,8 @@ class FreeBlocks(TrainerCallback):
             frozen_head(model)
             full = prefixes.fill(_scored_rows(trainer, math.ceil(args.num_train_epochs)))
         if full:
-            trainer.freed = free_below(model, prefixes.block, self.source)
+            trainer.freed = FreedWeights(read_layout(self.source))
+            free_below(model, prefixes.block, trainer.freed)
 
 
 def _scored_rows(trainer: "UnlearnTrainer", epochs: int) -> Iterator[Encoded]:
