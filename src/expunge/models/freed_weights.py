@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -58,7 +59,7 @@ class FreedWeights:
             try:
                 # A copy, because the tensor is mapped from the file.
                 value = self.layout.read(freed.stored).to(freed.dtype, copy=True)
-            except Exception as error:
+            except (OSError, SafetensorError) as error:
                 raise ExpungeError(f"{self.layout.folder}: its weights cannot be read any more ({error}); {_REPEAT}") from error
             if _sha256(value) != freed.sha256:
                 raise ExpungeError(f"{self.layout.folder}: {freed.stored} was changed during the training; {_REPEAT}")
