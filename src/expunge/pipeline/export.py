@@ -17,7 +17,7 @@ from expunge.errors import ExpungeError, InputError, quoted
 from expunge.files import atomic_folder, make_folder, open_regular, write_bytes, write_text
 from expunge.models.finite import check_finite
 from expunge.models.gguf import read_tokenizer
-from expunge.models.identity import ModelIdentity, part_name
+from expunge.models.identity import part_name
 from expunge.models.layout import Layout, files_to_copy, read_layout
 from expunge.models.loading import parts_without_weights
 from expunge.models.placement import DTYPES, choose_placement
@@ -25,7 +25,7 @@ from expunge.models.sources import local_model
 from expunge.pipeline.export_weights import UNUSABLE, Rounding, write_like
 from expunge.pipeline.model_card import CARD, model_card
 from expunge.runs.folder import INFO, locked
-from expunge.runs.loaded import OpenedRun, base_of, load_run
+from expunge.runs.loaded import LoadedRun, OpenedRun, base_of, load_run
 
 MODEL, CONFIG = "model", "config.json"
 """The folder in a run folder that a model is exported to; and the configuration in it."""
@@ -61,7 +61,7 @@ def export_plain(run: OpenedRun, folder: Path, display: Display, device: str = "
         with display.step("Writing the model"):
             rounding = _write(merged, run, DTYPES[dtype], fresh)
             write_text(fresh / CARD, model_card(run, rounding))
-        _check_written(fresh, loaded.identity, merged)
+        _check_written(fresh, loaded, merged)
     if rounding.lost >= LOST_TO_REPORT:
         display.print(f"{_sentence(rounding)}; --dtype fp32 keeps the whole edit.")
     return folder
@@ -118,10 +118,11 @@ def _write_config(merged: MergedModel, source: Layout, dtype: torch.dtype | None
     write_bytes(folder / CONFIG, f"{json.dumps(fields, indent=2)}\n".encode() if changed else content)
 
 
-def _check_written(folder: Path, identity: ModelIdentity, merged: MergedModel) -> None:
+def _check_written(folder: Path, run: LoadedRun, merged: MergedModel) -> None:
     """Check that everything but the weights is as the run's model has it: another process may have changed the source meanwhile."""
+    expected = {name for name, ours in (("configuration", merged.untied), ("chat_template", run.recipe.data.template)) if ours}
     for part, sha256 in parts_without_weights(folder).items():
-        if sha256 != identity.parts[part] and not (part == "configuration" and merged.untied):
+        if sha256 != run.identity.parts[part] and part not in expected:
             raise ExpungeError(f"{folder}: its {part_name(part)} is not that of the run's model; was the base model changed meanwhile?")
 
 
