@@ -8,10 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers.pytorch_utils import Conv1D
 
 from expunge.auditing.attacks.base import Attack, AttackFigure, Row, Target
-from expunge.auditing.attacks.layers import linear_layers
+from expunge.auditing.attacks.layers import linear_weights
 from expunge.auditing.attacks.queries import plain_queries, recall_rows
 from expunge.data.threats import Threat
 from expunge.metrics.text import ROUGE
@@ -31,7 +30,7 @@ NF4 = (
 
 @dataclass(frozen=True, kw_only=True)
 class Quantise(Attack):
-    """Round every linear weight but the head's, as serving in few bits would. Embeddings, biases, norms and activations stay.
+    """Round every linear weight but the head's, fused experts too, as serving in few bits would. The rest stays, and activations.
 
     An edit that is not merged stays too: serving quantises the base model below it.
 
@@ -46,6 +45,7 @@ class Quantise(Attack):
     threat: ClassVar[Threat] = "weights released"
     description: ClassVar[str] = "quantisation"
     measures: ClassVar[str] = ROUGE
+    changes_weights: ClassVar[bool] = True
     figure: ClassVar[AttackFigure] = AttackFigure(
         heading="What quantisation recovers",
         caption="The same questions before and after all linear weights are rounded: nf4 and rtn4 to 4 bits, int8 to 8 bits. "
@@ -85,13 +85,13 @@ def quantised(model: nn.Module, kind: Kind) -> Iterator[None]:
     """Round the linear weights of a model within this context, and restore them afterwards."""
     originals: dict[Tensor, Tensor] = {}
     try:
-        for layer in linear_layers(model):
-            if layer.weight not in originals:
-                originals[layer.weight] = weight = layer.weight.data
-                # Conv1D stores (in, out), but a block holds weights of one output.
-                layer.weight.data = (
-                    quantise_weight(weight.T, kind).T.contiguous() if isinstance(layer, Conv1D) else quantise_weight(weight, kind)
-                )
+        for weight in linear_weights(model):
+            if weight.parameter not in originals:
+                originals[weight.parameter] = data = weight.parameter.data
+                # A block holds weights of one output.
+                rows = data.mT if weight.transposed else data
+                rounded = quantise_weight(rows.reshape(-1, rows.shape[-1]), kind).view(rows.shape)
+                weight.parameter.data = rounded.mT.contiguous() if weight.transposed else rounded
         yield
     finally:
         for parameter, data in originals.items():

@@ -31,7 +31,7 @@ class Relearn(Attack):
         source: the training data: `part` of the forget records (the others are queried), `related` records (the retain set), or
             `unrelated` ones (shipped questions of general knowledge).
         share: of the forget records that are trained on, for `part`.
-        rank: of the LoRA update of every linear layer.
+        rank: of the LoRA update of every linear layer, and of each fused expert.
         lr: learning rate of AdamW.
         batch_size: records a step.
         max_steps: of training.
@@ -50,6 +50,7 @@ class Relearn(Attack):
     threat: ClassVar[Threat] = "fine-tuning API"
     description: ClassVar[str] = "relearning"
     measures: ClassVar[str] = ROUGE
+    changes_weights: ClassVar[bool] = True
     independent_records: ClassVar[bool] = False
     figure: ClassVar[AttackFigure] = AttackFigure(
         heading="What relearning recovers",

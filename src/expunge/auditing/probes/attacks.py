@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from expunge.auditing.attacks import Attack, Target, as_plain
 from expunge.auditing.attacks.base import Row
+from expunge.auditing.attacks.layers import LEAST_SHARE, reached_share
 from expunge.auditing.cross_checks import characters_check
 from expunge.auditing.measured import Measured
 from expunge.auditing.probes.base import Probe, ProbedModel
@@ -36,6 +37,7 @@ class AttackProbe(Probe):
         display: shows progress.
         results: of each model attacked so far, the rows of each attack.
         left_out: the verdict rows that an attack cannot measure, see `Attack.left_out`: for each attack {name: reason}.
+        reached: the share of the blocks' weights that attacks on the weights change.
     """
 
     attacks: Sequence[Attack]
@@ -46,6 +48,7 @@ class AttackProbe(Probe):
     display: Display
     results: dict[str, list[list[Row]]] = field(default_factory=dict)
     left_out: list[Mapping[str, str]] = field(default_factory=list)
+    reached: float = 1.0
 
     file: ClassVar[str] = ATTACKED
     takes_stand_ins: ClassVar[bool] = True
@@ -60,6 +63,7 @@ class AttackProbe(Probe):
         target = Target(probed.model, probed.builder, forget, self.splits.retain, self.seed, batch_size, max_new_tokens)
         if probed.name == "unlearned":
             self.left_out = [attack.left_out(_drawn(attack, target)) for attack in self.attacks]
+            self.reached = reached_share(probed.model)
         parts = [(i, part, attack.steps(part)) for i, attack in enumerate(self.attacks) for part in _parts(attack, target)]
         self.results[probed.name] = [[] for _ in self.attacks]
         if parts:
@@ -86,7 +90,7 @@ class AttackProbe(Probe):
     def verdict_rows(self, tolerance: Tolerance) -> list[VerdictRow]:
         """Return the rows of each attack. If the edit can be removed, a further row fails for released weights without a measurement."""
         rows = [
-            row
+            self._with_share(attack, row)
             for i, attack in enumerate(self.attacks)
             for row in attack_verdict_rows(attack, {model: by_attack[i] for model, by_attack in self.results.items()}, tolerance.leak)
         ]
@@ -95,6 +99,12 @@ class AttackProbe(Probe):
         if self.removable:
             rows.append(always(RELEASED, RELEASED, "whoever holds the files can leave the edit out and has the original model"))
         return rows
+
+    def _with_share(self, attack: Attack, row: VerdictRow) -> VerdictRow:
+        """Say in a verdict row that its attack changes only a part of the weights."""
+        if not attack.changes_weights or self.reached >= LEAST_SHARE:
+            return row
+        return replace(row, reason=f"{row.reason}; the attack changes {self.reached:.0%} of the blocks' weights")
 
 
 def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], tolerance: float) -> Iterator[VerdictRow]:
