@@ -17,8 +17,7 @@ from expunge.data.records import read_records
 from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.gating.fit import apply_with_gate, fit_gate
-from expunge.models.identity import weights_sha256
-from expunge.models.loading import load
+from expunge.models.identified import load_identified
 from expunge.runs.splits import Splits
 from expunge.training.inputs import EncodedRecords, encode_records
 from expunge.training.train import train
@@ -53,15 +52,14 @@ def make_training(make_tiny_model, tiny_data, tmp_path) -> Callable[..., Trainin
         forget, retain = tiny_data
         data = {"forget": str(forget), "retain": str(retain)}
         recipe = make_recipe({"data": data, "objective": objective, "edit": edit, "training": settings})
-        model, tokenizer = load(model_dir or make_tiny_model())
-        builder = PromptBuilder(tokenizer)
+        loaded = load_identified(model_dir or make_tiny_model())
+        model, sha256, builder = loaded.model, loaded.identity.checkpoint, PromptBuilder(loaded.tokenizer)
         sets = read_records(forget), read_records(retain)
         gate = None
         if edit_of(recipe).trains_gate_first(recipe.edit):
             split = Splits(sets[0], sets[1][:6], sets[1][6:], [])
             gate = fit_gate(model, builder, split, recipe.edit, 42, lambda rows: None)
         torch.manual_seed(0)
-        sha256 = weights_sha256(model)
         model = apply_edit(model, recipe.edit, sha256) if gate is None else apply_with_gate(model, recipe.edit, sha256, gate)
         records = encode_records(builder, *sets, objective=recipe.objective)
         (tmp_path / folder).mkdir(exist_ok=True)

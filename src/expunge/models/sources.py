@@ -1,6 +1,5 @@
 """Find a model by its name: the default model, a folder, a GGUF file, or a model of the hub, which is fetched into the hub's cache."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +128,18 @@ def cached_folder(name: str) -> Path | None:
 def _fetch(name: str) -> Path:
     """Fetch a hub model's files, as far as they are not in the hub's cache; without a connection, return what is there."""
     offline, (hub_id, revision) = not hub.is_reachable(), split_revision(name)
-    # A cached model needs no hub; without this flag the library would wait for an unreachable hub.
-    fetch = partial(snapshot_download, hub_id, local_files_only=offline)
+
+    def fetch(revision: str | None, patterns: list[str], without: list[str] | None = None) -> Path:
+        # A cached model needs no hub; without this flag the library would wait for an unreachable hub.
+        options = {"allow_patterns": patterns, "ignore_patterns": without, "local_files_only": offline}
+        return Path(snapshot_download(hub_id, revision=revision, **options))
+
     if not _is_cached(name):
         SafeConsole(stderr=True).print(f"Fetching {name} from {ENDPOINT}, once.")
     try:
-        folder = Path(fetch(revision=revision, allow_patterns=SMALL_FILES, ignore_patterns=OTHER_FILES))
+        folder = fetch(revision, SMALL_FILES, OTHER_FILES)
         names = {SINGLE, *read_json(folder / INDEX)["weight_map"].values()} if (folder / INDEX).is_file() else {SINGLE, ADAPTER_WEIGHTS}
-        fetch(revision=folder.name, allow_patterns=sorted(names))
+        fetch(folder.name, sorted(names))
     except RevisionNotFoundError as error:
         raise InputError(f"{name}: {hub_id} has no revision {revision or 'main'} at {ENDPOINT}") from error
     except RepositoryNotFoundError as error:

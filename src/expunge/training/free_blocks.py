@@ -36,7 +36,7 @@ class FreeBlocks(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         """Free the blocks."""
         trainer, prefixes = self.trainer, self.trainer.prefixes
-        # Of several processes each holds the prefixes of its own records only.
+        # Each of several processes has the prefixes of a part of the records only.
         if prefixes is None or self.source is None or args.world_size > 1:
             return
         model = unwrap(cast(nn.Module, trainer.model)).eval()

@@ -14,6 +14,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.errors import ExpungeError, InputError
 from expunge.models.identity import weights_sha256
 from expunge.models.loading import load
+from expunge.models.placement import Placement
 from expunge.reveal_release.release.lora_delta import LoraModule, add_deltas, read_module, save_module
 from expunge.reveal_release.release.train_module import ModuleTraining, train_module
 
@@ -157,7 +158,7 @@ def test_only_the_seed_determines_the_first_factors(train):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_factors_are_trained_in_fp32_for_every_dtype_of_the_model(train, make_tiny_model, dtype):
-    model, _ = load(make_tiny_model(), dtype)
+    model, _ = load(make_tiny_model(), Placement(torch.device("cpu"), dtype))
     module = read_module(train("module", model=model, settings=SETTINGS.model_copy(update={"dtype": "bf16"})))
     assert {factor.dtype for halves in module.factors.values() for factor in halves} == {torch.float32}
     assert all(weight.dtype == dtype for weight in model.parameters())
