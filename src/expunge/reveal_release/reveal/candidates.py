@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
 from expunge.models.blocks import decoder_blocks
+from expunge.models.cache_check import cache_use
 from expunge.models.generation import Sampler, generate, greedy
 from expunge.models.hidden_states import prompt_states
 
@@ -120,6 +121,8 @@ def generate_from_candidates(
     The prompt of a candidate is its soft prompt and topic, or the handwritten instruction. A candidate may occur more than once.
     """
     texts = [""] * len(candidates)
+    # The check of the cache runs other prompts, which must not get soft prompts.
+    cache_use(model)
     for context, prompts in _batches(model, builder, pool, candidates):
         with context as places:
             generated = generate(model, builder, prompts, max_new_tokens, len(prompts), sampler=sampler)
