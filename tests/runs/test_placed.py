@@ -32,7 +32,7 @@ def stopped(make_recipe_for, monkeypatch):
 
 def test_auto_resumes_in_the_dtype_of_the_start(stopped, monkeypatch):
     seen, train = [], module.train
-    monkeypatch.setattr(module, "train", lambda model, *rest: (seen.append(model.dtype), train(model, *rest)))
+    monkeypatch.setattr(module, "train", lambda model, *rest, **options: (seen.append(model.dtype), train(model, *rest, **options)))
     run = unlearn(stopped, Display())
     assert seen == [torch.bfloat16]
     assert run.read_info()["placement"] == {"device": "cpu", "dtype": "bf16"}
