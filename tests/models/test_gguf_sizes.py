@@ -7,6 +7,7 @@ import pytest
 
 from expunge.errors import InputError
 from expunge.models.loading import load
+from expunge.models.sizes import check_gguf_sizes
 
 TEXT, ARRAY, NUMBER, BYTE = 8, 9, 4, 0
 MANY = 2**40
@@ -28,6 +29,8 @@ def gguf(*fields: bytes, tensors: bytes = b"", tensor_count: int = 0) -> bytes:
 LLAMA = field("general.architecture", "llama")
 TENSOR = text("token_embd.weight") + struct.pack("<IQQ", 2, 8, 16) + struct.pack("<IQ", 0, 0)
 """Of 128 numbers."""
+Q5_0 = text("token_embd.weight") + struct.pack("<IQQ", 2, 32, 16) + struct.pack("<IQ", 6, 0)
+"""Of 512 numbers in blocks of a type that one of the two readers does not know."""
 CASES = {
     "blocks": (
         gguf(LLAMA, field("llama.block_count", 10**9), tensors=TENSOR, tensor_count=1),
@@ -36,6 +39,10 @@ CASES = {
     "width": (
         gguf(LLAMA, field("llama.embedding_length", 10**6), tensors=TENSOR, tensor_count=1),
         "embedding_length is 1000000, but the tensors in this file allow at most 128",
+    ),
+    "width of a rare type": (
+        gguf(LLAMA, field("llama.embedding_length", 10**6), tensors=Q5_0, tensor_count=1),
+        "embedding_length is 1000000, but the tensors in this file allow at most 512",
     ),
     "heads": (
         gguf(LLAMA, field("llama.attention.head_count", 10**6), tensors=TENSOR, tensor_count=1),
@@ -61,3 +68,9 @@ def test_a_crafted_file_is_one_sentence_at_once(tmp_path, name):
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
     assert time.monotonic() - started < 5
+
+
+def test_a_file_with_tensors_of_a_rare_type_passes(tmp_path):
+    path = tmp_path / "rare.gguf"
+    path.write_bytes(gguf(LLAMA, field("llama.embedding_length", 32), tensors=Q5_0, tensor_count=1))
+    check_gguf_sizes(path)

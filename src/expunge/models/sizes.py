@@ -46,7 +46,9 @@ def check_gguf_sizes(path: Path) -> None:
     """
     try:
         metadata, _ = read_gguf_metadata(str(path))
-        sizes = [prod(tensor.shape) for tensor in GgufHeader.from_file(str(path)).tensors]
+        sizes = _gguf_tensor_sizes(path)
+    except InputError:
+        raise
     # A damaged file may raise whatever the library did not expect to fail.
     except Exception as error:
         raise InputError(f"{path}: could not be read as a GGUF model: {next(iter(str(error).strip().splitlines()), 'damaged')}") from error
@@ -57,6 +59,14 @@ def check_gguf_sizes(path: Path) -> None:
         most = len(sizes) if kind == "block_count" else MOST_PARTS if kind.endswith("_count") else max(sizes, default=0)
         if isinstance(value, int) and value > most and (kind.endswith("_count") or kind in _GGUF_WIDTHS):
             raise InputError(f"{path}: {name} is {value}, but the tensors in this file allow at most {most}")
+
+
+def _gguf_tensor_sizes(path: Path) -> list[int]:
+    try:
+        return [prod(tensor.shape) for tensor in GgufHeader.from_file(str(path)).tensors]
+    except ValueError:
+        # This reader does not know every quantised type (Q5_0, for one). The other one does, but takes seconds with a large vocabulary.
+        return [prod(tensor.shape) for tensor in stored_tensors(path)]
 
 
 def _numbers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
