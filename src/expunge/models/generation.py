@@ -34,7 +34,8 @@ def nucleus_sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> 
 
     def from_vocabulary(logits: Tensor) -> Tensor:
         # Inverse transform sampling: to sort the vocabulary would take longer than the model's forward pass.
-        cumulative = (logits.double().cpu() / temperature).softmax(-1).cumsum(-1)
+        # Moved before it is widened: GPUs of Apple have no float64.
+        cumulative = (logits.cpu().double() / temperature).softmax(-1).cumsum(-1)
         drawn = torch.rand((len(cumulative), 1), generator=generator, dtype=cumulative.dtype) * cumulative[:, -1:]
         return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=cumulative.shape[-1] - 1).to(logits.device)
 

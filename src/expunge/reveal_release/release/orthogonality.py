@@ -77,7 +77,8 @@ def angles_summary(angles: Mapping[str, Tensor]) -> dict[str, float]:
 
 def _basis(columns: Tensor) -> Tensor:
     """Return an orthonormal basis, (dim, rank), fp64, of the space that `columns`, (dim, n), span; rounding errors do not count."""
-    left, lengths, _ = svd(columns.detach().double().cpu(), full_matrices=False)
+    # Moved before it is widened: GPUs of Apple have no float64.
+    left, lengths, _ = svd(columns.detach().cpu().double(), full_matrices=False)
     negligible = torch.finfo(columns.dtype).eps * max(columns.shape) * lengths.max()
     return left[:, lengths > negligible]
 
