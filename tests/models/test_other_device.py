@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from simulated_device import DEVICE, NoFloat64, SimulatedDevice, TwoDevices
 from torch import nn
 
 from expunge.config import EditSection
@@ -16,6 +15,7 @@ from expunge.models.hidden_states import prompt_states
 from expunge.models.loading import load
 from expunge.models.placement import Placement, placement_of
 from expunge.models.scoring import score
+from simulated_device import DEVICE, NoFloat64, SimulatedDevice, TwoDevices
 
 CPU = torch.device("cpu")
 

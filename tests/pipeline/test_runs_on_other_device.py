@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from simulated_device import DEVICE, SimulatedDevice, TwoDevices
 
 from expunge.auditing.audit import audit
 from expunge.auditing.gate_eval import evaluate_gate
@@ -18,6 +17,7 @@ from expunge.models.placement import Placement
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
 from expunge.runs.loaded import open_run
+from simulated_device import DEVICE, SimulatedDevice, TwoDevices
 
 PLACES = {"here": Placement(torch.device("cpu"), torch.float32), "there": Placement(DEVICE, torch.float32)}
 # Few prompts train the gate, because each operation on the simulated device takes long.
