@@ -57,6 +57,10 @@ class OnDevice(Tensor):
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return _run(func, args, kwargs or {})
 
+    def data_ptr(self) -> int:
+        """Return the place of the numbers, by which weights that are tied know each other."""
+        return self.held.data_ptr()
+
     def tolist(self) -> Any:
         """Return the numbers, as a tensor on a GPU does; PyTorch refuses that for subclasses."""
         return self.held.tolist()

@@ -29,3 +29,13 @@ def test_a_device_that_is_not_there_is_one_sentence(expunge, tiny_data):
         2,
         'expunge: device "tpu": is not one of auto, cpu, cuda, cuda:1 (or another number), mps\n',
     )
+
+
+@pytest.mark.parametrize("verb", ["audit", "chat", "export"])
+def test_a_verb_of_one_process_is_refused_in_several(expunge, monkeypatch, verb):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert "runs in one process" not in expunge(verb, "run").err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = expunge(verb, "run")
+    assert (result.code, result.err) == (2, f"expunge: {verb} runs in one process; start it without `accelerate launch`\n")

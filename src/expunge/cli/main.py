@@ -14,6 +14,7 @@ import typer
 from expunge.cli import audit, chat, compare, demo, export, gate, ls, purge, release, reveal, run, undo, unlearn, validate, verify
 from expunge.cli.failures import DEBUG, INTERRUPTED, exit_code, is_expected, sentence
 from expunge.console import LineFormatter, SafeConsole
+from expunge.errors import InputError
 from expunge.version import __version__
 
 VERBS = {
@@ -23,6 +24,8 @@ VERBS = {
     "Use the result": (chat, export, undo, purge),
     "Look up and check": (validate, ls),
 }
+IN_SEVERAL_PROCESSES = ("unlearn", "run", "reveal", "release")
+"""Verbs that know of the other processes of `accelerate launch`; a release refuses them itself, also from Python."""
 
 app = typer.Typer(
     name="expunge",
@@ -46,9 +49,14 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Make a language model forget, and verify that it did. Start with: expunge demo"""
+    verb = context.invoked_subcommand
+    # Some clusters set the number of processes for programs that they start once.
+    if verb not in IN_SEVERAL_PROCESSES and "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError(f"{verb} runs in one process; start it without `accelerate launch`")
 
 
 def main() -> None:
