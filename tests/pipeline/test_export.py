@@ -35,6 +35,7 @@ RELEASE = {"release": {"rounds": 1, "lambda_evaluations": 2, "max_utility_drop":
 CASES = {
     "lora gpt2 bf16": ("gpt2", "bf16", LORA),
     "lora qwen3 fp32": ("qwen3", "fp32", LORA),
+    "lora qwen3_moe fp32": ("qwen3_moe", "fp32", LORA),
     "head gpt2 fp32": ("gpt2", "fp32", ON_THE_HEAD),
     "head gemma3 bf16": ("gemma3", "bf16", ON_THE_HEAD),
     "full gpt_neox fp32": ("gpt_neox", "fp32", FULL),

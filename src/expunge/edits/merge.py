@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, ParamWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -49,10 +49,14 @@ def _untie(model: PreTrainedModel) -> dict[str, str]:
     for name, layer in model.named_modules():
         if not isinstance(layer, LoraLayer):
             continue
-        base = cast(nn.Linear, layer.get_base_layer())
-        others = [other for other in names[id(base.weight)] if other != f"{name}.weight"]
+        # An adapter on fused experts wraps their module, and names the parameter.
+        weight = layer.get_param() if isinstance(layer, ParamWrapper) else cast(nn.Linear, layer.get_base_layer()).weight
+        others = [other for other in names[id(weight)] if other != f"{name}.weight"]
+        if isinstance(layer, ParamWrapper):
+            others = others[1:]
         if not others:
             continue
+        base = cast(nn.Linear, layer.get_base_layer())
         if layer is not head or base.weight is not embeddings.weight or len(others) > 1:
             raise InputError(f"{name}.weight: the edit changes it, and {others[0]} is the same weight; train the edit on other layers")
         base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)

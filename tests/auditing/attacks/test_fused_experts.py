@@ -1,5 +1,7 @@
 """Attacks on the weights reach the fused experts of a layer, or a verdict row says which share of the weights they reach."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -11,8 +13,10 @@ from expunge.auditing.blindness import SEEN, columns
 from expunge.auditing.probes.attacks import AttackProbe
 from expunge.auditing.record_metrics import Settings
 from expunge.auditing.suite import Tolerance
+from expunge.config import EditSection
 from expunge.console import Display
 from expunge.data.prompts import collate
+from expunge.edits.apply import apply_edit
 from expunge.models.scoring import score
 from expunge.runs.splits import Splits
 
@@ -61,6 +65,23 @@ def test_an_expert_runs_with_twice_its_low_rank_product_added(make_target, archi
         model.get_submodule(experts.name).get_parameter(name).add_(update.mT if experts.weights[name].transposed else update)
         torch.testing.assert_close(updated, score(model, batch).nll, rtol=1e-4, atol=1e-4)
     assert (updated - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_an_adapter_on_the_experts_stays_as_it_is(make_target, active):
+    target = make_target(architecture="qwen3_moe")
+    model = apply_edit(target.model, EditSection(name="lora"), "")
+    for name, parameter in model.named_parameters():
+        if "experts" in name and "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    batch = collate([target.builder.record(record) for record in target.forget[:2]], target.builder.pad)
+    with torch.no_grad(), nullcontext() if active else model.disable_adapter():
+        expected = score(model, batch).nll
+        with lora_factors(model, 2, seed=0):
+            torch.testing.assert_close(score(model, batch).nll, expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(score(model, batch).nll, expected)
+    with torch.no_grad(), model.disable_adapter() if active else nullcontext():
+        assert (score(model, batch).nll - expected).abs().max() > 1e-2
 
 
 def test_a_verdict_row_says_which_share_of_the_weights_was_reached():

@@ -6,6 +6,7 @@ from functools import partial
 from typing import cast
 
 import torch
+from peft.tuners.lora import ParamWrapper
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import linear
@@ -63,21 +64,28 @@ def _expert_factors(weight: LinearWeight, rank: int, generator: torch.Generator)
 
 @contextmanager
 def _updated_experts(model: nn.Module, experts: FusedExperts, factors: dict[str, Factors]) -> Iterator[None]:
-    parent, _, child = experts.name.rpartition(".")
-    owner, module = model.get_submodule(parent), model.get_submodule(experts.name)
-    setattr(owner, child, _UpdatedExperts(module, experts, factors))
+    # An adapter on the weights of experts wraps their module, once for each weight.
+    name, wrappers = experts.name, list[ParamWrapper]()
+    while isinstance(around := model.get_submodule(name.rpartition(".")[0]), ParamWrapper):
+        name = name.rpartition(".")[0]
+        wrappers.append(around)
+    parent, _, child = name.rpartition(".")
+    owner, outermost = model.get_submodule(parent), model.get_submodule(name)
+    setattr(owner, child, _UpdatedExperts(model.get_submodule(experts.name), experts, factors, wrappers))
     try:
         yield
     finally:
-        setattr(owner, child, module)
+        setattr(owner, child, outermost)
 
 
 class _UpdatedExperts(nn.Module):
     """Runs experts with an update added to their weights, in fp32: an update may be smaller than half a step of bf16."""
 
-    def __init__(self, module: nn.Module, experts: FusedExperts, factors: dict[str, Factors]):
+    def __init__(self, module: nn.Module, experts: FusedExperts, factors: dict[str, Factors], wrappers: list[ParamWrapper]):
         super().__init__()
         self.module, self.experts, self.factors = module, experts, factors
+        # Not registered: the wrappers contain the module.
+        self.wrappers = (*wrappers,)
 
     def __getattr__(self, name: str):
         # The module around the experts may read their attributes.
@@ -94,6 +102,10 @@ class _UpdatedExperts(nn.Module):
 
     def _run(self, *args: object, **kwargs: object) -> Tensor:
         weights = {name: parameter.float() for name, parameter in self.module.named_parameters()}
+        for wrapper in self.wrappers:
+            active = () if wrapper.disable_adapters or wrapper.merged else wrapper.active_adapters
+            for adapter in (adapter for adapter in active if adapter in wrapper.lora_A):
+                weights[wrapper.parameter_name] = weights[wrapper.parameter_name] + wrapper.get_delta_weight(adapter).float()
         for name, (a, b) in self.factors.items():
             update = SCALE * (b @ a)
             weights[name] = weights[name] + (update.mT if self.experts.weights[name].transposed else update)
