@@ -34,6 +34,7 @@ def run_part(work: Callable[[], Facts]) -> Facts:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     started = time.monotonic()
+    facts: Facts
     try:
         facts = work()
     # Whatever a part raises, the other parts are run.
