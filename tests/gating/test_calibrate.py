@@ -1,15 +1,19 @@
 """The threshold of a gate: calibrated by hand, and its false-positive rate by property."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, tensor
 
-from expunge.gating.calibrate import calibrate, lower_threshold
+from expunge.gating.calibrate import CalibrationLogits, calibrate, choose_threshold, lower_threshold
 
 BELOW = tensor([-9.0])
 LOGITS = st.integers(-2000, 2000).map(lambda n: n / 100)
+WHOLE = st.integers(-9, 9).map(float)
 
 
 def opens(logits: Tensor, threshold: float) -> Tensor:
@@ -86,3 +90,45 @@ def test_lowering_the_threshold_by_hand():
     # Of 21 forget logits 0, 1, ..., 20 the 5 % quantile is 1; of the calibration prompts 2 of 4 reach it
     threshold = lower_threshold(calibrate(tensor([0.0, 0.5, 1.0, 30.0]), BELOW, 0.2), tensor([0.0, 0.5, 1.0, 30.0]), torch.arange(21.0))
     assert (threshold.logit, threshold.calibration_rate, threshold.lowered, threshold.guaranteed) == (1.0, 0.5, True, False)
+
+
+def logits_of(retain, forget, held_out=()):
+    return CalibrationLogits([tensor(variants) for variants in retain], tensor(forget), tensor(forget), tensor([*held_out]))
+
+
+def test_a_rate_in_every_variant_is_kept_where_the_forget_prompts_open_the_gate():
+    given = logits_of([[0.0, 1.0], [0.5, 2.0], [-1.0, -0.5]], [10.0, 11.0, 12.0], [9.0, 1.0])
+    threshold = choose_threshold(given, 0.25)
+    assert replace(threshold, recall=1.0, recall_n=0) == calibrate(tensor([1.0, 2.0, -0.5]), given.trained, 0.25)
+    assert (threshold.in_variants, threshold.recall, threshold.recall_n) == (True, 0.5, 2)
+
+
+def test_a_variant_that_looks_like_a_forget_prompt_does_not_take_recall_away():
+    # One variant of a retain prompt scores 4. As given all retain prompts score below 0, and all forget prompts above 2.
+    given = logits_of([[-1.0, 4.0], [-2.0, -1.5], [0.0, 0.5]], [2.0, 3.0, 5.0, 6.0], [1.0, 7.0])
+    threshold = choose_threshold(given, 0.25)
+    # No error but that variant in the gap from 0.5 to 1.
+    assert threshold.logit == pytest.approx(0.75)
+    assert (threshold.in_variants, threshold.lowered, threshold.guaranteed) == (False, False, True)
+    assert (threshold.calibration_rate, threshold.recall) == (pytest.approx(1 / 3), 1.0)
+    assert threshold.rate_bound == calibrate(tensor([-1.0, -2.0, 0.0]), BELOW, 0.25).rate_bound
+
+
+def test_the_rate_on_prompts_as_given_comes_before_recall():
+    # A fifth of the forget prompts score below a retain prompt as given.
+    threshold = choose_threshold(logits_of([[1.0, 9.0], [0.0, 0.0], [0.0, 0.0]], [0.5, 2.0, 3.0, 4.0, 5.0]), 0.25)
+    assert 1.0 < threshold.logit < 1.001
+    assert not threshold.in_variants
+
+
+def test_where_most_forget_prompts_would_stay_closed_no_rate_is_promised():
+    threshold = choose_threshold(logits_of([[5.0], [4.0], [3.0]], [0.0, 1.0, 2.0, 6.0]), 0.25)
+    assert (threshold.logit, threshold.lowered, threshold.guaranteed) == (0.0, True, False)
+
+
+@given(st.lists(st.lists(WHOLE, min_size=1, max_size=3), min_size=1, max_size=8), st.lists(WHOLE, min_size=1, max_size=8))
+def test_no_threshold_below_that_of_the_prompts_as_given_has_a_rate(retain, forget):
+    threshold = choose_threshold(logits_of(retain, forget), 0.3)
+    if not threshold.lowered:
+        assert threshold.logit > sorted(variants[0] for variants in retain)[min(math.ceil((len(retain) + 1) * 0.7), len(retain)) - 1]
+    assert threshold.calibration_rate == sum(max(variants) >= threshold.logit for variants in retain) / len(retain)

@@ -21,7 +21,7 @@ from expunge.edits.base import PeftEdit
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import GateParts, gate_input, new_gate
 from expunge.edits.requests import REQUEST
-from expunge.gating.calibrate import Threshold, calibrate, lower_threshold
+from expunge.gating.calibrate import CalibrationLogits, Threshold, choose_threshold
 from expunge.gating.paraphrase import paraphrase
 from expunge.gating.train import LOWER_DECAY, prompt_logits, train_gate
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
@@ -135,11 +135,12 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
         check_finite(named, f"after the training of the gate; {LOWER_DECAY}")
     logits = mean_gate_logits(gate, settings.gate_pool, states)
     check_finite([("a logit of the gate", logits)], f"after the training of the gate; {LOWER_DECAY}")
-    forget_logits, _, _, calibration, *_ = prompts.split(logits)
-    # A prompt counts by its variant with the highest logit, so that the rate holds in every variant.
-    by_prompt = calibration.split([len(variants) for variants in prompts.calibration])
-    retain_logits = torch.stack([logits.max() for logits in by_prompt])
-    return FittedGate(gate, *_calibrated(forget_logits[: prompts.unaugmented], forget_logits, retain_logits, settings.false_positive_rate))
+    trained, _, _, calibration, held_out, _ = prompts.split(logits)
+    forget, by_prompt = trained[: prompts.unaugmented], calibration.split([len(variants) for variants in prompts.calibration])
+    threshold = choose_threshold(CalibrationLogits(by_prompt, forget, trained, held_out), settings.false_positive_rate)
+    # Never infinite, not even to say "always closed": a gate that opens for nothing forgets nothing.
+    check_finite([("the threshold of the gate", torch.tensor(threshold.logit))], f"after its calibration; {LOWER_DECAY}")
+    return FittedGate(gate, threshold, (forget >= threshold.logit).float().mean().item())
 
 
 def mean_gate_logits(gate: Mapping[int, GateParts], pool: GatePool, states: Mapping[int, Sequence[Tensor]]) -> Tensor:
@@ -206,14 +207,3 @@ def _weight_blocks(gate: Mapping[int, GateParts], losses: Sequence[float]) -> No
     for parts, weight in zip(gate.values(), weights.tolist(), strict=True):
         parts["grun_gate"].weight.mul_(weight)
         parts["grun_gate"].bias.mul_(weight)
-
-
-def _calibrated(unaugmented: Tensor, forget: Tensor, retain: Tensor, alpha: float) -> tuple[Threshold, float]:
-    """Return the threshold, and the share of the unaugmented forget prompts that the gate opens for."""
-    threshold = calibrate(retain, forget, alpha)
-    if unaugmented.median().item() < threshold.logit:
-        # Forgetting comes first: a gate that stays closed for most forget prompts would be useless.
-        threshold = lower_threshold(threshold, retain, unaugmented)
-    # Never infinite, not even to say "always closed": a gate that opens for nothing forgets nothing.
-    check_finite([("the threshold of the gate", torch.tensor(threshold.logit))], f"after its calibration; {LOWER_DECAY}")
-    return threshold, (unaugmented >= threshold.logit).float().mean().item()

@@ -72,6 +72,7 @@ def _train_gate(run: PreparedRun, display: Display) -> FittedGate:
     threshold = fitted.threshold
     facts = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
     facts |= {"rate_bound": threshold.rate_bound, "calibration_rate": threshold.calibration_rate, "lowered": threshold.lowered}
+    facts |= {"in_variants": threshold.in_variants, "recall": threshold.recall, "recall_n": threshold.recall_n}
     update_info(run, gate={"blocks": list(fitted.gate), **facts, "forget_coverage": fitted.coverage})
     _warn_of_gate(fitted, run.recipe.edit.false_positive_rate, display)
     return fitted

@@ -74,10 +74,13 @@ def _gate(run: OpenedRun) -> list[str]:
         )
     elif gate["guaranteed"]:
         bound = f", and at most {gate['rate_bound']:.1%} with 95 % confidence" if "rate_bound" in gate else ""
+        variants = "in all their variants" if gate.get("in_variants", True) else "as given, because in all variants recall would be lower"
         lines.append(
-            f"The gate's threshold is calibrated on {n} held-out prompts, in all their variants. "
+            f"The gate's threshold is calibrated on {n} held-out prompts, {variants}. "
             f"On such prompts the expected false positive rate is at most {rate}{bound}."
         )
     else:
         lines.append(f"The gate's threshold is calibrated on {n} held-out prompts, too few to guarantee a false positive rate of {rate}.")
+    if gate.get("recall_n"):
+        lines.append(f"It opens for {gate['recall']:.0%} of {gate['recall_n']} variants of forget prompts that it was not trained on.")
     return lines

@@ -63,6 +63,9 @@ class _Gate(Closed):
     rate_bound: float = Field(ge=0, le=1)
     calibration_rate: float = Field(ge=0, le=1)
     lowered: bool
+    in_variants: bool = True
+    recall: float | None = Field(None, ge=0, le=1)
+    recall_n: int = Field(0, ge=0)
     forget_coverage: float = Field(ge=0, le=1)
 
 
