@@ -131,4 +131,5 @@ def test_no_threshold_below_that_of_the_prompts_as_given_has_a_rate(retain, forg
     threshold = choose_threshold(logits_of(retain, forget), 0.3)
     if not threshold.lowered:
         assert threshold.logit > sorted(variants[0] for variants in retain)[min(math.ceil((len(retain) + 1) * 0.7), len(retain)) - 1]
-    assert threshold.calibration_rate == sum(max(variants) >= threshold.logit for variants in retain) / len(retain)
+    opened = sum(max(variants) >= threshold.logit for variants in retain)
+    assert threshold.calibration_rate == pytest.approx(opened / len(retain))
