@@ -26,6 +26,7 @@ def unlearn(
     edit: str | dict[str, Any] | None = None,
     objective: str | dict[str, Any] | None = None,
     out: str | Path | None = None,
+    quantise: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     **sections: dict[str, Any],
@@ -39,6 +40,7 @@ def unlearn(
         edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; None: the default recipe's.
         objective: a name of `expunge ls objectives`, or a mapping with `name` and its settings; None: the default recipe's.
         out: run folder; an interrupted run in it is resumed.
+        quantise: load the model's linear layers in `nf4` or `int8`, for `grun`, `reft` and `lora`; None: as the model stores them.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`, see `expunge.models.placement.choose_placement`.
         dtype: of the frozen weights: `auto`, `bf16` or `fp32`.
         sections: further recipe sections, such as `training={"epochs": 10}`.
@@ -57,6 +59,7 @@ def unlearn(
     source = forget if isinstance(forget, dict) else str(forget)
     data = {**sections.pop("data", {}), "forget": source, "retain": None if retain is None else str(retain)}
     values: dict[str, Any] = {"model": str(model), "data": data, "out": None if out is None else str(out), **sections}
+    values |= {} if quantise is None else {"quantise": quantise}
     if edit is not None:
         values["edit"] = {"name": edit} if isinstance(edit, str) else edit
     if objective is not None:

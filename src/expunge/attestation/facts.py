@@ -93,11 +93,14 @@ def environment(run: OpenedRun) -> Environment:
 
 
 def _dtypes(run: OpenedRun) -> str:
-    """Return in which dtypes the run was trained and audited, and where."""
+    """Return in which dtypes the run was trained and audited, and where, and whether the base model is quantised."""
     computed = (run.recipe.release.module if run.recipe.release else run.recipe.training).dtype
     placed = [(when, run.info.get(field)) for when, field in (("trained", "placement"), ("audited", "audit_placement"))]
     places = [f"{when} with weights in {place['dtype']} on {place['device']}" for when, place in placed if place]
-    return "; ".join([*places, f"training computes in {computed}"])
+    quantised, stored = run.recipe.quantise, run.info["model"].get("stored_in")
+    forms = [] if quantised is None else [f"linear layers of the base model quantised to {quantised} while it was loaded"]
+    forms += [] if stored is None else [f"the base model is stored in {stored}"]
+    return "; ".join([*places, *forms, f"training computes in {computed}"])
 
 
 def _cpu() -> str:

@@ -16,6 +16,9 @@ def command(
         str | None, typer.Option(help="The retain set. Without it, the model's own answers to neutral instructions are used.")
     ] = None,
     edit: Annotated[str | None, typer.Option(help="Which part of the model changes; `expunge ls edits` lists the choices.")] = None,
+    quantise: Annotated[
+        str | None, typer.Option(help="Load the model's linear layers in 4 bits (nf4) or 8 bits (int8); for grun, reft and lora.")
+    ] = None,
     objective: Annotated[str | None, typer.Option(help="The loss; `expunge ls objectives` lists the choices.")] = None,
     control: Annotated[str | None, typer.Option(help="A model that never saw the forget set; the audit compares with it.")] = None,
     map: Annotated[
@@ -41,6 +44,12 @@ def command(
     from expunge.config.recipe import read_recipe
 
     options = {"model": model, "data.forget": forget, "data.retain": retain, "edit.name": edit, "objective.name": objective}
-    options |= {"audit.control": control, "out": out, "data.allow_overlap": allow_overlap or None, "audit.show_text": show_text or None}
+    options |= {
+        "audit.control": control,
+        "out": out,
+        "quantise": quantise,
+        "data.allow_overlap": allow_overlap or None,
+        "audit.show_text": show_text or None,
+    }
     recipe = read_recipe(None, settings_from_options(options, map or []), settings or [])
     train_and_audit(recipe, not no_audit, device, dtype)

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator, model_validator
 
@@ -24,6 +24,9 @@ class Recipe(Section):
     model: str = Field(
         "smollm2-135m",
         description="a hub id (or ID@REVISION), a folder, a GGUF file, or a run folder (adds a request to it)",
+    )
+    quantise: Literal["nf4", "int8"] | None = Field(
+        None, description="load the model's linear layers in 4 bits (nf4) or 8 bits (int8); none: as the model stores them"
     )
     data: DataSection
     objective: Any = Field(
@@ -61,6 +64,12 @@ class Recipe(Section):
             raise ValueError(
                 "release.refresh: resample samples again from instructions, and reveal.mode direct has none; use reuse or research"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _release_changes_weights(self) -> "Recipe":
+        if self.quantise is not None and self.release is not None:
+            raise ValueError("quantise: a release changes the weights themselves, which must not be quantised; leave quantise out")
         return self
 
     @property

@@ -4,6 +4,8 @@ Each edit is described by one file; this table lists them. `expunge.edits.apply`
 loads it, `expunge.edits.requests` adds and removes requests, `expunge.edits.active` switches edits off and reads their gates.
 """
 
+from torch import nn
+
 from expunge.config import EDIT_PRESETS, EditSection
 from expunge.config.recipe import Recipe
 from expunge.edits.base import Edit
@@ -12,6 +14,7 @@ from expunge.edits.grun.edit import Grun
 from expunge.edits.lora import Lora
 from expunge.edits.reft import Reft
 from expunge.errors import InputError
+from expunge.models.quantised import check_bitsandbytes, check_trainable
 
 EDITS: dict[str, Edit] = {edit.name: edit for edit in (Full(), Lora(), Reft(), Grun())}
 
@@ -37,6 +40,31 @@ def check_settings(settings: EditSection) -> None:
     edit = edit_named(settings.name)
     if settings.gate_first and not edit.trains_gate_first(settings):
         raise InputError("edit.gate_first: needs name grun and a pooled gate, because only such a gate reads frozen states")
+
+
+def check_quantise(recipe: Recipe) -> None:
+    """Raise `InputError` if a recipe wants the model quantised, and its edit cannot be trained on it or the package is missing."""
+    if recipe.quantise is None:
+        return
+    if not edit_of(recipe).removable:
+        raise InputError(
+            f"quantise: a {recipe.edit.name} edit changes the weights themselves; choose grun, reft or lora, or leave quantise out"
+        )
+    check_bitsandbytes(f"quantise {recipe.quantise}")
+
+
+def check_stored_form(recipe: Recipe, model: nn.Module, stored_in: str | None) -> None:
+    """Raise `InputError` if a recipe cannot be trained on a model because of the form that its weights have.
+
+    Args:
+        recipe: with the edit.
+        model: as it was loaded.
+        stored_in: the method of quantisation of its checkpoint; None: it is not quantised.
+    """
+    if stored_in is not None and not edit_of(recipe).removable:
+        what = "a release" if recipe.release is not None else f"a {recipe.edit.name} edit"
+        raise InputError(f"model: is stored in {stored_in}, and {what} changes the weights themselves; give the unquantised model")
+    check_trainable(model, "model")
 
 
 def calibrates(recipe: Recipe) -> bool:

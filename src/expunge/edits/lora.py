@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from expunge.config import EditSection, ModuleSection
 from expunge.edits.base import PeftEdit
 from expunge.errors import InputError
+from expunge.models.quantised import is_by_bitsandbytes, quantisation_of
 from expunge.models.text_part import bypassed_layers, text_names
 from expunge.sandbox.search import matching
 
@@ -28,7 +29,9 @@ class Lora(PeftEdit):
     mergeable = True
 
     def config(self, model: nn.Module, settings: EditSection, base_sha256: str = "") -> LoraConfig:
-        """Return the adapter's configuration; raise `InputError` if `modules` matches no linear layer."""
+        """Return the adapter's configuration; raise `InputError` if `modules` matches no linear layer, or LoRA cannot train on them."""
+        if (form := quantisation_of(model)) is not None and not is_by_bitsandbytes(model):
+            raise InputError(f"edit.name: lora cannot be trained on a model in {form}; choose grun or reft, or give the unquantised model")
         layers = trainable_layers(model, settings.modules, "edit.modules")
         if not layers:
             raise InputError(f"edit.modules: {settings.modules!r} matches no linear layer of this model that LoRA can train")

@@ -16,6 +16,7 @@ from expunge.models.checkpoint import checkpoint_sha256, stamps
 from expunge.models.identity import ModelIdentity, chat_template_sha256, identify, weights_sha256
 from expunge.models.loading import check_template, load
 from expunge.models.placement import Placement
+from expunge.models.quantised import method_of, stored_in_folder
 from expunge.models.sources import local_model
 
 RECORD = "identity.json"
@@ -30,11 +31,13 @@ class IdentifiedModel:
         model: in evaluation mode.
         tokenizer: of the model.
         identity: of both.
+        stored_in: the method of quantisation of a checkpoint that is stored quantised, such as `gptq`.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     identity: ModelIdentity
+    stored_in: str | None = None
 
 
 def load_identified(name: str | Path, placement: Placement | None = None) -> IdentifiedModel:
@@ -96,7 +99,9 @@ def record_identity(folder: Path) -> None:
 def _identified(path: Path, placement: Placement | None = None) -> IdentifiedModel:
     before = stamps(path)
     model, tokenizer = load(path, placement)
-    return IdentifiedModel(model, tokenizer, identify(model, tokenizer, checkpoint_sha256(path, before)))
+    stored = stored_in_folder(path)
+    identity = identify(model, tokenizer, checkpoint_sha256(path, before), stored)
+    return IdentifiedModel(model, tokenizer, identity, None if stored is None else method_of(stored))
 
 
 def _if_loadable(folder: Path, placement: Placement | None) -> IdentifiedModel | None:

@@ -21,8 +21,12 @@ from expunge.errors import WrongBase
 UNUSED_BY_ANSWERS = (
     *("_name_or_path", "_model_name_or_path", "_commit_hash", "transformers_version", "architectures", "auto_map", "dtype"),
     *("id2label", "label2id", "problem_type", "return_dict", "output_attentions", "output_hidden_states"),
+    *("quantization_config", "_is_quantized"),
 )
-"""Fields of a configuration that say where a model comes from, or what a classifier or a caller gets; no answer depends on them."""
+"""Fields of a configuration that say where a model comes from, or what a classifier or a caller gets; no answer depends on them.
+
+Loading changes the last two, and differently on each machine: a quantised checkpoint counts as its config.json describes it.
+"""
 UNUSED_BY_GREEDY_DECODING = (
     *("_from_model_config", "transformers_version", "pad_token_id", "use_cache", "cache_implementation", "cache_config"),
     *("output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate", "num_return_sequences"),
@@ -109,7 +113,9 @@ def part_name(part: str) -> str:
     return {"checkpoint": "weights", "chat_template": "chat template", "generation": "generation defaults"}.get(part, part)
 
 
-def identify(model: nn.Module, tokenizer: PreTrainedTokenizerBase, checkpoint: str) -> ModelIdentity:
+def identify(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, checkpoint: str, quantisation: Mapping[str, Any] | None = None
+) -> ModelIdentity:
     """Return the identity of a model as `expunge.models.loading.load` returns it.
 
     Args:
@@ -117,11 +123,12 @@ def identify(model: nn.Module, tokenizer: PreTrainedTokenizerBase, checkpoint: s
         tokenizer: of the model.
         checkpoint: the hash of the checkpoint, from `expunge.models.checkpoint.checkpoint_sha256`; `weights_sha256` of a model that
             comes from no file.
+        quantisation: see `configuration_sha256`.
     """
     loaded = cast(PreTrainedModel, model)
     return ModelIdentity(
         checkpoint=checkpoint,
-        configuration=configuration_sha256(loaded.config),
+        configuration=configuration_sha256(loaded.config, quantisation),
         tokenizer=tokenizer_sha256(tokenizer),
         chat_template=chat_template_sha256(tokenizer),
         generation=generation_sha256(cast(GenerationConfig, loaded.generation_config)),
@@ -146,9 +153,15 @@ def weights_sha256(model: nn.Module) -> str:
         return _hash(list(pool.map(_tensor_facts, tensors)))
 
 
-def configuration_sha256(config: PreTrainedConfig) -> str:
-    """Return the hash of all fields that differ from the architecture's defaults, without `UNUSED_BY_ANSWERS`."""
-    return _hash({"model_type": config.model_type, **_differing(_plain(config), _defaults(type(config)))})
+def configuration_sha256(config: PreTrainedConfig, quantisation: Mapping[str, Any] | None = None) -> str:
+    """Return the hash of all fields that differ from the architecture's defaults, without `UNUSED_BY_ANSWERS`.
+
+    Args:
+        config: of the model.
+        quantisation: the `quantization_config` in the checkpoint's config.json, if it is stored quantised.
+    """
+    stored = {} if quantisation is None else {"quantization_config": dict(quantisation)}
+    return _hash({"model_type": config.model_type, **_differing(_plain(config), _defaults(type(config))), **stored})
 
 
 def generation_sha256(config: GenerationConfig) -> str:

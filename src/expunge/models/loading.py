@@ -7,7 +7,15 @@ from typing import NoReturn, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from expunge.console import SafeConsole
@@ -18,6 +26,7 @@ from expunge.models.gguf import read_gguf
 from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
 from expunge.models.merged_adapter import merge_adapter
 from expunge.models.placement import Placement, choose_placement
+from expunge.models.quantised import loading_arguments, method_of, settle, stored_in_folder
 from expunge.models.sizes import check_sizes
 from expunge.models.sources import base_of_adapter, is_adapter, local_model
 
@@ -47,6 +56,9 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
         InputError: there is no such model, or it is not a causal LM with safetensors weights and a tokenizer.
     """
     path, placement = local_model(str(name)), placement or choose_placement()
+    if placement.quantise is not None and (is_adapter(path) or path.suffix == ".gguf"):
+        what = "an adapter, which is merged into unquantised weights" if is_adapter(path) else "a GGUF file"
+        raise InputError(f"{name}: is {what}, and cannot be loaded in {placement.quantise}; give a model folder, or leave quantise out")
     if is_adapter(path):
         return _load_merged(str(name), path, placement)
     if path.suffix == ".gguf":
@@ -55,13 +67,22 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
         config = AutoConfig.from_pretrained(path, **OFFLINE)
         check_sizes(path, config.to_dict())
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(path, **OFFLINE, **PLAIN_TOKENIZER))
+    # A damaged file may raise whatever the libraries did not expect to fail.
+    except Exception as error:
+        raise InputError(f"{name}: could not be loaded as a causal LM: {first_line(error)}") from error
+    return _ready(_read_weights(str(name), path, config, placement), tokenizer)
+
+
+def _read_weights(name: str, path: Path, config: PreTrainedConfig, placement: Placement) -> PreTrainedModel:
+    quantised = loading_arguments(name, config, placement)
+    try:
         place = placement.for_model(config)
         with _without_pickles():
             model, info = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
                 dtype=place.dtype or "auto",
-                device_map=place.device_map,
+                **{"device_map": place.device_map, **quantised},
                 use_safetensors=True,
                 **OFFLINE,
                 output_loading_info=True,
@@ -73,12 +94,17 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
     # transformers only warns about these weights and initialises them at random.
     if wrong := sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}):
         raise InputError(f"{name}: its safetensors lack {wrong[0]}, or contain it in another shape ({len(wrong)} such weights)")
-    return _ready(model, tokenizer)
+    if quantised:
+        settle(name, model, place.dtype)
+    return model
 
 
 def _load_merged(name: str, folder: Path, placement: Placement) -> Loaded:
     """Load the base model of an adapter and merge the adapter; its tokenizer is used if it has one."""
     base = base_of_adapter(folder)
+    if (stored := stored_in_folder(base)) is not None:
+        what = f"is a PEFT adapter on {base}, which is stored in {method_of(stored)} and cannot be merged with it exactly"
+        raise InputError(f"{name}: {what}; merge the adapter into the unquantised model first")
     model, tokenizer = load(base, placement)
     SafeConsole(stderr=True).print(f"{name} is a PEFT adapter: it is merged into its base model {base}.")
     if (folder / TOKENIZER_CONFIG).exists():
@@ -135,7 +161,7 @@ def parts_without_weights(folder: Path, template: str | None = None, base: Path 
     tokenizer.chat_template = template or tokenizer.chat_template
     _make_ready(tokenizer)
     return {
-        "configuration": configuration_sha256(config),
+        "configuration": configuration_sha256(config, stored_in_folder(model)),
         "tokenizer": tokenizer_sha256(tokenizer),
         "chat_template": chat_template_sha256(tokenizer),
         "generation": generation_sha256(generation),

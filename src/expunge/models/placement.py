@@ -10,8 +10,10 @@ import psutil
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import InputError, quoted
+from expunge.models.quantised import BYTES_A_WEIGHT, quantised_while_loading
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Placement:
         dtype_if_short: of the weights, if those in `dtype` do not fit in the available main memory; None: `dtype` in any case.
         spreads: whether a model that does not fit on `device` is spread over all GPUs.
         sharded: whether FSDP will shard the model over several processes: until then it stays in main memory.
+        quantise: `nf4` or `int8`: the form that linear layers are brought to while the model is loaded; None: they stay as stored.
     """
 
     device: torch.device
@@ -38,6 +41,7 @@ class Placement:
     dtype_if_short: torch.dtype | None = None
     spreads: bool = False
     sharded: bool = False
+    quantise: str | None = None
 
     @property
     def device_map(self) -> str | dict[str, torch.device] | None:
@@ -54,12 +58,12 @@ class Placement:
             return self
         free, _ = torch.cuda.mem_get_info(self.device)
         dtype = self.dtype or cast(torch.dtype | None, config.dtype) or torch.float32
-        return replace(self, spreads=_bytes(config, dtype) * WORKING_SHARE > free)
+        return replace(self, spreads=_bytes(config, dtype, self.quantise) * WORKING_SHARE > free)
 
     def _fitting_main_memory(self, config: PreTrainedConfig) -> "Placement":
         decided = replace(self, dtype_if_short=None)
         dtype = self.dtype or torch.float32
-        needed, available = _bytes(config, dtype) * WORKING_SHARE, available_memory()
+        needed, available = _bytes(config, dtype, self.quantise) * WORKING_SHARE, available_memory()
         if needed <= available:
             return decided
         log.warning(
@@ -104,8 +108,10 @@ def is_sharded_by_launcher() -> bool:
 
 def placement_of(model: nn.Module) -> Placement:
     """Return the placement of a loaded model, so that another one can be loaded like it."""
-    weight = next(model.parameters())
-    return Placement(weight.device, weight.dtype, spreads=len(set(getattr(model, "hf_device_map", None) or {})) > 1)
+    # Quantised weights are integers, or floating-point numbers of one byte.
+    weight = next(weight for weight in model.parameters() if weight.is_floating_point() and weight.itemsize > 1)
+    spreads = len(set(getattr(model, "hf_device_map", None) or {})) > 1
+    return Placement(weight.device, weight.dtype, spreads=spreads, quantise=quantised_while_loading(model))
 
 
 def in_fp32(placement: Placement, what: str) -> Placement:
@@ -180,8 +186,13 @@ def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "false").lower() in ("1", "true", "yes")
 
 
-def _bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:
-    """Return the bytes of a model's weights in a dtype; the model is built without memory for that."""
+def _bytes(config: PreTrainedConfig, dtype: torch.dtype, quantise: str | None) -> int:
+    """Return the bytes of a model's weights in a dtype, linear layers in a quantised form; the model is built without memory for that."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    return sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
+    total = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
+    if quantise is None:
+        return total
+    head = model.get_output_embeddings()
+    linear = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not head)
+    return int(total - linear * (dtype.itemsize - BYTES_A_WEIGHT[quantise]))

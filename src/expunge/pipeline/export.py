@@ -51,6 +51,7 @@ def export_plain(run: OpenedRun, folder: Path, display: Display, device: str = "
     if not edit_of(run.recipe).mergeable:
         edit = run.recipe.edit.name
         raise InputError(f"{run.folder}: a {edit} edit depends on the prompt and cannot be merged into weights; load it as a PEFT adapter")
+    _check_unquantised(run)
     if dtype not in DTYPES:
         raise InputError(f"dtype {quoted(dtype)}: is not one of {', '.join(DTYPES)}")
     _check_target(folder)
@@ -65,6 +66,14 @@ def export_plain(run: OpenedRun, folder: Path, display: Display, device: str = "
     if rounding.lost >= LOST_TO_REPORT:
         display.print(f"{_sentence(rounding)}; --dtype fp32 keeps the whole edit.")
     return folder
+
+
+def _check_unquantised(run: OpenedRun) -> None:
+    """Refuse a run on a quantised model: with the edit, the unquantised weights would be a model that no audit has measured."""
+    form = run.recipe.quantise or run.info["model"].get("stored_in")
+    if form is not None:
+        why = f"was trained on the model in {form}, and merged into other weights it would be a model that nobody has measured"
+        raise InputError(f"{run.folder}: its edit {why}; load the edit as a PEFT adapter, or train without quantisation")
 
 
 def _write(merged: MergedModel, run: OpenedRun, dtype: torch.dtype | None, folder: Path) -> Rounding:
@@ -102,8 +111,6 @@ def _write_config(merged: MergedModel, source: Layout, dtype: torch.dtype | None
     with open_regular(path, follow=True) as file:
         content = file.read()
     fields = read_json(path, dict[str, Any])
-    if "quantization_config" in fields:
-        raise InputError(f"{path}: the model is quantised, and a merged edit cannot be written in its format; load the edit as an adapter")
     if fields.get("model_type") != config.model_type:
         # The model is the language model of a checkpoint with more parts.
         fields = {**config.to_dict(), "architectures": [type(merged.model).__name__], "dtype": _name(source.dtype)}

@@ -15,7 +15,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash, read_records
 from expunge.data.set_names import AUTO
 from expunge.documents import read_text
-from expunge.edits import check_settings, edit_of
+from expunge.edits import check_quantise, check_settings, check_stored_form, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
 from expunge.files import write_text
@@ -77,7 +77,7 @@ def prepare_and_train(
         ExpungeError: training failed, or another process holds the run folder.
     """
     sources = _read_and_check(recipe)
-    placement = _training_placement(recipe, placement or choose_placement())
+    placement = _training_placement(recipe, replace(placement or choose_placement(), quantise=recipe.quantise))
     with _started(recipe, placement) as run:
         opened = OpenedRun(run.folder, recipe, run.read_info())
         if opened.info["status"] != "training":
@@ -143,6 +143,7 @@ def clean_up(run: Run) -> None:
 
 def _read_and_check(recipe: Recipe) -> Sources:
     check_settings(recipe.edit)
+    check_quantise(recipe)
     forget, retain = read_sources(recipe)
     audit_sets, _ = read_audit_sets(recipe)
     if recipe.audit.control is not None and recipe.audit.control != AUTO:
@@ -158,7 +159,7 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
     if PartialState().is_main_process:
         for remark in template_remarks(recipe.model, model, builder, [*(sources.forget or []), *(sources.retain or [])]):
             display.print(remark)
-    base = base_facts(recipe.model, start.identity, recipe.data)
+    base = base_facts(start, recipe)
     if (run.training_started or run.search_started) and "model" in run.info:
         check_base(run, start.identity)
     elif run.info.get("model") != base and PartialState().is_main_process:
@@ -182,6 +183,7 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
 
 def _check_against_model(recipe: Recipe, start: StartModel, builder: PromptBuilder, sources: Sources) -> None:
     # Refuses a model whose batches would be wrong, before anything is trained.
+    check_stored_form(recipe, start.model, start.stored_in)
     cache_use(start.model)
     check_fits(start.model, builder, recipe.forget_source, sources.forget or [])
     check_fits(start.model, builder, recipe.retain_source, sources.retain or [])

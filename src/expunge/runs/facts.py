@@ -29,6 +29,8 @@ class _Model(_Parts):
     name: str
     system_message: str | None = None
     template_args: str | None = None
+    quantise: Literal["nf4", "int8"] | None = None
+    stored_in: str | None = None
 
 
 class _Forget(Closed):

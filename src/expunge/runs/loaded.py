@@ -19,7 +19,7 @@ from expunge.errors import InputError
 from expunge.models.file_hashes import models_with
 from expunge.models.identified import load_identified, with_template
 from expunge.models.identity import ModelIdentity, check_same_base, with_edits
-from expunge.models.placement import Placement
+from expunge.models.placement import Placement, choose_placement
 from expunge.models.sources import check_model_exists
 from expunge.runs.edit_record import check_edit, edit_record
 from expunge.runs.folder import INFO, RECIPE, TEMPLATE, Run, find_run
@@ -83,12 +83,14 @@ class StartModel:
         tokenizer: of the model.
         bare_sha256: hash of the checkpoint, without requests.
         identity: of the model with them.
+        stored_in: the method of quantisation of a checkpoint that is stored quantised.
     """
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     bare_sha256: str
     identity: ModelIdentity
+    stored_in: str | None = None
 
 
 def open_run(folder: str | Path, model: str | Path | None = None) -> OpenedRun:
@@ -135,6 +137,7 @@ def load_base(run: OpenedRun, placement: Placement | None = None) -> LoadedRun:
     Raises:
         InputError: it is not the model that the edit was trained on.
     """
+    placement = replace(placement or choose_placement(), quantise=run.recipe.quantise)
     start = load_start(located_model(run), placement, chat_template(run), run.folder / TEMPLATE)
     check_base(run, start.identity)
     builder = prompt_builder(start.tokenizer, run.recipe)
@@ -169,6 +172,7 @@ def load_start(name: str, placement: Placement | None = None, template: str | No
         InputError: a run is not trained yet, or its edit is of a kind that others cannot be added to.
     """
     name, earlier = base_of(name)
+    _check_same_form(earlier, None if placement is None else placement.quantise)
     base = with_template(load_identified(name, placement), template, source)
     model, identity = cast(nn.Module, base.model), base.identity
     manifests: list[str] = []
@@ -177,7 +181,7 @@ def load_start(name: str, placement: Placement | None = None, template: str | No
         model = add_request(model, run.edit, f"request{number}", recorded=run.edit_manifest).eval()
         manifests.append(run.edit_manifest)
         identity = replace(base.identity, checkpoint=with_edits(base.identity.checkpoint, manifests))
-    return StartModel(model, base.tokenizer, base.identity.checkpoint, identity)
+    return StartModel(model, base.tokenizer, base.identity.checkpoint, identity, base.stored_in)
 
 
 def base_of(name: str) -> tuple[str, list[OpenedRun]]:
@@ -195,6 +199,14 @@ def base_of(name: str) -> tuple[str, list[OpenedRun]]:
         earlier.append(open_run(name))
         name = located_model(earlier[-1])
     return name, earlier
+
+
+def _check_same_form(earlier: list[OpenedRun], quantise: str | None) -> None:
+    """Raise `InputError` if a request was trained on the model in another form than it is loaded in now."""
+    for run in earlier:
+        if (trained := run.recipe.quantise) != quantise:
+            what = "a model that was not quantised" if trained is None else f"a model in {trained}"
+            raise InputError(f"quantise: {run.folder} was trained on {what}; {f'give {trained}' if trained else 'leave quantise out'}")
 
 
 def located_model(run: OpenedRun) -> str:
@@ -217,15 +229,15 @@ def located_model(run: OpenedRun) -> str:
     return name
 
 
-def base_facts(name: str, identity: ModelIdentity, data: DataSection) -> dict[str, Any]:
+def base_facts(start: StartModel, recipe: Recipe) -> dict[str, Any]:
     """Return what run.json records of the model that a run starts from.
 
     Args:
-        name: as the recipe gives it.
-        identity: of the model.
-        data: with the system message and the arguments of the chat template, which are part of every prompt.
+        start: the model.
+        recipe: with its name, and with the system message and the arguments of the chat template, which are part of every prompt.
     """
-    return {"name": name, "sha256": identity.sha256, "parts": identity.parts, **_prompt_facts(data)}
+    forms = {name: form for name, form in (("quantise", recipe.quantise), ("stored_in", start.stored_in)) if form is not None}
+    return {"name": recipe.model, "sha256": start.identity.sha256, "parts": start.identity.parts, **_prompt_facts(recipe.data), **forms}
 
 
 def recorded_base(run: OpenedRun) -> ModelIdentity:
@@ -264,9 +276,11 @@ def check_base(run: OpenedRun, identity: ModelIdentity) -> None:
 
     Raises:
         WrongBase: the model is another one; the sentence names the parts that differ.
-        InputError: the recipe's system message or template arguments have changed, or the base model is not recorded.
+        InputError: the recipe's `quantise`, system message or template arguments have changed, or the base model is not recorded.
     """
     check_same_base(str(run.folder), recorded_base(run), identity)
+    if run.info["model"].get("quantise") != run.recipe.quantise:
+        raise InputError(f"{run.folder / RECIPE}: quantise has changed since the run was trained; set it back")
     for fact, sha256 in _prompt_facts(run.recipe.data).items():
         if run.info["model"].get(fact) != sha256:
             setting = {"system_message": "data.system"}.get(fact, f"data.{fact}")

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from expunge.models.blocks import decoder_blocks
+from expunge.models.quantised import elements
 
 LEAST_SHARE = 0.95
 """An attack that changes a smaller share of the blocks' weights says so in its verdict row."""
@@ -84,7 +85,9 @@ def reached_share(model: nn.Module) -> float:
     adapters = {parameter for part in _adapter_parts(model) for parameter in part.parameters()}
     matrices = {parameter for parameter in blocks.parameters() if parameter.ndim > 1 and parameter not in adapters}
     reached = {weight.parameter for weight in linear_weights(model)} & matrices
-    return sum(parameter.numel() for parameter in reached) / sum(parameter.numel() for parameter in matrices)
+    total = sum(map(elements, matrices))
+    # Some methods of quantisation store no parameters.
+    return sum(map(elements, reached)) / total if total else 0.0
 
 
 def _adapter_parts(model: nn.Module) -> set[nn.Module]:

@@ -39,7 +39,8 @@ def lora_factors(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Par
     factors = []
     with frozen_parameters(model), ExitStack() as hooks:
         for layer in linear_layers(model):
-            into, out = layer.weight.shape[::-1] if isinstance(layer, nn.Linear) else layer.weight.shape
+            # The weight of a quantised layer has another shape.
+            into, out = (layer.in_features, layer.out_features) if isinstance(layer, nn.Linear) else layer.weight.shape
             a = nn.Parameter((torch.randn(rank, into, generator=generator) / into**0.5).to(layer.weight.device))
             b = nn.Parameter(torch.zeros(out, rank, device=layer.weight.device))
             factors += [a, b]

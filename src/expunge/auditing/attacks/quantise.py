@@ -1,6 +1,6 @@
 """Quantisation attack: rounding undoes small weight changes, and with them the unlearning (Zhang et al., 2024, arXiv 2410.16454)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -14,6 +14,7 @@ from expunge.auditing.attacks.layers import linear_weights
 from expunge.auditing.attacks.queries import plain_queries, recall_rows
 from expunge.data.threats import Threat
 from expunge.metrics.text import ROUGE
+from expunge.models.quantised import quantisation_of
 
 Kind = Literal["nf4", "rtn4", "int8"]
 
@@ -55,6 +56,11 @@ class Quantise(Attack):
         baseline="before",
     )
 
+    def left_out(self, target: Target) -> Mapping[str, str]:
+        """Return the row if the model is quantised: what is stored are codes, and rounding these would mean nothing."""
+        form = quantisation_of(target.model)
+        return {} if form is None else {self.verdict_row({}): f"the base model is in {form} already, and all other rows measure it so"}
+
     @property
     def label(self) -> str:
         """Return the name and the kind."""
@@ -70,11 +76,13 @@ class Quantise(Attack):
         return f"quantised: {self.kind}"
 
     def steps(self, target: Target) -> int:
-        """Return the number of records."""
-        return len(target.forget)
+        """Return the number of records; 0 if the model is quantised, see `left_out`."""
+        return 0 if self.left_out(target) else len(target.forget)
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """Yield `id` and `value`."""
+        if self.left_out(target):
+            return
         with quantised(target.model, self.kind):
             rows = recall_rows(target, plain_queries(target.builder, target.forget), advance)
         yield from rows

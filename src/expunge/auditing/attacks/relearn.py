@@ -1,6 +1,6 @@
 """Relearning attack: fine-tune with LoRA on what an attacker has, then ask for the rest (Hu et al., 2024, arXiv 2406.13356)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import ClassVar, Literal
@@ -16,6 +16,7 @@ from expunge.data.records import Record
 from expunge.data.texts import general
 from expunge.data.threats import Threat
 from expunge.metrics.text import ROUGE
+from expunge.models.quantised import is_by_bitsandbytes, quantisation_of
 from expunge.models.scoring import score
 from expunge.objectives import Learn
 from expunge.objectives.base import Positive
@@ -63,6 +64,13 @@ class Relearn(Attack):
         x_column="step",
     )
 
+    def left_out(self, target: Target) -> Mapping[str, str]:
+        """Return the row if the layers of the model are in a quantised form that LoRA cannot be trained on here."""
+        form = quantisation_of(target.model)
+        if form is None or is_by_bitsandbytes(target.model):
+            return {}
+        return {self._verdict_row: f"the base model is in {form}, on which this attack cannot train"}
+
     @property
     def label(self) -> str:
         """Return the name and the source."""
@@ -75,17 +83,19 @@ class Relearn(Attack):
 
     def verdict_row(self, row: Row) -> str | None:
         """Return a name only for the last step: the rest of the curve is not judged."""
-        return f"relearned from {SOURCES[self.source]}, {self.max_steps} steps" if row["step"] == self.max_steps else None
+        return self._verdict_row if row["step"] == self.max_steps else None
 
     def steps(self, target: Target) -> int:
-        """Return the number of training steps plus that of all queries; 0 without records to train on or to query."""
+        """Return the number of training steps plus that of all queries; 0 without records to train on or to query, or if left out."""
+        if self.left_out(target):
+            return 0
         trained, queried = self.split_records(target)
         return self.max_steps + len(queried) * len(self._measured) if trained and queried else 0
 
     def run(self, target: Target, advance: Callable[[int], None]) -> Iterator[Row]:
         """Yield `id`, `value` and `step`."""
         trained, queried = self.split_records(target)
-        if not trained or not queried:
+        if not trained or not queried or self.left_out(target):
             return
         queries = plain_queries(target.builder, queried)
         curve = [{**row, "step": 0} for row in recall_rows(target, queries, advance)]
@@ -108,6 +118,10 @@ class Relearn(Attack):
         trained = set(order[: max(1, min(len(order) - 1, round(self.share * len(order))))].tolist())
         parts = [[record for i, record in enumerate(target.forget) if (i in trained) is chosen] for chosen in (True, False)]
         return parts[0], parts[1]
+
+    @property
+    def _verdict_row(self) -> str:
+        return f"relearned from {SOURCES[self.source]}, {self.max_steps} steps"
 
     @property
     def _measured(self) -> set[int]:

@@ -19,7 +19,8 @@ from expunge.errors import ExpungeError
 from expunge.files import PRIVATE_FOLDER, make_folder, write_text
 from expunge.models.finite import json_text
 from expunge.models.loading import load
-from expunge.models.placement import Placement, fast_dtype
+from expunge.models.placement import Placement, fast_dtype, placement_of
+from expunge.models.quantised import quantisation_of
 from expunge.oracles.checked import judge_texts
 from expunge.reveal_release.reveal.private_files import hash_key, text_hash
 from expunge.reveal_release.reveal.responses import Dropped, Response, filter_responses, truncate
@@ -42,9 +43,11 @@ def search_models(model: nn.Module, builder: PromptBuilder, settings: RevealSect
     Raises:
         InputError: the generator cannot be loaded.
     """
-    weight = next(model.parameters())
-    placement = Placement(weight.device, fast_dtype(weight.device))
-    target = model if weight.dtype == placement.dtype else copy.deepcopy(model).to(placement.dtype)
+    place = placement_of(model)
+    placement = Placement(place.device, fast_dtype(place.device))
+    # A quantised model cannot be brought to another dtype.
+    as_it_is = place.dtype == placement.dtype or quantisation_of(model) is not None
+    target = model if as_it_is else copy.deepcopy(model).to(placement.dtype)
     if settings.generator is None:
         return SearchModels(target.eval(), builder, target, builder)
     generator, tokenizer = load(settings.generator, placement)
