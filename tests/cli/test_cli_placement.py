@@ -31,7 +31,7 @@ def test_a_device_that_is_not_there_is_one_sentence(expunge, tiny_data):
     )
 
 
-@pytest.mark.parametrize("verb", ["audit", "chat", "export"])
+@pytest.mark.parametrize("verb", ["compare", "chat", "export"])
 def test_a_verb_of_one_process_is_refused_in_several(expunge, monkeypatch, verb):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "1")
@@ -39,3 +39,16 @@ def test_a_verb_of_one_process_is_refused_in_several(expunge, monkeypatch, verb)
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = expunge(verb, "run")
     assert (result.code, result.err) == (2, f"expunge: {verb} runs in one process; start it without `accelerate launch`\n")
+
+
+def test_what_an_audit_in_several_processes_cannot_do_is_one_sentence(expunge, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = expunge("audit", "run", "--gate")
+    assert (result.code, result.err) == (2, "expunge: --gate, --tasks: run in one process; start it without `accelerate launch`\n")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    result = expunge("audit", "run", "--device", "cpu")
+    assert (result.code, result.err) == (
+        2,
+        "expunge: an audit loads the whole model in each process; start it with launch/ddp.yaml, or without a launcher\n",
+    )

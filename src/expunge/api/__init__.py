@@ -193,6 +193,7 @@ def audit(
     from expunge.auditing.plan import AuditOptions
     from expunge.auditing.suite import read_suite
     from expunge.console import Display
+    from expunge.models.ranks import is_first
     from expunge.reporting import write_report
     from expunge.reveal_release.release.round_results import check_rounds
 
@@ -211,9 +212,10 @@ def audit(
         check_chain(opened)
         check_rounds(opened)
         result = audit_run(opened, options, display)
-        write_report(result.run, result.records)
-        with display.step("Writing the attestation"):
-            write_attestation(result.run, result.splits, details)
+        if is_first():
+            write_report(result.run, result.records)
+            with display.step("Writing the attestation"):
+                write_attestation(result.run, result.splits, details)
     return result.run
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,13 @@ def opened(run: Run | str | Path, model: str | Path | None = None) -> OpenedRun:
 
 @contextmanager
 def locked_run(run: Run | str | Path, model: str | Path | None = None) -> Iterator[OpenedRun]:
-    """Lock a run and open it within this context; for `model` see `opened`."""
+    """Lock a run and open it within this context; for `model` see `opened`. Of processes that share work the first one locks it."""
+    from expunge.models.ranks import is_first, wait
     from expunge.runs.folder import find_run, locked
 
     # It is read after it was locked: another process may change it before, and what a killed one left is cleaned up by then.
-    with locked(find_run(folder(run))):
+    with locked(find_run(folder(run))) if is_first() else nullcontext():
+        wait()
         yield opened(run, model)
 
 

@@ -18,6 +18,7 @@ from expunge.data.records import Record
 from expunge.errors import Damaged, WrongBase
 from expunge.files import PRIVATE, remove_file, utc_now, write_parquet, write_text
 from expunge.models.finite import json_text
+from expunge.models.ranks import is_first
 from expunge.runs.folder import ATTACKED, AUDIT, INFERRED, INFO, MEASURED_ROWS, VERDICT, Run, discard_audit
 from expunge.runs.loaded import OpenedRun
 from expunge.runs.placed import placement_facts
@@ -31,7 +32,7 @@ class AuditResult:
     """The result of an audit.
 
     Attributes:
-        run: the run, with the facts that the audit added to run.json.
+        run: the run, with the facts that the audit added to run.json, if this process wrote them.
         splits: the run's records.
         records: the records that were measured, by set.
     """
@@ -43,6 +44,8 @@ class AuditResult:
 
 def audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditResult:
     """Measure a run's models and write audit.parquet and audit.json; with a suite attack them too, and write the verdict.
+
+    In `expunge.models.ranks.shared_work` the processes share the measurements, and the first one writes.
 
     Args:
         run: with a trained edit; the caller holds its lock.
@@ -56,8 +59,11 @@ def audit(run: OpenedRun, options: AuditOptions, display: Display) -> AuditResul
     try:
         measured = measure_models(plan)
     except WrongBase as error:
-        _discard(plan, error)
+        if is_first():
+            _discard(plan, error)
         raise
+    if not is_first():
+        return AuditResult(run, plan.splits, plan.sets.records)
     rows, control = measured.rows, measured.control
     _write(plan, rows, _summary(plan, rows), measured.control_is_original)
     control_model = None if control is None else {"sha256": control.sha256, "parts": control.parts}

@@ -30,6 +30,7 @@ from expunge.metrics.text import is_degenerate, is_refusal
 from expunge.models.generation import decode_answers
 from expunge.models.prefix import PrefixUnsupported
 from expunge.models.prompt_cache import PromptCache, read_prompts, read_prompts_off_and_on
+from expunge.models.ranks import dealt
 from expunge.models.shared_prompt_scoring import score_answers
 
 Row = dict[str, Any]
@@ -128,20 +129,31 @@ def record_rows(
         [row.answer] if only else candidates(builder, record, row.answer)
         for record, row, only in zip(records, encoded, answer_only, strict=True)
     ]
-    for chosen in decoding_batches([row.prompt for row in encoded], settings.batch_size, settings.max_new_tokens):
-        for view, cached, of_view in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), rows, strict=True):
+
+    def measured(chosen: Sequence[int]) -> list[list[Row]]:
+        """Return the rows of a batch, for each view."""
+        by_view: list[list[Row]] = []
+        for view, cached in zip(subject.views, subject.read([encoded[i].prompt for i in chosen]), strict=True):
             with view():
                 scored = iter(each_answer(score_answers(model, cached, [answers[i] for i in chosen], builder.pad)))
-                gates = [logits for (adapter, _), logits in cached.gate_logits.items() if adapter == REQUEST]
-                for place, i in enumerate(chosen):
-                    of_view[i] = _row([next(scored).after(encoded[i].unscored) for _ in answers[i]])
-                    if gates:
-                        of_view[i]["gate"] = torch.stack(gates).amax(0)[place].item()
+                of_batch = [_row([next(scored).after(encoded[i].unscored) for _ in answers[i]]) for i in chosen]
+                if gates := [logits for (adapter, _), logits in cached.gate_logits.items() if adapter == REQUEST]:
+                    for row, gate in zip(of_batch, torch.stack(gates).amax(0), strict=True):
+                        row["gate"] = gate.item()
                 advance(len(chosen))
                 if settings.max_new_tokens:
-                    for i, answer in zip(chosen, decode_answers(model, builder, cached, settings.max_new_tokens), strict=True):
-                        of_view[i] |= _answer_metrics(builder, answer, truths[i], settings)
+                    decoded = decode_answers(model, builder, cached, settings.max_new_tokens)
+                    for row, i, answer in zip(of_batch, chosen, decoded, strict=True):
+                        row |= _answer_metrics(builder, answer, truths[i], settings)
                 advance(len(chosen))
+            by_view.append(of_batch)
+        return by_view
+
+    batches = list(decoding_batches([row.prompt for row in encoded], settings.batch_size, settings.max_new_tokens))
+    for chosen, by_view in zip(batches, dealt(batches, measured), strict=True):
+        for of_view, of_batch in zip(rows, by_view, strict=True):
+            for i, row in zip(chosen, of_batch, strict=True):
+                of_view[i] = row
     return rows
 
 

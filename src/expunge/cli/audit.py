@@ -1,5 +1,6 @@
 """`expunge audit`: measure a run's models, attack them, and write the report and the attestation."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +71,7 @@ def command(
     dtype: Dtype = "auto",
 ) -> None:
     """Measure the unlearned, the original and the control model on the same sets. Write the report and the attestation."""
+    from expunge.cli.launched import is_launched
     from expunge.errors import InputError
 
     if attacks and not gate:
@@ -82,6 +84,8 @@ def command(
         raise InputError("--tasks: run on the whole model; leave out --gate")
     if (task_files or task_limit or task_chat) and not tasks:
         raise InputError("--task-files, --task-limit, --task-chat: go with --tasks")
+    if (gate or tasks) and is_launched():
+        raise InputError("--gate, --tasks: run in one process; start it without `accelerate launch`")
     if gate and (request or previous or sign):
         raise InputError("--request, --previous, --sign: are for the attestation, which --gate does not write; leave out --gate")
     if gate:
@@ -92,24 +96,29 @@ def command(
     from expunge.cli.output import print_closing
     from expunge.cli.tables import print_summary, print_verdict
     from expunge.errors import ExpungeError
+    from expunge.models.placement import choose_placement
+    from expunge.models.ranks import is_first, shared_work
 
-    audited = audit(
-        run,
-        control,
-        suite,
-        max_records=max_records,
-        show_text=show_text,
-        tasks=tasks or (),
-        task_files=task_files,
-        task_limit=task_limit,
-        task_chat=task_chat,
-        request=request,
-        previous=previous,
-        sign=sign,
-        model=model,
-        device=device,
-        dtype=dtype,
-    )
+    with shared_work(choose_placement(device, dtype)) if is_launched() else nullcontext():
+        audited = audit(
+            run,
+            control,
+            suite,
+            max_records=max_records,
+            show_text=show_text,
+            tasks=tasks or (),
+            task_files=task_files,
+            task_limit=task_limit,
+            task_chat=task_chat,
+            request=request,
+            previous=previous,
+            sign=sign,
+            model=model,
+            device=device,
+            dtype=dtype,
+        )
+        if not is_first():
+            return
     print_summary(audited)
     if suite is None:
         print_closing(audited, "Audited.")

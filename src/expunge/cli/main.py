@@ -13,6 +13,7 @@ import typer
 
 from expunge.cli import audit, chat, compare, demo, export, gate, ls, purge, release, reveal, run, undo, unlearn, validate, verify
 from expunge.cli.failures import DEBUG, INTERRUPTED, exit_code, is_expected, sentence
+from expunge.cli.launched import is_launched
 from expunge.console import LineFormatter, SafeConsole
 from expunge.errors import InputError
 from expunge.version import __version__
@@ -24,7 +25,7 @@ VERBS = {
     "Use the result": (chat, export, undo, purge),
     "Look up and check": (validate, ls),
 }
-IN_SEVERAL_PROCESSES = ("unlearn", "run", "reveal", "release")
+IN_SEVERAL_PROCESSES = ("unlearn", "run", "reveal", "release", "audit")
 """Verbs that know of the other processes of `accelerate launch`; a release refuses them itself, also from Python."""
 
 app = typer.Typer(
@@ -54,8 +55,7 @@ def _options(
 ) -> None:
     """Make a language model forget, and verify that it did. Start with: expunge demo"""
     verb = context.invoked_subcommand
-    # Some clusters set the number of processes for programs that they start once.
-    if verb not in IN_SEVERAL_PROCESSES and "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+    if verb not in IN_SEVERAL_PROCESSES and is_launched():
         raise InputError(f"{verb} runs in one process; start it without `accelerate launch`")
 
 

@@ -16,6 +16,7 @@ from expunge.data.questions import Question
 from expunge.data.records import Record, Turn
 from expunge.files import PRIVATE_FOLDER, cache_dir, make_folder, read_cached, remove_leftovers, write_cached
 from expunge.models.finite import json_text
+from expunge.models.ranks import agreed, is_first
 from expunge.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -77,10 +78,12 @@ class Measurement:
     @property
     def is_cached(self) -> bool:
         """Whether the result is in the cache, undamaged."""
-        return self._read() is not None
+        return agreed(self._read) is not None
 
     def store(self, result: Any) -> None:
-        """Write a result to the cache; it must consist of JSON values."""
+        """Write a result to the cache, unless another process does; it must consist of JSON values."""
+        if not is_first():
+            return
         path, content = self.path, json_text({"key": self.key(), "result": result}, "a measurement")
         make_folder(path.parent, PRIVATE_FOLDER)
         _clean(path.parent)
@@ -89,7 +92,7 @@ class Measurement:
 
     def load_or(self, measure: Callable[[], Any]) -> Any:
         """Return the cached result; call `measure` and store what it returns if there is none, or a damaged one."""
-        cached = self._read()
+        cached = agreed(self._read)
         if cached is None:
             self.store(result := measure())
             # As a later call reads it.

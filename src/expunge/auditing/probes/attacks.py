@@ -19,6 +19,7 @@ from expunge.console import Display
 from expunge.data.set_names import FORGET
 from expunge.data.threats import RELEASED
 from expunge.files import file_sha256
+from expunge.models.ranks import dealt
 from expunge.runs.cache import Measurement
 from expunge.runs.folder import ATTACKED
 from expunge.runs.splits import Splits, draw
@@ -68,8 +69,9 @@ class AttackProbe(Probe):
         self.results[probed.name] = [[] for _ in self.attacks]
         if parts:
             with self.display.bar(f"Attacking the {probed.name}", sum(steps for _, _, steps in parts)) as advance:
-                for i, part, steps in parts:
-                    self.results[probed.name][i] += _run_part(self.attacks[i], part, probed.identity, steps, advance)
+                rows = dealt(parts, lambda of: _run_part(self.attacks[of[0]], of[1], probed.identity, of[2], advance))
+                for (i, _, _), of_part in zip(parts, rows, strict=True):
+                    self.results[probed.name][i] += of_part
 
     @property
     def rows(self) -> dict[str, list[Row]]:
