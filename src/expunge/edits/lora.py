@@ -1,10 +1,11 @@
 """The `lora` edit: low-rank adapters on the linear layers (PEFT); and the LoRA modules that a release trains and subtracts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+from peft.utils.transformers_weight_conversion import _convert_peft_config_moe
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -107,6 +108,19 @@ def _refused_by_peft(model: nn.Module, name: str) -> bool:
     return False
 
 
+def _taken_for_experts(model: nn.Module, names: Collection[str]) -> set[str]:
+    """Return the layers in whose place PEFT would train fused experts, which a release cannot subtract from their module.
+
+    PEFT takes every layer that is named as experts were before they were fused, shared experts among them, for these experts.
+    """
+    config = LoraConfig(target_modules=list(names))
+    try:
+        _convert_peft_config_moe(config, model)
+    except ValueError as error:
+        raise InputError(f"release.module.modules: {error}") from error
+    return set(names) - set(config.target_modules or ())
+
+
 def check_module(model: nn.Module, settings: ModuleSection) -> None:
     """Raise `InputError` if a release's LoRA module does not fit the model."""
     if isinstance(model, PeftModel):
@@ -121,6 +135,8 @@ def module_config(model: nn.Module, settings: ModuleSection) -> LoraConfig:
         InputError: the rank is too large, or `modules` matches no linear layer below the head, or both `Linear` and `Conv1D`.
     """
     layers = without_head(model, trainable_layers(model, settings.modules, "release.module.modules"))
+    experts = _taken_for_experts(model, layers)
+    layers = {name: layer for name, layer in layers.items() if name not in experts}
     if not layers:
         raise InputError(
             f"release.module.modules: {settings.modules!r} matches no linear layer of this model below its head that LoRA can train"

@@ -77,8 +77,13 @@ def final_norm(model: nn.Module) -> nn.Module:
     """
     name, _ = decoder_blocks(model)
     siblings = model.get_submodule(name.rpartition(".")[0]).children()
-    # By type, because its name differs between families: norm, ln_f, final_layer_norm.
-    norms = [module for module in siblings if "norm" in type(module).__name__.lower()]
+    width = cast(PreTrainedConfig, model.config).get_text_config().hidden_size
+    # By type, because its name differs between families: norm, ln_f, final_layer_norm. Gemma 4 also norms inputs of another width.
+    norms = [
+        module
+        for module in siblings
+        if "norm" in type(module).__name__.lower() and all(parameter.shape == (width,) for parameter in module.parameters())
+    ]
     if not norms:
         raise ExpungeError(f"{type(model).__name__}: there is no norm next to {name}; this model family is unsupported")
     return norms[-1]
