@@ -20,8 +20,11 @@ def test_losses_and_gradients_in_chunks_equal_those_of_all_logits(monkeypatch, b
     targets, weights = torch.randint(0, 50, (10,)), torch.rand(10, dtype=torch.float64)
     expected = cross_entropy(head(hidden), targets, reduction="none")
     (gradient,) = torch.autograd.grad((expected * weights).sum(), hidden)
-    found, greedy = token_scores(hidden, head, targets)
+    found, not_computed = token_scores(hidden, head, targets)
     torch.testing.assert_close(found, expected)
+    assert not_computed is None
+    without_gradient, greedy = token_scores(hidden.detach(), head, targets)
+    assert torch.equal(without_gradient, found)
     assert torch.equal(greedy, head(hidden).argmax(-1) == targets)
     torch.testing.assert_close(torch.autograd.grad((found * weights).sum(), hidden)[0], gradient)
     assert torch.autograd.gradcheck(lambda states: token_scores(states, head, targets)[0], hidden)

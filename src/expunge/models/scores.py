@@ -19,7 +19,7 @@ class Scores:
         nll: (batch,), nats, summed over the answer's tokens (end of turn included, prompt excluded).
         tokens: (batch,), number of these tokens.
         token_nll: (labels,), nats of each token.
-        greedy: (labels,) bool, whether the labelled token is the most likely one.
+        greedy: (labels,) bool, whether the labelled token is the most likely one; not computed where gradients flow.
         logits: (labels, vocab), at the positions that predict the labelled tokens.
         targets: (labels,), the labelled token ids.
         rows: (labels,), the batch row of each label.

@@ -94,7 +94,7 @@ def answer_scores(outputs: Tensor, head: nn.Linear | None, targets: Tensor, labe
     rows = labelled.nonzero()[:, 0]
     if head is not None:
         nll, greedy = token_scores(outputs, head, targets)
-        return Scores(_sum_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy)
+        return Scores(_sum_by_row(nll, rows, labelled), labelled.sum(-1), nll, NOT_COMPUTED if greedy is None else greedy)
     nll = cross_entropy(outputs.to(torch.promote_types(outputs.dtype, torch.float32)), targets, reduction="none")
     greedy = outputs.argmax(-1) == targets
     return Scores(_sum_by_row(nll, rows, labelled), labelled.sum(-1), nll, greedy, logits=outputs, targets=targets, rows=rows)
