@@ -1,6 +1,6 @@
-"""Measure the peak memory of `expunge unlearn`, and of its training loop alone, in units of the checkpoint's size.
+"""Measure the peak memory of `expunge unlearn`, of its training loop alone, and of `expunge audit`, in units of the checkpoint's size.
 
-    python -m benchmarks.unlearning.peak_memory [--size 30m | 360m] [--dtype bf16 | fp32] [--json FILE]
+    python -m benchmarks.unlearning.peak_memory [--size 30m | 360m] [--dtype auto | bf16 | fp32] [--json FILE]
 
 The model is a random Llama in bf16, made here with the tokenizer of the default model. The memory is the resident set (RSS) less that
 of a process that has only imported the libraries. The children import the expunge of this process's PYTHONPATH: name another checkout
@@ -62,22 +62,25 @@ def measure(command: list[str], steps: Path, log: Path) -> tuple[int, int, float
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
         statm = Path(f"/proc/{process.pid}/statm")
-        while process.poll() is None:
+        while True:
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
             words = statm.read_text().split()
             samples.append(int(words[1]) * PAGE if len(words) > 1 else 0)
             lines.append(len(steps.read_text().splitlines()) if steps.exists() else 0)
             time.sleep(0.02)
-    if process.returncode:
+    if status:
         raise SystemExit(log.read_text())
     in_loop = [sample for sample, count in zip(samples, lines, strict=True) if 0 < count < lines[-1]]
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, max(in_loop, default=0), time.monotonic() - started
+    return usage.ru_maxrss * 1024, max(in_loop, default=0), time.monotonic() - started
 
 
 def main() -> None:
     """Make the model, run the command, print one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="30m")
-    parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16", help="training.dtype")
+    parser.add_argument("--dtype", choices=["auto", "bf16", "fp32"], default="auto", help="of the weights; auto gives the commands none")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     words = subprocess.run([sys.executable, "-c", IMPORTS + STATUS], capture_output=True, text=True, check=True).stdout.split()
@@ -86,12 +89,14 @@ def main() -> None:
         place = Path(scratch)
         size, (forget, retain) = make_model(args.size, place / "model"), make_records(place)
         run = place / "run"
-        command = [sys.executable, "-m", "expunge", "unlearn", "--edit", "grun-paper", "--no-audit", "--model", str(place / "model")]
-        command += ["--forget", str(forget), "--retain", str(retain), "--out", str(run)]
-        command += [f"training.dtype={args.dtype}", "training.epochs=4", "training.batch_size=8"]
-        peak, loop, seconds = measure(command, run / "metrics.jsonl", place / "log")
-    facts = {"size": args.size, "dtype": args.dtype, "checkpoint_mb": size / 1e6, "imported_mb": imported / 1e6, "seconds": seconds}
-    facts |= {"peak": (peak - imported) / size, "loop": (loop - imported) / size, "threads": int(os.environ.get("OMP_NUM_THREADS", 0))}
+        expunge, dtype = [sys.executable, "-m", "expunge"], [] if args.dtype == "auto" else ["--dtype", args.dtype]
+        unlearn = [*expunge, "unlearn", "--edit", "grun-paper", "--no-audit", "--model", str(place / "model"), "--out", str(run), *dtype]
+        unlearn += ["--forget", str(forget), "--retain", str(retain), "training.epochs=4", "training.batch_size=8"]
+        peak, loop, seconds = measure(unlearn, run / "metrics.jsonl", place / "log")
+        audit, _, more = measure([*expunge, "audit", str(run), *dtype], run / "metrics.jsonl", place / "log")
+    facts = {"size": args.size, "dtype": args.dtype, "checkpoint_mb": size / 1e6, "imported_mb": imported / 1e6, "seconds": seconds + more}
+    facts |= {name: (bytes_ - imported) / size for name, bytes_ in (("unlearn", peak), ("loop", loop), ("audit", audit))}
+    facts |= {"threads": int(os.environ.get("OMP_NUM_THREADS", 0))}
     print(", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()))
     if args.json:
         write_text(args.json, json.dumps(facts, indent=1) + "\n")
