@@ -55,11 +55,11 @@ def take_rows(batch: Batch, rows: Sequence[int]) -> Batch:
     chosen = torch.tensor(rows, device=batch.input_ids.device)
     mask = batch.attention_mask[chosen]
     prompt, answer = (int(part.sum(-1).max()) for part in (mask[:, : batch.prompt_length], mask[:, batch.prompt_length :]))
-    kept = slice(batch.prompt_length - prompt, batch.prompt_length + answer)
+    columns = slice(batch.prompt_length - prompt, batch.prompt_length + answer)
     return replace(
         batch,
-        input_ids=batch.input_ids[chosen, kept],
-        attention_mask=mask[:, kept],
+        input_ids=batch.input_ids[chosen, columns],
+        attention_mask=mask[:, columns],
         prompt_length=prompt,
         record_ids=tuple(batch.record_ids[row] for row in rows) if batch.record_ids else (),
         unscored=tuple(batch.unscored[row] for row in rows) if batch.unscored else (),
