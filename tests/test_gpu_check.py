@@ -29,6 +29,7 @@ def test_parts_on_a_cpu(check):
     assert parts["unlearn"]["training"] > 0
     assert len(parts["unlearn"]["losses"]) == 4
     assert parts["chat"]["weights"] == ["cpu float32"]
+    assert parts["nf4"]["weights"] == ["cpu float32", "cpu uint8"]
     assert "| tiny unlearn | " in printed
 
 
