@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GptOssConfig, GptOssForCausalLM
 
 from expunge.auditing.attacks.quantise import quantised
 from expunge.errors import InputError
@@ -133,6 +133,11 @@ def test_a_missing_library_is_named_at_the_door(wide_model_dir, monkeypatch):
         load(wide_model_dir, in_form("nf4"))
 
 
+def test_a_family_that_reads_weights_without_their_layers_is_refused(make_tiny_model):
+    with pytest.raises(InputError, match=r"a \w+ForCausalLM (cannot be run in int8 \(.*\)|reads the weights of \S+ directly)"):
+        load(make_tiny_model("mamba"), in_form("int8"))
+
+
 def test_a_sharded_model_is_not_quantised(wide_model_dir):
     with pytest.raises(InputError, match="a quantised model cannot be sharded by FSDP"):
         load(wide_model_dir, Placement(CPU, torch.float32, sharded=True, quantise="nf4"))
@@ -168,3 +173,34 @@ def test_a_model_in_fp8_is_dequantised_on_a_cpu(stored_as, wide_model_dir):
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.float32}
     difference = loaded.model(IDS).logits - plain(IDS).logits
     assert difference.norm() < 0.02 * plain(IDS).logits.norm()
+
+
+def test_experts_in_mxfp4_are_dequantised_on_a_cpu(tmp_path, make_tokenizer):
+    tokenizer = make_tokenizer(True)
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 4, "num_experts_per_tok": 2}
+    plain = GptOssForCausalLM(GptOssConfig(**sizes, **heads, **ids)).eval()
+    plain.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    levels = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+    stored, expected = {}, plain.state_dict()
+    for name, weight in load_file(tmp_path / "model.safetensors").items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            stored[name] = weight
+            continue
+        experts, width, out = weight.shape
+        codes = torch.randint(16, (experts, out, width // 32, 16, 2), dtype=torch.uint8)
+        scales = torch.randint(118, 124, (experts, out, width // 32), dtype=torch.uint8)
+        stored |= {f"{name}_blocks": codes[..., 1] << 4 | codes[..., 0], f"{name}_scales": scales}
+        # A scale is an exponent of 2, shared by 32 numbers.
+        values = levels[codes.long()].flatten(-2) * torch.exp2(scales.float() - 127)[..., None]
+        expected[name] = values.reshape(experts, out, width).mT
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "mxfp4"}}))
+    plain.load_state_dict(expected)
+    loaded = load_identified(tmp_path, Placement(CPU, torch.float32))
+    assert (loaded.stored_in, quantisation_of(loaded.model)) == ("mxfp4", None)
+    assert {weight.dtype for weight in loaded.model.parameters()} == {torch.float32}
+    assert torch.equal(loaded.model(IDS).logits, plain(IDS).logits)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.quantizers.auto import AutoHfQuantizer
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING, AutoHfQuantizer
 from transformers.utils.quantization_config import BitsAndBytesConfig, FineGrainedFP8Config, Mxfp4Config
 
 from expunge.documents import read_json
 from expunge.errors import InputError, first_line
+from expunge.models.text_part import bypassed_layers
 
 if TYPE_CHECKING:
     from bitsandbytes.nn import Linear4bit
@@ -125,7 +126,7 @@ def _check_loadable(name: str, stored: dict[str, Any], device: torch.device) -> 
     method = method_of(stored)
     what = f"{name}: is stored in {method}"
     # transformers would only warn about an unknown method, and read the stored numbers as if they were weights.
-    if not AutoHfQuantizer.supports_quant_method({**stored, "quant_method": method}):
+    if method not in (BITSANDBYTES, *AUTO_QUANTIZER_MAPPING):
         raise InputError(f"{what}, a method of quantisation that this version of transformers does not know")
     if method == BITSANDBYTES:
         check_bitsandbytes(what)
@@ -166,6 +167,22 @@ def settle(name: str, model: PreTrainedModel, dtype: torch.dtype | None) -> None
         from expunge.models.int8_layers import without_rounded_activations
 
         without_rounded_activations(model)
+    _check_runs(name, model)
+
+
+def _check_runs(name: str, model: PreTrainedModel) -> None:
+    """Run two tokens, and refuse a model whose code reads the weights of a quantised layer without a call of the layer."""
+    if not is_by_bitsandbytes(model):
+        return
+    form = quantisation_of(model)
+    layers = [path for path, module in model.named_modules() if isinstance(module, nn.Linear) and not module.weight.is_floating_point()]
+    try:
+        bypassed = bypassed_layers(model.eval(), layers)
+    # Codes in place of weights make the code of a family fail in whatever way.
+    except Exception as error:
+        raise InputError(f"{name}: a {type(model).__name__} cannot be run in {form} ({first_line(error)}); leave quantise out") from error
+    if bypassed:
+        raise InputError(f"{name}: a {type(model).__name__} reads the weights of {min(bypassed)} directly; it cannot be run in {form}")
 
 
 def _bring_to(model: PreTrainedModel, dtype: torch.dtype) -> None:
