@@ -9,7 +9,7 @@ demo: venv
 
 # The tests run without a network: the embedded model must be in the user's cache before they start.
 test: model
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The whole fault suite, an hour or two: it prints the counts of all trials, writes them to a page, and fails if one did not hold.
 faults: venv

@@ -20,6 +20,26 @@ from tiny_families import save_tiny_model, tiny_tokenizer
 torch.set_num_threads(1)
 
 
+SLOW_FILES = (
+    *(
+        "test_processes.py",
+        "test_real_model.py",
+        "test_rounds.py",
+        "test_paraphrase.py",
+        "test_cli_demo.py",
+        "test_bandit.py",
+        "test_fit.py",
+    ),
+    *("test_reference.py", "test_gpu_check.py", "test_runs_on_other_device.py", "test_kills.py", "test_export.py", "test_interrupted.py"),
+    *("test_shared_audit.py", "test_lm_eval.py", "test_no_false_pass.py", "test_damage.py", "test_identity.py", "test_quantised_runs.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slowest files first: at the end, one of two workers would have to wait for the other."""
+    items.sort(key=lambda item: SLOW_FILES.index(item.path.name) if item.path.name in SLOW_FILES else len(SLOW_FILES))
+
+
 @pytest.fixture(scope="session")
 def smollm2():
     """The embedded model and its tokenizer; `make test` has fetched and converted it."""
