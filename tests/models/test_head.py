@@ -45,3 +45,16 @@ def test_a_trained_head_and_capped_logits_use_full_logits(make_tiny_model, make_
         vocab_size=320, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, final_logit_softcapping=5.0
     )
     assert frozen_head(Gemma3ForCausalLM(config).requires_grad_(False)) is None
+
+
+def test_a_head_is_cast_once_in_its_context():
+    head = nn.Linear(7, 50, bias=False).requires_grad_(False)
+    hidden, targets = torch.randn(4, 7), torch.randint(0, 50, (4,))
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = token_scores(hidden, head, targets)[0]
+        with head_module.cast_heads_once():
+            first = token_scores(hidden, head, targets)[0]
+            head.weight.zero_()
+            assert torch.equal(token_scores(hidden, head, targets)[0], first)
+        assert torch.equal(first, expected)
+        assert not torch.equal(token_scores(hidden, head, targets)[0], first)

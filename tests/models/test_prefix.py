@@ -22,10 +22,13 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from expunge.config import EditSection
 from expunge.data.prompts import Encoded, collate
 from expunge.edits.active import edits_off, entry_block, gate_logits, pooled_gate_logits
+from expunge.edits.apply import apply_edit
 from expunge.edits.grun import GrunConfig, ReftConfig
-from expunge.models.prefix import PrefixUnsupported
+from expunge.models.loading import load
+from expunge.models.prefix import PrefixUnsupported, compute_prefix, compute_prefix_states
 from expunge.models.prefix_store import PrefixStore, open_prefix_store
 from expunge.models.scoring import score
 
@@ -276,3 +279,12 @@ def test_a_prefix_works_inside_a_distributed_wrapper():
         del wrapped, scores, loss
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_the_head_does_not_run_for_a_prefix(make_tiny_model, monkeypatch):
+    model, tokenizer = load(make_tiny_model())
+    edited = apply_edit(model, EditSection(name="reft", blocks=(1,)), "")
+    monkeypatch.setattr(model.lm_head, "forward", None)
+    batch = collate([Encoded((5, 6, 7), (8, 9))], tokenizer.pad_token_id)
+    assert compute_prefix(edited, batch, 1, dict).states.shape == (1, 3, 32)
+    assert compute_prefix_states(edited, batch, 1).shape == (1, 3, 32)

@@ -103,7 +103,29 @@ def token_scores(hidden: Tensor, head: nn.Linear, targets: Tensor) -> tuple[Tens
         flow, because no loss reads it.
     """
     dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else head.weight.dtype
-    return _TokenScores.apply(hidden, head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype), targets)
+    return _TokenScores.apply(hidden, _weight(head, dtype), None if head.bias is None else head.bias.to(dtype), targets)
+
+
+@contextmanager
+def cast_heads_once() -> Iterator[None]:
+    """Cast the weight of a frozen head once in this context, not at every call; no weight of a head may change meanwhile."""
+    _casts.append({})
+    try:
+        yield
+    finally:
+        _casts.pop()
+
+
+_casts: list[dict[tuple[int, torch.dtype], Tensor]] = []
+
+
+def _weight(head: nn.Linear, dtype: torch.dtype) -> Tensor:
+    if head.weight.dtype == dtype or not _casts:
+        return head.weight.to(dtype)
+    key = id(head.weight), dtype
+    if key not in _casts[-1]:
+        _casts[-1][key] = head.weight.detach().to(dtype)
+    return _casts[-1][key]
 
 
 class _TokenScores(torch.autograd.Function):

@@ -4,8 +4,9 @@ Such an edit changes neither the blocks below it nor the prompt tokens before th
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
 from expunge.models.forward_context import GateLogits, batch_context
+from expunge.models.head import head_inputs
 
 
 class PrefixUnsupported(ExpungeError):
@@ -110,8 +112,11 @@ def _block_output(model: nn.Module, batch: Batch, block: int, **options: object)
         outputs.append(output)
 
     handle = decoder_blocks(model)[1][block].get_submodule("base_layer").register_forward_hook(store)
+    head = cast(Any, model).get_output_embeddings()
+    # Nobody reads the logits. With a vocabulary of 262,000 they would take most of the time.
+    without_head = head_inputs(model, head) if isinstance(head, nn.Linear) else nullcontext()
     try:
-        with batch_context(batch):
+        with batch_context(batch), without_head:
             inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
             model(**inputs, logits_to_keep=1, **options)
     finally:

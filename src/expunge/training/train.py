@@ -13,6 +13,7 @@ from expunge.data.batches import Plan
 from expunge.edits import edit_of
 from expunge.edits.apply import freeze_above
 from expunge.errors import InputError
+from expunge.models.head import cast_heads_once
 from expunge.models.placement import fast_dtype
 from expunge.training.arguments import OneDevice, training_device
 from expunge.training.callbacks import ProgressBar, Retract, StepLog
@@ -78,7 +79,9 @@ def train(
     trainer.remove_callback(ProgressCallback)
     checkpoint = newest_intact_checkpoint(folder / "checkpoints")
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        # A head that is trained is never cast by itself: `frozen_head` leaves it to the model.
+        with cast_heads_once():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         if trainer.freed is not None:
             trainer.freed.restore()
