@@ -12,8 +12,10 @@ test: model
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The whole fault suite, an hour or two: it prints the counts of all trials, writes them to a page, and fails if one did not hold.
+# After it the other tests that take too long for `make test`.
 faults: venv
 	EXPUNGE_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest tests/faults -m "long or not long" -n 2 --dist loadfile
+	$(BIN)/python -m pytest --ignore=tests/faults -m long -n 2 --dist loadfile
 
 model: venv
 	$(BIN)/python -m expunge.models.embedded >/dev/null

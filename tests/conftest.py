@@ -35,9 +35,17 @@ SLOW_FILES = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest files first: at the end, one of two workers would have to wait for the other."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the slowest files first, and leave out the long tests unless `-m` names them, as `make faults` does.
+
+    If the slowest files came last, one of two workers would have to wait for the other.
+    """
     items.sort(key=lambda item: SLOW_FILES.index(item.path.name) if item.path.name in SLOW_FILES else len(SLOW_FILES))
+    if "long" in config.option.markexpr:
+        return
+    if long := [item for item in items if item.get_closest_marker("long")]:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Fixtures and hooks of the fault suite: tiny trained runs, a copy for each trial, counts by section, and the marker `long`."""
+"""Fixtures and hooks of the fault suite: tiny trained runs, a copy for each trial, counts by section."""
 
 import gc
 import os
@@ -19,16 +19,6 @@ MEMORY = Path("/dev/shm")
 """Copies are made in memory, where this is possible: a command flushes a hundred files to the disk, which takes seconds."""
 # Every training collects garbage twice, which takes half a second with all imported objects.
 gc.freeze()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long trials unless `-m` names them, as `make faults` does."""
-    if "long" in config.option.markexpr:
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -29,6 +29,7 @@ def test_a_continuation_gives_a_paraphrase_or_nothing(continuation, question):
     assert parse_question("Where does Ada live?", continuation) == question
 
 
+@pytest.mark.long
 @pytest.mark.real
 def test_paraphrases_still_elicit_the_answers(smollm2):
     model, tokenizer = smollm2

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,15 +15,24 @@ from expunge.sandbox.run import OUTPUT_BYTES, Outcome, run_python
 
 
 def processes_of_the_sandbox() -> list[str]:
-    """Return the command lines of all processes that run the sandbox's program."""
+    """Return the command lines of processes that run the sandbox's program, but not of those that another test worker started."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-                found.append(file.read())
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return [line for line in found if child.__file__ in line]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            line = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+            if child.__file__ in line and not is_of_another_worker(int(pid)):
+                found.append(line)
+    return found
+
+
+def is_of_another_worker(pid: int) -> bool:
+    """Return whether a process descends from the process that started this one, but not from this one. An orphan does not."""
+    while pid > 1:
+        if pid in (os.getpid(), os.getppid()):
+            return pid == os.getppid()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        pid = int(status.partition("PPid:")[2].split()[0])
+    return False
 
 
 def test_a_program_that_ends_returns_its_output():

@@ -176,6 +176,7 @@ def synthetic(seed: int) -> tuple[Tensor, list[float]]:
     return features, torch.sigmoid(torch.sin(1.5 * a) + b * c.tanh() + 0.8 * b - 1).tolist()
 
 
+@pytest.mark.long
 def test_the_bandit_finds_better_candidates_than_random_search_at_equal_budget():
     wins, budget = 0, 80
     for seed in range(10):
