@@ -26,7 +26,6 @@ from expunge.models.sharding import reshard
 from expunge.training.checkpointing import CheckpointedTrainer
 from expunge.training.inputs import PairCollator
 from expunge.training.loss import Loss, gate_loss
-from expunge.training.parts import Scored, score_in_parts
 from expunge.training.reference import Reference
 
 log = logging.getLogger(__name__)
@@ -192,39 +191,33 @@ class UnlearnTrainer(CheckpointedTrainer):
     def _forget_scores(self, model: nn.Module, inputs: dict) -> tuple[Scores, Tensor | None]:
         """Return the scores of the forget records, and the gate logits of their prompts, which the next forward pass replaces."""
         objective, device = self.loss.objective, self.args.device
-        scores, forget_gate_logits = self._score(model, inputs[objective.answer], objective.forget_fields)
+        scores = self._score(model, inputs[objective.answer], **self._outputs(objective.forget_fields))
+        forget_gate_logits = gate_logits(model, REQUEST)
         more: dict[str, Any] = {}
         if self._forget_reference is not None:
             more["reference_nll"] = self._forget_reference[inputs["index"]].to(device)
         if self._alternative_reference is not None:
             more["alternative_reference_nll"] = self._alternative_reference[inputs["index"]].to(device)
         if "alternative_nll" in objective.forget_fields:
-            alternative, _ = self._score(model, inputs["alternative"])
+            alternative = self._score(model, inputs["alternative"])
             more |= {"alternative_nll": alternative.nll, "alternative_tokens": alternative.tokens}
         if "distinctive" in objective.forget_fields:
             more["distinctive"] = inputs["distinctive"].to(device)
         return replace(scores, **more), forget_gate_logits
 
-    def _score(self, model: nn.Module, batch: Batch, fields: tuple[str, ...] = ()) -> Scored:
-        outputs = self._outputs(fields)
-
-        def score_part(part: Batch) -> Scored:
-            scores = score(model, part.to(self.args.device), prefix=self._prefix(part), **outputs)
-            return scores, gate_logits(model, REQUEST)
-
-        # Only from a prefix the cost depends on the answers alone. A GPU computes padding faster than it starts a second pass.
-        in_parts = self.prefixes is not None and self.args.device.type == "cpu" and not any(outputs.values())
-        return score_in_parts(batch, score_part) if in_parts else score_part(batch)
+    def _score(self, model: nn.Module, batch: Batch, **outputs: Any) -> Scores:
+        return score(model, batch.to(self.args.device), prefix=self._prefix(batch), **outputs)
 
     def _retain_scores(self, model: nn.Module, inputs: dict) -> tuple[Scores, Tensor | None]:
         """Return the scores of the retain records, with those of the reference if the retain term needs them, and the gate logits."""
-        fields = self.loss.objective.retain_fields
+        batch, fields = inputs["retain"].to(self.args.device), self.loss.objective.retain_fields
+        prefix = self._prefix(inputs["retain"])
         with self.loss.constraint.retain_context():
-            scores, retain_gate_logits = self._score(model, inputs["retain"], fields)
+            scores = score(model, batch, prefix=prefix, **self._outputs(fields))
+        retain_gate_logits = gate_logits(model, REQUEST)
         compared = tuple(field.removeprefix("reference_") for field in fields if field.startswith("reference_"))
         if not compared or not self.loss.objective.retain_weight:
             return scores, retain_gate_logits
-        batch, prefix = inputs["retain"].to(self.args.device), self._prefix(inputs["retain"])
         reference = cast(Reference, self.reference).score(batch, prefix=prefix, **self._outputs(compared))
         more: dict[str, Any] = {f"reference_{field}": getattr(reference, field) for field in compared}
         return replace(scores, **more), retain_gate_logits
