@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import expunge
+from benchmarks.common.in_process import run_command
 from benchmarks.common.results import markdown, measured_on, write
 from expunge.console import Display
 from expunge.files import remove_folder, write_text
@@ -127,17 +128,10 @@ def run_timed(words: list[str], times: Path) -> None:
     Raises:
         SystemExit: the command failed.
     """
-    from expunge.cli.main import main as command
-
     clock = Clock()
     time_checks(clock)
     started = time.perf_counter()
-    sys.argv = ["expunge", *words]
-    try:
-        command()
-    except SystemExit as ended:
-        if ended.code:
-            raise
+    run_command(words)
     times.write_text(json.dumps({"seconds": time.perf_counter() - started, "checks": clock.seconds}), encoding="utf-8")
 
 

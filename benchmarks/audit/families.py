@@ -35,8 +35,7 @@ from expunge.data.records import Turn, read_records
 from expunge.edits.save import load_edit, save_edit
 from expunge.errors import ExpungeError
 from expunge.files import make_folder, remove_folder, write_text
-from expunge.models.forward_context import batch_context
-from expunge.models.generation import as_text, generate
+from expunge.models.generation import generate
 from expunge.models.identified import load_identified
 from expunge.models.loading import load
 from expunge.models.prompt_cache import read_prompts
@@ -46,6 +45,7 @@ from expunge.models.sources import first_line
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
 from tests.tiny_families import FAMILIES, save_tiny_model
+from tests.uncached_answers import uncached_answer
 
 MARK = "<!-- families -->"
 TRACEBACK, WRONG, LATE = "TRACEBACK", "WRONG", "LATE"
@@ -144,7 +144,7 @@ class Trial:
         for edit in EDITS:
             model, builder = expunge.load(self.run(edit))
             prompts = [builder.prompt((Turn("user", question),)) for question in QUESTIONS]
-            alone = [uncached_answer(model, builder, prompt) for prompt in prompts]
+            alone = [uncached_answer(model, builder, prompt, NEW_TOKENS) for prompt in prompts]
             if generate(model, builder, prompts, NEW_TOKENS) != alone:
                 raise Wrong(f"{edit}: a prompt alone, without a cache, has another answer")
 
@@ -182,20 +182,6 @@ class Trial:
         if edit not in self.runs:
             raise ExpungeError(f"needs the {edit} run")
         return self.runs[edit]
-
-
-@torch.no_grad()
-def uncached_answer(model: nn.Module, builder: PromptBuilder, prompt: tuple[int, ...]) -> str:
-    """Return the greedy answer to a prompt, with a forward pass over the whole sequence for each token."""
-    answer: tuple[int, ...] = ()
-    while len(answer) < NEW_TOKENS:
-        batch = collate([Encoded(prompt, answer)], builder.pad)
-        with batch_context(batch):
-            token = int(model(input_ids=batch.input_ids, use_cache=False).logits[0, -1].argmax())
-        if token == builder.end_of_turn:
-            break
-        answer = (*answer, token)
-    return as_text(builder, answer)
 
 
 @torch.no_grad()

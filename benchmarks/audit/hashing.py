@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.in_process import run_command
 from benchmarks.common.results import markdown, measured_on
 from expunge.files import make_folder, remove_folder, write_text
 
@@ -97,7 +98,6 @@ def run_counted(words: list[str], counts: Path) -> None:
     Raises:
         SystemExit: the command failed.
     """
-    from expunge.cli.main import main as command
     from expunge.models import file_hashes
 
     total = {"model": 0, "edit": 0, "seconds": 0.0}
@@ -117,12 +117,7 @@ def run_counted(words: list[str], counts: Path) -> None:
 
     counted("hash_tensors")
     counted("file_sha256")
-    sys.argv = ["expunge", *words]
-    try:
-        command()
-    except SystemExit as ended:
-        if ended.code:
-            raise
+    run_command(words)
     write_text(counts, json.dumps(total) + "\n")
 
 

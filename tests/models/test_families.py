@@ -3,7 +3,6 @@
 import pytest
 import torch
 from test_shared_prompt_scoring import assert_same_as_alone
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from expunge.config import EditSection
@@ -12,11 +11,11 @@ from expunge.data.records import Turn
 from expunge.edits.apply import apply_edit
 from expunge.errors import InputError
 from expunge.models.cache_check import CacheUse, cache_use
-from expunge.models.forward_context import batch_context
-from expunge.models.generation import as_text, generate
+from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.models.scoring import score
 from tiny_families import FAMILIES
+from uncached_answers import uncached_answer
 
 RECURRENT = {"falcon_h1", "lfm2", "qwen3_next", "qwen3_5", "mamba"}
 PROMPTS = [tuple(range(30, 50)), (11, 12, 13), (9,)]
@@ -119,17 +118,3 @@ def test_a_cache_that_is_missing_or_wrong_is_not_used(kind, make_tokenizer):
 def test_a_model_that_reads_padding_is_refused():
     with pytest.raises(InputError, match="padding changes what this model computes"):
         cache_use(small(Unmasked))
-
-
-@torch.no_grad()
-def uncached_answer(model: nn.Module, builder: PromptBuilder, prompt: tuple[int, ...], tokens: int) -> str:
-    """Return the greedy answer to a prompt, with a forward pass over the whole sequence for each token."""
-    answer: tuple[int, ...] = ()
-    while len(answer) < tokens:
-        batch = collate([Encoded(prompt, answer)], builder.pad)
-        with batch_context(batch):
-            token = int(model(input_ids=batch.input_ids, use_cache=False).logits[0, -1].argmax())
-        if token == builder.end_of_turn:
-            break
-        answer = (*answer, token)
-    return as_text(builder, answer)
