@@ -83,17 +83,18 @@ def test_validate_refuses_sets_that_overlap(expunge: Expunge, forget: Path, tmp_
 
 
 def test_map_names_the_column_of_a_field(expunge: Expunge, tmp_path: Path):
-    write(tmp_path / "other.jsonl", {"instruction": "Who is Ada?", "output": "A nurse."})
+    write(tmp_path / "other.jsonl", {"query": "Who is Ada?", "output": "A nurse."})
     assert expunge("validate", "other.jsonl").code == 2
-    assert expunge("validate", "other.jsonl", "--map", "prompt=instruction", "--map", "answer=output").code == 0
+    assert expunge("validate", "other.jsonl", "--map", "prompt=query", "--map", "answer=output").code == 0
 
 
 def test_map_to_nothing_ignores_ids_that_are_not_unique(expunge: Expunge, tmp_path: Path):
     write(tmp_path / "twice.jsonl", {"id": 1, "text": "Ada is a nurse."}, {"id": 1, "text": "Bo is a cook."})
     refused = expunge("validate", "twice.jsonl")
     assert refused.code == 2
-    assert 'twice.jsonl:2: id "1" is taken by line 1; make the ids unique, or ignore them with --map id=' in refused.err
+    assert 'twice.jsonl:2: id "1" is taken by line 1; make the ids unique, or ignore them with --no-ids' in refused.err
     assert expunge("validate", "twice.jsonl", "--map", "id=").code == 0
+    assert expunge("validate", "twice.jsonl", "--no-ids").code == 0
 
 
 def test_map_without_a_column_is_explained(expunge: Expunge, forget: Path):

@@ -9,11 +9,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from expunge.data.fields import MAX_LINE_BYTES
 from expunge.data.records import read_records
+from expunge.data.values import MAX_LINE_BYTES
 from expunge.errors import InputError
 
-IGNORE_IDS = "make the ids unique, or ignore them with --map id= (in a recipe data.map.id: null)"
+IGNORE_IDS = "make the ids unique, or ignore them with --no-ids (in a recipe data.map.id: null)"
 GOOD = b'{"prompt": "p", "answer": "a"}\n'
 
 
@@ -32,11 +32,11 @@ def messages(*turns: tuple[str, str]) -> bytes:
 
 LINES = {
     "a missing field": (b'{"prompt": "p"}', 'field "answer" is missing; name its column with --map answer=COLUMN'),
-    "a wrong name": (b'{"prompt": "p", "completion": "a"}', 'field "answer" is missing; perhaps --map answer=completion'),
+    "a wrong name": (b'{"prompt": "p", "response": "a"}', 'field "answer" is missing; perhaps --map answer=response'),
     "a misspelt name": (b'{"prompt": "p", "Anwser": "a"}', 'field "answer" is missing; perhaps --map answer=Anwser'),
     "two wrong names": (
-        b'{"instruction": "p", "input": "", "output": "a"}',
-        'field "prompt" is missing (or "messages", or "text"); perhaps --map prompt=instruction --map answer=output',
+        b'{"instruction": "p", "input": "", "response": "a"}',
+        'field "prompt" is missing (or "messages", or "text"); perhaps --map prompt=instruction+input --map answer=response',
     ),
     "no known name": (b"{}", 'field "prompt" is missing (or "messages", or "text"); name its column with --map prompt=COLUMN'),
     "two shapes": (
@@ -226,8 +226,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 def test_an_unknown_suffix_is_refused(tmp_path):
     path = tmp_path / "forget.txt"
     path.write_text("Ada paints.")
-    assert fault(path) == f'{path}: files end in .jsonl, .json, .csv, .parquet, not in ".txt"'
-    assert fault("none.txt") == 'none.txt: files end in .jsonl, .json, .csv, .parquet, not in ".txt"'
+    assert fault(path) == f'{path}: files end in .jsonl, .ndjson, .json, .csv, .tsv, .parquet, not in ".txt"'
+    assert fault("none.txt") == 'none.txt: files end in .jsonl, .ndjson, .json, .csv, .tsv, .parquet, not in ".txt"'
 
 
 def test_a_folder_without_data_is_refused(tmp_path):

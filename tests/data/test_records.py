@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from expunge.data.records import Record, Turn, check_overlap, data_hash, read_records, summary, write_records
+from expunge.data.overlap import check_overlap
+from expunge.data.records import Record, Turn, data_hash, read_records, summary, write_records
 from expunge.errors import InputError
 
 TOFU = Path(__file__).parents[3] / "shared" / "data" / "tofu"
@@ -208,7 +209,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 SAID = st.builds(
     lambda system, earlier, question: (*system, *earlier, Turn("user", question)),
     st.just(()) | WORDS.map(lambda content: (Turn("system", content),)),
-    st.lists(st.builds(Turn, st.sampled_from(["user", "assistant"]), WORDS), max_size=2),
+    st.just(()) | st.tuples(st.builds(Turn, st.just("user"), WORDS), st.builds(Turn, st.just("assistant"), WORDS)),
     WORDS,
 )
 RECORDS = st.lists(

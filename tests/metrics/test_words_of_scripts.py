@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import sentence_chrf
 
+from expunge.data.normalise import normalise
 from expunge.metrics.text import chrf, rouge_l_recall
-from expunge.metrics.words import has_words, normalise, runs, tokens, words
+from expunge.metrics.words import has_words, runs, tokens, words
 
 ANSWERS = {
     "Chinese": ("她出生在上海。", "北京有古老城墙"),

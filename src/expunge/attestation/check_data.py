@@ -71,7 +71,9 @@ def _forget(attestation: Attestation, run: Run, key: bytes | None) -> Iterator[C
         path = run.folder / source
         yield read_untrusted(path, lambda: _forget_records(attestation, read_revealed(path.parent), key))
     elif _has_exactly(source, attestation.forget.files):
-        yield _forget_records(attestation, read_records(source, attestation.reading.map, attestation.reading.split), key)
+        reading = attestation.reading
+        field_map = reading.map if reading.forget_map is None else reading.forget_map
+        yield _forget_records(attestation, read_records(source, field_map, reading.forget_split or reading.split), key)
     else:
         yield differs(FORGET_RECORDS, "their source has other files than the recorded ones")
 
@@ -95,7 +97,9 @@ def _retain(attestation: Attestation, run: Run) -> Iterator[Check]:
         if not _has_exactly(retain.source, retain.files):
             yield differs(RETAIN_RECORDS, "their source has other files than the recorded ones")
             return
-        actual = _hash_and_count(read_records(retain.source, attestation.reading.map, attestation.reading.split))
+        reading = attestation.reading
+        field_map = reading.map if reading.retain_map is None else reading.retain_map
+        actual = _hash_and_count(read_records(retain.source, field_map, reading.retain_split or reading.split))
     elif any(check.name == RETAIN and check.status == "ok" for check in generated):
         actual = read_untrusted(run.folder / RETAIN, lambda: _hash_and_count(read_answers(run.folder / RETAIN)))
     else:

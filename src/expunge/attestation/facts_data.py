@@ -8,7 +8,8 @@ from expunge.attestation.paths import data_files
 from expunge.attestation.schema import AuditSet, Counts, Excluded, Forget, ForgetRecord, Reading, Retain, RevealedSet
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
-from expunge.data.records import Record, check_overlap
+from expunge.data.overlap import check_overlap
+from expunge.data.records import Record
 from expunge.data.set_names import FORGET, RETAIN
 from expunge.reveal_release.reveal.select import read_results
 from expunge.runs.folder import NEUTRAL, REVEAL, REVEALED, ROUNDS
@@ -23,7 +24,17 @@ FILTERS = ("top_k", "min_relevance", "min_chars", "max_chars", "dedup_threshold"
 def reading(recipe: Recipe) -> Reading:
     """Return the settings that the recipe's files are read with."""
     data = recipe.data
-    return Reading(map=data.map, split=data.split, held_out=data.held_out, allow_overlap=data.allow_overlap)
+    (forget_map, forget_split), (retain_map, retain_split) = data.forget_reading, data.retain_reading
+    return Reading(
+        map=data.map,
+        split=data.split,
+        forget_map=forget_map,
+        forget_split=forget_split,
+        retain_map=retain_map,
+        retain_split=retain_split,
+        held_out=data.held_out,
+        allow_overlap=data.allow_overlap,
+    )
 
 
 def forget(recipe: Recipe, records: list[Record], key: bytes) -> Forget:

@@ -83,10 +83,17 @@ class Retain(Part):
 
 
 class Reading(Part):
-    """The settings that data files were read and split with."""
+    """The settings that data files were read and split with.
+
+    Maps and splits of the two files include the common ones. Attestations from before there were such settings lack them.
+    """
 
     map: dict[str, str]
     split: str
+    forget_map: dict[str, str] | None = None
+    forget_split: str | None = None
+    retain_map: dict[str, str] | None = None
+    retain_split: str | None = None
     held_out: float
     allow_overlap: bool
 

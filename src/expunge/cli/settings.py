@@ -12,22 +12,24 @@ if TYPE_CHECKING:
     from expunge.config.recipe import Recipe
 
 
-def settings_from_options(options: dict[str, Any], field_map: list[str]) -> dict[str, Any]:
-    """Return {dotted setting: value} for the options that were given.
+def given_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return {dotted setting: value} for the options that were given, from {dotted setting: value, or None}."""
+    return {name: value for name, value in options.items() if value is not None}
 
-    Args:
-        options: {dotted setting: value, or None where the option was not given}.
-        field_map: entries of `--map`.
+
+def map_settings(both: list[str] | None, forget: list[str] | None, retain: list[str] | None, no_ids: bool) -> dict[str, str]:
+    """Return {dotted setting: column} for the entries of `--map`, `--forget-map` and `--retain-map`, and for `--no-ids`.
 
     Raises:
-        InputError: an entry of `--map` has no `=`.
+        InputError: an entry has no `=`.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    for entry in field_map:
-        field, sign, column = entry.partition("=")
-        if not sign:
-            raise InputError(f"--map {entry}: write field=column, such as --map prompt=instruction")
-        given[f"data.map.{field}"] = column
+    given = {"data.map.id": ""} if no_ids else {}
+    for name, entries in (("map", both), ("forget_map", forget), ("retain_map", retain)):
+        for entry in entries or []:
+            field, sign, column = entry.partition("=")
+            if not sign:
+                raise InputError(f"--{name.replace('_', '-')} {entry}: write field=column, such as --map prompt=instruction")
+            given[f"data.{name}.{field}"] = column
     return given
 
 

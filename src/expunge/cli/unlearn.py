@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from expunge.cli.columns import ForgetMap, ForgetSplit, Map, NoIds, RetainMap, RetainSplit, Split
 from expunge.cli.placement import Device, Dtype
 
 EXAMPLE = "expunge unlearn --model smollm2-135m --forget forget.jsonl --retain retain.jsonl"
 
 
 def command(
-    forget: Annotated[str, typer.Option(help="The forget set: a JSONL, CSV or Parquet file, or a hub id.")],
+    forget: Annotated[str, typer.Option(help="The forget set: a file of JSON, CSV or Parquet, or a hub id.")],
     model: Annotated[str, typer.Option(help="A hub id, a local folder, a .gguf file, or smollm2-135m.")] = "smollm2-135m",
     retain: Annotated[
         str | None, typer.Option(help="The retain set. Without it, the model's own answers to neutral instructions are used.")
@@ -21,10 +22,6 @@ def command(
     ] = None,
     objective: Annotated[str | None, typer.Option(help="The loss; `expunge ls objectives` lists the choices.")] = None,
     control: Annotated[str | None, typer.Option(help="A model that never saw the forget set; the audit compares with it.")] = None,
-    map: Annotated[
-        list[str] | None,
-        typer.Option(help="field=column: the column of a field, such as prompt=question; id= ignores a column of ids. Repeatable."),
-    ] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; the default is runs/<file>-<edit>-<objective>.")] = None,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Accept records that are in both sets.")] = False,
     show_text: Annotated[bool, typer.Option("--show-text", help="Store questions and answers and show them in the report.")] = False,
@@ -32,6 +29,13 @@ def command(
     settings: Annotated[
         list[str] | None, typer.Argument(help="Other settings, such as training.epochs=10; `expunge ls settings` lists them.")
     ] = None,
+    map: Map = None,
+    forget_map: ForgetMap = None,
+    retain_map: RetainMap = None,
+    no_ids: NoIds = False,
+    split: Split = None,
+    forget_split: ForgetSplit = None,
+    retain_split: RetainSplit = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -39,7 +43,7 @@ def command(
 
     Repeat the command to resume an interrupted run.
     """
-    from expunge.cli.settings import settings_from_options
+    from expunge.cli.settings import given_settings, map_settings
     from expunge.cli.train_and_audit import train_and_audit
     from expunge.config.recipe import read_recipe
 
@@ -49,7 +53,10 @@ def command(
         "out": out,
         "quantise": quantise,
         "data.allow_overlap": allow_overlap or None,
+        "data.split": split,
+        "data.forget_split": forget_split,
+        "data.retain_split": retain_split,
         "audit.show_text": show_text or None,
     }
-    recipe = read_recipe(None, settings_from_options(options, map or []), settings or [])
+    recipe = read_recipe(None, given_settings(options) | map_settings(map, forget_map, retain_map, no_ids), settings or [])
     train_and_audit(recipe, not no_audit, device, dtype)

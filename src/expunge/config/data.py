@@ -8,16 +8,21 @@ from expunge.data.chat_format import RESERVED_ARGS
 
 
 class DataSection(Section):
-    """The forget set and the retain set: files (JSONL, CSV, Parquet) or hub ids. The forget set may also be revealed by the model."""
+    """The forget set and the retain set: files (JSON, CSV, Parquet) or hub ids. The forget set may also be revealed by the model."""
 
     forget: str | Revealed = Field(description="the forget set: a file, a hub id, or {reveal: …} to let the model reveal it")
     retain: str | None = Field(
         None, description="the retain set: a file or a hub id; none: the model's own answers to shipped neutral instructions"
     )
     map: dict[str, str] = Field(
-        default_factory=dict, description="record field -> column of the file; null or empty: ignore this optional field"
+        default_factory=dict,
+        description="record field -> column of both files; a+b joins columns, a[0] and a.b lead into them; null: ignore an optional field",
     )
-    split: str = Field("train", description="the split of a hub id")
+    split: str = Field("train", description="the split of both hub ids")
+    forget_map: dict[str, str] = Field(default_factory=dict, description="like map, for the forget set alone; it comes before map")
+    forget_split: str | None = Field(None, description="the split of the forget set; none: split")
+    retain_map: dict[str, str] = Field(default_factory=dict, description="like map, for the retain set alone; it comes before map")
+    retain_split: str | None = Field(None, description="the split of the retain set; none: split")
     system: str | None = Field(None, description="the system message of every prompt; none: the default of the chat template")
     template_args: dict[str, JsonValue] = Field(
         default_factory=dict, description="variables of the chat template, such as enable_thinking: false of Qwen3"
@@ -28,6 +33,16 @@ class DataSection(Section):
     allow_overlap: bool = Field(False, description="accept records that are in both sets")
     held_out: float = Field(0.25, gt=0, lt=1, description="share of the retain set for calibration and audit; it is never trained on")
 
+    @property
+    def forget_reading(self) -> tuple[dict[str, str], str]:
+        """The map and the split that the forget set is read with."""
+        return self.map | self.forget_map, self.forget_split or self.split
+
+    @property
+    def retain_reading(self) -> tuple[dict[str, str], str]:
+        """The map and the split that the retain set is read with."""
+        return self.map | self.retain_map, self.retain_split or self.split
+
     @field_validator("template_args")
     @classmethod
     def _args_are_free(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -35,7 +50,7 @@ class DataSection(Section):
             raise ValueError(f"{taken[0]} is not a variable of a chat template: expunge sets it itself; leave it out")
         return value
 
-    @field_validator("map", mode="before")
+    @field_validator("map", "forget_map", "retain_map", mode="before")
     @classmethod
     def _null_ignores_a_field(cls, value: object) -> object:
         return {field: "" if column is None else column for field, column in value.items()} if isinstance(value, dict) else value

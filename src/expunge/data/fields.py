@@ -1,67 +1,101 @@
-"""Fields of a record: find the column of each field and the shape of a row, and check every value."""
+"""Fields of a record: find the column of each field and the shape of a row."""
 
-import difflib
-import math
 import shlex
-from typing import NoReturn
+from dataclasses import dataclass
 
+from expunge.data.columns import MISSING, bases, lookup
+from expunge.data.suggestions import answer_beside, suggest
+from expunge.data.values import Row, fail
 from expunge.errors import InputError, quoted
 
-MAX_LINE_BYTES = 8 * 2**20
-ROLES = ("system", "user", "assistant")
 SHAPES = (("prompt", "answer"), ("messages",), ("text",))
 OPTIONAL = ("id", "paraphrased_prompt", "paraphrased_answer", "wrong_answers", "alternatives", "entity")
 FIELDS = (*(field for shape in SHAPES for field in shape), *OPTIONAL)
 LIST_FIELDS = ("messages", "wrong_answers", "alternatives")
-# Column names of TOFU (Maini et al., 2024, arXiv 2401.06121), accepted without --map.
-ALIASES = {"prompt": "question", "paraphrased_prompt": "paraphrased_question", "wrong_answers": "perturbed_answer"}
-# Names of these fields in other data sets, used only to suggest a --map.
-LOOKALIKES = {
-    "prompt": ("instruction", "query", "problem", "input", "user", "human"),
-    "answer": ("completion", "response", "output", "target", "solution", "reply", "label", "assistant"),
-    "messages": ("conversation", "dialogue", "dialog", "chat"),
-    "text": ("content", "document", "passage", "body"),
+# Column names of TOFU (Maini et al., 2024, arXiv 2401.06121), of TRL's data sets and of ShareGPT, accepted without --map.
+ALIASES = {
+    "prompt": "question",
+    "answer": "completion",
+    "messages": "conversations",
+    "paraphrased_prompt": "paraphrased_question",
+    "wrong_answers": "perturbed_answer",
 }
+ALPACA = {"prompt": "instruction+input", "answer": "output"}
+"""Columns of Alpaca (Taori et al., 2023), accepted without --map in a row that has an instruction and an output."""
 
-Row = dict[str, object]
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the command line that an error suggests for a file."""
+
+    map: str = "--map"
+    split: str = "--split"
+
+    def mapping(self, columns: dict[str, str]) -> str:
+        """Return the options for these columns: `--map prompt=query --map answer=reply`."""
+        return " ".join(f"{self.map} {shlex.quote(f'{field}={column}')}" for field, column in columns.items())
 
 
-def check_map(source: str, field_map: dict[str, str]) -> None:
-    """Check a map of field -> column; an empty column means that an optional field is not read.
+FORGET_OPTIONS = Options("--forget-map", "--forget-split")
+RETAIN_OPTIONS = Options("--retain-map", "--retain-split")
+"""Options for one file of two, which may have other columns than the other one."""
 
-    Raises:
-        InputError: records have no such field, or a required field is mapped to nothing.
+
+@dataclass(frozen=True)
+class FieldMap:
+    """Which column each field is read from, and how an error names the option for it.
+
+    Attributes:
+        columns: field -> column as the user mapped it; an empty column means that an optional field is not read.
+        options: the options that errors suggest.
     """
-    for field, column in field_map.items():
-        if field not in FIELDS:
-            raise InputError(f"{source}: --map {_pair(field, column)}: no field {quoted(field)}; the fields are {', '.join(FIELDS)}")
-        if not column and field not in OPTIONAL:
-            raise InputError(f"{source}: --map {field}= names no column; only an optional field can be ignored: {', '.join(OPTIONAL)}")
+
+    columns: dict[str, str]
+    options: Options = Options()
+
+    def check(self, source: str) -> None:
+        """Raise `InputError` if records have no such field, or a required field is mapped to nothing."""
+        for field, column in self.columns.items():
+            pair = self.options.mapping({field: column})
+            if field not in FIELDS:
+                raise InputError(f"{source}: {pair}: no field {quoted(field)}; the fields are {', '.join(FIELDS)}")
+            if not column and field not in OPTIONAL:
+                nothing = f"{pair} names no column; only an optional field can be ignored"
+                raise InputError(f"{source}: {nothing}: {', '.join(OPTIONAL)}")
+
+    def list_columns(self) -> set[str]:
+        """Return the columns whose CSV cells may hold a JSON list."""
+        plain = {column for field in LIST_FIELDS for column in self.candidates(field)}
+        return plain.union(*(bases(column) - {column} for column in self.columns.values() if "[" in column))
+
+    def candidates(self, field: str) -> list[str]:
+        """Return the columns that a field may be read from. A mapped column is read for its mapped field only."""
+        if field in self.columns:
+            return [self.columns[field]] if self.columns[field] else []
+        names = [field, ALIASES[field]] if field in ALIASES else [field]
+        return [column for column in names if column not in self.columns.values()]
 
 
-def list_columns(field_map: dict[str, str]) -> set[str]:
-    """Return the columns whose CSV cells may hold a JSON list."""
-    return {column for field in LIST_FIELDS for column in _candidates(field, field_map)}
-
-
-def find_columns(where: str, row: Row, field_map: dict[str, str]) -> dict[str, str]:
-    """Return field -> column for the fields of this row. A mapped column is read for its mapped field only.
+def find_columns(where: str, row: Row, fields: FieldMap) -> dict[str, str]:
+    """Return field -> column for the fields of this row.
 
     Raises:
         InputError: there are two columns for one field (`prompt` and `question`).
     """
     columns = {}
     for field in FIELDS:
-        present = [column for column in _candidates(field, field_map) if column in row]
+        present = [column for column in fields.candidates(field) if lookup(row, column) is not MISSING]
         if len(present) > 1:
             first, second = map(quoted, present)
-            _fail(where, f"fields {first} and {second} mean the same; say which with --map {_pair(field, present[0])}")
+            fail(where, f"fields {first} and {second} mean the same; say which with {fields.options.mapping({field: present[0]})}")
         if present:
             columns[field] = present[0]
+    if "instruction" in row and "output" in row and not {"prompt", "answer"} & (columns.keys() | fields.columns.keys()):
+        columns |= ALPACA
     return columns
 
 
-def find_shape(where: str, row: Row, columns: dict[str, str], field_map: dict[str, str]) -> tuple[str, ...]:
+def find_shape(where: str, row: Row, columns: dict[str, str], fields: FieldMap) -> tuple[str, ...]:
     """Return the shape of the row: `("prompt", "answer")`, `("messages",)` or `("text",)`.
 
     A map that names a field of a shape chooses that shape.
@@ -69,127 +103,42 @@ def find_shape(where: str, row: Row, columns: dict[str, str], field_map: dict[st
     Raises:
         InputError: the row has fields of two shapes, or a field of its shape is missing.
     """
-    possible = [shape for shape in SHAPES if any(field in field_map for field in shape)] or list(SHAPES)
+    possible = [shape for shape in SHAPES if any(field in fields.columns for field in shape)] or list(SHAPES)
     present = [shape for shape in possible if any(field in columns for field in shape)]
     if len(present) > 1:
         first, second = (next(field for field in shape if field in columns) for shape in present[:2])
         both = f"{quoted(columns[first])} and {quoted(columns[second])}"
-        _fail(where, f"fields {both} are two shapes of record; say which with --map {_pair(second, columns[second])}")
+        fail(where, f"fields {both} are two shapes of record; say which with {fields.options.mapping({second: columns[second]})}")
     shape = (present or possible)[0]
     missing = [field for field in shape if field not in columns]
-    if not missing:
-        return shape
-    mapped = [field for field in missing if field in field_map]
+    if missing:
+        _fail_missing(where, row, columns, fields, missing, bool(present) or len(possible) == 1)
+    if shape == ("text",) and "text" not in fields.columns:
+        _check_alone(where, row, columns, fields)
+    return shape
+
+
+def _fail_missing(where: str, row: Row, columns: dict[str, str], fields: FieldMap, missing: list[str], is_sure: bool) -> None:
+    mapped = [field for field in missing if field in fields.columns]
     if mapped:
-        _fail(where, f"field {quoted(field_map[mapped[0]])} is missing (--map {_pair(mapped[0], field_map[mapped[0]])})")
-    candidates = missing if present or len(possible) == 1 else [field for shape in possible for field in shape]
-    spare = [column for column in row if column not in columns.values()]
-    maps = [f"--map {_pair(field, column)}" for field in candidates if (column := _lookalike(field, spare))]
-    others = ' (or "messages", or "text")' if len(candidates) > len(missing) else ""
-    hint = f"perhaps {' '.join(maps)}" if maps else f"name its column with --map {missing[0]}=COLUMN"
-    _fail(where, f"field {quoted(missing[0])} is missing{others}; {hint}")
+        column = fields.columns[mapped[0]]
+        fail(where, f"field {quoted(column)} is missing ({fields.options.mapping({mapped[0]: column})})")
+    possible = missing if is_sure else [field for shape in SHAPES for field in shape]
+    found = suggest(possible, row, _spare(row, columns))
+    others = "" if is_sure else ' (or "messages", or "text")'
+    hint = f"perhaps {fields.options.mapping(found)}" if found else f"name its column with {fields.options.map} {missing[0]}=COLUMN"
+    fail(where, f"field {quoted(missing[0])} is missing{others}; {hint}")
 
 
-def text(where: str, column: str, value: object) -> str:
-    """Return the value if it is a string that is not blank.
-
-    Raises:
-        InputError: it is not.
-    """
-    if value is None:
-        _fail(where, f"field {quoted(column)} is empty (null); give the text or remove the line")
-    if isinstance(value, float) and not math.isfinite(value):
-        _fail(where, f"field {quoted(column)} is {'NaN' if math.isnan(value) else 'an infinite number'}, not text")
-    if not isinstance(value, str):
-        _fail(where, f"field {quoted(column)} is {kind(value)}, not text")
-    if not value.strip():
-        _fail(where, f"field {quoted(column)} is empty; give the text or remove the line")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        _fail(where, f"field {quoted(column)} holds half a UTF-16 surrogate pair, which is no character")
-    if size > MAX_LINE_BYTES:
-        _fail(where, f"field {quoted(column)} is longer than {MAX_LINE_BYTES} bytes")
-    return value
+def _check_alone(where: str, row: Row, columns: dict[str, str], fields: FieldMap) -> None:
+    """Refuse a text beside which a column looks like the answer to it, as in KnowUnDo (Tian et al., 2024, arXiv 2407.01920)."""
+    text = columns["text"]
+    if (answer := answer_beside(row, _spare(row, columns))) is not None:
+        question = fields.options.mapping({"prompt": text, "answer": answer})
+        alone = fields.options.mapping({"text": text})
+        fail(where, f"fields {quoted(text)} and {quoted(answer)} may be a question and its answer: give {question} (or {alone})")
 
 
-def texts(where: str, column: str, value: object) -> tuple[str, ...]:
-    """Return the value as a tuple if it is a list of strings that are not blank, or one such string.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not isinstance(value, list):
-        return (text(where, column, value),)
-    return tuple(text(where, f"{column}[{i}]", item) for i, item in enumerate(value))
-
-
-def identifier(where: str, column: str, value: object) -> str:
-    """Return the value as a string if it is a string or an integer.
-
-    Raises:
-        InputError: it is not.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return text(where, column, value)
-
-
-def messages(where: str, column: str, value: object) -> list[tuple[str, str]]:
-    """Return (role, content) of each message if the value is a valid conversation.
-
-    Raises:
-        InputError: a system message is not the first, or the last two messages are not the user's and the assistant's.
-    """
-    if not isinstance(value, list):
-        _fail(where, f"field {quoted(column)} is {kind(value)}, not a list of messages")
-    turns = [_message(where, f"{column}[{i}]", message) for i, message in enumerate(value)]
-    roles = [role for role, _ in turns]
-    if "system" in roles[1:]:
-        late = f"{column}[{roles.index('system', 1)}]"
-        _fail(where, f"field {quoted(late)} is a system message; only the first may be one")
-    if roles[-2:] != ["user", "assistant"]:
-        _fail(where, f"field {quoted(column)} must end with a user message and the assistant's answer to it")
-    return turns
-
-
-def kind(value: object) -> str:
-    """Return the type of a value in words, for an error message."""
-    if isinstance(value, bool):
-        return "true or false"
-    words: dict[type, str] = {type(None): "null", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
-    return words.get(type(value), f"a {type(value).__name__}")
-
-
-def _message(where: str, column: str, message: object) -> tuple[str, str]:
-    if not isinstance(message, dict):
-        _fail(where, f"field {quoted(column)} is {kind(message)}, not an object with role and content")
-    for key in ("role", "content"):
-        if key not in message:
-            _fail(where, f"field {quoted(f'{column}.{key}')} is missing")
-    role = text(where, f"{column}.role", message["role"])
-    if role not in ROLES:
-        _fail(where, f"field {quoted(f'{column}.role')} is none of {', '.join(ROLES)}")
-    return role, text(where, f"{column}.content", message["content"])
-
-
-def _candidates(field: str, field_map: dict[str, str]) -> list[str]:
-    if field in field_map:
-        return [field_map[field]] if field_map[field] else []
-    names = [field, ALIASES[field]] if field in ALIASES else [field]
-    return [column for column in names if column not in field_map.values()]
-
-
-def _lookalike(field: str, columns: list[str]) -> str | None:
-    lower = {column.lower(): column for column in columns}
-    named = [lower[name] for name in LOOKALIKES[field] if name in lower]
-    close = difflib.get_close_matches(field, lower, n=1, cutoff=0.75)
-    return next(iter([*(lower[name] for name in close), *named]), None)
-
-
-def _pair(field: str, column: str) -> str:
-    return shlex.quote(f"{field}={column}")
-
-
-def _fail(where: str, what: str) -> NoReturn:
-    raise InputError(f"{where}: {what}")
+def _spare(row: Row, columns: dict[str, str]) -> list[str]:
+    used = set().union(*(bases(column) for column in columns.values()))
+    return [column for column in row if column not in used]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from expunge.data.fields import Row, kind
 from expunge.data.readers import read_rows
+from expunge.data.values import Row, kind
 from expunge.errors import InputError, quoted
 
 MAX_CHOICES = 26
@@ -33,7 +33,7 @@ def read_questions(source: str | Path, split: str = "test") -> list[Question]:
     """Read and check all questions of a source.
 
     Args:
-        source: a .jsonl, .json (lines), .csv or .parquet file, a folder that `datasets` can load, or a hub id `name` or
+        source: a file that `expunge.data.readers` reads, a folder that `datasets` can load, or a hub id `name` or
             `name:config`, such as `cais/wmdp:wmdp-bio` or `cais/mmlu:anatomy`.
         split: of a folder or hub data set; ignored for a file.
 

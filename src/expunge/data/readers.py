@@ -1,7 +1,7 @@
-"""Read rows one at a time from JSONL, CSV and Parquet files, and from data sets of the `datasets` library."""
+"""Read rows one at a time from files of JSON, CSV and Parquet, and from data sets of the `datasets` library."""
 
-import csv
-import math
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -10,25 +10,27 @@ import pyarrow
 from pyarrow import parquet
 
 from expunge import hub
-from expunge.data.fields import MAX_LINE_BYTES, Row, kind
-from expunge.documents import parse_json
+from expunge.data.json_rows import json_rows
+from expunge.data.table_rows import distinct_columns, table_rows
+from expunge.data.text_lines import PACKED, open_text
+from expunge.data.values import Row
 from expunge.errors import InputError, quoted
 from expunge.files import open_regular
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+JSON, TABLES, PARQUET = (".jsonl", ".ndjson", ".json"), {".csv": ",", ".tsv": "\t"}, ".parquet"
+SUFFIXES = (*JSON, *TABLES, PARQUET)
+"""Ends of the names of files; before them all but Parquet may be packed, as in `.jsonl.gz` and `.csv.zst`."""
 PARQUET_BATCH = 256
-MAX_ID_DIGITS = 100
-"""Most digits of an integer: ids may be longer than 64 bits."""
-BOM = b"\xef\xbb\xbf"
 
 
-def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple[int, Row]]:
-    """Yield (number, row) of a source. The number counts from 1: lines in JSONL and CSV files, rows in Parquet and data sets.
+def read_rows(source: str | Path, split: str, lists: set[str], split_option: str = "--split") -> Iterator[tuple[int, Row]]:
+    """Yield (number, row) of a source. The number counts from 1: lines in files of text, rows in Parquet and data sets.
 
     Args:
         source: a file with one of `SUFFIXES`, a folder that `datasets` can load, or a hub id `name` or `name:config`.
         split: the split of a data set; ignored for a file.
         lists: the columns whose CSV cells may hold a JSON list.
+        split_option: the option that an error suggests for another split.
 
     Raises:
         InputError: the source cannot be opened, or a row is not well-formed.
@@ -36,79 +38,26 @@ def read_rows(source: str | Path, split: str, lists: set[str]) -> Iterator[tuple
     path, name = Path(source), str(source)
     if not name:
         raise InputError("'': give a file or a hub id")
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = _suffix(path)
+    if suffix is None:
         # A hub id is `name` or `owner/name`. A dot in a bare name marks a file suffix; after an owner it may belong to a version.
         bare = len(path.parts) == 1 and ":" not in name and not path.is_dir()
         if path.is_file() or (bare and path.suffix):
             raise InputError(f"{name}: files end in {', '.join(SUFFIXES)}, not in {quoted(path.suffix)}")
-        yield from _dataset_rows(name, split)
-        return
-    with open_regular(path, follow=True) as file:
-        if path.suffix.lower() == ".csv":
-            yield from _csv_rows(name, file, lists)
-        elif path.suffix.lower() == ".parquet":
+        yield from _dataset_rows(name, split, split_option)
+    elif suffix == PARQUET:
+        with open_regular(path, follow=True) as file:
             yield from _parquet_rows(name, file)
-        else:
-            yield from _json_rows(name, file)
+    else:
+        with open_text(path) as file:
+            yield from json_rows(name, file) if suffix in JSON else table_rows(name, file, TABLES[suffix], lists)
 
 
-def _lines(name: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
-    number = 0
-    # Reading stops one byte after the limit, so that a line without an end cannot fill the memory.
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) > MAX_LINE_BYTES:
-            raise InputError(f"{name}:{number}: the line is longer than {MAX_LINE_BYTES} bytes")
-        if number == 1:
-            line = line.removeprefix(BOM)
-        try:
-            yield number, line.decode()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}:{number}: bad UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8") from error
-
-
-def _json_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
-    for number, line in _lines(name, file):
-        if not line.strip():
-            continue
-        where = f"{name}:{number}"
-        row = parse_json(line, where, "the line" if line.endswith("\n") else "the last line is cut off or", MAX_ID_DIGITS)
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: the line is {kind(row)}; each line must be one JSON object")
-        yield number, row
-
-
-def _csv_rows(name: str, file: BinaryIO, lists: set[str]) -> Iterator[tuple[int, Row]]:
-    reader = csv.reader((line for _, line in _lines(name, file)), strict=True)
-    header: list[str] = []
-    while True:
-        start = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"{name}:{start}: not valid CSV ({error})") from error
-        if not cells:
-            continue
-        if not header:
-            header = [cell.strip() for cell in cells]
-            _distinct(f"{name}:{start}", header)
-            continue
-        if len(cells) != len(header):
-            raise InputError(f"{name}:{start}: the number of cells is {len(cells)}, the header has {len(header)}")
-        yield start, {column: _cell(f"{name}:{start}", cell, column in lists) for column, cell in zip(header, cells, strict=True)}
-
-
-def _cell(where: str, cell: str, may_be_list: bool) -> object:
-    if not cell:
-        return None
-    # CSV has no types; pandas and numpy write a missing value in these two ways.
-    if cell in ("nan", "NaN"):
-        return math.nan
-    if may_be_list and cell.startswith("["):
-        return parse_json(cell, where, "a list in a cell", MAX_ID_DIGITS)
-    return cell
+def _suffix(path: Path) -> str | None:
+    """Return the suffix that says how a file is read, without that of its packing, or None."""
+    packed = path.suffix.lower() in PACKED
+    suffix = (path.with_suffix("") if packed else path).suffix.lower()
+    return suffix if suffix in SUFFIXES and not (packed and suffix == PARQUET) else None
 
 
 def _parquet_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
@@ -116,7 +65,7 @@ def _parquet_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
     try:
         table = parquet.ParquetFile(file)
         columns = table.schema_arrow.names
-        _distinct(name, columns)
+        distinct_columns(name, columns)
         for batch in table.iter_batches(PARQUET_BATCH):
             for i in range(batch.num_rows):
                 number += 1
@@ -127,14 +76,7 @@ def _parquet_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
         raise InputError(f"{name}:{number + 1}: not a Parquet file, or a damaged one") from error
 
 
-def _distinct(where: str, header: list[str]) -> None:
-    for i, column in enumerate(header):
-        if column in header[:i]:
-            # The name is left out: in a file without a header it is a text to forget.
-            raise InputError(f"{where}: columns {header.index(column) + 1} and {i + 1} have the same name")
-
-
-def _dataset_rows(name: str, split: str) -> Iterator[tuple[int, Row]]:
+def _dataset_rows(name: str, split: str, split_option: str) -> Iterator[tuple[int, Row]]:
     # Imported here because `datasets` takes over a second to import and most runs read plain files.
     import datasets
     from datasets.exceptions import DatasetBuildError, DatasetsError
@@ -150,6 +92,17 @@ def _dataset_rows(name: str, split: str) -> Iterator[tuple[int, Row]]:
         raise InputError(f"{name}: a file of the data set is not well-formed; give that file itself to see the line") from error
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise InputError(f"{name}: neither a file nor a data set that can be loaded here ({reason})") from error
+        raise InputError(
+            f"{name}: neither a file nor a data set that can be loaded here ({reason}){_other_split(reason, split_option)}"
+        ) from error
     for number, row in enumerate(dataset, 1):
         yield number, dict(row)
+
+
+def _other_split(reason: str, option: str) -> str:
+    """Return "; choose a split with --split …" if the library lists the splits of a data set that lacks the given one."""
+    listed = re.search(r"Unknown split .*Should be one of \[(.*)\]", reason)
+    splits = re.findall(r"'([^']+)'", listed[1]) if listed else []
+    # MUSE has splits such as forget and retain1.
+    fitting = [split for split in splits if any(word in split for word in ("forget", "retain") if word in option)]
+    return f"; choose a split with {option} {shlex.quote((fitting or splits)[0])}" if splits else ""

@@ -1,4 +1,4 @@
-"""Records, the units of forget and retain sets: read them from JSONL, CSV, Parquet or the hub, check, write and hash them."""
+"""Records, the units of forget and retain sets: read them from files or the hub, check, write and hash them."""
 
 import hashlib
 import json
@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge.data import fields
-from expunge.data.fields import Row
+from expunge.data import values
+from expunge.data.columns import lookup, missing_parts
+from expunge.data.conversations import messages
+from expunge.data.fields import OPTIONAL, FieldMap, Options, find_columns, find_shape
 from expunge.data.readers import read_rows
+from expunge.data.values import Row
 from expunge.errors import InputError, quoted
 from expunge.files import PRIVATE, write_text
 
@@ -57,46 +60,50 @@ def paraphrased_record(record: Record) -> Record:
     return question_record(f"{record.id}/again", record.paraphrased_prompt or record.prompt, record.paraphrased_answer or record.answer)
 
 
-def read_records(source: str | Path, field_map: dict[str, str] | None = None, split: str = "train") -> list[Record]:
+def read_records(
+    source: str | Path, field_map: dict[str, str] | None = None, split: str = "train", options: Options | None = None
+) -> list[Record]:
     """Read and check all records of a source. Nothing is repaired, skipped or converted.
 
-    A row has one of the shapes `prompt` + `answer`, `question` + `answer`, `messages` (of `role` and `content`, the last one is the
-    answer) or `text`. The optional fields are `id`, `paraphrased_prompt`, `paraphrased_answer`, `wrong_answers`, `alternatives` and
-    `entity`; TOFU's names `paraphrased_question` and `perturbed_answer` are accepted too. An optional field counts as absent if it is
-    null, an empty list or an empty CSV cell; an empty text or another type is an error. A record without an `id` gets the id `row-`
-    and its line. In CSV, a list is a cell with a JSON list. Other fields, blank lines and a byte order mark are ignored.
+    A row has one of the shapes `prompt` + `answer`, `messages` (the last one is the answer) or `text`, under the names of the page
+    "Records" of the documentation. The optional fields are `id`, `paraphrased_prompt`, `paraphrased_answer`, `wrong_answers`,
+    `alternatives` and `entity`. An optional field counts as absent if it is null, an empty list or an empty CSV cell; an empty text or
+    another type is an error. A record without an `id` gets the id `row-` and its line. In CSV, a list is a cell with a JSON list. Other
+    fields, blank lines and a byte order mark are ignored.
 
     Args:
-        source: a .jsonl, .json (lines), .csv or .parquet file, a folder that `datasets` can load, or a hub id
-            `name` or `name:config`.
-        field_map: record field -> column of the source, such as `{"prompt": "instruction"}`. An empty column means that an optional
-            field is not read: `{"id": ""}` ignores a column `id` whose values are not unique.
+        source: a file that `expunge.data.readers` reads, a folder that `datasets` can load, or a hub id `name` or `name:config`.
+        field_map: record field -> column of the source, such as `{"prompt": "instruction"}`; columns may be joined and lead into lists
+            and objects, see `expunge.data.columns`. An empty column means that an optional field is not read: `{"id": ""}` ignores a
+            column `id` whose values are not unique.
         split: the split of a folder or hub data set; ignored for a file.
+        options: the options of the command line that errors suggest.
 
     Raises:
         InputError: the first fault, as `file:line: what is wrong`; for Parquet and data sets the line is the row.
     """
-    name, field_map = str(source), field_map or {}
-    fields.check_map(name, field_map)
+    name, fields = str(source), FieldMap(field_map or {}, options or Options())
+    fields.check(name)
     records: list[Record] = []
     lines: dict[str, int] = {}
     kinds: dict[str, str] = {}
-    unused = {field: column for field, column in field_map.items() if column}
-    for line, row in read_rows(source, split, fields.list_columns(field_map)):
+    unused = {field: {column} | set(column.split("+")) for field, column in fields.columns.items() if column}
+    for line, row in read_rows(source, split, fields.list_columns(), fields.options.split):
         where = f"{name}:{line}"
-        columns = fields.find_columns(where, row, field_map)
-        record = _record(where, line, row, columns, fields.find_shape(where, row, columns, field_map))
+        columns = find_columns(where, row, fields)
+        record = _record(where, line, row, columns, find_shape(where, row, columns, fields))
         _check_kinds(where, row, columns, kinds)
         if record.id in lines:
             taken = f"id {quoted(record.id)} is taken by line {lines[record.id]}"
-            raise InputError(f"{where}: {taken}; make the ids unique, or ignore them with --map id= (in a recipe data.map.id: null)")
+            raise InputError(f"{where}: {taken}; make the ids unique, or ignore them with --no-ids (in a recipe data.map.id: null)")
         lines[record.id] = line
-        unused = {field: column for field, column in unused.items() if field not in columns}
+        unused = {field: parts & missing_parts(row, fields.columns[field]) for field, parts in unused.items()} if unused else {}
+        unused = {field: parts for field, parts in unused.items() if parts}
         records.append(record)
     if not records:
         raise InputError(f"{name}:1: there are no records in it")
-    for field, column in unused.items():
-        raise InputError(f"{name}: no row has the column {quoted(column)} that --map gives for {field}")
+    for field, parts in unused.items():
+        raise InputError(f"{name}: no row has the column {quoted(min(parts))} that {fields.options.map} gives for {field}")
     return records
 
 
@@ -105,39 +112,11 @@ def write_records(path: Path, records: list[Record]) -> None:
     lines = []
     for record in records:
         values = asdict(record)
-        optional = {name: values[name] for name in fields.OPTIONAL if values.get(name)}
+        optional = {name: values[name] for name in OPTIONAL if values.get(name)}
         required = {"prompt": record.prompt, "answer": record.answer} if record.turns else {"text": record.answer}
         row = {"id": record.id, **required, **optional}
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     write_text(path, "".join(lines), PRIVATE)
-
-
-def check_overlap(forget: list[Record], retain: list[Record], forget_name: str, retain_name: str, allow: bool) -> int:
-    """Count the retain records that are in the forget set too.
-
-    Two records are the same if their user and assistant turns, or their texts, are the same apart from case and white space. System
-    message and answer do not count: to retain a question with another answer still trains against forgetting it.
-
-    Args:
-        forget: the forget set.
-        retain: the retain set.
-        forget_name: the forget file as the user gave it, for the error.
-        retain_name: the retain file as the user gave it.
-        allow: count overlapping records instead of raising on the first.
-
-    Raises:
-        InputError: there is an overlap and it is not allowed.
-    """
-    in_forget = {_normalised(record): record for record in reversed(forget)}
-    overlapping = [record for record in retain if _normalised(record) in in_forget]
-    if overlapping and not allow:
-        retained, forgotten = overlapping[0], in_forget[_normalised(overlapping[0])]
-        common = "record" if _normalised_text(retained.answer) == _normalised_text(forgotten.answer) else "question"
-        raise InputError(
-            f"{_place(retain_name, retained)}: the same {common} as {_place(forget_name, forgotten)}; "
-            "remove one of them, or allow both with `expunge unlearn --allow-overlap`"
-        )
-    return len(overlapping)
 
 
 def data_hash(records: list[Record]) -> str:
@@ -169,23 +148,24 @@ def summary(records: list[Record]) -> dict[str, int | str]:
 
 
 def _record(where: str, line: int, row: Row, columns: dict[str, str], shape: tuple[str, ...]) -> Record:
-    given = {field: (column, row[column]) for field, column in columns.items() if row[column] is not None}
+    given = {field: (column, value) for field, column in columns.items() if (value := lookup(row, column)) is not None}
 
     def text(field: str) -> str | None:
-        return fields.text(where, *given[field]) if field in given else None
+        return values.text(where, *given[field]) if field in given else None
 
     def texts(field: str) -> tuple[str, ...]:
-        return fields.texts(where, *given[field]) if field in given else ()
+        return values.texts(where, *given[field]) if field in given else ()
 
-    required = [(columns[field], row[columns[field]]) for field in shape]
+    required = [(columns[field], lookup(row, columns[field])) for field in shape]
     if shape == ("messages",):
-        *turns, (_, answer) = fields.messages(where, *required[0])
+        *turns, (_, answer) = messages(where, *required[0])
     elif shape == ("text",):
-        turns, answer = [], fields.text(where, *required[0])
+        turns, answer = [], values.text(where, *required[0])
     else:
-        turns, answer = [("user", fields.text(where, *required[0]))], fields.text(where, *required[1])
+        _check_no_choice(where, row, *required[1])
+        turns, answer = [("user", values.text(where, *required[0]))], values.text(where, *required[1])
     return Record(
-        id=fields.identifier(where, *given["id"]) if "id" in given else _line_id(line),
+        id=values.identifier(where, *given["id"]) if "id" in given else _line_id(line),
         turns=tuple(Turn(role, content) for role, content in turns),
         answer=answer,
         paraphrased_prompt=text("paraphrased_prompt"),
@@ -197,11 +177,18 @@ def _record(where: str, line: int, row: Row, columns: dict[str, str], shape: tup
     )
 
 
+def _check_no_choice(where: str, row: Row, column: str, answer: object) -> None:
+    if isinstance(answer, int) and isinstance(row.get("choices"), list):
+        what = f"field {quoted(column)} is the number of a choice: multiple-choice questions are no records"
+        raise InputError(f"{where}: {what}; name the file under audit.questions, and check it with `expunge validate --questions`")
+
+
 def _check_kinds(where: str, row: Row, columns: dict[str, str], kinds: dict[str, str]) -> None:
     for field, column in columns.items():
-        if row[column] is None:
+        value = lookup(row, column)
+        if value is None:
             continue
-        current = fields.kind(row[column])
+        current = values.kind(value)
         previous = kinds.setdefault(field, current)
         if current != previous:
             raise InputError(f"{where}: field {quoted(column)} is {current}, but was {previous} on the lines before")
@@ -209,19 +196,6 @@ def _check_kinds(where: str, row: Row, columns: dict[str, str], kinds: dict[str,
 
 def _line_id(line: int | None) -> str:
     return f"row-{line}"
-
-
-def _normalised(record: Record) -> tuple[tuple[str, str], ...]:
-    turns = tuple((turn.role, _normalised_text(turn.content)) for turn in record.turns if turn.role != "system")
-    return turns or (("text", _normalised_text(record.answer)),)
-
-
-def _normalised_text(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def _place(name: str, record: Record) -> str:
-    return f"{name}:{record.line}" if record.line is not None else f"{name}, record {quoted(record.id)}"
 
 
 def _shape(record: Record) -> str:

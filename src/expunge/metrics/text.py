@@ -11,7 +11,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from sacrebleu.metrics import CHRF
 
-from expunge.metrics.words import is_latin, normalise, runs, tokens, words
+from expunge.data.normalise import normalise
+from expunge.metrics.words import is_latin, runs, tokens, words
 
 # At 0.42 none of TOFU's 4,000 true answers, real authors, world facts or GSM8K's 1,319 solutions is called degenerate (the highest is
 # 0.415), and three of HumanEval's 164 solutions are (repetitive code). A repeated phrase scores above 0.5, repeated sentences 0.3 or

@@ -7,10 +7,11 @@ dependency already and has no others. Its own word boundary (`\b` with the flag 
 Chinese, Japanese, Thai, Lao, Khmer and Burmese put no space between words. There each character with its marks is a word.
 """
 
-import unicodedata
 from functools import lru_cache
 
 import regex
+
+from expunge.data.normalise import normalise
 
 # Line_Break=SA are the scripts of South East Asia whose words only a dictionary can tell apart.
 UNSPACED = r"[[\p{lb=SA}\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}\p{Yiii}\p{Tang}\p{Nshu}\p{Kits}]&&[\p{L}\p{Nl}]]"
@@ -33,15 +34,6 @@ _LATIN_TOKEN = regex.compile(r"(?P<word>[\p{L}\p{M}\p{N}_]+)|(?P<sign>\S)")
 _ASCII_WORD, _ASCII_TOKEN = regex.compile(r"\w+"), regex.compile(r"\w+|\S")
 _LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{Nd}\p{Nl}]")
 _NOT_LATIN = regex.compile(r"(?V1)[\p{L}--\p{Latn}]")
-
-_COMPATIBLE = regex.compile(r"[\p{L}\p{Nl}]")
-_DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")
-# Characters without a look of their own (soft hyphen, joiners, direction marks, the frame of a keycap emoji; not U+200B, which separates
-# words), the Arabic elongation mark, and the vowel points of Arabic and Hebrew, which writers may leave out.
-_DROPPED = regex.compile(
-    r"(?V1)[[\p{Cf}\p{Me}\p{Variation_Selector}\u034F\u0640\u064B-\u0652\u0670\u0591-\u05BD\u05BF\u05C1\u05C2\u05C4\u05C5\u05C7]--[\u200B]]"
-)
-_SAME_SIGN = str.maketrans({**dict.fromkeys("’‘‛ʼʻʹˈ′´׳", "'"), "״": '"', "＇": "'", "＿": "_"})
 
 
 def words(text: str) -> list[str]:
@@ -84,20 +76,6 @@ def tokens(text: str) -> list[str]:
 def is_latin(word: str) -> bool:
     """Return whether all letters of a word are Latin; digits are no letters."""
     return _NOT_LATIN.search(word) is None
-
-
-def normalise(text: str) -> str:
-    """Return a text in which different spellings of the same letters and digits are equal, see `words`."""
-    if text.isascii():
-        return text.lower()
-    text = unicodedata.normalize("NFC", text)
-    if not unicodedata.is_normalized("NFKC", text):
-        # Full-width letters, ligatures, Arabic presentation forms; not symbols: NFKC would make "xTM" of "x™".
-        text = _COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
-    text = _DIGIT.sub(lambda match: str(unicodedata.decimal(match[0], match[0])), text)
-    text = _DROPPED.sub("", text).translate(_SAME_SIGN)
-    # The capital dotted i of Turkish folds to an i and a combining dot.
-    return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i"))
 
 
 # Each answer is scored by several metrics, and each true answer against many.

@@ -6,7 +6,8 @@ from typing import Annotated
 import regex
 from pydantic import Field
 
-from expunge.metrics.words import UNSPACED, normalise
+from expunge.data.normalise import normalise
+from expunge.metrics.words import UNSPACED
 
 _UNBOUNDED, _KOREAN = regex.compile(f"(?V1){UNSPACED}"), regex.compile(r"\p{Hang}")
 

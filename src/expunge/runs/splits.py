@@ -10,9 +10,11 @@ from torch import nn
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.chat_format import TemplateRefused
+from expunge.data.fields import FORGET_OPTIONS, RETAIN_OPTIONS
+from expunge.data.overlap import check_overlap
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question, read_questions
-from expunge.data.records import Record, check_overlap, data_hash, read_records
+from expunge.data.records import Record, data_hash, read_records
 from expunge.edits import calibrates
 from expunge.errors import InputError, quoted
 from expunge.models.blocks import context_length
@@ -75,9 +77,11 @@ def read_sources(recipe: Recipe) -> tuple[list[Record] | None, list[Record] | No
         InputError: a file is faulty, or the two overlap.
     """
     data = recipe.data
-    forget = None if isinstance(data.forget, Revealed) else read_records(data.forget, data.map, data.split)
+    # With one file the shorter option is as good.
+    of_forget, of_retain = (None, None) if data.retain is None else (FORGET_OPTIONS, RETAIN_OPTIONS)
+    forget = None if isinstance(data.forget, Revealed) else read_records(data.forget, *data.forget_reading, of_forget)
     if data.retain is not None:
-        retain = read_records(data.retain, data.map, data.split)
+        retain = read_records(data.retain, *data.retain_reading, of_retain)
     elif recipe.task is not None:
         retain = recipe.task.retain_records()
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from itertools import takewhile
 from pathlib import Path
 
-from expunge.data.readers import MAX_ID_DIGITS
+from expunge.data.values import MAX_ID_DIGITS
 from expunge.documents import parse_json
 from expunge.errors import InputError, quoted
 from expunge.files import MAX_DOCUMENT_BYTES

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from expunge.config.recipe import Recipe
-from expunge.data.records import Record, check_overlap, read_records
+from expunge.data.overlap import check_overlap
+from expunge.data.records import Record, read_records
 from expunge.errors import InputError, quoted
 from expunge.runs.splits import Splits, draw
 
