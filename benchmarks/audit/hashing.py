@@ -68,6 +68,7 @@ def measured_rows(out: Path, megabytes: int) -> dict[str, dict[str, float]]:
 
 def make_model(folder: Path, megabytes: int) -> int:
     """Save a random Llama of about this size with a byte tokenizer, and return the bytes of its weights."""
+    import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -80,7 +81,10 @@ def make_model(folder: Path, megabytes: int) -> int:
     layers = max(2, round(megabytes * 1e6 / layer))
     sizes = {"hidden_size": WIDTH, "intermediate_size": 3 * WIDTH, "num_hidden_layers": layers, "num_attention_heads": 16}
     config = LlamaConfig(vocab_size=len(alphabet), num_key_value_heads=16, bos_token_id=0, eos_token_id=0, pad_token_id=0, **sizes)
-    LlamaForCausalLM(config).bfloat16().save_pretrained(folder, max_shard_size="50MB")
+    model = LlamaForCausalLM(config)
+    # Without large embeddings, the gradient of a deep random model is infinite.
+    torch.nn.init.normal_(model.get_input_embeddings().weight)
+    model.bfloat16().save_pretrained(folder, max_shard_size="50MB")
     tokenizer.save_pretrained(folder)
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 

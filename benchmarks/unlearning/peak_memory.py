@@ -1,6 +1,7 @@
 """Measure the peak memory of `expunge unlearn`, of its training loop alone, and of `expunge audit`, in units of the checkpoint's size.
 
-    python -m benchmarks.unlearning.peak_memory [--size 30m | 360m] [--dtype auto | bf16 | fp32] [--json FILE]
+    python -m benchmarks.unlearning.peak_memory [--size 30m | 360m] [--dtype auto | bf16 | fp32]
+        [--micro-batch-size N] [--json FILE]
 
 The model is a random Llama in bf16, made here with the tokenizer of the default model. The memory is the resident set (RSS) less that
 of a process that has only imported the libraries. The children import the expunge of this process's PYTHONPATH: name another checkout
@@ -81,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="30m")
     parser.add_argument("--dtype", choices=["auto", "bf16", "fp32"], default="auto", help="of the weights; auto gives the commands none")
+    parser.add_argument("--micro-batch-size", type=int, default=8, help="records of a set in one forward pass; a batch has 8")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     words = subprocess.run([sys.executable, "-c", IMPORTS + STATUS], capture_output=True, text=True, check=True).stdout.split()
@@ -92,9 +94,17 @@ def main() -> None:
         expunge, dtype = [sys.executable, "-m", "expunge"], [] if args.dtype == "auto" else ["--dtype", args.dtype]
         unlearn = [*expunge, "unlearn", "--edit", "grun-paper", "--no-audit", "--model", str(place / "model"), "--out", str(run), *dtype]
         unlearn += ["--forget", str(forget), "--retain", str(retain), "training.epochs=4", "training.batch_size=8"]
+        unlearn += [f"training.micro_batch_size={args.micro_batch_size}"]
         peak, loop, seconds = measure(unlearn, run / "metrics.jsonl", place / "log")
         audit, _, more = measure([*expunge, "audit", str(run), *dtype], run / "metrics.jsonl", place / "log")
-    facts = {"size": args.size, "dtype": args.dtype, "checkpoint_mb": size / 1e6, "imported_mb": imported / 1e6, "seconds": seconds + more}
+    facts = {
+        "size": args.size,
+        "dtype": args.dtype,
+        "micro_batch_size": args.micro_batch_size,
+        "checkpoint_mb": size / 1e6,
+        "imported_mb": imported / 1e6,
+        "seconds": seconds + more,
+    }
     facts |= {name: (bytes_ - imported) / size for name, bytes_ in (("unlearn", peak), ("loop", loop), ("audit", audit))}
     facts |= {"threads": int(os.environ.get("OMP_NUM_THREADS", 0))}
     print(", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()))

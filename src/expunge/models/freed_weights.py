@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
 from expunge.models.layout import Layout
+from expunge.models.process_memory import drop_mapped_pages, return_free_memory
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class FreedWeights:
         if device.type == "meta" or not torch.equal(self.layout.read(stored).to(dtype), value.cpu()):
             return
         self._freed.append(_Freed(parameter, stored, dtype, device, _sha256(value)))
+        drop_mapped_pages(value)
         parameter.data = torch.empty(0, dtype=dtype, device=device)
 
     def restore(self) -> None:
@@ -54,6 +56,7 @@ class FreedWeights:
         Raises:
             ExpungeError: the checkpoint has changed or is gone; then the model cannot be used.
         """
+        return_free_memory()
         while self._freed:
             freed = self._freed[-1]
             try:
@@ -89,6 +92,7 @@ def free_below(model: nn.Module, block: int, freed: FreedWeights) -> None:
             usable = stored is not None and layout.tensors[stored].shape == tuple(parameter.shape)
             if stored is not None and usable and not parameter.requires_grad and uses[id(parameter)] == 1:
                 freed.free(parameter, stored)
+    return_free_memory()
 
 
 def _plain(model: nn.Module) -> PreTrainedModel:

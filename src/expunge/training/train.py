@@ -13,6 +13,7 @@ from expunge.data.batches import Plan
 from expunge.edits import edit_of
 from expunge.edits.apply import freeze_above
 from expunge.errors import InputError
+from expunge.models.attention import attention_in_fp32
 from expunge.models.head import cast_heads_once
 from expunge.models.placement import fast_dtype
 from expunge.training.arguments import OneDevice, training_device
@@ -80,7 +81,7 @@ def train(
     checkpoint = newest_intact_checkpoint(folder / "checkpoints")
     try:
         # A head that is trained is never cast by itself: `frozen_head` leaves it to the model.
-        with cast_heads_once():
+        with cast_heads_once(), attention_in_fp32():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         if trainer.freed is not None:
