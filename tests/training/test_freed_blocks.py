@@ -109,3 +109,28 @@ def test_a_checkpoint_that_changes_during_the_training_is_an_error(train_on, sou
 def test_nothing_is_freed_where_the_cache_cannot_hold_all_prefixes(train_on, source):
     _, sizes, _ = train_on(source, prefix_cache_gib=1e-6)
     assert min(min(size) for size in sizes) > 0
+
+
+def test_weights_are_cast_once_without_a_change_of_any_number(train_on, source, monkeypatch):
+    dtypes = []
+
+    def note(_number):
+        parameters = dict(train_on.trained[-1].named_parameters())
+        # Only the steps run without the blocks below the edited ones.
+        if not parameters["base_model.model.model.layers.0.mlp.up_proj.weight"].numel():
+            dtypes.append({name: parameter.dtype for name, parameter in parameters.items()})
+
+    monkeypatch.setattr("expunge.models.cast_weights.available_memory", lambda: 2**40)
+    model, _, log = train_on(source, on_pass=note, dtype="bf16")
+    in_steps = dtypes[0]
+    assert in_steps["base_model.model.model.layers.3.base_layer.mlp.up_proj.weight"] == torch.bfloat16
+    assert in_steps["base_model.model.model.layers.3.base_layer.input_layernorm.weight"] == torch.float32
+    assert {dtype for name, dtype in in_steps.items() if "base_layer" not in name} == {torch.float32}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    monkeypatch.setattr("expunge.models.cast_weights.available_memory", lambda: 0)
+    dtypes.clear()
+    other, _, log_without = train_on(source, on_pass=note, dtype="bf16")
+    assert dtypes
+    assert {dtype for seen in dtypes for dtype in seen.values()} == {torch.float32}
+    assert log == log_without
+    assert weights_sha256(model) == weights_sha256(other)

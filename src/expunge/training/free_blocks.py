@@ -1,10 +1,11 @@
-"""`FreeBlocks`: free the blocks that no step of a training from prefixes needs."""
+"""`FreeBlocks`: before a training from prefixes, cast frozen weights once, and free the blocks that no step needs."""
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import nn
 from transformers import TrainerCallback
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class FreeBlocks(TrainerCallback):
-    """Store the prefixes of all records, and free the blocks that then no step needs; do nothing if some do not fit.
+    """Cast the frozen weights to the dtype of autocast, store the prefixes of all records, and free the blocks that then no step needs.
 
-    It acts once the model is on its device and the weights of a checkpoint are loaded. The caller restores `UnlearnTrainer.freed`.
+    Nothing is freed if some prefixes do not fit. It acts once the model is on its device and the weights of a checkpoint are loaded. The
+    caller restores `UnlearnTrainer.freed` and undoes `UnlearnTrainer.cast`.
 
     Args:
         source: the folder that the model was loaded from; None: nothing is freed.
@@ -34,17 +36,22 @@ class FreeBlocks(TrainerCallback):
         self.source = source
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Free the blocks."""
+        """Cast the weights and free the blocks."""
         trainer, prefixes = self.trainer, self.trainer.prefixes
         # Each of several processes has the prefixes of a part of the records only.
-        if prefixes is None or self.source is None or args.world_size > 1:
+        if prefixes is None or args.world_size > 1:
             return
         model = unwrap(cast(nn.Module, trainer.model)).eval()
         with trainer.compute_loss_context_manager():
+            if torch.is_autocast_enabled("cpu"):
+                trainer.cast.cast(model, torch.get_autocast_dtype("cpu"))
+            if self.source is None:
+                return
             # The first call runs a whole forward pass.
             frozen_head(model)
             full = prefixes.fill(_scored_rows(trainer, math.ceil(args.num_train_epochs)))
         if full:
+            trainer.cast.undo(prefixes.block + 1)
             trainer.freed = FreedWeights(read_layout(self.source))
             free_below(model, prefixes.block, trainer.freed)
 

@@ -86,6 +86,7 @@ def train(
     finally:
         if trainer.freed is not None:
             trainer.freed.restore()
+        trainer.cast.undo()
     model.eval()
     trainer.check_trained()
 

@@ -16,6 +16,7 @@ from expunge.data.prompts import Batch, Encoded, collate
 from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
 from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
+from expunge.models.cast_weights import CastWeights
 from expunge.models.finite import LOWER_LR, check_finite, is_finite
 from expunge.models.freed_weights import FreedWeights
 from expunge.models.prefix import Prefix, PrefixUnsupported
@@ -57,6 +58,8 @@ class UnlearnTrainer(CheckpointedTrainer):
         self.step_record_ids: list[str] = []
         # Weights of blocks that no step needs, while they are not in memory.
         self.freed: FreedWeights | None = None
+        # Frozen weights that are held in the dtype of autocast for the time of the training.
+        self.cast = CastWeights()
         # The sampler decides what a batch holds; the data set only has to have the right length.
         dataset = cast(Any, range(len(plan.forget_lengths)))
         super().__init__(model=model, args=args, data_collator=collator, train_dataset=dataset, **kwargs)
