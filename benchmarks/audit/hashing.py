@@ -83,7 +83,7 @@ def make_model(folder: Path, megabytes: int) -> int:
     config = LlamaConfig(vocab_size=len(alphabet), num_key_value_heads=16, bos_token_id=0, eos_token_id=0, pad_token_id=0, **sizes)
     model = LlamaForCausalLM(config)
     # Without large embeddings, the gradient of a deep random model is infinite.
-    torch.nn.init.normal_(model.get_input_embeddings().weight)
+    torch.nn.init.normal_(model.model.embed_tokens.weight)
     model.bfloat16().save_pretrained(folder, max_shard_size="50MB")
     tokenizer.save_pretrained(folder)
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -14,7 +14,7 @@ class CastWeights:
     """The frozen weights of linear layers that are cast at the moment. Autocast rounds in the same way, so that no number changes."""
 
     def __init__(self):
-        self._originals: list[dict[nn.Parameter, Tensor]] = []
+        self._originals: list[dict[Tensor, Tensor]] = []
 
     def cast(self, model: nn.Module, dtype: torch.dtype) -> None:
         """Cast the weights in a model's blocks that are in main memory, if there is room for twice the copies; adapters stay as they are.
@@ -42,7 +42,7 @@ class CastWeights:
                 weight.data = data
 
 
-def _linear_weights(block: nn.Module) -> list[nn.Parameter]:
+def _linear_weights(block: nn.Module) -> list[Tensor]:
     """Return the frozen weights of the plain linear layers in a block, if they are in main memory."""
     layers = [layer for layer in block.modules() if type(layer) is nn.Linear]
     return [layer.weight for layer in layers if not layer.weight.requires_grad and layer.weight.device.type == "cpu"]
