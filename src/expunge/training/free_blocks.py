@@ -42,7 +42,7 @@ class FreeBlocks(TrainerCallback):
         if prefixes is None or args.world_size > 1:
             return
         model = unwrap(cast(nn.Module, trainer.model)).eval()
-        with trainer.compute_loss_context_manager():
+        with trainer.accelerator.autocast():
             if torch.is_autocast_enabled("cpu"):
                 trainer.cast.cast(model, torch.get_autocast_dtype("cpu"))
             if self.source is None:
