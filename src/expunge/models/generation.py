@@ -13,6 +13,7 @@ from expunge.data.reasoning import Answer
 from expunge.models.blocks import context_length
 from expunge.models.continuation import Continuation
 from expunge.models.kv_cache import select_rows
+from expunge.models.process_memory import return_free_memory
 from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts
 
 PROMPT_END = 24
@@ -89,6 +90,9 @@ def generate_answers(
         cached = read_prompts(model, [prompts[i] for i in chosen], builder.pad)
         for i, answer in zip(chosen, decode_answers(model, builder, cached, max_new_tokens, sampler), strict=True):
             answers[i] = answer
+        # Each token makes the KV cache a little larger, so that the heap is full of gaps by now.
+        del cached
+        return_free_memory()
         advance(len(chosen))
     return answers
 
