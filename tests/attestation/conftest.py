@@ -1,5 +1,6 @@
 """A trained and audited run of the tiny model with its attestation, made once; `restored` undoes the changes of a test."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -50,7 +51,14 @@ def audited(tmp_path_factory, make_tiny_model) -> Run:
     base.mkdir()
     for path in make_tiny_model("llama").iterdir():
         (base / path.name).write_bytes(path.read_bytes())
-    data = {"forget": str(jsonl(place / "forget.jsonl", forget)), "retain": str(jsonl(place / "retain.jsonl", retain))}
+    # Another form and other columns than the forget file.
+    table = "\n".join(["query;reply", *(f"{row['prompt']};{row['answer']}" for row in retain)])
+    (place / "retain.csv.gz").write_bytes(gzip.compress(table.encode(), mtime=0))
+    data = {
+        "forget": str(jsonl(place / "forget.jsonl", forget)),
+        "retain": str(place / "retain.csv.gz"),
+        "retain_map": {"prompt": "query", "answer": "reply"},
+    }
     recipe = {
         "model": str(base),
         "data": data,

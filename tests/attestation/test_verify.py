@@ -35,6 +35,9 @@ def test_an_attestation_describes_the_run(audited, document):
     assert document["counts"] == {"forget": 4, "trained": 3, "calibration": 0, "held_out": 2, "overlap": 0}
     assert document["metrics"]["after"] == audited.summary["unlearned"]
     assert document["metrics"]["control"] is None
+    reading = document["reading"]
+    assert (reading["map"], reading["forget_map"]) == ({}, {})
+    assert (reading["retain_map"], reading["retain_split"]) == ({"prompt": "query", "answer": "reply"}, "train")
     assert document["edit"]["removable"] is True
     assert document["threat_model"] == ["API only", "weights released"]
     assert document["not_given"] == [f"request.{name}" for name in ("id", "received", "legal_basis", "reference", "deadline")]
@@ -89,7 +92,7 @@ def test_a_changed_byte_in_any_file_is_named(restored, audited, first_difference
     assert first_difference(audited) == NAMED[file]
 
 
-@pytest.mark.parametrize("name", ["forget.jsonl", "retain.jsonl", "strangers.jsonl"])
+@pytest.mark.parametrize("name", ["forget.jsonl", "retain.csv.gz", "strangers.jsonl"])
 @pytest.mark.parametrize("where", [0, 30, -1])
 def test_a_changed_byte_in_the_data_is_named(restored, audited, first_difference, name, where):
     flip(restored / name, where)

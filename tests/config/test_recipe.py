@@ -184,6 +184,13 @@ def test_an_edit_may_be_given_by_its_name():
     assert make_recipe({"data": {"forget": "f"}, "edit": "lora"}).edit.name == "lora"
 
 
+def test_a_map_and_a_split_of_one_file_come_before_those_of_both():
+    common = {"forget": "f.jsonl", "retain": "r.jsonl", "map": {"prompt": "q", "id": None}, "split": "test"}
+    data = make_recipe({"data": {**common, "forget_map": {"prompt": "p", "entity": None}, "retain_split": "retain1"}}).data
+    assert data.forget_reading == ({"prompt": "p", "id": "", "entity": ""}, "test")
+    assert data.retain_reading == ({"prompt": "q", "id": ""}, "retain1")
+
+
 def test_a_map_to_nothing_ignores_a_field():
     assert make_recipe({"data": {"forget": "f.jsonl", "map": {"id": None, "prompt": "q"}}}).data.map == {"id": "", "prompt": "q"}
     assert read_recipe(None, {"data.forget": "f.jsonl", "data.map.id": ""}).data.map == {"id": ""}

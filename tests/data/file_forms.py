@@ -148,7 +148,7 @@ FORMS = {
     "Windows-1252": Form(
         "f.csv",
         table(";").encode("cp1252"),
-        refusal=rf"bad UTF-8 at byte 15 of the line; save the file as UTF-8, or convert it, .*{ICONV.format('WINDOWS-1252')}",
+        refusal=rf"bad UTF-8 at byte 15 of the line; save the file as UTF-8 \(if it is .*{ICONV.format('WINDOWS-1252')} .*",
         remark="the columns are separated by semicolons",
     ),
 }

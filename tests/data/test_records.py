@@ -188,6 +188,11 @@ def test_texts_overlap_by_their_text_only():
         check_overlap(forget, [Record("b", (), "ada\npaints.")], "f", "r", allow=False)
 
 
+def test_the_error_about_several_overlaps_counts_them():
+    with pytest.raises(InputError, match=r"^r:1: the same record as f:3; remove the 2 retain records that are in both, or allow them with"):
+        check_overlap([ask("p", line=3)], [ask("p", line=1), ask("P?", line=2)], "f", "r", allow=False)
+
+
 def test_allowed_overlaps_are_counted():
     assert check_overlap([ask("p"), ask("q")], [ask("p"), ask("p"), ask("z")], "f", "r", allow=True) == 2
 

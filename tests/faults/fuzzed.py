@@ -1,5 +1,6 @@
 """What the fuzzing reads: readers that are called in this process, and files of a run with the verbs that read them."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,11 @@ READERS: dict[str, tuple[bytes, str, Callable[[Path], Any]]] = {
     "request.yaml": (REQUEST, "yaml", read_request),
     "records.jsonl": (RECORDS, "jsonl", read_records),
     "records.json": (RECORDS, "jsonl", read_records),
+    "array.json": (b"[" + RECORD + b",\n " + CHAT + b"]\n", "binary", read_records),
     "chats.jsonl": (CHAT + b"\n", "jsonl", read_records),
+    "semicolons.csv": (b"sep=;\n" + CSV.replace(b",", b";"), "binary", read_records),
+    "records.jsonl.gz": (gzip.compress(RECORDS, mtime=0), "binary", read_records),
+    "records.csv.zst": (pa.compress(CSV, "zstd", asbytes=True), "binary", read_records),
     "records.csv": (CSV, "binary", read_records),
     "records.parquet": (parquet(), "binary", read_records),
     "records.txt": (RECORDS, "binary", read_records),

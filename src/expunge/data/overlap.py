@@ -11,15 +11,16 @@ from expunge.data.normalise import normalise
 from expunge.data.records import Record
 from expunge.errors import InputError, quoted
 
-NEAR = 0.8
+NEAR = 0.75
 """Least share of character sequences that two near-duplicates have in common (Jaccard)."""
-CANDIDATE = 0.6
-"""The share at which MinHash proposes a pair; it estimates, so that it must be lower than `NEAR`."""
+CANDIDATE = 0.5
+"""The share at which MinHash proposes half of the pairs; of those at `NEAR` it proposes 99.8 %."""
 PERMUTATIONS = 128
 BATCH = 10_000
 # White space, quotation marks and punctuation; not signs that carry meaning in code and arithmetic, nor those inside or before a number.
 _SPACE = regex.compile(r"(?<!\d)[\s\u200B]+|[\s\u200B]+(?!\d)")
-_IGNORED = regex.compile(r"(?V1)(?:(?<!\d)[\p{P}`--[#%&*/@\\]]|[\p{P}`--[#%&*/@\\\p{Pd}]](?!\d)|(?<=\d)\p{Pd}(?!\w))")
+_SIGN = r"[\p{P}`--[#%&*/@\\\p{Pd}]]"
+_IGNORED = regex.compile(rf"(?V1)(?<!\d){_SIGN}|{_SIGN}(?!\d)|(?<!\d)\p{{Pd}}(?!\d)|(?<=\d)\p{{Pd}}(?!\w)")
 
 
 def check_overlap(forget: Sequence[Record], retain: Sequence[Record], forget_name: str, retain_name: str, allow: bool) -> int:
@@ -43,10 +44,10 @@ def check_overlap(forget: Sequence[Record], retain: Sequence[Record], forget_nam
     if overlapping and not allow:
         retained, forgotten = overlapping[0], in_forget[_comparable_turns(overlapping[0])]
         common = "record" if comparable(retained.answer) == comparable(forgotten.answer) else "question"
-        raise InputError(
-            f"{place(retain_name, retained)}: the same {common} as {place(forget_name, forgotten)}; "
-            "remove one of them, or allow both with `expunge unlearn --allow-overlap`"
-        )
+        count = len(overlapping)
+        remedy = "remove one of them, or allow both" if count == 1 else f"remove the {count} retain records that are in both, or allow them"
+        same = f"{place(retain_name, retained)}: the same {common} as {place(forget_name, forgotten)}"
+        raise InputError(f"{same}; {remedy} with `expunge unlearn --allow-overlap`")
     return len(overlapping)
 
 

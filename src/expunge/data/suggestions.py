@@ -41,6 +41,7 @@ def suggest(fields: list[str], row: Row, columns: list[str]) -> dict[str, str]:
         found = {field: column for field, column in found.items() if field in ("prompt", "answer")}
     elif found:
         return dict([next(iter(found.items()))])
+    # Only guesses remain: the columns of text in their order, or a single one as a plain text.
     needed = [field for field in fields if field in ("prompt", "answer")]
     rest = [column for column in spare if column not in found.values() and _may_be_shown(row, column)]
     plain = [column for column in rest if column in row and isinstance(row[column], str)]
@@ -54,8 +55,8 @@ def suggest(fields: list[str], row: Row, columns: list[str]) -> dict[str, str]:
 
 def answer_beside(row: Row, columns: list[str]) -> str | None:
     """Return the column that looks like the answer to a question in another one, or None."""
-    spare = [column for column in columns if isinstance(row[column], str) and str(row[column]).strip()]
-    return _lookalike("answer", spare)
+    names = {name + end for name in LOOKALIKES["answer"] for end in ("", "s")}
+    return next((column for column in columns if column.lower() in names and isinstance(row[column], str)), None)
 
 
 def _texts(name: str, value: object) -> Iterator[str]:
@@ -74,7 +75,7 @@ def _lookalike(field: str, columns: list[str]) -> str | None:
     close = difflib.get_close_matches(field, lower, n=1, cutoff=0.75)
     words = {column: set(re.split(r"[\W_]+", name)) for name, column in reversed(lower.items())}
     named = [lower[name] for name in LOOKALIKES[field] if name in lower]
-    parts = [column for name in LOOKALIKES[field] for column, found in words.items() if found & {name, f"{name}s"}]
+    parts = [column for name in (field, *LOOKALIKES[field]) for column, found in words.items() if found & {name, f"{name}s"}]
     return next(iter([*(lower[name] for name in close), *named, *parts]), None)
 
 

@@ -91,8 +91,8 @@ def _check_start(name: str, start: bytes) -> None:
 
 
 def _not_utf8(name: str, number: int, place: str) -> InputError:
-    convert = "if it is Windows-1252, as from Excel, with `iconv -f WINDOWS-1252 -t UTF-8`"
-    return InputError(f"{name}:{number}: bad UTF-8 {place}; save the file as UTF-8, or convert it, {convert}")
+    convert = "if it is Windows-1252, `iconv -f WINDOWS-1252 -t UTF-8` converts it"
+    return InputError(f"{name}:{number}: bad UTF-8 {place}; save the file as UTF-8 ({convert})")
 
 
 class _Unpacked(io.RawIOBase):
