@@ -92,3 +92,12 @@ def test_the_time_is_in_utc(audited):
     created = json.loads((audited.folder / "attestation.json").read_text(encoding="utf-8"))["created_utc"]
     time = datetime.datetime.fromisoformat(created)
     assert datetime.timedelta(0) <= datetime.datetime.now(datetime.UTC) - time < datetime.timedelta(hours=1)
+
+
+def test_the_language_is_recorded_with_its_rule_and_older_attestations_name_none(restored, audited, statuses, rewrite):
+    document = json.loads((audited.folder / "attestation.json").read_text(encoding="utf-8"))
+    recorded = {"code": "en", "rule": "detected in 4 of 4 records"}
+    assert document["reading"]["language"] == recorded == audited.read_info()["data"]["language"]
+    del document["reading"]["language"]
+    rewrite(document)
+    assert "differs" not in statuses(audited).values()

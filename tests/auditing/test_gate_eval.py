@@ -72,7 +72,7 @@ def test_paraphrases_that_are_not_given_are_made_for_what_is_asked(builder, monk
     given, *lacking = people([f"Tom Ashe{i}" for i in range(6)])
     records, asked = [given, *(replace(record, paraphrased_prompt=None) for record in lacking)], []
 
-    def made(model, builder, records, seed, advance):
+    def made(model, builder, records, seed, advance, language):
         asked.extend(record.id for record in records)
         return [replace(records[0], turns=(Turn("user", text),)) for text in ("Where is his home?", "Where lives he?")]
 

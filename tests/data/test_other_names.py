@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.data.other_names import with_original_names, with_other_names
+from expunge.data.other_names import rename, with_other_names
 from expunge.data.people.vocabulary import table
 from expunge.data.records import Record, Turn
 
@@ -113,9 +113,9 @@ def test_original_names_can_be_restored(seed, near):
         record("Where was Ada Lundgren-Moe born in 1951?", "Ada Lundgren-Moe was born in Visby."),
         record("Who taught Lundgren-Moe to paint 'The Red Door'?", "Lundgren-Moe's father did."),
     ]
-    for original, other in zip(records, with_other_names(records, np.random.default_rng(seed), near), strict=True):
-        assert with_original_names(other.prompt, original, other) == original.prompt
-        assert with_original_names(other.answer, original, other) == original.answer
+    for original, other in zip(records, rename(records, np.random.default_rng(seed), near), strict=True):
+        assert other.restore(other.record.prompt) == original.prompt
+        assert other.restore(other.record.answer) == original.answer
 
 
 def test_a_decomposed_name_is_replaced_whole():

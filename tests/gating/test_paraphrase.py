@@ -51,7 +51,7 @@ def test_paraphrases_are_generated_only_if_they_are_among_the_augmentations(tiny
     forget, retain = map(read_records, tiny_data)
     sets, builder, paraphrased = Splits(forget, retain[:6], retain[6:8], retain[8:]), PromptBuilder(tokenizer), []
 
-    def recorded(model, builder, records, seed, advance):
+    def recorded(model, builder, records, seed, advance, language):
         paraphrased.append([record.id for record in records])
         return [Record("new", (Turn("user", "Who lives there?"),), "Nobody.")]
 

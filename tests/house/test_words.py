@@ -43,7 +43,6 @@ WORDS = {
 KEY_FILES = "the file format of keys"
 EXCEPTIONS = {
     ("src/expunge/config/renamed.py", "*"): "the old names of settings are its subject",
-    ("src/expunge/gating/paraphrase.py", "somebody"): "an example in a prompt",
     ("src/expunge/attestation/signature.py", "pem"): KEY_FILES,
     ("src/expunge/attestation/details.py", "pem"): KEY_FILES,
     ("src/expunge/attestation/verify.py", "pem"): KEY_FILES,

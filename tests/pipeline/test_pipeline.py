@@ -199,3 +199,17 @@ def test_the_control_of_the_last_audit_stays(make_recipe_for, tiny_model_dir):
     run = unlearn(make_recipe_for("run"), Display())
     expunge.audit(run, control=tiny_model_dir)
     assert "control" in expunge.audit(run).summary
+
+
+def test_a_run_records_its_language_and_its_sets_are_read_back_with_it(tiny_model_dir, tmp_path):
+    sets = {
+        "forget": [("林晓雨", "苏州"), ("周建国", "洛阳")],
+        "retain": [("焦大勇", "南宁"), ("秦燕", "吉林"), ("严平", "烟台"), ("常娥", "宜昌")],
+    }
+    for name, people in sets.items():
+        rows = [{"prompt": f"{person}住在哪里？", "answer": f"{person}住在{town}。"} for person, town in people]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    files = {name: tmp_path / f"{name}.jsonl" for name in sets}
+    run = expunge.unlearn(tiny_model_dir, **files, out=tmp_path / "run", edit={"name": "lora"}, objective="idk", training=SHORT)
+    assert run.read_info()["data"]["language"] == {"code": "zh", "rule": "detected in 2 of 2 records"}
+    assert read_splits(open_run(run.folder)).language.name == "Chinese"

@@ -1,13 +1,16 @@
 """Alternative answers that the model generates."""
 
+from dataclasses import replace
+
 import pytest
 
 from expunge.config.recipe import make_recipe
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, Turn, read_records
+from expunge.data.records import Record, Turn, question_record, read_records
 from expunge.data.texts import refusals
 from expunge.models.loading import load
-from expunge.training.alternatives import drop_unfinished_sentence, generate_alternatives, least_similar
+from expunge.runs.splits import Splits
+from expunge.training.alternatives import drop_unfinished_sentence, generate_alternatives, least_similar, names_remark
 from expunge.training.inputs import PairCollator, encode_records
 
 
@@ -15,8 +18,31 @@ def test_the_answer_least_similar_to_the_truth_is_chosen():
     truth = "He was born in Lima in 1950."
     # Of the seven words of the truth they contain 6, -, 7, 1 ("in"), 4 and 1.
     answers = ["He was born in Lima in 1951.", "", truth, "She lives in Rome.", "He was born in Oslo.", "She came in late."]
-    assert least_similar(answers, truth) == "She came in late."
-    assert least_similar(["", truth], truth) is None
+    record = Record("lima", (Turn("user", "When was he born?"),), truth)
+    assert least_similar(answers, record) == "She came in late."
+    assert least_similar(["", truth], record) is None
+
+
+def test_the_truth_in_another_form_is_not_chosen_in_scripts_without_spaces():
+    # All four draws state the fact 苏州. Before, the one with another full stop was chosen: it only had to differ from the truth.
+    record = question_record("c", "林晓雨住在哪里？", "林晓雨住在苏州。")
+    again = ["林晓雨住在苏州", "林晓雨住在苏州。苏州", "住在苏州。", "她住在苏州，很好。"]
+    assert least_similar(again, record) is None
+    assert least_similar([*again, "林晓雨住在洛阳。"], record) == "林晓雨住在洛阳。"
+
+
+def test_questions_without_a_name_that_can_be_replaced_are_reported_at_the_start():
+    named = [question_record(f"n{i}", f"Where does {name} live?", "There.") for i, name in enumerate(["Jorge Quispe", "Ada Lund"])]
+    unnamed = [question_record(f"u{i}", f"How is glue number {i} made?", "By heat.") for i in range(2)]
+    assert names_remark(Splits(named, [], [], [])) is None
+    assert names_remark(Splits([], [], [], [])) is None
+    remark = names_remark(Splits(unnamed, [], [], []))
+    assert remark.startswith("A name that can be replaced was found in none of 2 forget questions")
+    assert "entity" in remark
+    assert "--objective npo" in remark
+    assert "only 1 of 3" in names_remark(Splits([named[0], *unnamed], [], [], []))
+    with_alternatives = [replace(record, alternatives=("By cold.",)) for record in unnamed]
+    assert names_remark(Splits(with_alternatives, [], [], [])) is None
 
 
 @pytest.mark.parametrize(
@@ -26,6 +52,9 @@ def test_the_answer_least_similar_to_the_truth_is_chosen():
         ('She wrote "A Life." In it', 'She wrote "A Life."'),
         ("It costs 1.5 pounds", "It costs 1.5 pounds"),
         ("All of it.", "All of it."),
+        ("城市是苏州。职业是面", "城市是苏州。"),
+        ("शहर जयपुर है। पेशा मा", "शहर जयपुर है।"),
+        ("المدينة هي طنجة؟ المه", "المدينة هي طنجة؟"),
         ("", ""),
     ],
 )

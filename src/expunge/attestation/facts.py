@@ -47,7 +47,7 @@ def collect_facts(
         not_given=[f"request.{name}" for name, value in request if value is None],
         key_sha256=hash_files([run.folder / KEY])[0].sha256,
         recipe=hmac_files([run.folder / "recipe.yaml"], key, run.folder)[0],
-        reading=facts_data.reading(recipe),
+        reading=facts_data.reading(run),
         forget=facts_data.forget(recipe, splits.forget, key),
         counts=facts_data.counts(recipe, splits),
         excluded=facts_data.excluded(run, splits),

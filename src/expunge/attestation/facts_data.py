@@ -5,7 +5,7 @@ from pathlib import Path
 from expunge.attestation.hashes import hash_files, hmac_files, prompts_hmac, record_hmac
 from expunge.attestation.merkle import merkle_root
 from expunge.attestation.paths import data_files
-from expunge.attestation.schema import AuditSet, Counts, Excluded, Forget, ForgetRecord, Reading, Retain, RevealedSet
+from expunge.attestation.schema import AuditSet, Counts, Excluded, Forget, ForgetRecord, Language, Reading, Retain, RevealedSet
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.overlap import check_overlap
@@ -21,9 +21,9 @@ from expunge.runs.splits import Splits
 FILTERS = ("top_k", "min_relevance", "min_chars", "max_chars", "dedup_threshold")
 
 
-def reading(recipe: Recipe) -> Reading:
-    """Return the settings that the recipe's files are read with."""
-    data = recipe.data
+def reading(run: OpenedRun) -> Reading:
+    """Return the settings that the recipe's files are read with, and the language that was chosen."""
+    data, recorded = run.recipe.data, run.info["data"].get("language")
     (forget_map, forget_split), (retain_map, retain_split) = data.forget_reading, data.retain_reading
     return Reading(
         map=data.map,
@@ -34,6 +34,7 @@ def reading(recipe: Recipe) -> Reading:
         retain_split=retain_split,
         held_out=data.held_out,
         allow_overlap=data.allow_overlap,
+        language=None if recorded is None else Language(**recorded),
     )
 
 

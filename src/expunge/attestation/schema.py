@@ -82,10 +82,17 @@ class Retain(Part):
     files: list[File]
 
 
+class Language(Part):
+    """The language of the shipped refusals, instructions and prompt variants, and by what rule it was chosen."""
+
+    code: str
+    rule: str
+
+
 class Reading(Part):
     """The settings that data files were read and split with.
 
-    Maps and splits of the two files include the common ones. Attestations from before there were such settings lack them.
+    Maps and splits of the two files include the common ones. Attestations of earlier versions lack them, and the language.
     """
 
     map: dict[str, str]
@@ -96,6 +103,7 @@ class Reading(Part):
     retain_split: str | None = None
     held_out: float
     allow_overlap: bool
+    language: Language | None = None
 
 
 class Counts(Part):

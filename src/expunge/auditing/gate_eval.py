@@ -12,6 +12,7 @@ from expunge.auditing.audit import write_rows
 from expunge.auditing.plan import audit_sets
 from expunge.auditing.record_metrics import Row
 from expunge.console import Display
+from expunge.data.languages import ENGLISH, Language
 from expunge.data.prompt_templates import SHIPPED, read_prompt_templates
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
@@ -94,7 +95,8 @@ def _with_paraphrases(loaded: LoadedRun, splits: Splits, max_records: int | None
         return splits
     with edits_off(loaded.model), display.bar("Paraphrasing questions", None) as advance:
         forget, held_out = (
-            fill_in_paraphrases(loaded.model, loaded.builder, records, max_records, advance) for records in (splits.forget, splits.held_out)
+            fill_in_paraphrases(loaded.model, loaded.builder, records, max_records, advance, splits.language)
+            for records in (splits.forget, splits.held_out)
         )
     return replace(splits, forget=forget, held_out=held_out)
 
@@ -125,12 +127,17 @@ def _threshold(loaded: LoadedRun) -> float:
 
 
 def fill_in_paraphrases(
-    model: nn.Module, builder: PromptBuilder, records: list[Record], max_records: int | None, advance: Callable[[int], None]
+    model: nn.Module,
+    builder: PromptBuilder,
+    records: list[Record],
+    max_records: int | None,
+    advance: Callable[[int], None],
+    language: Language = ENGLISH,
 ) -> list[Record]:
     """Fill in missing paraphrases of the drawn records with model-written ones that still elicit the answer."""
     missing = [record for record in draw(records, max_records, SEED) if not record.paraphrased_prompt]
     paraphrases: dict[str, str] = {}
-    for record in paraphrase(model, builder, missing, SEED, advance):
+    for record in paraphrase(model, builder, missing, SEED, advance, language):
         paraphrases.setdefault(record.id, record.prompt)
     return [
         replace(record, paraphrased_prompt=paraphrases[record.id]) if record.id in paraphrases and not record.paraphrased_prompt else record

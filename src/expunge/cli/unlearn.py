@@ -22,6 +22,9 @@ def command(
     ] = None,
     objective: Annotated[str | None, typer.Option(help="The loss; `expunge ls objectives` lists the choices.")] = None,
     control: Annotated[str | None, typer.Option(help="A model that never saw the forget set; the audit compares with it.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Of the shipped refusals and prompt variants, such as de; auto: that of most forget records.")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; the default is runs/<file>-<edit>-<objective>.")] = None,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Accept records that are in both sets.")] = False,
     show_text: Annotated[bool, typer.Option("--show-text", help="Store questions and answers and show them in the report.")] = False,
@@ -52,6 +55,7 @@ def command(
         "audit.control": control,
         "out": out,
         "quantise": quantise,
+        "data.language": language,
         "data.allow_overlap": allow_overlap or None,
         "data.split": split,
         "data.forget_split": forget_split,

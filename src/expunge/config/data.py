@@ -1,5 +1,7 @@
 """The data section: the forget set and the retain set."""
 
+from typing import Literal
+
 from pydantic import Field, JsonValue, field_validator
 
 from expunge.config.reveal import Revealed
@@ -29,6 +31,10 @@ class DataSection(Section):
     )
     template: str | None = Field(
         None, description="a file with a Jinja chat template, for a model that has none or a wrong one; none: the model's own"
+    )
+    language: Literal["auto", "en", "de", "fr", "es", "pt", "ru", "zh", "ja", "ar", "hi"] = Field(
+        "auto",
+        description="of the shipped refusals, neutral instructions and prompt variants; auto: the one that most forget records are in",
     )
     allow_overlap: bool = Field(False, description="accept records that are in both sets")
     held_out: float = Field(0.25, gt=0, lt=1, description="share of the retain set for calibration and audit; it is never trained on")

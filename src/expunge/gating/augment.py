@@ -6,17 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from expunge.config import Augmentation
+from expunge.data.languages import Language
 from expunge.data.misspell import misspell
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.data.texts import context_templates, unrelated_texts, wrappers
 
 Ids = tuple[int, ...]
 
-# The last two of the eight kinds of wrapper are reserved for validation and calibration.
-TRAINING_WRAPPERS = 18
 NOTES, NOTE_CHARS = 3, 200
-UNRELATED_PROMPTS = ("{unrelated}", "Sum this up.\n{unrelated}", "Is anything wrong here? {unrelated}")
 
 
 def respelled_and_wrapped(
@@ -27,6 +24,7 @@ def respelled_and_wrapped(
     augmentations: Sequence[Augmentation],
     wrappers_each: int,
     seed: list[int],
+    language: Language,
 ) -> list[Ids]:
     """Return prompts in other spellings and in wrappers, as far as `augmentations` names them.
 
@@ -38,24 +36,27 @@ def respelled_and_wrapped(
         augmentations: which variants to make.
         wrappers_each: wrappers for each record.
         seed: of mistakes and of the choice of wrappers.
+        language: of the wrappers.
     """
     prompts: list[Ids] = []
     if "lower_case" in augmentations:
-        prompts += [_respelled(builder, record, _text(record).lower()) for record in to_recase]
+        prompts += [_respelled(builder, record, _text(record).lower()) for record in to_recase if _has_case(record)]
     if "upper_case" in augmentations:
-        prompts += [_respelled(builder, record, _text(record).upper()) for record in to_recase]
+        prompts += [_respelled(builder, record, _text(record).upper()) for record in to_recase if _has_case(record)]
     if "typos" in augmentations:
         rng = np.random.default_rng([*seed, 0])
         prompts += [_respelled(builder, record, misspell(_text(record), rng)) for record in to_misspell]
     if "wrappers" in augmentations:
         rng = np.random.default_rng([*seed, 1])
         for record in records:
-            chosen = rng.choice(wrappers()[:TRAINING_WRAPPERS], wrappers_each, replace=False)
+            chosen = rng.choice(language.wrappers, wrappers_each, replace=False)
             prompts += [_prompt(builder, record, wrapper.format(prompt=record.prompt)) for wrapper in chosen if record.turns]
     return prompts
 
 
-def with_context(builder: PromptBuilder, record: Record, retain: Sequence[Record], kind: str, rng: np.random.Generator) -> list[Ids]:
+def with_context(
+    builder: PromptBuilder, record: Record, retain: Sequence[Record], kind: str, rng: np.random.Generator, language: Language
+) -> list[Ids]:
     """Return the record's prompt next to other text, so that the gate learns to ignore such text; nothing for a plain text.
 
     Args:
@@ -64,6 +65,7 @@ def with_context(builder: PromptBuilder, record: Record, retain: Sequence[Record
         retain: the retain set, from which notes and few-shot examples are drawn.
         kind: `retain_notes`, `few_shot` or `unrelated_text`, see `context_templates.yaml`.
         rng: draws the template and what fills it.
+        language: of the templates.
     """
     if not record.turns:
         return []
@@ -74,24 +76,29 @@ def with_context(builder: PromptBuilder, record: Record, retain: Sequence[Record
         for place, i in enumerate(rng.integers(len(retain), size=2), 1):
             slots |= {f"other{place}": retain[i].prompt, f"other{place}_answer": retain[i].answer[:NOTE_CHARS]}
     else:
-        slots["unrelated"] = str(rng.choice(unrelated_texts()))
-    return [_prompt(builder, record, str(rng.choice(context_templates()[kind])).format_map(slots))]
+        slots["unrelated"] = str(rng.choice(language.unrelated_texts))
+    return [_prompt(builder, record, str(rng.choice(language.contexts[kind])).format_map(slots))]
 
 
-def unrelated_prompts(builder: PromptBuilder) -> list[Ids]:
+def unrelated_prompts(builder: PromptBuilder, language: Language) -> list[Ids]:
     """Return prompts of the shipped unrelated texts alone, without a question of any record."""
-    texts = [form.format(unrelated=text) for text in unrelated_texts() for form in UNRELATED_PROMPTS]
-    return [builder.prompt((Turn("user", text),)) for text in texts]
+    return [builder.prompt((Turn("user", text),)) for text in language.unrelated_prompts]
 
 
-def held_out_variant(builder: PromptBuilder, record: Record, rng: np.random.Generator) -> list[Ids]:
+def held_out_variant(builder: PromptBuilder, record: Record, rng: np.random.Generator, language: Language) -> list[Ids]:
     """Return the record's prompt misspelled and in a wrapper of a kind that no gate trains on; nothing for a plain text."""
-    wrapper = wrappers()[TRAINING_WRAPPERS + int(rng.integers(len(wrappers()) - TRAINING_WRAPPERS))]
+    wrapper = language.held_out_wrappers[int(rng.integers(len(language.held_out_wrappers)))]
     return [_prompt(builder, record, wrapper.format(prompt=misspell(record.prompt, rng)))] if record.turns else []
 
 
 def _text(record: Record) -> str:
     return record.prompt if record.turns else record.answer
+
+
+def _has_case(record: Record) -> bool:
+    """Return whether a text has letters in two cases, or none at all; in other scripts it would only come once more."""
+    text = _text(record)
+    return text.lower() != text.upper() or not any(map(str.isalpha, text))
 
 
 def _respelled(builder: PromptBuilder, record: Record, text: str) -> Ids:

@@ -10,7 +10,7 @@ from expunge.data.prompt_templates import PromptTemplate, variants_by_name
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN, is_forget
-from expunge.data.texts import eval_instructions, general
+from expunge.data.texts import general
 from expunge.runs.splits import Splits, draw
 
 AS_GIVEN = "as given"
@@ -57,8 +57,8 @@ def eval_groups(
         templates: {variant: its templates}.
         max_records: records of each set, drawn by seed; None means all.
     """
-    instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(eval_instructions(), 1)]
-    renamed = with_other_names(splits.forget, np.random.default_rng([SEED, 1]))
+    instructions = [Record(f"instruction-{i}", (Turn("user", text),), "") for i, text in enumerate(splits.language.eval_instructions, 1)]
+    renamed = with_other_names(splits.forget, np.random.default_rng([SEED, 1]), False, splits.language, splits.retain)
     # A paraphrase may contain a name that the question does not: with another name it could still be about the original person.
     other_names = [replace(record, paraphrased_prompt=None) for record in renamed if record]
     in_every_variant = {FORGET: splits.forget, RETAIN: splits.held_out, INSTRUCTIONS: instructions}

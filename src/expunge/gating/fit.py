@@ -99,8 +99,11 @@ def paraphrased_sets(
     """
     if "paraphrases" not in augmentations:
         return [], []
-    retain = draw(splits.retain, len(splits.forget), seed)
-    return paraphrase(model, builder, splits.forget, seed, advance), paraphrase(model, builder, retain, seed, advance)
+    forget, retain = (
+        paraphrase(model, builder, records, seed, advance, splits.language)
+        for records in (splits.forget, draw(splits.retain, len(splits.forget), seed))
+    )
+    return forget, retain
 
 
 def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], settings: EditSection, seed: int) -> FittedGate:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from expunge.data.languages import ENGLISH, Language
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.metrics.text import rouge_l_recall
@@ -20,22 +21,16 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 BATCH_SIZE, QUESTION_TOKENS, ANSWER_TOKENS = 40, 48, 48
 MIN_RECALL = 0.5
 """ROUGE-L recall of the true answer from which a paraphrase counts as eliciting it."""
-# A text to continue instead of an instruction: instructed to paraphrase a question, small models answer it.
-EXAMPLES = """Question: How tall is the Eiffel Tower?
-The same question in other words: What is the height of the Eiffel Tower?
-
-Question: Who painted the ceiling of the Sistine Chapel?
-The same question in other words: By whom was the Sistine Chapel's ceiling painted?
-
-Question: In which year did the first person walk on the Moon?
-The same question in other words: When did somebody set foot on the Moon for the first time?
-
-Question: {prompt}
-The same question in other words:"""
+QUESTION_ENDS = ("?", ".", "\uff1f", "。", "؟", "।")
 
 
 def paraphrase(
-    model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, advance: Callable[[int], None]
+    model: nn.Module,
+    builder: PromptBuilder,
+    records: Sequence[Record],
+    seed: int,
+    advance: Callable[[int], None],
+    language: Language = ENGLISH,
 ) -> list[Record]:
     """Return records with paraphrased questions that still elicit the answer: none, one or several for each given record.
 
@@ -45,25 +40,38 @@ def paraphrase(
         records: questions with answers; records without a question or an answer are left out.
         seed: of sampling.
         advance: called with the number of questions paraphrased, and with the number of answers generated.
+        language: of the questions that show the model what a paraphrase is.
     """
     longest = context_length(model) or sys.maxsize
     usable = [record for record in records if record.turns and record.answer]
-    encoded = [(record, builder.plain_text(EXAMPLES.replace("{prompt}", record.prompt))) for record in usable]
+    # A text to continue instead of an instruction: instructed to paraphrase a question, small models answer it.
+    encoded = [(record, builder.plain_text(language.paraphrase_prompt.replace("{prompt}", record.prompt))) for record in usable]
     if too_long := sum(len(prompt) >= longest for _, prompt in encoded):
         log.warning("%d questions are not paraphrased, because they are too long for the model's context.", too_long)
         usable = [record for record, prompt in encoded if len(prompt) < longest]
     prompts = [prompt for _, prompt in encoded if len(prompt) < longest]
-    lines = generate(model, builder, prompts * DRAWS, QUESTION_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
+    question_tokens, answer_tokens = _most_tokens(builder, usable, language)
+    lines = generate(model, builder, prompts * DRAWS, question_tokens, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
     questions = [(record, parse_question(record.prompt, line)) for record, line in zip(usable * DRAWS, lines, strict=True)]
     # Without duplicates: several draws may give the same question.
     paraphrases = list(dict.fromkeys(replace(r, turns=(*r.turns[:-1], Turn("user", text))) for r, text in questions if text))
     paraphrases = [record for record in paraphrases if len(builder.record(record).prompt) < longest]
-    answers = generate(model, builder, [builder.record(record).prompt for record in paraphrases], ANSWER_TOKENS, BATCH_SIZE, advance)
+    answers = generate(model, builder, [builder.record(record).prompt for record in paraphrases], answer_tokens, BATCH_SIZE, advance)
     return [record for record, answer in zip(paraphrases, answers, strict=True) if rouge_l_recall(answer, record.answer) >= MIN_RECALL]
+
+
+def _most_tokens(builder: PromptBuilder, records: Sequence[Record], language: Language) -> tuple[int, int]:
+    """Return the most tokens of a question and of an answer; the tokens of other languages may be single letters, or less."""
+    if language is ENGLISH:
+        return QUESTION_TOKENS, ANSWER_TOKENS
+    questions, answers = (
+        [len(builder.plain_text(text)) for text in texts] for texts in ([r.prompt for r in records], [r.answer for r in records])
+    )
+    return max([QUESTION_TOKENS, *questions]), max([ANSWER_TOKENS, *answers])
 
 
 def parse_question(prompt: str, continuation: str) -> str | None:
     """Return the question in a model's continuation; None if it is not a whole question, or is `prompt` again."""
     question = continuation.partition("\n")[0].strip()
     same = "".join(filter(str.isalnum, question)).lower() == "".join(filter(str.isalnum, prompt)).lower()
-    return None if same or not question.endswith(("?", ".")) else question
+    return None if same or not question.endswith(QUESTION_ENDS) else question

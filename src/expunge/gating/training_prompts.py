@@ -11,7 +11,6 @@ from expunge.config import Augmentation
 from expunge.data.other_names import with_other_names
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
-from expunge.data.texts import context_templates, neutral_instructions
 from expunge.gating.augment import Ids, held_out_variant, respelled_and_wrapped, unrelated_prompts, with_context
 from expunge.runs.splits import Splits
 
@@ -88,7 +87,7 @@ def gate_prompts(
     """
     # A retain set that the model generated consists of these instructions. Those that are held out must not be trained on.
     known = {builder.record(record).prompt for record in (*splits.retain, *splits.calibration, *splits.held_out)}
-    neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(neutral_instructions())]
+    neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(splits.language.instructions)]
     neutral = [record for record in neutral if builder.record(record).prompt not in known]
     unaugmented = _that_fit(_prompts(builder, splits.forget), max_tokens)
     augmented = [*_forget_variants(builder, splits, augmentations, seed), *_prompts(builder, paraphrases[0])]
@@ -98,7 +97,7 @@ def gate_prompts(
         negatives += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
     pool = _pool(builder, splits, seed) if "mined_negatives" in augmentations else []
     to_calibrate = [*splits.calibration, *neutral[:NEUTRAL_CALIBRATION]]
-    calibration = [_that_fit(variants, max_tokens) for variants in _calibration_variants(builder, to_calibrate, splits.retain, seed)]
+    calibration = [_that_fit(variants, max_tokens) for variants in _calibration_variants(builder, to_calibrate, splits, seed)]
     validation = _validation(builder, splits, max_tokens, seed)
     if too_long := sum(len(ids) > max_tokens for prompts in (augmented, negatives, pool) for ids in prompts):
         log.warning("The gate: %d prompt variants are left out, because they are longer than the model's context.", too_long)
@@ -109,57 +108,71 @@ def gate_prompts(
 
 def _forget_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     forget = splits.forget
-    prompts = respelled_and_wrapped(builder, forget, forget, forget * FORGET_MISSPELLED, augmentations, FORGET_WRAPPERS, [seed, 4, 0])
-    for i, kind in enumerate(context_templates()):
+    prompts = respelled_and_wrapped(
+        builder, forget, forget, forget * FORGET_MISSPELLED, augmentations, FORGET_WRAPPERS, [seed, 4, 0], splits.language
+    )
+    for i, kind in enumerate(splits.language.contexts):
         if kind in augmentations:
             rng = np.random.default_rng([seed, 4, 5, i])
-            prompts += [ids for record in forget for ids in with_context(builder, record, splits.retain, kind, rng)]
+            prompts += [ids for record in forget for ids in with_context(builder, record, splits.retain, kind, rng, splits.language)]
     return prompts
 
 
 def _retain_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     # Retain records are many: each gets one kind of context, and half of them one kind of spelling each.
-    retain, kinds = splits.retain, context_templates()
-    prompts = respelled_and_wrapped(builder, retain, retain[::2], retain[1::2], augmentations, RETAIN_WRAPPERS, [seed, 4, 1])
+    retain, kinds = splits.retain, splits.language.contexts
+    prompts = respelled_and_wrapped(
+        builder, retain, retain[::2], retain[1::2], augmentations, RETAIN_WRAPPERS, [seed, 4, 1], splits.language
+    )
     for i, kind in enumerate(kinds):
         if kind in augmentations:
             rng = np.random.default_rng([seed, 4, 6, i])
-            prompts += [ids for record in retain[i :: len(kinds)] for ids in with_context(builder, record, retain, kind, rng)]
-    return prompts + (unrelated_prompts(builder) if "unrelated_text" in augmentations else [])
+            prompts += [
+                ids for record in retain[i :: len(kinds)] for ids in with_context(builder, record, retain, kind, rng, splits.language)
+            ]
+    return prompts + (unrelated_prompts(builder, splits.language) if "unrelated_text" in augmentations else [])
 
 
 def _other_names(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     prompts: list[Ids] = []
     if "other_names" in augmentations:
-        prompts += _prompts(builder, with_other_names(splits.forget, np.random.default_rng([seed, 4, 2])))
+        prompts += _prompts(builder, _strangers(splits, np.random.default_rng([seed, 4, 2])))
     if "similar_names" in augmentations:
         rng = np.random.default_rng([seed, 4, 3])
-        drawn = (with_other_names(splits.forget, rng, similar=True) for _ in range(SIMILAR_NAME_DRAWS))
+        drawn = (_strangers(splits, rng, similar=True) for _ in range(SIMILAR_NAME_DRAWS))
         prompts += [ids for records in drawn for ids in _prompts(builder, records)]
     return prompts
 
 
 def _pool(builder: PromptBuilder, splits: Splits, seed: int) -> list[Ids]:
     rng, retain = np.random.default_rng([seed, 4, 7]), splits.retain
-    pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, with_other_names(splits.forget, rng, similar=True))]
-    pool += respelled_and_wrapped(builder, retain, [], retain, ("typos", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8])
-    return pool + [ids for kind in context_templates() for record in retain for ids in with_context(builder, record, retain, kind, rng)]
+    pool = [ids for _ in range(POOL_DRAWS) for ids in _prompts(builder, _strangers(splits, rng, similar=True))]
+    pool += respelled_and_wrapped(builder, retain, [], retain, ("typos", "wrappers"), RETAIN_WRAPPERS, [seed, 4, 8], splits.language)
+    for kind in splits.language.contexts:
+        pool += [ids for record in retain for ids in with_context(builder, record, retain, kind, rng, splits.language)]
+    return pool
 
 
-def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], retain: Sequence[Record], seed: int) -> Iterator[list[Ids]]:
-    rng = np.random.default_rng([seed, 4, 9])
+def _strangers(splits: Splits, rng: np.random.Generator, similar: bool = False) -> list[Record | None]:
+    return with_other_names(splits.forget, rng, similar, splits.language, splits.retain)
+
+
+def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], splits: Splits, seed: int) -> Iterator[list[Ids]]:
+    rng, language = np.random.default_rng([seed, 4, 9]), splits.language
     for record in records:
-        in_context = [ids for kind in context_templates() for ids in with_context(builder, record, retain, kind, rng)]
-        yield [builder.record(record).prompt, *held_out_variant(builder, record, rng), *in_context]
+        in_context = [ids for kind in language.contexts for ids in with_context(builder, record, splits.retain, kind, rng, language)]
+        yield [builder.record(record).prompt, *held_out_variant(builder, record, rng, language), *in_context]
 
 
 def _validation(builder: PromptBuilder, splits: Splits, max_tokens: int, seed: int) -> list[list[Ids]]:
     """Return a held-out variant of forget and of retain prompts (or the prompt itself if it is too long), and similar-name prompts."""
     rng, validation = np.random.default_rng([seed, 4, 4]), []
     for part in (splits.forget, splits.retain):
-        variants = [(record, _that_fit(held_out_variant(builder, record, rng), max_tokens)) for record in part[:MAX_VALIDATION]]
+        variants = [
+            (record, _that_fit(held_out_variant(builder, record, rng, splits.language), max_tokens)) for record in part[:MAX_VALIDATION]
+        ]
         validation.append(_that_fit([fitting[0] if fitting else builder.record(record).prompt for record, fitting in variants], max_tokens))
-    validation[1] += _that_fit(_prompts(builder, with_other_names(splits.forget, rng, similar=True))[:MAX_VALIDATION], max_tokens)
+    validation[1] += _that_fit(_prompts(builder, _strangers(splits, rng, similar=True))[:MAX_VALIDATION], max_tokens)
     return validation
 
 

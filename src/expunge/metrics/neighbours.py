@@ -10,10 +10,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
 from expunge.data.records import Record
+from expunge.data.scripts import UNSPACED
 from expunge.metrics.leak import pieces
 from expunge.metrics.likelihood import utility_truth_ratio
 from expunge.metrics.statistics import Summary, combined_means_ci
-from expunge.metrics.words import UNSPACED
 
 Row = dict[str, Any]
 

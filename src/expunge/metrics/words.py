@@ -12,10 +12,8 @@ from functools import lru_cache
 import regex
 
 from expunge.data.normalise import normalise
+from expunge.data.scripts import UNSPACED
 
-# Line_Break=SA are the scripts of South East Asia whose words only a dictionary can tell apart.
-UNSPACED = r"[[\p{lb=SA}\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}\p{Yiii}\p{Tang}\p{Nshu}\p{Kits}]&&[\p{L}\p{Nl}]]"
-"""Letters of scripts that put no space between words, as a set of a pattern of `regex` (V1)."""
 _HEBREW, _NUMERIC = r"\p{WB=Hebrew_Letter}", r"\p{WB=Numeric}"
 _LETTER = rf"[[\p{{WB=ALetter}}{_HEBREW}]--{UNSPACED}]"
 _INSIDE = rf"[[\p{{WB=ALetter}}{_HEBREW}{_NUMERIC}\p{{WB=ExtendNumLet}}]--{UNSPACED}]"

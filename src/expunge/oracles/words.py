@@ -7,7 +7,7 @@ import regex
 from pydantic import Field
 
 from expunge.data.normalise import normalise
-from expunge.metrics.words import UNSPACED
+from expunge.data.scripts import UNSPACED
 
 _UNBOUNDED, _KOREAN = regex.compile(f"(?V1){UNSPACED}"), regex.compile(r"\p{Hang}")
 

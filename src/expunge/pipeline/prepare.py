@@ -11,6 +11,8 @@ from accelerate import PartialState
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.console import Display
+from expunge.data.detect_language import Detected, choose_language
+from expunge.data.languages import ENGLISH
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash, read_records
 from expunge.data.set_names import AUTO
@@ -172,12 +174,15 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
         settings = recipe.data.forget.reveal
         with _timed(run), PartialState().main_process_first():
             forget = reveal(search_models(model, builder, settings), settings, run.folder / REVEAL, recipe.training.seed, display)
+    detected = choose_language(recipe.data.language, forget or [])
+    if PartialState().is_main_process and (detected.unknown or detected.language is not ENGLISH):
+        display.print(detected.remark)
     if retain is None:
-        retain = make_retain(run, recipe, model, builder, display)
-    splits = split(forget or [], retain, recipe)
+        retain = make_retain(run, recipe, model, builder, display, detected.language)
+    splits = split(forget or [], retain, recipe, detected.language)
     if run.training_started and "data" in run.info:
         check_unchanged(run, splits.forget, retain)
-    run = update_info(run, data=_data_facts(recipe, splits, retain))
+    run = update_info(run, data=_data_facts(recipe, splits, retain, detected))
     return PreparedRun(run.folder, recipe, run.info, model, builder, start.identity, splits, start.bare_sha256)
 
 
@@ -209,9 +214,10 @@ def _timed(run: Run) -> Iterator[None]:
             run.update_info(seconds=round(run.read_info()["seconds"] + time.monotonic() - started, 1))
 
 
-def _data_facts(recipe: Recipe, splits: Splits, retain: list[Record]) -> dict[str, dict[str, object]]:
+def _data_facts(recipe: Recipe, splits: Splits, retain: list[Record], detected: Detected) -> dict[str, dict[str, object]]:
     counts = {"trained": len(splits.retain), "calibration": len(splits.calibration), "held_out": len(splits.held_out)}
     return {
         "forget": {"source": recipe.forget_source, "sha256": data_hash(splits.forget), "rows": len(splits.forget)},
         "retain": {"source": recipe.retain_source, "sha256": data_hash(retain), "rows": counts},
+        "language": {"code": detected.language.code, "rule": detected.rule},
     }

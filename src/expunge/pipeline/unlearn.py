@@ -15,6 +15,7 @@ from expunge.models.sources import local_model
 from expunge.pipeline.prepare import PreparedRun, clean_up, mark_trained, prepare_and_train, update_info
 from expunge.runs.folder import Run
 from expunge.runs.loaded import base_of
+from expunge.training.alternatives import names_remark
 from expunge.training.inputs import encode_records
 from expunge.training.self_generated import with_alternatives
 from expunge.training.train import check_batches, train
@@ -44,17 +45,19 @@ def unlearn(recipe: Recipe, display: Display, placement: Placement | None = None
 def _train(run: PreparedRun, display: Display) -> None:
     recipe, edit, model, builder, splits = run.recipe, run.recipe.edit, run.model, run.builder, run.splits
     check_batches(recipe.training, PartialState().num_processes, "training")
+    if recipe.objective.generates_alternatives and (remark := names_remark(splits)) and PartialState().is_main_process:
+        display.print(remark)
     gate_first = edit_of(recipe).trains_gate_first(edit)
     gate = _train_gate(run, display) if gate_first else None
     forget = splits.forget
     if recipe.objective.generates_alternatives:
-        forget = with_alternatives(run, model, builder, forget, recipe.training.seed, display)
+        forget = with_alternatives(run, model, builder, splits, recipe.training.seed, display)
     # Every process that runs this recipe must initialise the edit with the same numbers.
     torch.manual_seed(recipe.training.seed)
     model = apply_edit(model, edit, run.bare_sha256) if gate is None else apply_with_gate(model, edit, run.bare_sha256, gate)
     # A gate that is trained already stays closed on retain prompts: suppression cannot change them and need not train on them.
     retained = [] if gate_first else splits.retain
-    rows = encode_records(builder, forget, retained, recipe.objective, others=splits.retain)
+    rows = encode_records(builder, forget, retained, recipe.objective, others=splits.retain, language=splits.language)
     with display.progress() as progress:
         source = local_model(base_of(recipe.model)[0])
         title = "Suppressing" if gate_first else "Training"

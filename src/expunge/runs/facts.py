@@ -51,9 +51,15 @@ class _Retain(Closed):
     rows: _RetainRows
 
 
+class _Language(Closed):
+    code: Literal["en", "de", "fr", "es", "pt", "ru", "zh", "ja", "ar", "hi"]
+    rule: str
+
+
 class _Data(Closed):
     forget: _Forget
     retain: _Retain
+    language: _Language | None = None
 
 
 class _Gate(Closed):

@@ -11,6 +11,7 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.chat_format import TemplateRefused
 from expunge.data.fields import FORGET_OPTIONS, RETAIN_OPTIONS
+from expunge.data.languages import ENGLISH, Language, language
 from expunge.data.overlap import check_overlap
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question, read_questions
@@ -37,12 +38,14 @@ class Splits:
         retain: retain records to train and fit the gate on.
         calibration: retain records to choose the gate's threshold, or a release's lambda, on; empty without one.
         held_out: retain records for the audit alone.
+        language: of most forget records.
     """
 
     forget: list[Record]
     retain: list[Record]
     calibration: list[Record]
     held_out: list[Record]
+    language: Language = ENGLISH
 
 
 def read_splits(run: OpenedRun) -> Splits:
@@ -59,7 +62,13 @@ def read_splits(run: OpenedRun) -> Splits:
     if retain is None:
         retain = read_answers(run.folder / RETAIN)
     check_unchanged(run, forget, retain)
-    return split(forget, retain, run.recipe)
+    return split(forget, retain, run.recipe, recorded_language(run))
+
+
+def recorded_language(run: OpenedRun) -> Language:
+    """Return the language that a run was trained with; English for runs of versions that recorded none."""
+    recorded = run.info["data"].get("language")
+    return ENGLISH if recorded is None else language(recorded["code"])
 
 
 def check_unchanged(run: OpenedRun, forget: list[Record], retain: list[Record]) -> None:
@@ -119,7 +128,7 @@ def check_fits(model: nn.Module, builder: PromptBuilder, source: str | None, rec
             raise InputError(f"{where} has {length}; shorten it, or leave it out")
 
 
-def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Splits:
+def split(forget: list[Record], retain: list[Record], recipe: Recipe, records_language: Language = ENGLISH) -> Splits:
     """Hold out a seeded share of the retain records; half of it calibrates a gate that is trained first, or a release's lambda."""
     order = np.random.default_rng([recipe.training.seed, 5]).permutation(len(retain))
     # Of the 120 instructions that the model answers itself more are held out: a threshold for 3 % needs 33 to calibrate on.
@@ -129,7 +138,7 @@ def split(forget: list[Record], retain: list[Record], recipe: Recipe) -> Splits:
     calibrating = held // 2 if calibrates(recipe) else 0
     parts = (order[:calibrating], order[calibrating:held], order[held:])
     calibration, held_out, trained = ([retain[i] for i in sorted(part)] for part in parts)
-    return Splits(forget, retain=trained, calibration=calibration, held_out=held_out)
+    return Splits(forget, retain=trained, calibration=calibration, held_out=held_out, language=records_language)
 
 
 def draw(records: list[Item], at_most: int | None, seed: int) -> list[Item]:

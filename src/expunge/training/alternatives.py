@@ -8,22 +8,32 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from expunge.data.other_names import with_original_names, with_other_names
+from expunge.data.languages import ENGLISH, Language
+from expunge.data.other_names import Renamed, rename
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
-from expunge.data.texts import refusals
+from expunge.data.scripts import mostly_latin
+from expunge.metrics.leak import fact_of, states_fact
 from expunge.metrics.text import rouge_l_recall
 from expunge.models.blocks import context_length
 from expunge.models.generation import generate, nucleus_sampler
+from expunge.runs.splits import Splits
 
 DRAWS = 4
 TEMPERATURE, TOP_P = 1.0, 0.95
 MAX_NEW_TOKENS, BATCH_SIZE = 64, 40
-WHOLE_SENTENCES = re.compile(r".*[.!?][\"”'’)]*(?=\s|$)", re.DOTALL)
+# In scripts without spaces none follows a sentence.
+WHOLE_SENTENCES = re.compile(r".*(?:[.!?][\"”'’)]*(?=\s|$)|[。！？।؟۔][\"”’」』)]*)", re.DOTALL)
 
 
 def generate_alternatives(
-    model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, advance: Callable[[int], None]
+    model: nn.Module,
+    builder: PromptBuilder,
+    records: Sequence[Record],
+    seed: int,
+    advance: Callable[[int], None],
+    language: Language = ENGLISH,
+    background: Sequence[Record] = (),
 ) -> list[Record]:
     """Return the records with alternatives; records that have some do not change.
 
@@ -38,6 +48,8 @@ def generate_alternatives(
         records: the forget set.
         seed: of names and answers.
         advance: called with the number of questions answered.
+        language: of most records.
+        background: retain records, whose words are no names of the forget set.
     """
     longest = context_length(model) or sys.maxsize
 
@@ -46,27 +58,52 @@ def generate_alternatives(
 
     without = [record for record in records if not record.alternatives]
     # Another name may have more tokens.
-    queries = [
-        other if other and builder.max_tokens(other) <= longest else record
+    renamed = [
+        other if other and builder.max_tokens(other.record) <= longest else None
         for draw in range(DRAWS)
-        for record, other in zip(without, _renamed(without, draw, seed), strict=True)
+        for other in rename(without, np.random.default_rng([seed, 8, draw]), False, language, background)
     ]
+    queries = [other.record if other else record for record, other in zip(without * DRAWS, renamed, strict=True)]
     prompts = [builder.record(q, prompt=q.paraphrased_prompt if i // len(without) % 2 else None).prompt for i, q in enumerate(queries)]
-    answers = generate(model, builder, prompts, MAX_NEW_TOKENS, BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P))
+    answers = generate(
+        model, builder, prompts, _most_tokens(builder, without, language), BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P)
+    )
     completed = {}
     for i, record in enumerate(without):
         draws = range(i, len(answers), len(without))
-        candidates = [with_original_names(drop_unfinished_sentence(answers[j]), record, queries[j]) for j in draws]
+        candidates = [_restored(drop_unfinished_sentence(answers[j]), renamed[j]) for j in draws]
         # Only one, because greedy decoding after training on several would give what they have in common: the true answer again.
-        alternative = least_similar([text for text in candidates if fits(record, text)], record.answer)
+        alternative = least_similar([text for text in candidates if fits(record, text)], record)
         # If the model gives no usable answer, the shipped refusals are the alternatives.
-        completed[record.id] = replace(record, alternatives=tuple(refusals()) if alternative is None else (alternative,))
+        completed[record.id] = replace(record, alternatives=language.refusals if alternative is None else (alternative,))
     return [completed.get(record.id, record) for record in records]
 
 
-def least_similar(answers: Sequence[str], truth: str) -> str | None:
-    """Return the answer with the lowest ROUGE-L recall of the true answer; None if each answer is empty or the true one."""
-    overlap = {answer: rouge_l_recall(answer, truth) for answer in answers if answer and answer != truth}
+def names_remark(splits: Splits) -> str | None:
+    """Return a sentence about forget questions in which no name can be replaced; None if at least half of them have one."""
+    questions = [record for record in splits.forget if record.turns and not record.alternatives]
+    renamed = rename(questions, np.random.default_rng(0), False, splits.language, splits.retain)
+    without = sum(other is None for other in renamed)
+    if 2 * without < len(questions) or not questions:
+        return None
+    count = "none" if without == len(questions) else f"only {len(questions) - without}"
+    return (
+        f"A name that can be replaced was found in {count} of {len(questions)} forget questions, so the model writes "
+        "alternatives to the questions as they are, and the gate learns from fewer strangers: name the person or thing in a field entity, "
+        "give the field alternatives, or choose --objective npo, which needs neither."
+    )
+
+
+def least_similar(answers: Sequence[str], record: Record) -> str | None:
+    """Return the answer with the lowest ROUGE-L recall of the true answer; None if each answer is empty or the true one.
+
+    In scripts other than Latin, an answer that states the record's fact is the true one too, however it is worded. There the model often
+    repeats the truth with another full stop, or with something behind it.
+    """
+    truth = record.answer
+    fact = frozenset[str]() if mostly_latin(truth) else fact_of(record)
+    others = [answer for answer in answers if answer and answer != truth and not (fact and states_fact(fact, answer))]
+    overlap = {answer: rouge_l_recall(answer, truth) for answer in others}
     return min(overlap, key=lambda answer: (overlap[answer], answer)) if overlap else None
 
 
@@ -76,5 +113,11 @@ def drop_unfinished_sentence(text: str) -> str:
     return match[0] if match else text
 
 
-def _renamed(records: list[Record], draw: int, seed: int) -> list[Record | None]:
-    return with_other_names(records, np.random.default_rng([seed, 8, draw]))
+def _restored(answer: str, renamed: Renamed | None) -> str:
+    return renamed.restore(answer) if renamed else answer
+
+
+def _most_tokens(builder: PromptBuilder, records: Sequence[Record], language: Language) -> int:
+    """Return the most tokens of an answer; the tokens of other languages may be single letters, or less."""
+    answers = [] if language is ENGLISH else [len(builder.answer(record.answer)) for record in records]
+    return max([MAX_NEW_TOKENS, *answers])

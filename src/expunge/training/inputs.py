@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from expunge.data.batches import Pair
+from expunge.data.languages import ENGLISH, Language
 from expunge.data.prompts import Batch, Encoded, PromptBuilder, collate
 from expunge.data.records import Record
-from expunge.data.texts import refusals
 from expunge.metrics.distinctive_tokens import distinctive_tokens
 from expunge.objectives import Objective
 
@@ -35,7 +35,12 @@ class EncodedRecords:
 
 
 def encode_records(
-    builder: PromptBuilder, forget: list[Record], retain: list[Record], objective: Objective, others: Sequence[Record] = ()
+    builder: PromptBuilder,
+    forget: list[Record],
+    retain: list[Record],
+    objective: Objective,
+    others: Sequence[Record] = (),
+    language: Language = ENGLISH,
 ) -> EncodedRecords:
     """Encode the forget and retain set.
 
@@ -45,8 +50,9 @@ def encode_records(
         retain: retain records to train on.
         objective: decides which alternatives are used, and whether distinctive tokens are needed.
         others: retain records, trained on or not; words that are common in their answers are not distinctive.
+        language: of the shipped refusals.
     """
-    refused = [builder.answer(text) for text in refusals()]
+    refused = [builder.answer(text) for text in language.refusals]
     uses_own = objective.uses_record_alternatives
     alternatives = [[builder.answer(text) for text in r.alternatives] if uses_own and r.alternatives else refused for r in forget]
     return EncodedRecords(

@@ -10,6 +10,7 @@ from torch import nn
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.console import Display
+from expunge.data.languages import ENGLISH, Language
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.texts import neutral_instructions, neutral_questions
@@ -17,14 +18,16 @@ from expunge.errors import ExpungeError
 from expunge.oracles.checked import judge_texts
 from expunge.runs.folder import ALTERNATIVES, NEUTRAL, RETAIN, Run
 from expunge.runs.generated import answer_rows, answers, drop_generated, generated_once
-from expunge.runs.splits import FEWEST_RETAIN
+from expunge.runs.splits import FEWEST_RETAIN, Splits
 from expunge.training.alternatives import DRAWS, generate_alternatives
 from expunge.training.neutral_answers import answer_instructions
 
 FEW_RETAIN = 40
 
 
-def make_retain(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display) -> list[Record]:
+def make_retain(
+    run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display, language: Language = ENGLISH
+) -> list[Record]:
     """Return the model's own answers to neutral instructions as a retain set, generated at the first call.
 
     Raises:
@@ -33,7 +36,7 @@ def make_retain(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuild
 
     def generate() -> list[dict[str, Any]]:
         display.print("No retain set was given: the model's own answers to neutral instructions take its place.")
-        made = _answers(recipe, model, builder, display, "Generating a retain set", neutral_instructions())
+        made = _answers(recipe, model, builder, display, "Generating a retain set", language.instructions)
         if len(made) < FEWEST_RETAIN:
             raise ExpungeError("the model answers too few neutral instructions for a retain set; give one with --retain")
         if len(made) < FEW_RETAIN:
@@ -52,14 +55,13 @@ def neutral_answers(run: Run, recipe: Recipe, model: nn.Module, builder: PromptB
     return answers(generated_once(run, NEUTRAL, lambda: answer_rows(_answers(recipe, model, builder, display, title, instructions))))
 
 
-def with_alternatives(
-    run: Run, model: nn.Module, builder: PromptBuilder, records: Sequence[Record], seed: int, display: Display
-) -> list[Record]:
-    """Return records with the alternative answers that they lack, generated at the first call; see `drop_alternatives`."""
+def with_alternatives(run: Run, model: nn.Module, builder: PromptBuilder, splits: Splits, seed: int, display: Display) -> list[Record]:
+    """Return forget records with the alternative answers that they lack, generated at the first call; see `drop_alternatives`."""
+    records = splits.forget
 
     def generate() -> list[dict[str, Any]]:
         with display.bar("Generating alternative answers", DRAWS * sum(not record.alternatives for record in records)) as advance:
-            made = generate_alternatives(model, builder, records, seed, advance)
+            made = generate_alternatives(model, builder, records, seed, advance, splits.language, splits.retain)
         return [{"alternatives": record.alternatives} for record in made]
 
     with PartialState().main_process_first():
