@@ -203,7 +203,7 @@ def test_the_control_of_the_last_audit_stays(make_recipe_for, tiny_model_dir):
 
 def test_a_run_records_its_language_and_its_sets_are_read_back_with_it(tiny_model_dir, tmp_path):
     sets = {
-        "forget": [("林晓雨", "苏州"), ("周建国", "洛阳")],
+        "forget": [("林晓雨", "苏州"), ("许梦洁", "洛阳")],
         "retain": [("焦大勇", "南宁"), ("秦燕", "吉林"), ("严平", "烟台"), ("常娥", "宜昌")],
     }
     for name, people in sets.items():

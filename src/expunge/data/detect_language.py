@@ -18,6 +18,8 @@ from expunge.data.records import Record
 MIN_CONFIDENCE = 0.5
 """Below it a record does not count: a sum, a line of code or a name alone is of no language."""
 MOST_RECORDS, MOST_CHARS = 500, 1000
+_WRITTEN_AS = {"yue": "zh", "wuu": "zh"}
+"""Cantonese and Wu in a short sentence look like Mandarin."""
 _ENGLISH_NAMES = {"it": "Italian", "nl": "Dutch", "uk": "Ukrainian", "ko": "Korean", "he": "Hebrew", "el": "Greek", "tr": "Turkish"}
 
 
@@ -68,8 +70,11 @@ def choose_language(setting: str, records: Sequence[Record]) -> Detected:
 
 def _code(record: Record) -> str | None:
     text = " ".join([*(turn.content for turn in record.turns if turn.role != "system"), record.answer])
-    code, confidence = _identifier().classify(text[:MOST_CHARS])
-    return code if confidence >= MIN_CONFIDENCE else None
+    confidence = Counter[str]()
+    for code, share in _identifier().rank(text[:MOST_CHARS]):
+        confidence[_WRITTEN_AS.get(code, code)] += share
+    code, share = confidence.most_common(1)[0]
+    return code if share >= MIN_CONFIDENCE else None
 
 
 @cache
