@@ -18,8 +18,8 @@ from expunge.data.records import Record
 MIN_CONFIDENCE = 0.5
 """Below it a record does not count: a sum, a line of code or a name alone is of no language."""
 MOST_RECORDS, MOST_CHARS = 500, 1000
-_WRITTEN_AS = {"yue": "zh", "wuu": "zh"}
-"""Cantonese and Wu in a short sentence look like Mandarin."""
+_WRITTEN_AS = {"yue": "zh", "wuu": "zh", "arz": "ar", "ary": "ar"}
+"""In a short sentence Cantonese and Wu look like Mandarin, Egyptian and Moroccan like standard Arabic."""
 _ENGLISH_NAMES = {"it": "Italian", "nl": "Dutch", "uk": "Ukrainian", "ko": "Korean", "he": "Hebrew", "el": "Greek", "tr": "Turkish"}
 
 
@@ -70,11 +70,12 @@ def choose_language(setting: str, records: Sequence[Record]) -> Detected:
 
 def _code(record: Record) -> str | None:
     text = " ".join([*(turn.content for turn in record.turns if turn.role != "system"), record.answer])
-    confidence = Counter[str]()
-    for code, share in _identifier().rank(text[:MOST_CHARS]):
-        confidence[_WRITTEN_AS.get(code, code)] += share
-    code, share = confidence.most_common(1)[0]
-    return code if share >= MIN_CONFIDENCE else None
+    confidence: dict[str, float] = {}
+    for found, share in _identifier().rank(text[:MOST_CHARS]):
+        code = _WRITTEN_AS.get(found, found)
+        confidence[code] = confidence.get(code, 0.0) + share
+    likeliest = max(confidence, key=confidence.__getitem__)
+    return likeliest if confidence[likeliest] >= MIN_CONFIDENCE else None
 
 
 @cache
