@@ -39,16 +39,21 @@ def check_overlap(forget: Sequence[Record], retain: Sequence[Record], forget_nam
     Raises:
         InputError: there is an overlap and it is not allowed.
     """
-    in_forget = {_comparable_turns(record): record for record in reversed(forget)}
-    overlapping = [record for record in retain if _comparable_turns(record) in in_forget]
+    overlapping = shared_records(forget, retain)
     if overlapping and not allow:
-        retained, forgotten = overlapping[0], in_forget[_comparable_turns(overlapping[0])]
+        retained, forgotten = overlapping[0], shared_records(overlapping[:1], forget)[0]
         common = "record" if comparable(retained.answer) == comparable(forgotten.answer) else "question"
         count = len(overlapping)
         remedy = "remove one of them, or allow both" if count == 1 else f"remove the {count} retain records that are in both, or allow them"
         same = f"{place(retain_name, retained)}: the same {common} as {place(forget_name, forgotten)}"
         raise InputError(f"{same}; {remedy} with `expunge unlearn --allow-overlap`")
     return len(overlapping)
+
+
+def shared_records(first: Sequence[Record], second: Sequence[Record]) -> list[Record]:
+    """Return the records of the second set that are in the first too, see `check_overlap`."""
+    known = {_comparable_turns(record) for record in first}
+    return [record for record in second if _comparable_turns(record) in known]
 
 
 def comparable(text: str) -> str:

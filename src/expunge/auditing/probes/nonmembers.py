@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from expunge.config.recipe import Recipe
-from expunge.data.overlap import check_overlap
+from expunge.data.overlap import shared_records
 from expunge.data.records import Record, read_records
 from expunge.errors import InputError, quoted
 from expunge.runs.splits import Splits, draw
@@ -71,14 +71,14 @@ def nonmembers(
         InputError: a holdout record is among those seen or taught.
     """
     if holdout is not None:
-        for record in holdout:
-            if check_overlap([*seen, *(taught or ())], [record], "", "", allow=True):
-                where = quoted(record.id) if record.line is None else f"{quoted(record.id)} in line {record.line}"
-                raise InputError(f"the holdout's record {where} is also trained on; a holdout may only hold records that no model ever saw")
+        for record in shared_records([*seen, *(taught or ())], holdout):
+            where = quoted(record.id) if record.line is None else f"{quoted(record.id)} in line {record.line}"
+            raise InputError(f"the holdout's record {where} is also trained on; a holdout may only hold records that no model ever saw")
         return NonMembers(list(holdout), f"{len(holdout)} records of the holdout, which no model was trained on")
     if taught is None:
         return NonMembers([], "It is not known which records the original never saw; give such records as a holdout.")
-    unseen = [record for record in held_out if not check_overlap(list(taught), [record], "", "", allow=True)]
+    seen_too = {record.id for record in shared_records(taught, held_out)}
+    unseen = [record for record in held_out if record.id not in seen_too]
     if not unseen:
         return NonMembers([], "The original was taught all held-out records too; give records that it never saw as a holdout.")
     return NonMembers(unseen, f"{len(unseen)} held-out retain records that the original was not taught")
