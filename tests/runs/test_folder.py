@@ -177,6 +177,7 @@ def test_a_symbolic_link_is_refused(tmp_path):
 def test_the_default_folder_is_named_after_what_is_forgotten_and_how():
     recipe = make_recipe({"data": {"forget": "data/some people.v2.jsonl"}, "edit": {"name": "lora"}, "objective": "npo"})
     assert default_folder(recipe) == "runs/some-people-v2-lora-npo"
+    assert default_folder(make_recipe({"data": {"forget": "a.jsonl.gz"}, "objective": "npo"})) == "runs/a-grun-npo"
     assert default_folder(make_recipe({"data": {"forget": "locuslab/TOFU:forget05"}, "objective": "npo"})) == "runs/TOFU-forget05-grun-npo"
 
 

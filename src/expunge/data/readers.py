@@ -12,7 +12,7 @@ from pyarrow import parquet
 from expunge import hub
 from expunge.data.json_rows import json_rows
 from expunge.data.table_rows import distinct_columns, table_rows
-from expunge.data.text_lines import PACKED, open_text
+from expunge.data.text_lines import open_text, unpacked_name
 from expunge.data.values import Row
 from expunge.errors import InputError, quoted
 from expunge.files import open_regular
@@ -55,9 +55,9 @@ def read_rows(source: str | Path, split: str, lists: set[str], split_option: str
 
 def _suffix(path: Path) -> str | None:
     """Return the suffix that says how a file is read, without that of its packing, or None."""
-    packed = path.suffix.lower() in PACKED
-    suffix = (path.with_suffix("") if packed else path).suffix.lower()
-    return suffix if suffix in SUFFIXES and not (packed and suffix == PARQUET) else None
+    unpacked = unpacked_name(path)
+    suffix = unpacked.suffix.lower()
+    return suffix if suffix in SUFFIXES and (unpacked == path or suffix != PARQUET) else None
 
 
 def _parquet_rows(name: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:

@@ -28,6 +28,11 @@ OTHER_FILES |= {
 }
 
 
+def unpacked_name(path: Path) -> Path:
+    """Return the path of a file without the end that names its packing."""
+    return path.with_suffix("") if path.suffix.lower() in PACKED else path
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[io.BufferedReader]:
     """Open a file of text, unpacked if its name ends in .gz or .zst, at its first byte after a byte order mark.

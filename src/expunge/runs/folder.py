@@ -11,6 +11,7 @@ from typing import Any
 
 from expunge.config import Revealed
 from expunge.config.recipe import Recipe, read_recipe
+from expunge.data.text_lines import unpacked_name
 from expunge.errors import ExpungeError, InputError
 from expunge.files import (
     PRIVATE,
@@ -268,7 +269,7 @@ def _has_content(path: Path) -> bool:
 
 def default_folder(recipe: Recipe) -> str:
     """Return `runs/<name of the forget file>-<edit>-<objective>`, or `runs/<name of the forget file>-release`."""
-    source = "revealed" if isinstance(recipe.data.forget, Revealed) else Path(recipe.data.forget).stem
+    source = "revealed" if isinstance(recipe.data.forget, Revealed) else unpacked_name(Path(recipe.data.forget)).stem
     stem = "".join(c if c in "-_" or _is_word_character(c) else "-" for c in source)[:32]
     return f"runs/{stem}-release" if recipe.release else f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
 
