@@ -112,13 +112,14 @@ def random_answer(draw: random.Random) -> str:
     return unicodedata.normalize(draw.choice(("NFC", "NFD")), draw.choice((" ", " ", "", "\u00a0", "，")).join(words))
 
 
-def test_500_random_answers_have_no_false_pass():
+@pytest.mark.parametrize("answers", [100, pytest.param(500, marks=pytest.mark.long)])
+def test_random_answers_have_no_false_pass(answers):
     draw, shown = random.Random(21), 0
-    for _ in range(500):
+    for _ in range(answers):
         rows = never_lies(random_answer(draw))
         shown += rows["forget prompts as given"].verdict == "fail"
     # Most answers can be judged: a check that calls everything blind would be useless.
-    assert shown > 350
+    assert shown > 0.7 * answers
 
 
 @settings(max_examples=60, deadline=None)

@@ -37,6 +37,7 @@ def test_a_long_question_that_is_typed_does_not_end_the_chat(fresh):
     assert "Before" in talk.out
 
 
+@pytest.mark.long
 def test_a_question_that_leaves_little_room_has_a_remark(fresh):
     place = fresh("lora")
     talk = run_verb("chat", "runs/lora", "--ask", "Who? ", "--max-new-tokens", "4000", cwd=place.folder)

@@ -26,7 +26,10 @@ def fitted_on(model, tokenizer, sets: Splits, alpha: float, **edit):
     return fitted, apply_with_gate(model, section, "", fitted)
 
 
-@pytest.mark.parametrize(("gate", "pool"), [("linear", "max"), ("linear", "top2"), ("linear", "attention"), ("mlp", "attention")])
+@pytest.mark.parametrize(
+    ("gate", "pool"),
+    [("linear", "max"), ("linear", "top2"), ("linear", "attention"), pytest.param("mlp", "attention", marks=pytest.mark.long)],
+)
 def test_a_fitted_gate_is_installed_frozen_with_its_threshold(tiny_model_dir, tiny_data, gate, pool):
     model, tokenizer = load(tiny_model_dir)
     forget, retain = map(read_records, tiny_data)

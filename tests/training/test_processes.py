@@ -113,7 +113,7 @@ def compare(one: Path, two: Path) -> None:
         torch.testing.assert_close(value, weights[1][key], rtol=1e-3, atol=1e-4, msg=f"{one.name}: {key}")
 
 
-@pytest.mark.parametrize("spread", ["ddp", pytest.param("fsdp2", marks=pytest.mark.long)])
+@pytest.mark.parametrize("spread", ["fsdp2", pytest.param("ddp", marks=pytest.mark.long)])
 def test_two_processes_give_the_result_of_one(tmp_path, recipes, launch, spread):
     done = launch(spread, write(recipes, tmp_path / "two"))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -123,7 +123,8 @@ def test_two_processes_give_the_result_of_one(tmp_path, recipes, launch, spread)
         compare(tmp_path / "one" / name, tmp_path / "two" / name)
 
 
-@pytest.mark.parametrize("spread", ["fsdp2", pytest.param("ddp", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("spread", ["fsdp2", "ddp"])
 def test_two_stopped_processes_resume(tmp_path, recipes, launch, spread):
     recipes = {"lora-dpo": recipes["lora-dpo"]}
     (path,) = write(recipes, tmp_path / "two")
