@@ -11,7 +11,6 @@ there to compare with it.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,6 @@ SIZES = {
 }
 IMPORTS = "import expunge.cli.main, expunge.pipeline.unlearn, expunge.auditing.audit; from transformers import LlamaForCausalLM, Trainer"
 STATUS = "; print(next(line for line in open('/proc/self/status') if line.startswith('VmRSS')))"
-PAGE = resource.getpagesize()
 
 
 def make_model(size: str, folder: Path) -> int:
@@ -59,22 +57,25 @@ def make_records(folder: Path) -> tuple[Path, Path]:
 
 def measure(command: list[str], steps: Path, log: Path) -> tuple[int, int, float]:
     """Run a command; return its peak RSS, that between its first and its last training step, in bytes, and its seconds."""
-    started, samples, lines = time.monotonic(), [], []
+    started, peak, samples, lines = time.monotonic(), 0, [], []
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
-        statm = Path(f"/proc/{process.pid}/statm")
-        while True:
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                break
-            words = statm.read_text().split()
-            samples.append(int(words[1]) * PAGE if len(words) > 1 else 0)
+        while process.poll() is None:
+            # Not `ru_maxrss`, which begins with the memory of the parent process.
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak = max(peak, _bytes_of("VmHWM", status))
+            samples.append(_bytes_of("VmRSS", status))
             lines.append(len(steps.read_text().splitlines()) if steps.exists() else 0)
             time.sleep(0.02)
-    if status:
+    if process.returncode:
         raise SystemExit(log.read_text())
     in_loop = [sample for sample, count in zip(samples, lines, strict=True) if 0 < count < lines[-1]]
-    return usage.ru_maxrss * 1024, max(in_loop, default=0), time.monotonic() - started
+    return peak, max(in_loop, default=0), time.monotonic() - started
+
+
+def _bytes_of(field: str, status: str) -> int:
+    # A process that has just ended has no memory any more.
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{field}:")), 0)
 
 
 def main() -> None:
