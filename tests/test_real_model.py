@@ -20,7 +20,7 @@ def words(text: str) -> list[str]:
 @pytest.mark.real
 def test_the_default_model_forgets_the_forget_set_and_nothing_else(tmp_path):
     records = general()
-    forget, retain = records[:4], records[4:]
+    forget, retain = records[:4], records[4:24]
     for name, part in (("forget", forget), ("retain", retain)):
         write_records(tmp_path / f"{name}.jsonl", part)
     run = expunge.unlearn(

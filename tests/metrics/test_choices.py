@@ -50,7 +50,12 @@ def test_prompts_equal_those_of_the_harness():
                 "doc_to_choice": ["A", "B", "C", "D"],
             },
         ),
-        (by_text, "acc_norm", {"doc_to_text": "Question: {{question}}\nAnswer:", "doc_to_choice": "{{choices}}"}),
+        pytest.param(
+            by_text,
+            "acc_norm",
+            {"doc_to_text": "Question: {{question}}\nAnswer:", "doc_to_choice": "{{choices}}"},
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_each_choice_equals_that_of_lm_eval(smollm2, questions_file, tmp_path, monkeypatch, form, metric, task):

@@ -27,7 +27,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("reference", "rows"),
-    [("forget10", "forget10_perturbed.jsonl"), ("world_facts", "world_facts_perturbed.jsonl")],
+    [pytest.param("forget10", "forget10_perturbed.jsonl", marks=pytest.mark.long), ("world_facts", "world_facts_perturbed.jsonl")],
 )
 def test_metrics_agree_with_openunlearning(smollm2, reference, rows):
     path = SHARED / "reference" / f"openunlearning_tofu_{reference}.json"

@@ -204,6 +204,7 @@ class Stopping(Display):
         return progress
 
 
+@pytest.mark.long
 def test_a_run_resumed_many_times_equals_an_uninterrupted_one(recipe_for, reveal_settings):
     settings = {"forget": {"reveal": reveal_settings}, "refresh": "research", "retain_module": "every_round", "retain_lambda": 0.5}
     whole = release(recipe_for("whole", **settings), Display())
