@@ -102,7 +102,7 @@ class _Strangers:
         self.taken = {word for record in records for text in record_texts(record) for word in names.pieces(text)}
         self.language, self.rng = language, rng
         self.drawn: dict[str, tuple[Iterator[str], Iterator[str]]] = {}
-        # Names with capitals are English records' names: they are drawn as ever.
+        # A name that capitals tell becomes a Latin name with a capital in every script that has no table.
         self.keeps_case = not isinstance(names, CapitalNames)
 
     def has(self, key: str) -> bool:

@@ -11,7 +11,10 @@ from expunge.models.placement import available_memory
 
 
 class CastWeights:
-    """The frozen weights of linear layers that are cast at the moment. Autocast rounds in the same way, so that no number changes."""
+    """The frozen weights of linear layers that are cast to the dtype of autocast at the moment.
+
+    Autocast casts them at every use, and rounds in the same way, so that no number changes.
+    """
 
     def __init__(self):
         self._originals: list[dict[Tensor, Tensor]] = []
