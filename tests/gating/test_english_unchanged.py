@@ -24,6 +24,8 @@ from expunge.runs.splits import Splits
 from expunge.training.alternatives import generate_alternatives
 from expunge.training.inputs import PairCollator, encode_records
 
+EARLIER = tuple(name for name in get_args(Augmentation) if name not in ("partial_names", "obfuscated", "deferred"))
+"""The augmentations that there were then."""
 AUTHORS = [
     ("Who is this celebrated LGBTQ+ author from Santiago, Chile known for their true crime genre?", "The author is Jaime Vasquez."),
     (
@@ -73,7 +75,7 @@ def test_the_strangers_are_the_same(records, expected):
 def test_the_prompts_of_the_gate_are_the_same(make_tokenizer, sets, expected):
     forget, retain = sets
     builder = PromptBuilder(make_tokenizer(True))
-    prompts = gate_prompts(builder, Splits(forget[:6], retain[:5], retain[5:7], retain[7:]), get_args(Augmentation), 10_000, seed=42)
+    prompts = gate_prompts(builder, Splits(forget[:6], retain[:5], retain[5:7], retain[7:]), EARLIER, 10_000, seed=42)
     assert digest([prompts.all, prompts.unaugmented, [len(variants) for variants in prompts.calibration]]) == expected
 
 

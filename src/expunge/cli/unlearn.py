@@ -1,4 +1,4 @@
-"""`expunge unlearn`: make a model forget the records of a file, and audit the result."""
+"""`expunge unlearn`: make a model forget the records of a file, or what it knows about a name or a topic, and audit the result."""
 
 from typing import Annotated
 
@@ -11,7 +11,12 @@ EXAMPLE = "expunge unlearn --model smollm2-135m --forget forget.jsonl --retain r
 
 
 def command(
-    forget: Annotated[str, typer.Option(help="The forget set: a file of JSON, CSV or Parquet, or a hub id.")],
+    forget: Annotated[str | None, typer.Option(help="The forget set: a file of JSON, CSV or Parquet, or a hub id.")] = None,
+    about: Annotated[
+        str | None,
+        typer.Option(help="In place of --forget: a name or a topic. The model reveals what it knows about it, and you see it first."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --about: train on what is revealed without a question.")] = False,
     model: Annotated[str, typer.Option(help="A hub id, a local folder, a .gguf file, or smollm2-135m.")] = "smollm2-135m",
     retain: Annotated[
         str | None, typer.Option(help="The retain set. Without it, the model's own answers to neutral instructions are used.")
@@ -42,15 +47,17 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Make a model forget the records of a file, and audit the result.
+    """Make a model forget the records of a file, or what it knows about a name or a topic, and audit the result.
 
     Repeat the command to resume an interrupted run.
     """
+    from expunge.cli.about import forget_setting, reveal_and_ask, with_folder
     from expunge.cli.settings import given_settings, map_settings
     from expunge.cli.train_and_audit import train_and_audit
     from expunge.config.recipe import read_recipe
 
-    options = {"model": model, "data.forget": forget, "data.retain": retain, "edit.name": edit, "objective.name": objective}
+    source = forget_setting(forget, about, yes, reads_file=bool(forget_map or forget_split))
+    options = {"model": model, "data.forget": source, "data.retain": retain, "edit.name": edit, "objective.name": objective}
     options |= {
         "audit.control": control,
         "out": out,
@@ -63,4 +70,8 @@ def command(
         "audit.show_text": show_text or None,
     }
     recipe = read_recipe(None, given_settings(options) | map_settings(map, forget_map, retain_map, no_ids), settings or [])
+    if about is not None:
+        recipe = with_folder(recipe, about)
+        if not reveal_and_ask(recipe, about, yes, device, dtype):
+            return
     train_and_audit(recipe, not no_audit, device, dtype)

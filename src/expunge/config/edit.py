@@ -24,10 +24,13 @@ Augmentation = Literal[
     "similar_names",
     "mined_negatives",
     "paraphrases",
+    "partial_names",
+    "obfuscated",
+    "deferred",
 ]
-DEFAULT_AUGMENTATIONS: tuple[Augmentation, ...] = tuple(
-    name for name in get_args(Augmentation) if name not in ("mined_negatives", "paraphrases")
-)
+OPTIONAL_AUGMENTATIONS: tuple[Augmentation, ...] = ("mined_negatives", "paraphrases", "partial_names", "obfuscated", "deferred")
+"""Augmentations that are off by default."""
+DEFAULT_AUGMENTATIONS: tuple[Augmentation, ...] = tuple(name for name in get_args(Augmentation) if name not in OPTIONAL_AUGMENTATIONS)
 
 
 class EditPreset(NamedTuple):

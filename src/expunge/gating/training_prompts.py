@@ -2,16 +2,19 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from expunge.config import Augmentation
+from expunge.data.chat_format import TemplateRefused
 from expunge.data.other_names import with_other_names
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.gating.augment import Ids, held_out_variant, respelled_and_wrapped, unrelated_prompts, with_context
+from expunge.gating.evasion_prompts import evasion_records
 from expunge.runs.splits import Splits
 
 FORGET_WRAPPERS, RETAIN_WRAPPERS = 5, 2
@@ -93,6 +96,8 @@ def gate_prompts(
     augmented = [*_forget_variants(builder, splits, augmentations, seed), *_prompts(builder, paraphrases[0])]
     negatives = [*_prompts(builder, [*splits.retain, *paraphrases[1]]), *_retain_variants(builder, splits, augmentations, seed)]
     negatives += _other_names(builder, splits, augmentations, seed)
+    evading, not_evading = evasion_records(splits, augmentations, seed)
+    augmented, negatives = [*augmented, *_writable(builder, evading)], [*negatives, *_writable(builder, not_evading)]
     if "neutral_prompts" in augmentations:
         negatives += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
     pool = _pool(builder, splits, seed) if "mined_negatives" in augmentations else []
@@ -182,3 +187,12 @@ def _that_fit(prompts: Sequence[Ids], max_tokens: int) -> list[Ids]:
 
 def _prompts(builder: PromptBuilder, records: Sequence[Record | None]) -> list[Ids]:
     return [builder.record(record).prompt for record in records if record is not None]
+
+
+def _writable(builder: PromptBuilder, records: Sequence[Record]) -> list[Ids]:
+    """Return the prompts of records, without those whose turns the chat template refuses."""
+    prompts: list[Ids] = []
+    for record in records:
+        with suppress(TemplateRefused):
+            prompts.append(builder.record(record).prompt)
+    return prompts

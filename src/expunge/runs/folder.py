@@ -267,9 +267,9 @@ def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def default_folder(recipe: Recipe) -> str:
-    """Return `runs/<name of the forget file>-<edit>-<objective>`, or `runs/<name of the forget file>-release`."""
-    source = "revealed" if isinstance(recipe.data.forget, Revealed) else unpacked_name(Path(recipe.data.forget)).stem
+def default_folder(recipe: Recipe, about: str = "revealed") -> str:
+    """Return `runs/<name of the forget file>-<edit>-<objective>`, or `runs/<name of the forget file>-release`; `about` names no file."""
+    source = about if isinstance(recipe.data.forget, Revealed) else unpacked_name(Path(recipe.data.forget)).stem
     stem = "".join(c if c in "-_" or _is_word_character(c) else "-" for c in source)[:32]
     return f"runs/{stem}-release" if recipe.release else f"runs/{stem}-{recipe.edit.name}-{recipe.as_dict()['objective']['name']}"
 

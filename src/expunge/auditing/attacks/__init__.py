@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from expunge.auditing.attacks.base import Attack, Target
+from expunge.auditing.attacks.evasions import Evasions
 from expunge.auditing.attacks.lens import Lens
 from expunge.auditing.attacks.prefill import Prefill
 from expunge.auditing.attacks.prompt_attack import PromptAttack
@@ -17,6 +18,7 @@ ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
     for attack in (
         PromptAttack,
+        Evasions,
         Sampling,
         Prefill,
         Relearn,
@@ -30,6 +32,7 @@ ATTACKS: dict[str, type[Attack]] = {
 __all__ = [
     "ATTACKS",
     "Attack",
+    "Evasions",
     "Lens",
     "Prefill",
     "PromptAttack",

@@ -82,6 +82,8 @@ class Attack(ABC):
         measures: what the `value` of a row is, in [0, 1]: 1 when the attack recovers everything.
         independent_records: whether a record's rows are the same whichever other records are attacked with it.
         removes_edit: whether it takes the edit off: then it recovers the original, and cannot be tried where the weights were changed.
+        needs_original: whether its rows pass only if the original answers: an unusual question may tell nothing even about a model that
+            forgot nothing.
         changes_weights: whether it changes weights; then its verdict rows say so if it reaches only a part of them.
         figure: how a report draws its rows; None: it does not.
     """
@@ -94,6 +96,7 @@ class Attack(ABC):
     measures: ClassVar[str]
     independent_records: ClassVar[bool] = True
     removes_edit: ClassVar[bool] = False
+    needs_original: ClassVar[bool] = False
     changes_weights: ClassVar[bool] = False
     figure: ClassVar[AttackFigure | None] = None
 

@@ -120,7 +120,7 @@ def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], t
     for name in dict.fromkeys(attack.verdict_row(row) for row in by_model["unlearned"]):
         if name is not None:
             rows = {model: [row for row in of_model if attack.verdict_row(row) == name] for model, of_model in by_model.items()}
-            text = Measured(rows, "value").judge(name, attack.measures, "control", tolerance, attack.threat)
+            text = _as_seen(attack, Measured(rows, "value").judge(name, attack.measures, "control", tolerance, attack.threat), rows)
             yield text
             yield from reasoning_row(rows, name, attack.measures, tolerance, attack.threat)
             # A row for each that agrees would only repeat the one before.
@@ -128,6 +128,19 @@ def attack_verdict_rows(attack: Attack, by_model: Mapping[str, Sequence[Row]], t
                 by_characters = characters_check(Measured(rows, "chrf", "chrf"), text)
                 if by_characters.verdict == "fail":
                     yield by_characters
+
+
+def _as_seen(attack: Attack, row: VerdictRow, rows: Mapping[str, Sequence[Row]]) -> VerdictRow:
+    """Return a row that passes as not shown, if the attack needs the original and the original itself would not fail the row."""
+    if row.verdict != "pass" or not attack.needs_original:
+        return row
+    original = {"unlearned": rows.get("original", []), "control": rows.get("control", [])}
+    of_original = Measured(original, "value").judge(row.name, row.value, "control", row.tolerance, row.threat)
+    if of_original.verdict == "fail":
+        return row
+    means = [f"{mean.value:.2f}" for mean in (row.original, row.control) if mean is not None]
+    reason = f"{BLIND}: in this form the original tells no more than the control either ({' and '.join(means)})"
+    return replace(row, verdict="not shown", reason=reason)
 
 
 def _parts(attack: Attack, target: Target) -> Iterator[Target]:
