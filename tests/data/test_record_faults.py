@@ -224,10 +224,12 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 
 def test_an_unknown_suffix_is_refused(tmp_path):
-    path = tmp_path / "forget.txt"
+    path = tmp_path / "forget.pdf"
     path.write_text("Ada paints.")
-    assert fault(path) == f'{path}: files end in .jsonl, .ndjson, .json, .csv, .tsv, .parquet, not in ".txt"'
-    assert fault("none.txt") == 'none.txt: files end in .jsonl, .ndjson, .json, .csv, .tsv, .parquet, not in ".txt"'
+    forms = ".jsonl, .ndjson, .json, .csv, .tsv, .parquet (documents in .txt, .md, .html, .htm)"
+    assert fault(path) == f'{path}: files end in {forms}, not in ".pdf"'
+    assert fault("none.pdf") == f'none.pdf: files end in {forms}, not in ".pdf"'
+    assert fault("none.txt") == "none.txt: cannot be read (no such file or directory)"
 
 
 def test_a_folder_without_data_is_refused(tmp_path):

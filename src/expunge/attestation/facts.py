@@ -48,7 +48,7 @@ def collect_facts(
         key_sha256=hash_files([run.folder / KEY])[0].sha256,
         recipe=hmac_files([run.folder / "recipe.yaml"], key, run.folder)[0],
         reading=facts_data.reading(run),
-        forget=facts_data.forget(recipe, splits.forget, key),
+        forget=facts_data.forget(recipe, splits.given_forget, key),
         counts=facts_data.counts(recipe, splits),
         excluded=facts_data.excluded(run, splits),
         retain=facts_data.retain(run, splits),

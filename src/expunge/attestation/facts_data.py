@@ -50,15 +50,14 @@ def forget(recipe: Recipe, records: list[Record], key: bytes) -> Forget:
 def retain(run: OpenedRun, splits: Splits) -> Retain:
     """Return the retain set. Its hash is the one that was compared whenever the run read the set."""
     recipe, source = run.recipe, run.recipe.data.retain
-    count = len(splits.retain) + len(splits.calibration) + len(splits.held_out)
+    count = len(splits.given_retain)
     hashed = [] if source is None else hash_files(data_files(source))
     return Retain(source=recipe.retain_source, sha256=run.info["data"]["retain"]["sha256"], count=count, files=hashed)
 
 
 def counts(recipe: Recipe, splits: Splits) -> Counts:
     """Return the number of records by use."""
-    retained = [*splits.retain, *splits.calibration, *splits.held_out]
-    overlap = check_overlap(splits.forget, retained, recipe.forget_source, recipe.retain_source, allow=True)
+    overlap = check_overlap(splits.given_forget, splits.given_retain, recipe.forget_source, recipe.retain_source, allow=True)
     return Counts(
         forget=len(splits.forget),
         trained=len(splits.retain),

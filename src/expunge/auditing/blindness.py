@@ -104,8 +104,8 @@ def _checked(metric: Metric, truth: str) -> Sensitivity:
 
 
 def true_answer(builder: PromptBuilder, record: Record, answer: Ids) -> str:
-    """Return what a model that forgot nothing answers: the answer, or of a plain text its end, which has the token ids `answer`."""
-    return record.answer if record.turns else as_text(builder, answer)
+    """Return what a model that forgot nothing answers: the answer, or of a passage its end, which has the token ids `answer`."""
+    return record.answer if record.is_question else as_text(builder, answer)
 
 
 def answer_scores(builder: PromptBuilder, answer: Answer, truth: str, max_new_tokens: int) -> dict[str, Any]:

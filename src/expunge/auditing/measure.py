@@ -60,8 +60,8 @@ def measure(model: nn.Module, builder: PromptBuilder, sets: AuditSets, settings:
     Returns:
         One row for each record: `set`, `id`, `probability`, `nll`, `tokens`, `exact_memorization`, `extraction_strength`, `rouge`,
         `refusal`, `degenerate`, and for metrics of the answer `reach_…` and `blind_…` (see `expunge.auditing.blindness`);
-        `truth_ratio`, `probability_options` and `gate` for records and models that have them; with `show_text` the `answer`, which is
-        not stored otherwise because it may contain text to forget. For a question: `right_by_letters`, `right_by_text`.
+        `truth_ratio`, `probability_options`, `document` and `gate` for records and models that have them; with `show_text` the `answer`,
+        which is not stored otherwise because it may contain text to forget. For a question: `right_by_letters`, `right_by_text`.
     """
     return _measure(alone(model, builder), sets, settings, advance)[0]
 
@@ -94,10 +94,14 @@ def _measure(subject: Subject, sets: AuditSets, settings: Settings, advance: Cal
     refusals = [refusal for of_set in sets.records.values() for refusal in _refusal_columns(of_set)]
     for of_view, metrics in zip(rows, results, strict=True):
         of_view += [
-            {"set": name, "id": record.id, **row, **refusal}
+            {"set": name, "id": record.id, **_document(record), **row, **refusal}
             for (name, record), row, refusal in zip(records, metrics, refusals, strict=True)
         ]
     return rows
+
+
+def _document(record: Record) -> Row:
+    return {} if record.document is None else {"document": record.document}
 
 
 def _refusal_columns(records: list[Record]) -> list[Row]:

@@ -13,7 +13,7 @@ from expunge.auditing.suite import Suite
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.records import Record
-from expunge.data.set_names import AUTO, FORGET, RETAIN
+from expunge.data.set_names import AUTO, FORGET, RETAIN, is_forget
 from expunge.metrics.neighbours import neighbours
 from expunge.models.placement import Placement
 from expunge.models.sources import check_model_exists
@@ -125,5 +125,6 @@ def audit_sets(recipe: Recipe, splits: Splits, max_records: int | None) -> Audit
     seed = recipe.training.seed
     drawn = {name: draw(records, max_records, seed) for name, records in ((FORGET, splits.forget), (RETAIN, splits.held_out))}
     records, questions = read_audit_sets(recipe)
-    others = {name: draw(of_set, max_records, seed) for name, of_set in records.items()}
+    cut = {name: splits.cut(of_set, is_forget(name), recipe.audit.sets[name]) for name, of_set in records.items()}
+    others = {name: draw(of_set, max_records, seed) for name, of_set in cut.items()}
     return AuditSets({**with_paraphrases(drawn), **others}, {name: draw(of_set, max_records, seed) for name, of_set in questions.items()})

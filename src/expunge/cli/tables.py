@@ -17,10 +17,13 @@ VERDICT_COLOURS = {"pass": "green", "fail": "bold red", "not shown": "yellow"}
 
 
 def print_summary(run: Run) -> None:
-    """Print the numbers of a run's audit."""
+    """Print the numbers of a run's audit, and those of each document of its forget set."""
+    from expunge.reporting.build import measured_rows
+    from expunge.reporting.document_table import document_lines, print_documents
     from expunge.reporting.table import print_table
 
     print_table(standard_output(), run.summary)
+    print_documents(standard_output(), document_lines(measured_rows(run), run.read_info().get("gate", {}).get("threshold", 0.0)))
 
 
 def print_verdict(rows: list[dict[str, Any]]) -> None:

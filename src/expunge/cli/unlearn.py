@@ -11,7 +11,12 @@ EXAMPLE = "expunge unlearn --model smollm2-135m --forget forget.jsonl --retain r
 
 
 def command(
-    forget: Annotated[str | None, typer.Option(help="The forget set: a file of JSON, CSV or Parquet, or a hub id.")] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(
+            help="The forget set: a file of JSON, CSV or Parquet, a document or a folder of them (.txt, .md, .html), or a hub id."
+        ),
+    ] = None,
     about: Annotated[
         str | None,
         typer.Option(help="In place of --forget: a name or a topic. The model reveals what it knows about it, and you see it first."),
@@ -19,7 +24,7 @@ def command(
     yes: Annotated[bool, typer.Option("--yes", help="With --about: train on what is revealed without a question.")] = False,
     model: Annotated[str, typer.Option(help="A hub id, a local folder, a .gguf file, or smollm2-135m.")] = "smollm2-135m",
     retain: Annotated[
-        str | None, typer.Option(help="The retain set. Without it, the model's own answers to neutral instructions are used.")
+        str | None, typer.Option(help="The retain set, as --forget. Without it, the model's own answers to neutral instructions are used.")
     ] = None,
     edit: Annotated[str | None, typer.Option(help="Which part of the model changes; `expunge ls edits` lists the choices.")] = None,
     quantise: Annotated[

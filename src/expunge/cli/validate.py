@@ -17,7 +17,9 @@ SHOWN = 10
 
 
 def command(
-    file: Annotated[str, typer.Argument(help="A file of JSON, CSV or Parquet, also packed (.gz, .zst), or a hub id.")],
+    file: Annotated[
+        str, typer.Argument(help="A file of JSON, CSV or Parquet, a document or a folder of them (.txt, .md, .html), or a hub id.")
+    ],
     retain: Annotated[
         str | None, typer.Option(help="A retain set; also check that no record is in both, and list those that are nearly the same.")
     ] = None,
@@ -65,6 +67,10 @@ def _print_summary(source: str, records: list[Record]) -> None:
     from expunge.cli.output import print_lines
     from expunge.data.records import summary
 
+    if all(record.document for record in records):
+        characters = sum(len(record.answer) for record in records)
+        print_lines(f"{source}: {len(records)} document{'' if len(records) == 1 else 's'}, {characters:,} characters")
+        return
     facts = summary(records)
     counts = f"{facts['paraphrases']} with a paraphrase, {facts['wrong_answers']} with wrong answers"
     print_lines(f"{source}: {facts['rows']} records ({facts['shape']}), {counts}")

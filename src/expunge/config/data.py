@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from expunge.config.reveal import Revealed
 from expunge.config.section import Section
@@ -10,11 +10,17 @@ from expunge.data.chat_format import RESERVED_ARGS
 
 
 class DataSection(Section):
-    """The forget set and the retain set: files (JSON, CSV, Parquet) or hub ids. The forget set may also be revealed by the model."""
+    """The forget set and the retain set: files (JSON, CSV, Parquet), documents (text, Markdown, HTML) or hub ids.
 
-    forget: str | Revealed = Field(description="the forget set: a file, a hub id, or {reveal: …} to let the model reveal it")
+    The forget set may also be revealed by the model.
+    """
+
+    forget: str | Revealed = Field(
+        description="the forget set: a file, a document or a folder of them, a hub id, or {reveal: …} to let the model reveal it"
+    )
     retain: str | None = Field(
-        None, description="the retain set: a file or a hub id; none: the model's own answers to shipped neutral instructions"
+        None,
+        description="the retain set, as forget; none: the model's own answers to shipped neutral instructions",
     )
     map: dict[str, str] = Field(
         default_factory=dict,
@@ -38,6 +44,16 @@ class DataSection(Section):
     )
     allow_overlap: bool = Field(False, description="accept records that are in both sets")
     held_out: float = Field(0.25, gt=0, lt=1, description="share of the retain set for calibration and audit; it is never trained on")
+    passage_tokens: int = Field(128, ge=16, description="tokens of each passage that a text is cut into: a prompt and its continuation")
+    passage_overlap: int = Field(64, ge=4, description="tokens of a passage that are its prompt: the end of the passage before")
+    document_questions: int = Field(
+        200,
+        ge=0,
+        description="passages of documents that the model writes a question about; it forgets those that it can answer without them",
+    )
+    max_tokens: int = Field(
+        1024, ge=64, description="tokens of the longest prompt with its answer, at most the model's context; longer records are cut"
+    )
 
     @property
     def forget_reading(self) -> tuple[dict[str, str], str]:
@@ -48,6 +64,14 @@ class DataSection(Section):
     def retain_reading(self) -> tuple[dict[str, str], str]:
         """The map and the split that the retain set is read with."""
         return self.map | self.retain_map, self.retain_split or self.split
+
+    @model_validator(mode="after")
+    def _passages_go_on(self) -> "DataSection":
+        if self.passage_overlap > self.passage_tokens - 8:
+            raise ValueError(
+                f"passage_overlap: leaves fewer than 8 of {self.passage_tokens} passage_tokens to forget; give a smaller number"
+            )
+        return self
 
     @field_validator("template_args")
     @classmethod

@@ -7,6 +7,8 @@ Each language is one file in `texts/languages/`, with these fields; most texts i
 - `wrappers`: two of each of the eight kinds of `texts/wrappers.txt`, in its order. `contexts`: as `texts/context_templates.yaml`.
 - `unrelated_texts`: paragraphs on everyday subjects. `summaries`: requests about such a paragraph.
 - `paraphrases`: pairs of questions with the same meaning, which show the model how to paraphrase.
+- `continuations`: requests to continue a `{text}`; a gate does not train on the last one.
+- `text_questions`: texts with a question about each, which show the model how to write questions about a passage.
 """
 
 from collections.abc import Mapping
@@ -44,6 +46,9 @@ class Language:
         unrelated_texts: paragraphs on everyday subjects.
         unrelated_prompts: these paragraphs alone and in requests about them.
         paraphrase_prompt: a text that the model continues with a paraphrase of `{prompt}`.
+        continuations: requests to continue a `{text}`, which a gate trains on.
+        held_out_continuations: other such requests, to validate on.
+        question_prompt: a text that the model continues with a question about `{text}`.
         capital_nouns: whether every noun begins with a capital, so that a capital does not tell a name.
     """
 
@@ -58,6 +63,9 @@ class Language:
     unrelated_texts: tuple[str, ...]
     unrelated_prompts: tuple[str, ...]
     paraphrase_prompt: str
+    continuations: tuple[str, ...]
+    held_out_continuations: tuple[str, ...]
+    question_prompt: str
     capital_nouns: bool = False
 
     @property
@@ -90,6 +98,9 @@ def language(code: str) -> Language:
         unrelated_texts=(*own["unrelated_texts"], *english.unrelated_texts),
         unrelated_prompts=(*_unrelated_prompts(own["unrelated_texts"], own["summaries"]), *english.unrelated_prompts),
         paraphrase_prompt=_paraphrase_prompt(own["paraphrases"]),
+        continuations=(*own["continuations"][:-1], *english.continuations),
+        held_out_continuations=(own["continuations"][-1], *english.held_out_continuations),
+        question_prompt=_question_prompt(own["text_questions"]),
         capital_nouns=code == "de",
     )
 
@@ -109,6 +120,9 @@ def _english() -> Language:
         unrelated_texts=unrelated,
         unrelated_prompts=_unrelated_prompts(unrelated, own["summaries"]),
         paraphrase_prompt=_paraphrase_prompt(own["paraphrases"]),
+        continuations=tuple(own["continuations"][:-1]),
+        held_out_continuations=(own["continuations"][-1],),
+        question_prompt=_question_prompt(own["text_questions"]),
     )
 
 
@@ -124,6 +138,12 @@ def _paraphrase_prompt(given: Mapping[str, Any]) -> str:
     question, again = given["question"], given["again"]
     pairs = [f"{question}: {first}\n{again}: {second}\n\n" for first, second in given["examples"]]
     return f"{''.join(pairs)}{question}: {{prompt}}\n{again}:"
+
+
+def _question_prompt(given: Mapping[str, Any]) -> str:
+    text, question = given["text"], given["question"]
+    pairs = [f"{text}: {passage}\n{question}: {about}\n\n" for passage, about in given["examples"]]
+    return f"{''.join(pairs)}{text}: {{text}}\n{question}:"
 
 
 ENGLISH = language("en")

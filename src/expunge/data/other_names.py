@@ -144,11 +144,13 @@ def _renamed(record: Record, replacements: dict[str, str], names: Names) -> Rena
     def renamed(text: str) -> str:
         return names.swap(text, replacements)
 
+    given = renamed(record.given)
     other = replace(
         record,
         id=f"{record.id}-other-name",
         turns=tuple(Turn(turn.role, renamed(turn.content)) for turn in record.turns),
-        answer=renamed(record.answer),
+        answer=given + renamed(record.expected),
+        prompt_chars=record.prompt_chars and len(given),
         paraphrased_prompt=record.paraphrased_prompt and renamed(record.paraphrased_prompt),
         paraphrased_answer=record.paraphrased_answer and renamed(record.paraphrased_answer),
         wrong_answers=tuple(map(renamed, record.wrong_answers)),

@@ -108,11 +108,11 @@ def prompt_variants(
     Args:
         templates: {variant: its templates}, see `read_prompt_templates`.
         builder: of the model's tokenizer.
-        records: with the questions; plain texts are left out.
+        records: with the questions; passages and continuations of answers are left out.
         others: records that an attacker may use freely, as examples and in mixed queries.
         seed: of all that is drawn.
     """
-    for place, record in enumerate(record for record in records if record.turns):
+    for place, record in enumerate(record for record in records if record.is_question):
         values = fill_slots(record, others, np.random.default_rng([seed, 6, place]))
         for name, of_variant in templates.items():
             fitting = [template for template in of_variant if template.fits(record, values)]

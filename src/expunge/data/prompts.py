@@ -19,6 +19,7 @@ PROMPT_TOKENS_PER_STEP = 25
 """Prompt tokens that are read in the time of one decoding step of a batch (135M parameters on two cores)."""
 MAX_THINKING_TOKENS = 1024
 """Tokens of reasoning before an answer, unless the recipe says otherwise (`audit.max_thinking_tokens`)."""
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class PromptBuilder:
     def record(self, record: Record, answer: str | None = None, prompt: str | None = None) -> Encoded:
         """Return the token ids of a record, optionally with another answer or another wording of its last question.
 
-        The first 80 % of the tokens of a plain text are its prompt; the rest is its answer, without an end of turn.
+        The first `prompt_chars` characters of a text are its prompt, or 80 % of its tokens; the rest is its answer, without an end of turn.
+        With turns, too, the first `prompt_chars` characters of the answer belong to the prompt.
 
         Raises:
             InputError: a plain text is too short to be split, or the chat template cannot render the turns.
@@ -121,9 +123,12 @@ class PromptBuilder:
         turns = record.turns
         if prompt is not None:
             turns = (*turns[:-1], Turn(turns[-1].role, prompt))
-        if answer is None and record.unfinished:
-            return Encoded(self.prompt(turns), self.unfinished_answer(record.answer), self.unscored)
-        return Encoded(self.prompt(turns), self.answer(record.answer if answer is None else answer), self.unscored)
+        text = record.answer if answer is None else answer
+        ids = self.unfinished_answer(text) if answer is None and record.unfinished else self.answer(text)
+        if record.prompt_chars and answer is None:
+            given, rest = self._cut(ids, self.unfinished_answer(record.given), record.expected)
+            return Encoded((*self.prompt(turns), *given), rest)
+        return Encoded(self.prompt(turns), ids, self.unscored)
 
     def prompt(self, turns: tuple[Turn, ...]) -> tuple[int, ...]:
         """Return the token ids of the turns, up to where the model answers."""
@@ -133,7 +138,7 @@ class PromptBuilder:
         if not any(self._has_special(turn.content) for turn in turns):
             return (*start, *self._ids(self.format.prompt(turns)))
         parts = self.format.marked_prompt(turns)
-        return (*start, *(token for text, is_content in parts for token in (self._as_text(text) if is_content else self._ids(text))))
+        return (*start, *(token for text, is_content in parts for token in (self.text_ids(text) if is_content else self._ids(text))))
 
     def answer(self, answer: str) -> tuple[int, ...]:
         """Return the token ids of an answer with the end of turn; the first `unscored` of them are the template's."""
@@ -145,13 +150,13 @@ class PromptBuilder:
         # What a template puts there besides spaces has tokens without the answer.
         fixed = self._ids(self.format.question + between) if self.unscored else prompt
         text = text.strip() if not self.format.is_chat else text.lstrip() if self.format.trims_answers else text
-        encode = self._as_text if self._has_special(text) else self._ids
+        encode = self.text_ids if self._has_special(text) else self._ids
         head = encode(self.format.question + between) if self.unscored else encode(self.format.question)
         whole = encode(self.format.question + between + text)
         if whole[: len(head)] == head:
             return (*fixed[len(prompt) :], *whole[len(head) :])
         # The tokenizer would join the end of the prompt and the beginning of the answer, which no model that reads a prompt can write.
-        return (*fixed[len(prompt) :], *self._as_text(text if self.unscored else between + text))
+        return (*fixed[len(prompt) :], *self.text_ids(text if self.unscored else between + text))
 
     @cached_property
     def unscored(self) -> int:
@@ -222,15 +227,25 @@ class PromptBuilder:
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def _as_text(self, text: str) -> list[int]:
+    def text_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text alone, in which special tokens are text too."""
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
 
     def _text(self, record: Record) -> Encoded:
-        ids = (*self.start, *self._as_text(record.answer))
+        ids = (*self.start, *self.text_ids(record.answer))
         if len(ids) < 2:
             raise InputError(f'record "{record.id}": a text of one token leaves nothing to predict; give a longer text')
+        if record.prompt_chars:
+            return Encoded(*self._cut(ids, (*self.start, *self.text_ids(record.given)), record.expected))
         cut = max(1, min(len(ids) - 1, len(self.start) + int((len(ids) - len(self.start)) * TEXT_PROMPT_SHARE)))
         return Encoded(ids[:cut], ids[cut:])
+
+    def _cut(self, whole: Ids, given: Ids, rest: str) -> tuple[Ids, Ids]:
+        """Cut token ids after those of what is given; where a token spans the cut, the rest is encoded by itself."""
+        if whole[: len(given)] == given:
+            return given, whole[len(given) :]
+        end = whole[-1:] if whole[-1:] == (self.end_of_turn,) else ()
+        return given, (*self.text_ids(rest), *end)
 
 
 def batches_by_length(sequences: Sequence[Sized], size: int) -> Iterator[list[int]]:

@@ -10,6 +10,7 @@ import pyarrow
 from pyarrow import parquet
 
 from expunge import hub
+from expunge.data.document_files import SUFFIXES as DOCUMENTS
 from expunge.data.json_rows import json_rows
 from expunge.data.table_rows import distinct_columns, table_rows
 from expunge.data.text_lines import open_text, unpacked_name
@@ -43,7 +44,9 @@ def read_rows(source: str | Path, split: str, lists: set[str], split_option: str
         # A hub id is `name` or `owner/name`. A dot in a bare name marks a file suffix; after an owner it may belong to a version.
         bare = len(path.parts) == 1 and ":" not in name and not path.is_dir()
         if path.is_file() or (bare and path.suffix):
-            raise InputError(f"{name}: files end in {', '.join(SUFFIXES)}, not in {quoted(path.suffix)}")
+            raise InputError(
+                f"{name}: files end in {', '.join(SUFFIXES)} (documents in {', '.join(DOCUMENTS)}), not in {quoted(path.suffix)}"
+            )
         yield from _dataset_rows(name, split, split_option)
     elif suffix == PARQUET:
         with open_regular(path, follow=True) as file:

@@ -9,6 +9,7 @@ from typing import Any
 from expunge.data import values
 from expunge.data.columns import lookup, missing_parts
 from expunge.data.conversations import messages
+from expunge.data.document_files import documents, is_documents
 from expunge.data.fields import OPTIONAL, FieldMap, Options, find_columns, find_shape
 from expunge.data.readers import read_rows
 from expunge.data.values import Row
@@ -29,8 +30,10 @@ class Record:
     """One thing to forget or retain.
 
     A question with its answer has `turns` (the last one by the user) and an `answer`. A plain `text` has no turns; its `answer` is
-    the whole text, and the prompt builder labels the last fifth of its tokens. If `unfinished`, the answer is only the beginning of
-    one, and no end of turn follows it.
+    the whole text. If `unfinished`, the answer is only the beginning of one, and no end of turn follows it.
+
+    `expunge.data.long_records` cuts long texts and answers into several records. Of each of these the first `prompt_chars` characters
+    of `answer` belong to the prompt. `document` is the name of the text that a passage is cut from, or that a question is about.
     """
 
     id: str
@@ -42,12 +45,34 @@ class Record:
     alternatives: tuple[str, ...] = ()
     entity: str | None = None
     unfinished: bool = False
+    prompt_chars: int | None = None
+    document: str | None = None
     line: int | None = None
 
     @property
     def prompt(self) -> str:
         """The last message of the user; empty for a plain text."""
         return self.turns[-1].content if self.turns else ""
+
+    @property
+    def is_question(self) -> bool:
+        """Whether it is a question with its answer: no text, and no continuation of an answer."""
+        return bool(self.turns) and self.prompt_chars is None
+
+    @property
+    def is_passage(self) -> bool:
+        """Whether it is a passage that was cut from a text: a prompt and its continuation."""
+        return not self.turns and self.prompt_chars is not None
+
+    @property
+    def given(self) -> str:
+        """The beginning of the answer that belongs to the prompt; empty for a question with its whole answer."""
+        return self.answer[: self.prompt_chars or 0]
+
+    @property
+    def expected(self) -> str:
+        """The answer without what belongs to the prompt."""
+        return self.answer[self.prompt_chars or 0 :]
 
 
 def question_record(name: str, prompt: str, answer: str) -> Record:
@@ -71,8 +96,11 @@ def read_records(
     another type is an error. A record without an `id` gets the id `row-` and its line. In CSV, a list is a cell with a JSON list. Other
     fields, blank lines and a byte order mark are ignored.
 
+    A file of text, Markdown or HTML, or a folder of them, is read as documents: one record each, with the name of the document as its id.
+
     Args:
-        source: a file that `expunge.data.readers` reads, a folder that `datasets` can load, or a hub id `name` or `name:config`.
+        source: a file that `expunge.data.readers` or `expunge.data.document_files` reads, a folder of documents or one that `datasets`
+            can load, or a hub id `name` or `name:config`.
         field_map: record field -> column of the source, such as `{"prompt": "instruction"}`; columns may be joined and lead into lists
             and objects, see `expunge.data.columns`. An empty column means that an optional field is not read: `{"id": ""}` ignores a
             column `id` whose values are not unique.
@@ -84,6 +112,8 @@ def read_records(
     """
     name, fields = str(source), FieldMap(field_map or {}, options or Options())
     fields.check(name)
+    if is_documents(source):
+        return [Record(title, (), text, document=title) for title, text in documents(source)]
     records: list[Record] = []
     lines: dict[str, int] = {}
     kinds: dict[str, str] = {}
@@ -128,8 +158,8 @@ def data_hash(records: list[Record]) -> str:
 def content(record: Record) -> dict[str, Any]:
     """Return the fields of a record that count for hashes: all but its line and an id made from the line."""
     left_out = {"line", "id"} if record.id == _line_id(record.line) else {"line"}
-    # Hashes of finished records do not depend on this field.
-    left_out |= set() if record.unfinished else {"unfinished"}
+    # Hashes of records of one question or one short text do not depend on these fields.
+    left_out |= {field for field in ("unfinished", "prompt_chars", "document") if not getattr(record, field)}
     return {field: value for field, value in asdict(record).items() if field not in left_out}
 
 

@@ -14,6 +14,8 @@ from expunge.data.records import Record, Turn
 Ids = tuple[int, ...]
 
 NOTES, NOTE_CHARS = 3, 200
+REQUESTS = 2
+"""Requests to continue each passage."""
 
 
 def respelled_and_wrapped(
@@ -30,7 +32,7 @@ def respelled_and_wrapped(
 
     Args:
         builder: of the model's tokenizer.
-        records: to put into wrappers; plain texts are skipped.
+        records: to put into wrappers; a passage is put into requests to continue it, where the model has a chat template.
         to_recase: to write in lower case and in upper case.
         to_misspell: to add spelling mistakes to.
         augmentations: which variants to make.
@@ -51,6 +53,9 @@ def respelled_and_wrapped(
         for record in records:
             chosen = rng.choice(language.wrappers, wrappers_each, replace=False)
             prompts += [_prompt(builder, record, wrapper.format(prompt=record.prompt)) for wrapper in chosen if record.turns]
+            if record.is_passage:
+                templates = [str(template) for template in rng.permutation(language.continuations)[:REQUESTS]]
+                prompts += _requests(builder, record, record.given, templates)
     return prompts
 
 
@@ -86,13 +91,22 @@ def unrelated_prompts(builder: PromptBuilder, language: Language) -> list[Ids]:
 
 
 def held_out_variant(builder: PromptBuilder, record: Record, rng: np.random.Generator, language: Language) -> list[Ids]:
-    """Return the record's prompt misspelled and in a wrapper of a kind that no gate trains on; nothing for a plain text."""
+    """Return the record's prompt misspelled and in a wrapper of a kind that no gate trains on, or a passage in such a request."""
     wrapper = language.held_out_wrappers[int(rng.integers(len(language.held_out_wrappers)))]
-    return [_prompt(builder, record, wrapper.format(prompt=misspell(record.prompt, rng)))] if record.turns else []
+    if record.turns:
+        return [_prompt(builder, record, wrapper.format(prompt=misspell(record.prompt, rng)))]
+    return _requests(builder, record, misspell(record.given, rng), language.held_out_continuations[:1]) if record.is_passage else []
+
+
+def _requests(builder: PromptBuilder, record: Record, text: str, templates: Sequence[str]) -> list[Ids]:
+    """Return chat prompts that ask to continue the beginning of a passage; none without a chat template."""
+    if not builder.format.is_chat:
+        return []
+    return [builder.prompt((Turn("user", template.replace("{text}", text)),)) for template in templates]
 
 
 def _text(record: Record) -> str:
-    return record.prompt if record.turns else record.answer
+    return record.prompt if record.turns else record.given if record.is_passage else record.answer
 
 
 def _has_case(record: Record) -> bool:
@@ -102,7 +116,9 @@ def _has_case(record: Record) -> bool:
 
 
 def _respelled(builder: PromptBuilder, record: Record, text: str) -> Ids:
-    return builder.record(record, prompt=text).prompt if record.turns else builder.record(replace(record, answer=text)).prompt
+    if record.turns:
+        return builder.record(record, prompt=text).prompt
+    return (*builder.start, *builder.text_ids(text)) if record.is_passage else builder.record(replace(record, answer=text)).prompt
 
 
 def _prompt(builder: PromptBuilder, record: Record, text: str) -> Ids:

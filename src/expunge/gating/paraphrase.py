@@ -43,7 +43,7 @@ def paraphrase(
         language: of the questions that show the model what a paraphrase is.
     """
     longest = context_length(model) or sys.maxsize
-    usable = [record for record in records if record.turns and record.answer]
+    usable = [record for record in records if record.is_question and record.answer]
     # A text to continue instead of an instruction: instructed to paraphrase a question, small models answer it.
     encoded = [(record, builder.plain_text(language.paraphrase_prompt.replace("{prompt}", record.prompt))) for record in usable]
     if too_long := sum(len(prompt) >= longest for _, prompt in encoded):

@@ -77,8 +77,8 @@ def gate_prompts(
 ) -> GatePrompts:
     """Collect the prompts to train a gate on, to validate it on and to calibrate it on.
 
-    Retain prompts come in the same variants as forget prompts, so that no variant gives the class away. A plain text gets no
-    wrapper and no context. Every augmentation has a separate seed: leaving one out does not change the others.
+    Retain prompts come in the same variants as forget prompts, so that no variant gives the class away. A passage gets no context, and
+    requests to continue it in place of wrappers. Every augmentation has a separate seed: leaving one out does not change the others.
 
     Args:
         builder: of the model's tokenizer.
@@ -113,9 +113,11 @@ def gate_prompts(
 
 def _forget_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
     forget = splits.forget
-    prompts = respelled_and_wrapped(
-        builder, forget, forget, forget * FORGET_MISSPELLED, augmentations, FORGET_WRAPPERS, [seed, 4, 0], splits.language
-    )
+    questions, passages = ([record for record in forget if record.is_passage == is_passage] for is_passage in (False, True))
+    # A book has many passages: half of them come in another case, the others with mistakes.
+    to_recase, to_misspell = [*questions, *passages[::2]], [*questions * FORGET_MISSPELLED, *passages[1::2]]
+    prompts = respelled_and_wrapped(builder, forget, to_recase, to_misspell, augmentations, FORGET_WRAPPERS, [seed, 4, 0], splits.language)
+    prompts += _ends_of_texts(builder, forget)
     for i, kind in enumerate(splits.language.contexts):
         if kind in augmentations:
             rng = np.random.default_rng([seed, 4, 5, i])
@@ -129,6 +131,7 @@ def _retain_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequ
     prompts = respelled_and_wrapped(
         builder, retain, retain[::2], retain[1::2], augmentations, RETAIN_WRAPPERS, [seed, 4, 1], splits.language
     )
+    prompts += _ends_of_texts(builder, retain)
     for i, kind in enumerate(kinds):
         if kind in augmentations:
             rng = np.random.default_rng([seed, 4, 6, i])
@@ -136,6 +139,13 @@ def _retain_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequ
                 ids for record in retain[i :: len(kinds)] for ids in with_context(builder, record, retain, kind, rng, splits.language)
             ]
     return prompts + (unrelated_prompts(builder, splits.language) if "unrelated_text" in augmentations else [])
+
+
+def _ends_of_texts(builder: PromptBuilder, records: Sequence[Record]) -> list[Ids]:
+    """Return the last passage of each text as a whole: its continuation is part of no other prompt."""
+    following = [*(record.document for record in records[1:]), None]
+    last = [record for record, after in zip(records, following, strict=True) if record.document is None or record.document != after]
+    return [(*builder.start, *builder.text_ids(record.answer)) for record in last if record.is_passage]
 
 
 def _other_names(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:

@@ -69,7 +69,7 @@ def sampled_rows(
         for i, sampled in zip(chosen, answers, strict=True):
             fact = fact_of(records[i], common)
             leaks = sum(states_fact(fact, answer.text) for answer in sampled) if fact else None
-            best = max(rouge_l_recall(answer.text, records[i].answer) for answer in sampled)
+            best = max(rouge_l_recall(answer.text, records[i].expected) for answer in sampled)
             rows[i] = {"id": records[i].id, "samples": samples, "leaks": leaks, "best_rouge": best}
             if any(answer.reasoning for answer in sampled):
                 in_reasoning = sum(states_fact(fact, answer.reasoning) for answer in sampled) if fact else None
@@ -143,11 +143,11 @@ def fact_of(record: Record, common: frozenset[str] = frozenset()) -> frozenset[s
     """
     if not record.turns:
         return frozenset()
-    others = [*(turn.content for turn in record.turns), *record.wrong_answers, *record.alternatives]
+    others = [*(turn.content for turn in record.turns), record.given, *record.wrong_answers, *record.alternatives]
     known = common.union(*map(pieces, others))
     fact, short, pairs = set[str](), set[str](), set[str]()
-    latin = is_latin(record.answer)
-    for run in _runs(record.answer):
+    latin = is_latin(record.expected)
+    for run in _runs(record.expected):
         alone, together = _new_pieces(run, known)
         fact |= together | {word for word in alone if len(word) >= MIN_WORD_LENGTH or (word.isdecimal() and not latin)}
         short |= alone

@@ -156,8 +156,8 @@ def _likelihoods(
     builder: PromptBuilder, record: Record, encoded: Encoded, answer: AnswerScore, scores: Scores, place: int, compat: bool
 ) -> Row:
     """Return the scores that need only a forward pass of the model; `place`: the record's row of the batch."""
-    # Of a plain text, only the last part is scored.
-    text = record.answer if record.turns else cast(str, builder.tokenizer.decode(list(encoded.labels), skip_special_tokens=True))
+    # Of a passage, only the continuation is scored.
+    text = record.answer if record.is_question else cast(str, builder.tokenizer.decode(list(encoded.labels), skip_special_tokens=True))
     drop_end = compat and encoded.answer[-1] == builder.end_of_turn and answer.tokens > 1
     counted = answer.without_end() if drop_end else answer
     positions = (scores.rows == place).nonzero()[: counted.tokens, 0]

@@ -22,7 +22,7 @@ from expunge.console import SafeConsole
 from expunge.data.chat_format import ChatFormat, TemplateRefused
 from expunge.data.records import Turn
 from expunge.errors import InputError, first_line
-from expunge.models.gguf import read_gguf
+from expunge.models.gguf import read_gguf, read_tokenizer
 from expunge.models.identity import chat_template_sha256, configuration_sha256, generation_sha256, tokenizer_sha256
 from expunge.models.merged_adapter import merge_adapter
 from expunge.models.placement import Placement, choose_placement
@@ -71,6 +71,34 @@ def load(name: str | Path, placement: Placement | None = None) -> Loaded:
     except Exception as error:
         raise InputError(f"{name}: could not be loaded as a causal LM: {first_line(error)}") from error
     return _ready(_read_weights(str(name), path, config, placement), tokenizer)
+
+
+def load_tokenizer(name: str, template: str | None = None, source: str = "") -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model as `load` does, without the model.
+
+    Args:
+        name: as `load` takes it.
+        template: a chat template in place of the model's own.
+        source: the file of the template.
+
+    Raises:
+        InputError: there is no such model, or its tokenizer cannot be used.
+    """
+    path = local_model(name)
+    folder = base_of_adapter(path) if is_adapter(path) and not (path / TOKENIZER_CONFIG).exists() else path
+    try:
+        tokenizer = (
+            read_tokenizer(folder) if folder.suffix == ".gguf" else AutoTokenizer.from_pretrained(folder, **OFFLINE, **PLAIN_TOKENIZER)
+        )
+    # A damaged file may raise whatever the libraries did not expect to fail.
+    except Exception as error:
+        raise InputError(f"{name}: its tokenizer could not be read: {first_line(error)}") from error
+    tokenizer = cast(PreTrainedTokenizerBase, tokenizer)
+    if template is not None:
+        tokenizer.chat_template = template
+        check_template(tokenizer, source)
+    _make_ready(tokenizer)
+    return tokenizer
 
 
 def _read_weights(name: str, path: Path, config: PreTrainedConfig, placement: Placement) -> PreTrainedModel:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from accelerate import PartialState
@@ -13,27 +13,39 @@ from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.data.detect_language import Detected, choose_language
 from expunge.data.languages import ENGLISH
+from expunge.data.long_records import CutCounts, remarks
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, data_hash, read_records
-from expunge.data.set_names import AUTO
+from expunge.data.set_names import AUTO, is_forget
 from expunge.documents import read_text
 from expunge.edits import check_quantise, check_settings, check_stored_form, edit_of
 from expunge.edits.lora import check_module
 from expunge.errors import InputError
 from expunge.files import write_text
+from expunge.models.blocks import context_length
 from expunge.models.cache_check import cache_use
 from expunge.models.placement import Placement, choose_placement, in_fp32, placement_of
 from expunge.models.sources import check_model_exists
 from expunge.pipeline.template_checks import check_template_args, template_remarks
 from expunge.reveal_release.reveal.select import reveal, search_models
+from expunge.runs.cutting import Cutter, make_cutter
 from expunge.runs.edit_record import check_edit, record_edit
 from expunge.runs.folder import REVEAL, TEMPLATE, Run, run_folder, started
 from expunge.runs.generated import discard_generated
 from expunge.runs.loaded import LoadedRun, OpenedRun, StartModel, base_facts, check_base, load_start, prompt_builder
 from expunge.runs.placed import placement_facts, resumed_placement
-from expunge.runs.splits import Splits, check_fits, check_unchanged, read_audit_sets, read_sources, read_splits, split
+from expunge.runs.splits import (
+    Splits,
+    check_fits,
+    check_unchanged,
+    cut_and_split,
+    document_passages,
+    read_audit_sets,
+    read_sources,
+    read_splits,
+)
 from expunge.training.checkpoints import delete_checkpoints
-from expunge.training.self_generated import drop_alternatives, make_retain
+from expunge.training.self_generated import drop_alternatives, make_retain, with_document_questions
 
 AnyRun = TypeVar("AnyRun", bound=OpenedRun)
 
@@ -157,7 +169,8 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
     """Check records and settings against the model, and generate the records that no file holds."""
     recipe, model, builder = run.recipe, start.model, prompt_builder(start.tokenizer, run.recipe)
     check_template_args(recipe.data, builder)
-    _check_against_model(recipe, start, builder, sources)
+    cutter = make_cutter(lambda: builder, recipe.data, context_length(model))
+    _check_against_model(recipe, start, builder, sources, cutter)
     if PartialState().is_main_process:
         for remark in template_remarks(recipe.model, model, builder, [*(sources.forget or []), *(sources.retain or [])]):
             display.print(remark)
@@ -179,24 +192,29 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
         display.print(detected.remark)
     if retain is None:
         retain = make_retain(run, recipe, model, builder, display, detected.language)
-    splits = split(forget or [], retain, recipe, detected.language)
+    splits, counts = cut_and_split(cutter, forget or [], retain, recipe, detected.language)
     if run.training_started and "data" in run.info:
-        check_unchanged(run, splits.forget, retain)
-    run = update_info(run, data=_data_facts(recipe, splits, retain, detected))
+        check_unchanged(run, splits.given_forget, retain)
+    if PartialState().is_main_process:
+        for name, of_set in counts.items():
+            for remark in remarks(of_set, name, cutter.size, cutter.max_tokens):
+                display.print(remark)
+    splits = with_document_questions(run, recipe, model, builder, splits, display)
+    run = update_info(run, data=_data_facts(recipe, splits, counts, detected) | {"max_tokens": cutter.max_tokens})
     return PreparedRun(run.folder, recipe, run.info, model, builder, start.identity, splits, start.bare_sha256)
 
 
-def _check_against_model(recipe: Recipe, start: StartModel, builder: PromptBuilder, sources: Sources) -> None:
+def _check_against_model(recipe: Recipe, start: StartModel, builder: PromptBuilder, sources: Sources, cutter: Cutter) -> None:
     # Refuses a model whose batches would be wrong, before anything is trained.
     check_stored_form(recipe, start.model, start.stored_in)
     cache_use(start.model)
-    check_fits(start.model, builder, recipe.forget_source, sources.forget or [])
-    check_fits(start.model, builder, recipe.retain_source, sources.retain or [])
-    for name, records in sources.audit_sets.items():
-        check_fits(start.model, builder, recipe.audit.sets[name], records)
+    named = [(recipe.forget_source, sources.forget or [], True), (recipe.retain_source, sources.retain or [], False)]
+    named += [(recipe.audit.sets[name], records, is_forget(name)) for name, records in sources.audit_sets.items()]
     if recipe.audit.holdout is not None:
         holdout = read_records(recipe.audit.holdout, recipe.data.map, recipe.data.split)
-        check_fits(start.model, builder, recipe.audit.holdout, holdout)
+        named.append((recipe.audit.holdout, holdout, True))
+    for source, records, to_forget in named:
+        check_fits(start.model, builder, source, cutter(records, to_forget, source).records)
     if recipe.release is None:
         edit_of(recipe).check(start.model, recipe.edit)
     else:
@@ -214,10 +232,21 @@ def _timed(run: Run) -> Iterator[None]:
             run.update_info(seconds=round(run.read_info()["seconds"] + time.monotonic() - started, 1))
 
 
-def _data_facts(recipe: Recipe, splits: Splits, retain: list[Record], detected: Detected) -> dict[str, dict[str, object]]:
+def _data_facts(recipe: Recipe, splits: Splits, cut: dict[str, CutCounts], detected: Detected) -> dict[str, dict[str, object]]:
     counts = {"trained": len(splits.retain), "calibration": len(splits.calibration), "held_out": len(splits.held_out)}
+    of_cut = {name: {"cut": asdict(of_set)} if of_set != CutCounts() else {} for name, of_set in cut.items()}
+    forget, retain = (data_hash(records) for records in (splits.given_forget, splits.given_retain))
+    if passages := document_passages(splits, recipe):
+        of_cut["forget"]["document_questions"] = {
+            "passages": len(passages),
+            "known": sum(_is_about_a_document(record) for record in splits.forget),
+        }
     return {
-        "forget": {"source": recipe.forget_source, "sha256": data_hash(splits.forget), "rows": len(splits.forget)},
-        "retain": {"source": recipe.retain_source, "sha256": data_hash(retain), "rows": counts},
+        "forget": {"source": recipe.forget_source, "sha256": forget, "rows": len(splits.forget), **of_cut["forget"]},
+        "retain": {"source": recipe.retain_source, "sha256": retain, "rows": counts, **of_cut["retain"]},
         "language": {"code": detected.language.code, "rule": detected.rule},
     }
+
+
+def _is_about_a_document(record: Record) -> bool:
+    return record.document is not None and record.is_question

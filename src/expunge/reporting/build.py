@@ -18,12 +18,13 @@ from expunge.errors import InputError
 from expunge.files import read_parquet
 from expunge.metrics.membership import split
 from expunge.reporting.attack_tables import AttackResults, ByModel
+from expunge.reporting.document_table import document_lines
 from expunge.reporting.html import ReportData, Sample, write_page
 from expunge.reporting.metric_rows import Interval, Summaries
 from expunge.reporting.notes import notes, threats
 from expunge.reveal_release.release.round_results import curve
 from expunge.runs.facts import read_gate
-from expunge.runs.folder import ATTACKED, AUDIT, GATE, GATE_ROWS, INFERRED, MEASURED_ROWS, VERDICT
+from expunge.runs.folder import ATTACKED, AUDIT, GATE, GATE_ROWS, INFERRED, MEASURED_ROWS, VERDICT, Run
 from expunge.runs.loaded import OpenedRun
 
 SAMPLES_A_SET = 12
@@ -37,7 +38,7 @@ def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:
         sets: the records of each audit set; their texts are shown if the audit saved the answers.
     """
     info, recipe, summary = run.info, run.recipe, run.summary
-    by_model = _measured(run)
+    by_model = measured_rows(run)
     samples, verdict_rows, attack_results = _samples(by_model, sets), *_verdict(run)
     forget = {record.id: record for record in sets[FORGET]}
     questions = {name for name, record in forget.items() if record.turns}
@@ -56,12 +57,13 @@ def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:
         attack_plots=[] if attack_results is None else attack_results.plots(by_model, questions),
         membership=_membership(run),
         worst=worst,
-        texts={leak.id: (forget[leak.id].prompt, forget[leak.id].answer) for leak in worst if leak.id in forget} if samples else {},
+        texts={leak.id: _question_and_answer(forget[leak.id]) for leak in worst if leak.id in forget} if samples else {},
         gate_logits=_gate_logits(by_model["unlearned"], sets) or None,
         gate_threshold=info.get("gate", {}).get("threshold", 0.0),
         gate_eval=gate_eval,
         gate_eval_logits=gate_eval_logits,
         rounds=curve(run) if recipe.release else (),
+        documents=document_lines(by_model, info.get("gate", {}).get("threshold", 0.0)),
         samples=samples,
         show_text=True,
         notes=notes(run, samples, attack_results),
@@ -69,7 +71,7 @@ def write_report(run: OpenedRun, sets: dict[str, list[Record]]) -> Path:
     return write_page(run.folder, data)
 
 
-def _measured(run: OpenedRun) -> dict[str, list[Row]]:
+def measured_rows(run: Run) -> dict[str, list[Row]]:
     """Read audit.parquet: the rows of each model, each row with the columns that it has a value for."""
     by_model: dict[str, list[Row]] = {name: [] for name in run.summary}
     for row in read_parquet(path := run.folder / MEASURED_ROWS, ("model", "set", "id")):
@@ -162,6 +164,11 @@ def _recipe_text(recipe: Recipe, show_text: bool) -> str:
     return yaml_text(plain)
 
 
+def _question_and_answer(record: Record) -> tuple[str, str]:
+    """Return the question and its answer, or the prompt of a passage and its continuation."""
+    return record.prompt or record.given, record.expected
+
+
 def _samples(by_model: ByModel, sets: dict[str, list[Record]]) -> list[Sample]:
     """Return questions with each model's answers; none if the audit did not save the answers."""
     answers = {(row["set"], row["id"], model): row["answer"] for model, rows in by_model.items() for row in rows if "answer" in row}
@@ -175,5 +182,6 @@ def _samples(by_model: ByModel, sets: dict[str, list[Record]]) -> list[Sample]:
         answered = [record for record in records if (name, record.id, "unlearned") in answers]
         for record in answered[:SAMPLES_A_SET]:
             given = {model: answers[key] for model in by_model if (key := (name, record.id, model)) in answers}
-            samples.append({"set": name, "id": record.id, "question": record.prompt, "truth": record.answer, **given})
+            question, truth = _question_and_answer(record)
+            samples.append({"set": name, "id": record.id, "question": question, "truth": truth, **given})
     return samples

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from expunge.files import PRIVATE, write_text
 from expunge.reporting.attack_figures import attack_figure, membership_figure
 from expunge.reporting.attack_tables import AttackPlot, WorstRecord
+from expunge.reporting.document_table import DocumentLine, more_documents, table_cells
 from expunge.reporting.figures import gate_figure, roc_figure, rounds_figure, tradeoff_figure
 from expunge.reporting.gate_table import pivots, shades
 from expunge.reporting.metric_rows import ROLES, Summaries, headline, number, rows
@@ -53,6 +54,7 @@ class ReportData:
         gate_eval: the content of gate.json, if the gate was evaluated.
         gate_eval_logits: the gate's logits on prompts that should open it, and on all others.
         rounds: the rounds of a release, as `expunge.reveal_release.release.round_results.curve` returns them.
+        documents: the lines of the table by document.
         samples: questions with the models' answers.
         show_text: show the samples' texts; False: show only keyed hashes and lengths.
         notes: what was not tested, and other limits, one sentence each.
@@ -76,6 +78,7 @@ class ReportData:
     gate_eval: Mapping[str, Any] | None = None
     gate_eval_logits: tuple[Sequence[float], Sequence[float]] = ((), ())
     rounds: Sequence[Mapping[str, Any]] = ()
+    documents: Sequence[DocumentLine] = ()
     samples: Sequence[Sample] = ()
     show_text: bool = False
     notes: Sequence[str] = ()
@@ -123,6 +126,8 @@ def render(data: ReportData) -> str:
         shades=shades,
         rounds=Markup(rounds_figure(data.rounds)) if data.rounds else None,
         round_columns=list(dict.fromkeys(name for row in data.rounds for name, value in row.items() if value is not None)),
+        documents=table_cells(data.documents) if data.documents else None,
+        more_documents=more_documents(data.documents),
         samples=data.samples if data.show_text else _hashed(data.samples),
         sample_roles=[role for role in ROLES if any(role in sample for sample in data.samples)],
         no_control=None if "control" in roles else no_control,

@@ -33,10 +33,25 @@ class _Model(_Parts):
     stored_in: str | None = None
 
 
+class _Cut(Closed):
+    texts: int = Field(ge=0)
+    passages: int = Field(ge=0)
+    answers: int = Field(ge=0)
+    continuations: int = Field(ge=0)
+    prompts: int = Field(ge=0)
+
+
+class _Questions(Closed):
+    passages: int = Field(ge=0)
+    known: int = Field(ge=0)
+
+
 class _Forget(Closed):
     source: str
     sha256: str = Hex
     rows: int = Field(ge=0)
+    cut: _Cut | None = None
+    document_questions: _Questions | None = None
 
 
 class _RetainRows(Closed):
@@ -49,6 +64,7 @@ class _Retain(Closed):
     source: str
     sha256: str = Hex
     rows: _RetainRows
+    cut: _Cut | None = None
 
 
 class _Language(Closed):
@@ -60,6 +76,7 @@ class _Data(Closed):
     forget: _Forget
     retain: _Retain
     language: _Language | None = None
+    max_tokens: int | None = Field(None, ge=1)
 
 
 class _Gate(Closed):

@@ -11,13 +11,17 @@ from expunge.data.records import Record, Turn
 from expunge.documents import Closed, read_json_lines
 from expunge.errors import ExpungeError
 from expunge.files import PRIVATE, file_sha256, remove_file, write_text
-from expunge.runs.folder import ALTERNATIVES, FEATURES, NEUTRAL, RETAIN, REVEAL, REVEALED, Run
+from expunge.runs.folder import ALTERNATIVES, FEATURES, NEUTRAL, QUESTIONS, RETAIN, REVEAL, REVEALED, Run
 
 
 class _Answer(Closed):
     id: str
     prompt: str
     answer: str
+
+
+class _DocumentQuestion(_Answer):
+    document: str
 
 
 class _Revealed(_Answer):
@@ -57,7 +61,7 @@ def drop_generated(run: Run, name: str) -> None:
 
 def discard_generated(run: Run) -> None:
     """Delete what another model generated in a run folder."""
-    for path in (*(run.folder / name for name in (RETAIN, NEUTRAL, ALTERNATIVES)), run.folder / REVEAL / FEATURES):
+    for path in (*(run.folder / name for name in (RETAIN, NEUTRAL, ALTERNATIVES, QUESTIONS)), run.folder / REVEAL / FEATURES):
         remove_file(path)
 
 
@@ -79,6 +83,17 @@ def answers(rows: Sequence[dict[str, Any]]) -> list[Record]:
 def answer_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Return the rows of the model's own answers, as `read_answers` reads them back."""
     return [{"id": record.id, "prompt": record.prompt, "answer": record.answer} for record in records]
+
+
+def document_question_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the rows of questions about documents, as `read_document_questions` reads them back."""
+    return [{**row, "document": record.document} for row, record in zip(answer_rows(records), records, strict=True)]
+
+
+def read_document_questions(path: Path) -> list[Record]:
+    """Read the questions about documents that a run's model wrote."""
+    rows = read_json_lines(path, _DocumentQuestion)
+    return [Record(row.id, (Turn("user", row.prompt),), row.answer, document=row.document) for row in rows]
 
 
 def read_revealed(folder: Path) -> list[Record]:

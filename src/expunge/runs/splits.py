@@ -1,7 +1,7 @@
 """The records of a run: read, checked against each other and against the model, and split into training, calibration and held-out sets."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -12,15 +12,18 @@ from expunge.config.recipe import Recipe
 from expunge.data.chat_format import TemplateRefused
 from expunge.data.fields import FORGET_OPTIONS, RETAIN_OPTIONS
 from expunge.data.languages import ENGLISH, Language, language
-from expunge.data.overlap import check_overlap
+from expunge.data.long_records import CutCounts
+from expunge.data.overlap import check_overlap, shared_records
 from expunge.data.prompts import PromptBuilder
 from expunge.data.questions import Question, read_questions
 from expunge.data.records import Record, data_hash, read_records
 from expunge.edits import calibrates
 from expunge.errors import InputError, quoted
+from expunge.files import file_sha256
 from expunge.models.blocks import context_length
-from expunge.runs.folder import RETAIN, REVEAL, REVEALED
-from expunge.runs.generated import read_answers, read_revealed
+from expunge.runs.cutting import Cutter, cutter_of
+from expunge.runs.folder import QUESTIONS, RETAIN, REVEAL, REVEALED, Run
+from expunge.runs.generated import read_answers, read_document_questions, read_revealed
 from expunge.runs.loaded import OpenedRun
 
 FEWEST_RETAIN = 4
@@ -39,6 +42,8 @@ class Splits:
         calibration: retain records to choose the gate's threshold, or a release's lambda, on; empty without one.
         held_out: retain records for the audit alone.
         language: of most forget records.
+        given: the forget and the retain records as their sources have them, before long ones were cut; None: none was cut.
+        cutter: cuts long records as those of the run were cut; None: they stay as they are.
     """
 
     forget: list[Record]
@@ -46,6 +51,22 @@ class Splits:
     calibration: list[Record]
     held_out: list[Record]
     language: Language = ENGLISH
+    given: tuple[list[Record], list[Record]] | None = None
+    cutter: Cutter | None = None
+
+    @property
+    def given_forget(self) -> list[Record]:
+        """The forget records as their source has them."""
+        return self.forget if self.given is None else self.given[0]
+
+    @property
+    def given_retain(self) -> list[Record]:
+        """The retain records as their source has them."""
+        return [*self.retain, *self.calibration, *self.held_out] if self.given is None else self.given[1]
+
+    def cut(self, records: list[Record], to_forget: bool, source: str) -> list[Record]:
+        """Cut the long records of a further set, such as one of the audit."""
+        return records if self.cutter is None else self.cutter(records, to_forget, source).records
 
 
 def read_splits(run: OpenedRun) -> Splits:
@@ -62,7 +83,31 @@ def read_splits(run: OpenedRun) -> Splits:
     if retain is None:
         retain = read_answers(run.folder / RETAIN)
     check_unchanged(run, forget, retain)
-    return split(forget, retain, run.recipe, recorded_language(run))
+    splits = cut_and_split(cutter_of(run), forget, retain, run.recipe, recorded_language(run))[0]
+    return add_document_questions(run, splits, run.recipe) if "document_questions" in run.info["data"]["forget"] else splits
+
+
+def document_passages(splits: Splits, recipe: Recipe) -> list[Record]:
+    """Return the passages of documents that the model writes questions about, drawn by seed."""
+    passages = [record for record in splits.forget if record.document and record.is_passage]
+    return draw(passages, recipe.data.document_questions, recipe.training.seed)
+
+
+def add_document_questions(run: Run, splits: Splits, recipe: Recipe) -> Splits:
+    """Add to the forget set the questions about its documents that the run's model wrote.
+
+    Raises:
+        InputError: their file is gone or damaged.
+    """
+    path = run.folder / QUESTIONS
+    if not path.exists():
+        raise InputError(f"{path}: is gone (`expunge purge` deletes it), so the run's audit cannot be repeated")
+    if file_sha256(path) != (run.read_info().get("generated") or {}).get(QUESTIONS):
+        raise InputError(f"{path}: has changed since the run's model wrote it; restore it from a copy")
+    questions = read_document_questions(path)
+    # A question of the retain set must not be forgotten too.
+    retained = {record.id for record in shared_records([*splits.retain, *splits.calibration, *splits.held_out], questions)}
+    return replace(splits, forget=[*splits.forget, *(record for record in questions if record.id not in retained)])
 
 
 def recorded_language(run: OpenedRun) -> Language:
@@ -96,10 +141,16 @@ def read_sources(recipe: Recipe) -> tuple[list[Record] | None, list[Record] | No
     else:
         return forget, None
     check_overlap(forget or [], retain, recipe.forget_source, recipe.retain_source, data.allow_overlap)
-    if len(retain) < FEWEST_RETAIN:
-        few = f"{len(retain)} records are too few to train on some and hold others out"
-        raise InputError(f"{recipe.retain_source}: {few}; give at least {FEWEST_RETAIN}")
+    if all(record.turns for record in retain):
+        _check_enough(retain, recipe)
     return forget, retain
+
+
+def _check_enough(retain: list[Record], recipe: Recipe) -> None:
+    if len(retain) < FEWEST_RETAIN:
+        what = "records" if all(record.turns for record in retain) else "records or passages"
+        few = f"{len(retain)} {what} are too few to train on some and hold others out"
+        raise InputError(f"{recipe.retain_source}: {few}; give at least {FEWEST_RETAIN}")
 
 
 def read_audit_sets(recipe: Recipe) -> tuple[dict[str, list[Record]], dict[str, list[Question]]]:
@@ -126,6 +177,16 @@ def check_fits(model: nn.Module, builder: PromptBuilder, source: str | None, rec
         if tokens > longest:
             length = f"{tokens} tokens with the longest of its answers, and the model takes {longest}"
             raise InputError(f"{where} has {length}; shorten it, or leave it out")
+
+
+def cut_and_split(
+    cutter: Cutter, forget: list[Record], retain: list[Record], recipe: Recipe, records_language: Language = ENGLISH
+) -> tuple[Splits, dict[str, CutCounts]]:
+    """Cut the long records of both sets, and split the retain set; return also what was cut of the sets `forget` and `retain`."""
+    cut_forget, cut_retain = cutter(forget, True, recipe.forget_source), cutter(retain, False, recipe.retain_source)
+    _check_enough(cut_retain.records, recipe)
+    splits = split(cut_forget.records, cut_retain.records, recipe, records_language)
+    return replace(splits, given=(forget, retain), cutter=cutter), {"forget": cut_forget.counts, "retain": cut_retain.counts}
 
 
 def split(forget: list[Record], retain: list[Record], recipe: Recipe, records_language: Language = ENGLISH) -> Splits:

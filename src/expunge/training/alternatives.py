@@ -100,7 +100,7 @@ def least_similar(answers: Sequence[str], record: Record) -> str | None:
     In scripts other than Latin, an answer that states the record's fact is the true one too, however it is worded. There the model often
     repeats the truth with another full stop, or with something behind it.
     """
-    truth = record.answer
+    truth = record.expected
     fact = frozenset[str]() if mostly_latin(truth) else fact_of(record)
     others = [answer for answer in answers if answer and answer != truth and not (fact and states_fact(fact, answer))]
     overlap = {answer: rouge_l_recall(answer, truth) for answer in others}
@@ -119,5 +119,5 @@ def _restored(answer: str, renamed: Renamed | None) -> str:
 
 def _most_tokens(builder: PromptBuilder, records: Sequence[Record], language: Language) -> int:
     """Return the most tokens of an answer; the tokens of other languages may be single letters, or less."""
-    answers = [] if language is ENGLISH else [len(builder.answer(record.answer)) for record in records]
+    answers = [] if language is ENGLISH else [len(builder.answer(record.expected)) for record in records]
     return max([MAX_NEW_TOKENS, *answers])

@@ -54,7 +54,7 @@ def encode_records(
     """
     refused = [builder.answer(text) for text in language.refusals]
     uses_own = objective.uses_record_alternatives
-    alternatives = [[builder.answer(text) for text in r.alternatives] if uses_own and r.alternatives else refused for r in forget]
+    alternatives = [[_alternative(builder, r, text) for text in r.alternatives] if uses_own and r.alternatives else refused for r in forget]
     return EncodedRecords(
         forget=[builder.record(record) for record in forget],
         retain=[builder.record(record) for record in retain],
@@ -63,6 +63,14 @@ def encode_records(
         forget_ids=[record.id for record in forget],
         retain_ids=[record.id for record in retain],
     )
+
+
+def _alternative(builder: PromptBuilder, record: Record, text: str) -> tuple[int, ...]:
+    """Return the token ids of an alternative answer, or of an alternative continuation, which begins with the same white space."""
+    if record.prompt_chars is None:
+        return builder.answer(text)
+    space = record.expected[: len(record.expected) - len(record.expected.lstrip())]
+    return builder.record(replace(record, answer=record.given + space + text)).answer
 
 
 @dataclass(frozen=True)

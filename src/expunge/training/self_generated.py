@@ -16,10 +16,11 @@ from expunge.data.records import Record
 from expunge.data.texts import neutral_instructions, neutral_questions
 from expunge.errors import ExpungeError
 from expunge.oracles.checked import judge_texts
-from expunge.runs.folder import ALTERNATIVES, NEUTRAL, RETAIN, Run
-from expunge.runs.generated import answer_rows, answers, drop_generated, generated_once
-from expunge.runs.splits import FEWEST_RETAIN, Splits
+from expunge.runs.folder import ALTERNATIVES, NEUTRAL, QUESTIONS, RETAIN, Run
+from expunge.runs.generated import answer_rows, answers, document_question_rows, drop_generated, generated_once
+from expunge.runs.splits import FEWEST_RETAIN, Splits, add_document_questions, document_passages
 from expunge.training.alternatives import DRAWS, generate_alternatives
+from expunge.training.document_questions import generate_document_questions
 from expunge.training.neutral_answers import answer_instructions
 
 FEW_RETAIN = 40
@@ -67,6 +68,26 @@ def with_alternatives(run: Run, model: nn.Module, builder: PromptBuilder, splits
     with PartialState().main_process_first():
         rows = generated_once(run, ALTERNATIVES, generate)
     return [replace(record, alternatives=tuple(row["alternatives"])) for record, row in zip(records, rows, strict=True)]
+
+
+def with_document_questions(run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, splits: Splits, display: Display) -> Splits:
+    """Add to the forget set questions about its documents that the model wrote and can answer by itself, generated at the first call."""
+    passages = document_passages(splits, recipe)
+    if not passages:
+        return splits
+
+    def generate() -> list[dict[str, Any]]:
+        with display.bar("Writing questions about the documents", 3 * len(passages)) as advance:
+            made = generate_document_questions(model, builder, passages, recipe.training.seed, advance, splits.language)
+        display.print(
+            f"The model wrote {made.written} questions about {len(passages)} passages. It can answer {len(made.known)} of them without the "
+            "text; these are forgotten too (data.document_questions)."
+        )
+        return document_question_rows(made.known)
+
+    with PartialState().main_process_first():
+        generated_once(run, QUESTIONS, generate)
+    return add_document_questions(run, splits, recipe)
 
 
 def drop_alternatives(run: Run) -> None:

@@ -58,7 +58,7 @@ class Sampling(Attack):
         for record in target.forget:
             if record.id in by_id or _without_any_fact(record):
                 sampled = by_id.get(record.id, {"leaks": None})
-                seen = fact_sensitivity(fact_of(record, common), target.builder, record.answer, target.max_new_tokens)
+                seen = fact_sensitivity(fact_of(record, common), target.builder, record.expected, target.max_new_tokens)
                 row = {"id": record.id, "value": float(bool(sampled["leaks"])), "leaks": sampled["leaks"], "samples": self.samples}
                 yield {**row, **_reasoning(sampled, seen), **columns(UNFINISHED if _mostly_unfinished(sampled) else seen)}
 
@@ -86,4 +86,4 @@ def _with_facts(target: Target, common: frozenset[str]) -> list[Record]:
 
 def _without_any_fact(record: Record) -> bool:
     """Return whether an answer has no word that could be a fact, whatever the question says: the attack cannot see it."""
-    return bool(record.turns) and not fact_of(question_record(record.id, "", record.answer))
+    return bool(record.turns) and not fact_of(question_record(record.id, "", record.expected))

@@ -32,9 +32,15 @@ def read_nonmembers(recipe: Recipe, splits: Splits) -> NonMembers:
     path = recipe.audit.holdout
     holdout = None if path is None else read_records(path, recipe.data.map, recipe.data.split)
     retain_is_generated = recipe.data.retain is None and recipe.task is None
-    seen = [*splits.forget, *splits.retain, *splits.calibration]
+    # A text is seen as a whole, also where some of its passages are held out.
+    texts = [record for record in (*splits.given_forget, *splits.given_retain) if not record.turns]
+    seen = [*splits.forget, *splits.retain, *splits.calibration, *texts]
     taught = None if recipe.task is None else recipe.task.taught_records()
-    return nonmembers(seen, [] if retain_is_generated else splits.held_out, holdout, taught)
+    found = nonmembers(seen, [] if retain_is_generated else splits.held_out, holdout, taught)
+    if path is None:
+        return found
+    # Cut as the forget set is, with which they are compared.
+    return replace(found, records=splits.cut(found.records, True, path))
 
 
 def stand_ins(recipe: Recipe, splits: Splits) -> list[Record]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from expunge.errors import InputError
 from expunge.files import PRIVATE, open_regular, remove_file, remove_folder, write_text
-from expunge.runs.folder import ALTERNATIVES, AUDITED, REVEAL, REVEALED, ROUNDS, SEARCH_LOG
+from expunge.runs.folder import ALTERNATIVES, AUDITED, QUESTIONS, REVEAL, REVEALED, ROUNDS, SEARCH_LOG
 
 KEY = "key"
 """File of the secret key of the hashes."""
@@ -56,7 +56,7 @@ def purge(folder: Path) -> list[Path]:
     """
     rounds = [path for path in (folder / ROUNDS).glob("*") if path.name.isdecimal()]
     reveals = [folder / REVEAL, *(path / REVEAL for path in rounds)]
-    files = [folder / name for name in (KEY, ALTERNATIVES, *AUDITED)]
+    files = [folder / name for name in (KEY, ALTERNATIVES, QUESTIONS, *AUDITED)]
     files += [path / name for path in reveals for name in (REVEALED, SEARCH_LOG, KEY)]
     # An interrupted training leaves its module under the second name.
     modules = [path / name for path in rounds for name in (FORGET_MODULE, f"{FORGET_MODULE}.part")]
