@@ -158,7 +158,10 @@ def test_any_values_survive_a_round_trip(lr, beta, blocks, system, out):
 
 def test_every_setting_is_listed_with_its_default():
     lines = dict(setting_lines())
-    assert lines["data.forget"] == "the forget set: a file, a document or a folder of them, a hub id, or {reveal: …} to let the model reveal it; required"
+    assert (
+        lines["data.forget"]
+        == "the forget set: a file, a document or a folder of them, a hub id, or {reveal: …} to let the model reveal it; required"
+    )
     assert lines["training.max_grad_norm"].endswith("default 1.0")
     assert {"model", "out", "objective", "edit.rank", "audit.max_records"} <= set(lines)
 
