@@ -39,3 +39,8 @@ def test_a_row_passes_only_if_the_original_tells_more_than_the_control(original,
 def test_an_unknown_form_is_one_sentence():
     with pytest.raises(ValueError, match=r"evasions\.forms\.0: there is no form 'nickname'; there are first_name, last_name"):
         make_attack({"name": "evasions", "forms": ["nickname"]})
+
+
+def test_kinds_without_a_row_are_named_as_untested():
+    assert Evasions.untested(rows_of(0.3, 0)) == ["disguised spellings", "questions over several turns"]
+    assert Evasions.untested([]) == ["partial names", "disguised spellings", "questions over several turns"]

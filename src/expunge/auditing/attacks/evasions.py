@@ -1,7 +1,7 @@
 """Evasions: ask by a part of the name, in a disguised spelling, or over several turns, so that a gate may not recognise the question."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -12,7 +12,7 @@ from expunge.auditing.attacks.base import Attack, Row, Target
 from expunge.auditing.attacks.queries import Query, recall_rows
 from expunge.data.chat_format import TemplateRefused
 from expunge.data.detect_language import choose_language
-from expunge.data.evasions import FORMS, evade, subjects
+from expunge.data.evasions import FORMS, KINDS, evade, subjects
 from expunge.data.set_names import AUTO
 from expunge.data.threats import Threat
 from expunge.metrics.text import ROUGE
@@ -61,6 +61,12 @@ class Evasions(Attack):
         queries = self._queries(target)
         for (form, _), row in zip(queries, recall_rows(target, [query for _, query in queries], advance), strict=True):
             yield {**row, "variant": form}
+
+    @classmethod
+    def untested(cls, rows: Sequence[Row]) -> list[str]:
+        """Return the kinds of evasion that no form was tried of, such as partial names where no question has a name of two parts."""
+        tried = {FORMS[row["variant"]].kind for row in rows}
+        return [description for kind, description in KINDS.items() if kind not in tried]
 
     def _queries(self, target: Target) -> list[tuple[str, Query]]:
         longest, language = context_length(target.model) or sys.maxsize, choose_language(AUTO, target.forget).language

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from expunge.data.evasions import spellings
 from expunge.data.evasions.full_names import FullName, replace_name
@@ -11,7 +11,12 @@ from expunge.data.evasions.subjects import Subject
 from expunge.data.records import Record, Turn
 
 Kind = Literal["partial name", "obfuscated", "deferred"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: dict[Kind, str] = {
+    "partial name": "partial names",
+    "obfuscated": "disguised spellings",
+    "deferred": "questions over several turns",
+}
+"""{kind: in words}"""
 ROLES = ("user", "assistant")
 THAT_PERSON = "that person"
 
