@@ -8,6 +8,7 @@ from expunge.data.languages import CODES, ENGLISH, language
 from expunge.data.passages import PassageSize, overlapping_passages, separate_passages
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.gating.eval_prompts import CONTINUATION_REQUEST, eval_groups
 from expunge.gating.training_prompts import gate_prompts
 from expunge.runs.splits import Splits
 from tiny_families import tiny_tokenizer
@@ -47,6 +48,17 @@ def test_the_end_of_a_text_is_a_prompt_too(chat):
     assert not any(chat.tokenizer.decode(ids).endswith(splits.forget[0].answer) for ids in prompts.forget)
 
 
+def test_a_gate_is_evaluated_on_passages_in_a_request_that_nothing_trained_on(chat):
+    splits, prompts = prompts_for(chat)
+    groups = {(group.set_name, group.variant): group.prompts for group in eval_groups(chat, splits, {}, {}, None)}
+    evaluated = groups["forget", CONTINUATION_REQUEST]
+    assert list(evaluated) == [record.id for record in splits.forget]
+    assert set(groups["retain", CONTINUATION_REQUEST]) == {record.id for record in splits.held_out}
+    begin = max(ENGLISH.eval_continuations[0].split("{text}"), key=len)
+    assert all(begin in chat.tokenizer.decode(ids) for ids in evaluated.values())
+    assert not any(begin in chat.tokenizer.decode(ids) for ids in prompts.all)
+
+
 def test_half_of_the_passages_come_in_lower_case(chat):
     splits, prompts = prompts_for(chat)
     texts = [chat.tokenizer.decode(ids) for ids in prompts.forget]
@@ -65,7 +77,7 @@ def test_without_a_chat_template_there_are_no_requests():
 
 def test_no_request_of_the_training_is_held_out(chat):
     _, prompts = prompts_for(chat)
-    held_out = ENGLISH.held_out_continuations[0].partition("{text}")[0]
+    held_out = max(ENGLISH.held_out_continuations[0].split("{text}"), key=len)
     assert not any(held_out in chat.tokenizer.decode(ids) for ids in (*prompts.forget, *prompts.negatives))
     assert any(held_out in chat.tokenizer.decode(ids) for ids in prompts.forget_validation)
 
@@ -73,7 +85,9 @@ def test_no_request_of_the_training_is_held_out(chat):
 @pytest.mark.parametrize("code", CODES)
 def test_every_language_has_requests_and_questions(code):
     chosen = language(code)
-    assert all(template.count("{text}") == 1 for template in (*chosen.continuations, *chosen.held_out_continuations))
-    assert not set(chosen.continuations) & set(chosen.held_out_continuations)
+    assert all(
+        template.count("{text}") == 1 for template in (*chosen.continuations, *chosen.held_out_continuations, *chosen.eval_continuations)
+    )
+    assert len({*chosen.continuations, *chosen.held_out_continuations, *chosen.eval_continuations}) == (4 if code == "en" else 8)
     assert chosen.question_prompt.count("{text}") == 1
-    assert (len(chosen.continuations), chosen.question_prompt.count("\n\n")) == (3 if code == "en" else 6, 3)
+    assert (len(chosen.continuations), chosen.question_prompt.count("\n\n")) == (2 if code == "en" else 4, 3)

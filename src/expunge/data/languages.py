@@ -7,7 +7,7 @@ Each language is one file in `texts/languages/`, with these fields; most texts i
 - `wrappers`: two of each of the eight kinds of `texts/wrappers.txt`, in its order. `contexts`: as `texts/context_templates.yaml`.
 - `unrelated_texts`: paragraphs on everyday subjects. `summaries`: requests about such a paragraph.
 - `paraphrases`: pairs of questions with the same meaning, which show the model how to paraphrase.
-- `continuations`: requests to continue a `{text}`; a gate does not train on the last one.
+- `continuations`: requests to continue a `{text}`; a gate does not train on the last two.
 - `text_questions`: texts with a question about each, which show the model how to write questions about a passage.
 """
 
@@ -47,7 +47,8 @@ class Language:
         unrelated_prompts: these paragraphs alone and in requests about them.
         paraphrase_prompt: a text that the model continues with a paraphrase of `{prompt}`.
         continuations: requests to continue a `{text}`, which a gate trains on.
-        held_out_continuations: other such requests, to validate on.
+        held_out_continuations: other such requests, to validate and calibrate on.
+        eval_continuations: others again, for evaluation alone.
         question_prompt: a text that the model continues with a question about `{text}`.
         capital_nouns: whether every noun begins with a capital, so that a capital does not tell a name.
     """
@@ -65,6 +66,7 @@ class Language:
     paraphrase_prompt: str
     continuations: tuple[str, ...]
     held_out_continuations: tuple[str, ...]
+    eval_continuations: tuple[str, ...]
     question_prompt: str
     capital_nouns: bool = False
 
@@ -98,8 +100,9 @@ def language(code: str) -> Language:
         unrelated_texts=(*own["unrelated_texts"], *english.unrelated_texts),
         unrelated_prompts=(*_unrelated_prompts(own["unrelated_texts"], own["summaries"]), *english.unrelated_prompts),
         paraphrase_prompt=_paraphrase_prompt(own["paraphrases"]),
-        continuations=(*own["continuations"][:-1], *english.continuations),
-        held_out_continuations=(own["continuations"][-1], *english.held_out_continuations),
+        continuations=(*own["continuations"][:-2], *english.continuations),
+        held_out_continuations=(own["continuations"][-2], *english.held_out_continuations),
+        eval_continuations=(own["continuations"][-1], *english.eval_continuations),
         question_prompt=_question_prompt(own["text_questions"]),
         capital_nouns=code == "de",
     )
@@ -120,8 +123,9 @@ def _english() -> Language:
         unrelated_texts=unrelated,
         unrelated_prompts=_unrelated_prompts(unrelated, own["summaries"]),
         paraphrase_prompt=_paraphrase_prompt(own["paraphrases"]),
-        continuations=tuple(own["continuations"][:-1]),
-        held_out_continuations=(own["continuations"][-1],),
+        continuations=tuple(own["continuations"][:-2]),
+        held_out_continuations=(own["continuations"][-2],),
+        eval_continuations=(own["continuations"][-1],),
         question_prompt=_question_prompt(own["text_questions"]),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from expunge.data.languages import Language
 from expunge.data.other_names import with_other_names
 from expunge.data.prompt_templates import PromptTemplate, variants_by_name
 from expunge.data.prompts import PromptBuilder
@@ -13,7 +14,7 @@ from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, R
 from expunge.data.texts import general
 from expunge.runs.splits import Splits, draw
 
-AS_GIVEN = "as given"
+AS_GIVEN, CONTINUATION_REQUEST = "as given", "continuation_request"
 SEED = 7
 
 
@@ -48,7 +49,8 @@ def eval_groups(
 
     The forget set, held-out retain records and shipped everyday instructions come in every variant, so that no variant gives the
     class away. The recipe's further sets, shipped questions of general knowledge, and the forget questions with other names come
-    as given and paraphrased. Of all these prompts, gates train only on the forget questions as given and in lower and upper case.
+    as given and paraphrased. Passages of texts come as given and in a request to continue them. Of all these prompts, gates train only on
+    the forget questions as given and in lower and upper case, and on forget passages as given.
 
     Args:
         builder: of the model's tokenizer.
@@ -73,4 +75,14 @@ def eval_groups(
         chosen = templates if set_name in in_every_variant else paraphrase
         for variant, prompts in variants_by_name(chosen, builder, drawn, splits.retain, SEED).items():
             groups.append(EvalGroup(set_name, variant, prompts))
+        if set_name in in_every_variant and (requests := continuation_requests(builder, drawn, splits.language)):
+            groups.append(EvalGroup(set_name, CONTINUATION_REQUEST, requests))
     return groups
+
+
+def continuation_requests(builder: PromptBuilder, records: Sequence[Record], language: Language) -> dict[str, tuple[int, ...]]:
+    """Return a chat prompt for each passage that asks to continue it, {record id: token ids}; none without a chat template."""
+    if not builder.format.is_chat:
+        return {}
+    (template, *_) = language.eval_continuations
+    return {r.id: builder.prompt((Turn("user", template.replace("{text}", r.given)),)) for r in records if r.is_passage}
