@@ -54,6 +54,7 @@ def test_a_folder_is_forgotten_passage_by_passage_and_reported_by_document(libra
     assert "one.txt" in capsys.readouterr().out
     report = (run.folder / "report.html").read_text(encoding="utf-8")
     assert "Documents of the forget set" in report
+    assert f"2 texts of the forget set were cut into {info['forget']['rows']} passages" in report
     assert "Ana Petrova" not in report
     (library / "book" / "one.txt").write_text("Another book.")
     with pytest.raises(InputError, match="has changed since"):

@@ -8,6 +8,7 @@ from expunge.attestation.schema_audit import Attacks
 from expunge.config import Revealed
 from expunge.data.threats import RELEASED, THREATS
 from expunge.edits import edit_of
+from expunge.runs.cutting import recorded_remarks
 from expunge.runs.facts import AuditJson
 from expunge.runs.loaded import OpenedRun
 
@@ -50,4 +51,4 @@ def limitations(run: OpenedRun) -> list[str]:
         known.append(f"No retain set was given: the retain numbers are of {recipe.retain_source}.")
     if isinstance(recipe.data.forget, Revealed):
         known.append("The model itself revealed the forget records: what it did not reveal is not among them.")
-    return known
+    return [*known, *recorded_remarks(run)]

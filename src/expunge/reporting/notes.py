@@ -8,6 +8,7 @@ from expunge.edits import edit_of
 from expunge.reporting.attack_tables import AttackResults
 from expunge.reporting.html import Sample
 from expunge.reveal_release.reveal.select import read_results
+from expunge.runs.cutting import recorded_remarks
 from expunge.runs.folder import REVEAL
 from expunge.runs.loaded import OpenedRun
 
@@ -25,7 +26,7 @@ def notes(run: OpenedRun, samples: list[Sample], attack_results: AttackResults |
     lines = [*_not_tested(run, attack_results)]
     if not samples:
         lines.append(f"Questions and answers are not shown. To include them: expunge audit {run.folder} --show-text")
-    lines += _gate(run)
+    lines += [*_gate(run), *recorded_remarks(run)]
     if run.recipe.data.retain is None:
         lines.append(f"No retain set was given: the retain records are {run.recipe.retain_source}.")
     if isinstance(run.recipe.data.forget, Revealed):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from expunge.config import DataSection
-from expunge.data.long_records import Cut, cut_records
+from expunge.data.long_records import Cut, CutCounts, cut_records, remarks
 from expunge.data.passages import PassageSize
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
@@ -55,6 +55,16 @@ def cutter_of(run: OpenedRun) -> Cutter:
     A run of a version that cut nothing has no record of the most tokens; the recipe's setting takes its place.
     """
     return make_cutter(cache(lambda: _builder(run)), run.recipe.data, run.info["data"].get("max_tokens"))
+
+
+def recorded_remarks(run: OpenedRun) -> list[str]:
+    """Return what a reader of a run's results should know about its cut records, and about those that its model wrote, in sentences."""
+    cutter, data = cutter_of(run), run.info["data"]
+    cuts = [(name, CutCounts(**data[name]["cut"])) for name in ("forget", "retain") if "cut" in data[name]]
+    lines = [remark for name, counts in cuts for remark in remarks(counts, name, cutter.size, cutter.max_tokens)]
+    if known := data["forget"].get("document_questions", {}).get("known", 0):
+        lines.append(f"Forget records that are questions about the documents, written and answered by the model itself: {known}.")
+    return lines
 
 
 def _builder(run: OpenedRun) -> PromptBuilder:
