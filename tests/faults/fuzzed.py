@@ -61,6 +61,7 @@ READERS: dict[str, tuple[bytes, str, Callable[[Path], Any]]] = {
     "records.parquet": (parquet(), "binary", read_records),
     "records.txt": (RECORDS, "binary", read_records),
     "notes.md": (b"# Notes\nAna lives in Oslo.\n", "binary", read_records),
+    "page.html": (b"<title>Ana</title><p hidden>Tom<div hidden>Li</div><pre>a\n b</pre>Oslo &amp; Rome", "binary", read_records),
     "questions.jsonl": (QUESTION + b"\n", "jsonl", read_questions),
     "private.pem": (key()[0], "binary", read_private_key),
     "public.pem": (key()[1], "binary", read_public_key),

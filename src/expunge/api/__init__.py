@@ -35,7 +35,7 @@ def unlearn(
 
     Args:
         model: `smollm2-135m`, a local folder, a GGUF file or a hub id; or a run's folder, to add a request to those it carries.
-        forget: records to forget, as `expunge validate` accepts them; or `{"reveal": {…}}`, to have the model reveal them.
+        forget: records or documents to forget, as `expunge validate` accepts them; or `{"reveal": {…}}`, to have the model reveal them.
         retain: records whose answers should not change; None: the model's own answers to neutral instructions.
         edit: `full`, `lora`, `reft` or `grun`, or a mapping of the recipe's `edit` settings; None: the default recipe's.
         objective: a name of `expunge ls objectives`, or a mapping with `name` and its settings; None: the default recipe's.
