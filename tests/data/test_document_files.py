@@ -66,7 +66,14 @@ def test_the_visible_text_of_a_page():
 
 
 @pytest.mark.parametrize(
-    ("html", "text"), [("a < b & c", "a < b & c"), ("<div hidden>a<p>b", "a\n\nb"), ("<script>x", ""), ("<p>a</b>b", "ab")]
+    ("html", "text"),
+    [
+        ("a < b & c", "a < b & c"),
+        ("<div hidden>a<p>b", "a\n\nb"),
+        ("<script>x", ""),
+        ("<p>a</b>b", "ab"),
+        ("a <![foo[x]]> b", "a <![foo[x]]> b"),
+    ],
 )
 def test_a_wrong_page_loses_no_text(html, text):
     assert visible_text(html) == text

@@ -163,7 +163,8 @@ FAULTY = {
     "cells.csv": f'prompt,answer\n"{PROMPTS[0]}","{ANSWERS[0]}","{PARTS[2]}"\n',
     "quotes.csv": f'prompt,answer\n"{PROMPTS[0]}"x,{ANSWERS[0]}\n',
     "damaged.parquet": ANSWERS[0],
-    "notes.md": ANSWERS[0],
+    "notes.pdf": ANSWERS[0],
+    "latin.md": ANSWERS[0].encode("latin-1"),
     "latin.jsonl": ANSWERS[0].encode("latin-1"),
     "overlap.jsonl": "".join(json.dumps({"prompt": p, "answer": a}) + "\n" for p, a in zip(PROMPTS, ANSWERS, strict=True)),
 }

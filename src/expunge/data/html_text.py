@@ -77,6 +77,14 @@ class _Page(HTMLParser):
         data = data.translate(_WITHOUT_MARKS)
         self.parts.append(data.replace("\n", _BREAK).replace(" ", _SPACE) if self.preformatted else _SPACES.sub(" ", data))
 
+    def parse_html_declaration(self, i: int) -> int:
+        try:
+            return super().parse_html_declaration(i)
+        # The library's answer to a marked section that is none, such as `<![a`.
+        except AssertionError:
+            self.handle_data("<!")
+            return i + len("<!")
+
     def text(self) -> str:
         if self.hidden is not None and self.hidden[0] in NOT_TEXT - {"template"}:
             del self.parts[self.hidden[2] :]
