@@ -1,9 +1,11 @@
 """Ask about forgotten people by partial names, in disguised spellings and over several turns; write the table into docs/results/.
 
     python -m benchmarks.gate.evasions [--tofu DIR] [--rows 20] [--gates off on] [--out runs/evasions] [--write]
+    python -m benchmarks.gate.evasions --run RUN [--rows 20] [--write]
 
 Without --tofu the people are those of `expunge demo`. Each gate is that of one run: `off` with the default augmentations, `on` with those
-of the evasions too. Each step is saved, so a second call resumes an interrupted one.
+of the evasions too. Each step is saved, so a second call resumes an interrupted one. With --run only the gate of a
+finished run is read, which takes a minute.
 """
 
 import argparse
@@ -68,12 +70,21 @@ def main() -> None:
         "--tofu", type=Path, help="folder with TOFU's JSONL files: forget four of its authors, in place of the demo's people"
     )
     parser.add_argument("--rows", type=int, default=20, help="forget records, and retain records, in every form")
+    parser.add_argument("--run", type=Path, help="read only the gate of this finished run: no training, and no answers")
     parser.add_argument("--gates", nargs="+", choices=GATES, default=list(GATES))
     parser.add_argument("--model", default="smollm2-135m", help="the model that is taught")
     parser.add_argument("--out", type=Path, default=Path("runs/evasions"))
     parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started, data = Display(), time.monotonic(), "tofu" if args.tofu else "people"
+    if args.run is not None:
+        text = gate_of(args.run, tofu.untaught(args.tofu) if args.tofu else neighbours(1, demo.SEED), args.rows)
+        command = f"python -m benchmarks.gate.evasions --run RUN --rows {args.rows} --write"
+        text += f"\n\n{measured_on()}; {args.rows} forget and retain records in each form, one gate. Command: `{command}`.\n"
+        print(text)
+        if args.write:
+            write(MARK.format("gate"), text)
+        return
     folder = args.out / data
     recipe, strangers = prepared(args, folder, display)
     parts = []
@@ -85,6 +96,23 @@ def main() -> None:
     text = "\n\n".join([*parts, f"{facts}; this call took {(time.monotonic() - started) / 60:.0f} min. Command: `{command}`.\n"])
     if args.write:
         write(MARK.format(data), text)
+
+
+def gate_of(folder: Path, strangers: Sequence[Record], rows: int) -> str:
+    """Return the table of what the gate of a finished run opens for."""
+    loaded = load_run(open_run(folder))
+    splits = read_splits(open_run(folder))
+    cells: dict[str, list[str]] = {}
+    of_sets = [in_forms(splits, part, rows) for part in (splits.forget, splits.held_out)]
+    opened = [opens(loaded.model, loaded.builder, [record for _, record in questions]) for questions in of_sets]
+    for form in dict.fromkeys(form for form, _ in of_sets[0]):
+        cells[form.replace("_", " ")] = [
+            percent([one for one, (of, _) in zip(opened_set, questions, strict=True) if of == form])
+            for opened_set, questions in zip(opened, of_sets, strict=True)
+        ]
+    for kind, records in sharing_a_name(splits, strangers).items():
+        cells[f"strangers who share the {kind}"] = ["", percent(opens(loaded.model, loaded.builder, records))]
+    return markdown("form", ("opens for forget", "opens for others"), cells)
 
 
 def of_gate(gate: str, recipe: Recipe, strangers: Sequence[Record], folder: Path, rows: int, display: Display) -> str:

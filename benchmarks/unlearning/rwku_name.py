@@ -1,9 +1,10 @@
-"""Forget a real person from the name alone, and from passages, and probe what the model knew; write the table into docs/results/.
+"""Forget a real person from the name alone, and from passages; probe what the model knew, and print the table.
 
-    python -m benchmarks.unlearning.rwku_name --rwku DIR [--model smollm2-135m] [--rows 30] [--passages 128] [--write]
+    python -m benchmarks.unlearning.rwku_name --rwku DIR [--model smollm2-135m] [--rows 30] [--passages 128]
 
 The model is used as it is, nothing is taught. `--rwku` is a copy of RWKU's files for one target (Jin et al., 2024, arXiv 2406.10890).
 Probes of levels 1 to 3 are about the person, neighbours are about what is close to it. Each step is saved, so a second call resumes.
+The table stays out of the pages of results, because the person is a real one.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from benchmarks.common.results import markdown, measured_on, read_or_make, write
+from benchmarks.common.results import markdown, measured_on, read_or_make
 from expunge.config.about import reveal_about
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
@@ -36,20 +37,18 @@ PROBES = ("forget_level1", "forget_level2", "forget_level3", "neighbor_level1", 
 MAX_NEW_TOKENS, BATCH_SIZE = 48, 40
 KNOWN = 1 - 1e-6
 """ROUGE-L recall from which a probe counts as known: the answer, a few words, is there as a whole."""
-MARK = "<!-- rwku_name -->"
 COLUMNS = ("n", "known to the original", "original", "by name", "by passages", "of the known: by name", "of the known: by passages")
 GATES = ("gate by name opens", "gate by passages opens")
 
 
 def main() -> None:
-    """Unlearn by name and by passages, probe, and write the table."""
+    """Unlearn by name and by passages, probe, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rwku", type=Path, required=True, help="folder with RWKU's JSON files for one target")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rows", type=int, default=30, help="the most probes of a kind")
     parser.add_argument("--passages", type=int, default=128, help="passages in the second run")
     parser.add_argument("--out", type=Path, default=Path("runs/rwku"))
-    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     probes = {name: probe_records(args.rwku / f"{name}.json", args.rows) for name in PROBES}
@@ -73,11 +72,9 @@ def main() -> None:
     text += (
         f"\n\n{measured_on()}; model {args.model} as it is; the name alone, or {len(texts)} passages; ROUGE-L recall of greedy answers of "
         f"{MAX_NEW_TOKENS} tokens; unlearning took {times}; this call {(time.monotonic() - started) / 60:.0f} min. Command: "
-        f"`python -m benchmarks.unlearning.rwku_name --rwku DIR --rows {args.rows} --passages {args.passages} --write`.\n"
+        f"`python -m benchmarks.unlearning.rwku_name --rwku DIR --rows {args.rows} --passages {args.passages}`.\n"
     )
     print(text)
-    if args.write:
-        write(MARK, text)
 
 
 def probe_records(path: Path, rows: int) -> list[Record]:
