@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -19,11 +19,12 @@ from expunge.edits.active import gate_config, pooled_gate
 from expunge.edits.apply import apply_edit
 from expunge.edits.base import PeftEdit
 from expunge.edits.grun.config import GrunConfig
-from expunge.edits.grun.gate import GateParts, gate_input, new_gate
+from expunge.edits.grun.gate import ANSWER_GATE, GateParts, new_gate
 from expunge.edits.requests import REQUEST
+from expunge.gating.answer_gate import FittedAnswerGate, answer_rows, fit_answer_gate
 from expunge.gating.calibrate import CalibrationLogits, Threshold, choose_threshold
 from expunge.gating.paraphrase import paraphrase
-from expunge.gating.train import LOWER_DECAY, prompt_logits, train_gate
+from expunge.gating.train import LOWER_DECAY, prompt_logits, stored_input, train_gate
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.finite import check_finite
@@ -46,11 +47,13 @@ class FittedGate:
         gate: its parts, by the block that they read.
         threshold: at which it opens.
         coverage: share of the forget prompts, unaugmented, that it opens for.
+        answers: the part that reads answers, or None.
     """
 
     gate: dict[int, GateParts]
     threshold: Threshold
     coverage: float
+    answers: FittedAnswerGate | None = None
 
 
 def fit_gate(
@@ -82,7 +85,14 @@ def fit_gate(
     expect(len(prompts.all))
     transform = partial(stored_input, settings=settings)
     states = prompt_states(model, prompts.all, gate_blocks(model, settings), builder.pad, advance=advance, transform=transform)
-    return fit_on_states(prompts, states, settings, seed)
+    fitted = fit_on_states(prompts, states, settings, seed)
+    if not settings.answer_gate:
+        return fitted
+    rows, blocks = answer_rows(model, builder, splits, seed), list(fitted.gate)
+    expect(len(prompts.all) + len(rows.all))
+    answers = fit_answer_gate(model, builder, rows, settings, blocks, fitted.threshold.logit, seed, advance)
+    gate: dict[int, GateParts] = {block: {**parts, ANSWER_GATE: answers.parts[block]} for block, parts in fitted.gate.items()}
+    return replace(fitted, gate=gate, answers=answers)
 
 
 def paraphrased_sets(
@@ -175,12 +185,6 @@ def apply_with_gate(model: nn.Module, settings: EditSection, base_sha256: str, f
     config.threshold, config.calibration_n = fitted.threshold.logit, fitted.threshold.n
     config.calibration_alpha = None if fitted.threshold.lowered else fitted.threshold.alpha
     return model
-
-
-def stored_input(states: Tensor, settings: EditSection) -> Tensor:
-    """Return hidden states as a pooled gate reads them, in half precision if they are normalised: every token of many prompts is stored."""
-    # States that are not normalised may overflow half precision.
-    return gate_input(states, settings.gate_layer_norm).to(torch.float16 if settings.gate_layer_norm else torch.float32)
 
 
 def _trained(settings: EditSection, forget: list[Tensor], negatives: list[Tensor], seed: int) -> GateParts:

@@ -12,7 +12,7 @@ from transformers import Cache
 
 from expunge.data.prompts import Encoded, collate
 from expunge.errors import InputError
-from expunge.models.forward_context import batch_context, collect_gate_logits, continuation_context
+from expunge.models.forward_context import GateLogits, batch_context, collect_gate_logits, continuation_context
 from expunge.models.kv_cache import copied, is_recurrent, run_with_cache, select_rows
 
 log = logging.getLogger(__name__)
@@ -94,15 +94,17 @@ def _continued(model: nn.Module, rows: list[Encoded], size: int) -> list[Tensor]
     chosen, past = torch.tensor(CHOSEN, device=device), prompts.prompt_length
     mask = torch.cat((prompts.attention_mask[chosen], answers.attention_mask), dim=1)
     positions, logits = mask.cumsum(-1) - 1, []
-    with continuation_context({gate: value[chosen.to(value.device)] for gate, value in collected.items()}):
-        # Twice: the first continuation must leave the cache of the prompts as it was.
-        for _ in range(2):
-            logits, continued = [], cast(Cache, copied(cache))
-            select_rows(continued, chosen)
-            for start in range(0, answers.input_ids.shape[1], size):
-                stop = start + size
-                inputs = {"input_ids": answers.input_ids[:, start:stop], "position_ids": positions[:, past + start : past + stop]}
+    # Twice: the first continuation must leave the cache of the prompts as it was.
+    for _ in range(2):
+        logits, continued = [], cast(Cache, copied(cache))
+        gates: GateLogits = {gate: value[chosen.to(value.device)] for gate, value in collected.items()}
+        select_rows(continued, chosen)
+        for start in range(0, answers.input_ids.shape[1], size):
+            stop = start + size
+            inputs = {"input_ids": answers.input_ids[:, start:stop], "position_ids": positions[:, past + start : past + stop]}
+            with continuation_context(gates), collect_gate_logits() as raised:
                 logits.append(run_with_cache(model, continued, **inputs, attention_mask=mask[:, : past + stop])[0].logits)
+            gates = {**gates, **raised}
     return [of_row[: len(row.answer)] for of_row, row in zip(torch.cat(logits, dim=1), rows, strict=True)]
 
 

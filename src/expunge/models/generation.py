@@ -104,7 +104,7 @@ def decode_answers(
     """Decode an answer to each cached prompt, token by token; finished rows leave the batch. See `generate_answers`."""
     written = [Continuation(builder, ids, max_new_tokens) for ids in prompts.batch.input_ids[:, -PROMPT_END:].tolist()]
     cache, mask, position = prompts.kv_cache(), prompts.batch.attention_mask, prompts.batch.position_ids[:, -1:]
-    rows, last = torch.arange(len(written), device=mask.device), prompts.last
+    rows, last, gate_logits = torch.arange(len(written), device=mask.device), prompts.last, prompts.gate_logits
     ends = answer_ends(model, builder)
     while len(rows):
         tokens = sampler(prompts.logits(last[:, -1]))
@@ -120,9 +120,10 @@ def decode_answers(
             break
         if len(unfinished) < len(tokens):
             select_rows(cache, unfinished)
+            gate_logits = {gate: logits[unfinished.to(logits.device)] for gate, logits in gate_logits.items()}
         mask = torch.cat((mask[unfinished], mask.new_ones(len(unfinished), 1)), dim=1)
         position = position[unfinished] + 1
-        last = forward_continuation(model, prompts, rows, cache, tokens[unfinished, None], mask, position)
+        last, gate_logits = forward_continuation(model, prompts.head, gate_logits, cache, tokens[unfinished, None], mask, position)
     return [row.answer() for row in written]
 
 

@@ -25,6 +25,7 @@ def prompt_states(
     batch_size: int = BATCH_SIZE,
     advance: Callable[[int], None] = lambda prompts: None,
     transform: Callable[[Tensor], Tensor] = Tensor.float,
+    starts: Sequence[int] | None = None,
 ) -> dict[int, list[Tensor]]:
     """Return the outputs of blocks at every token of each prompt, as a gate at these blocks reads them.
 
@@ -36,6 +37,7 @@ def prompt_states(
         batch_size: prompts in a batch; batches are formed by length.
         advance: called with the number of prompts done.
         transform: applied to the states of a prompt, (tokens, hidden), before they are stored; the default converts to fp32.
+        starts: for each prompt the first token whose state is returned; None: the first one.
 
     Returns:
         For each block the transformed states of each prompt, in the order given, in main memory.
@@ -44,7 +46,8 @@ def prompt_states(
     for chosen, batch, outputs in _forward_up_to(model, prompts, blocks, pad, batch_size, edited=False):
         for block, output in outputs.items():
             for i, row in zip(chosen, output, strict=True):
-                states[block][i] = transform(row[batch.prompt_length - len(prompts[i]) :]).cpu()
+                first = batch.prompt_length - len(prompts[i]) + (starts[i] if starts else 0)
+                states[block][i] = transform(row[first:]).cpu()
         advance(len(chosen))
     return states
 

@@ -144,23 +144,27 @@ def extend_prompts(model: nn.Module, prompts: PromptCache, rows: Tensor, continu
     # Padding repeats the last position of its row. Counting on, the padding of a long prompt could exceed the context.
     positions = (mask.cumsum(-1) - 1)[:, -continuations.input_ids.shape[1] :]
     check_length(model, int(positions.max()) + 1)
-    outputs = forward_continuation(model, prompts, rows, cache, continuations.input_ids, mask, positions)
+    outputs, gate_logits = forward_continuation(
+        model, prompts.head, prompts.gate_logits_of(rows), cache, continuations.input_ids, mask, positions
+    )
     last = outputs[torch.arange(len(rows)), continuations.attention_mask.sum(-1) - 1][:, None]
     ids = torch.cat((prompts.batch.input_ids[rows], continuations.input_ids), dim=1)
     batch = Batch(ids, mask, ids.shape[1])
-    return outputs, replace(prompts, batch=batch, last=last, gate_logits=prompts.gate_logits_of(rows), _kv_cache=cache)
+    return outputs, replace(prompts, batch=batch, last=last, gate_logits=gate_logits, _kv_cache=cache)
 
 
 @torch.no_grad()
 def forward_continuation(
-    model: nn.Module, prompts: PromptCache, rows: Tensor, cache: AnyCache, ids: Tensor, mask: Tensor, positions: Tensor
-) -> Tensor:
-    """Run more tokens after prompts and return the outputs at each of them, (batch, tokens, hidden or vocab).
+    model: nn.Module, head: nn.Linear | None, gate_logits: GateLogits, cache: AnyCache, ids: Tensor, mask: Tensor, positions: Tensor
+) -> tuple[Tensor, GateLogits]:
+    """Run more tokens after prompts, and return the outputs at each of them, (batch, tokens, hidden or vocab), and the gate logits.
+
+    The logit of a gate that reads the answer rises when the answer opens it.
 
     Args:
         model: the one that read the prompts.
-        prompts: that the tokens continue.
-        rows: (batch,), index of the prompt that each row continues.
+        head: of the cached prompts.
+        gate_logits: of each row, up to these tokens.
         cache: KV cache of these rows up to the tokens; the forward pass extends it.
         ids: (batch, tokens).
         mask: (batch, prompt and all tokens after it).
@@ -170,9 +174,10 @@ def forward_continuation(
         cache.extend(ids, mask)
         inputs = {"input_ids": cache.batch.input_ids, "attention_mask": mask, "position_ids": cache.batch.position_ids}
         with batch_context(cache.batch):
-            return _forward(model, prompts.head, None, **inputs)[0][:, -ids.shape[1] :]
-    with continuation_context(prompts.gate_logits_of(rows)):
-        return _forward(model, prompts.head, cache, input_ids=ids, attention_mask=mask, position_ids=positions)[0]
+            return _forward(model, head, None, **inputs)[0][:, -ids.shape[1] :], gate_logits
+    with continuation_context(gate_logits), collect_gate_logits() as raised:
+        outputs = _forward(model, head, cache, input_ids=ids, attention_mask=mask, position_ids=positions)[0]
+    return outputs, {**gate_logits, **raised}
 
 
 def _forward(model: nn.Module, head: nn.Linear | None, cache: Cache | None, **inputs: Any) -> tuple[Tensor, Any]:

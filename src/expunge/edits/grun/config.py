@@ -91,6 +91,8 @@ class GrunConfig(ReftConfig):
         gate_blocks: the blocks that a pooled gate reads, at or below the first edited block; the mean over them decides. None means
             11/30 of the depth, or the first edited block if that is lower. `resolve` fills them in.
         gate_layer_norm: whether a pooled gate reads layer-normalised states (mean 0, variance 1).
+        answer_gate: whether a pooled gate also reads the answer, from the last prompt token on. Once a token's score reaches the threshold,
+            the edit is on for the rest of the answer, whatever the prompt was.
         threshold: of a calibrated hard gate, a logit. Below it the edit is off, bit for bit. At or above it the edit has strength 1
             with a pooled gate, and strength sigmoid(logit) otherwise. None means a soft gate.
         calibration_n: number of held-out prompts that the threshold was calibrated on.
@@ -101,6 +103,7 @@ class GrunConfig(ReftConfig):
     gate_pool: GatePool = "last"
     gate_blocks: list[int] | None = None
     gate_layer_norm: bool = True
+    answer_gate: bool = False
     threshold: float | None = None
     calibration_n: int | None = None
     calibration_alpha: float | None = None
@@ -113,6 +116,8 @@ class GrunConfig(ReftConfig):
         check_choice("gate_pool", self.gate_pool, get_args(GatePool))
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise ValueError(f"threshold must be a finite number, got {self.threshold}")
+        if self.answer_gate and not (self.pooled and self.positions in ("onward", "every_token")):
+            raise ValueError('answer_gate needs a pooled gate and the positions "onward" or "every_token"')
         if self.gate_blocks is not None and not self.pooled:
             raise ValueError('gate_blocks needs a pooled gate; with gate_pool "last" every edited block has a gate')
 

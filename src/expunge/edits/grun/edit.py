@@ -19,6 +19,8 @@ class Grun(Reft):
     def config(self, model: nn.Module, settings: EditSection, base_sha256: str = "") -> GrunConfig:
         """Return the adapter's configuration, resolved for the model; raise `ValueError` if it does not fit."""
         pooled = has_pooled_gate(settings)
+        if settings.answer_gate and not self.trains_gate_first(settings):
+            raise ValueError("answer_gate needs a gate that is trained before the edit: leave out gate_first: false and gate_pool: last")
         config = GrunConfig(
             rank=settings.rank or (POOLED_RANK if pooled else RANK),
             positions=settings.positions or ("onward" if pooled else "last_prompt"),
@@ -26,6 +28,7 @@ class Grun(Reft):
             gate_pool=settings.gate_pool,
             gate_blocks=settings.gate_blocks,
             gate_layer_norm=settings.gate_layer_norm,
+            answer_gate=settings.answer_gate,
             **shared(settings, base_sha256),
         )
         config.resolve(*depth_and_width(model))

@@ -13,21 +13,26 @@ MLP_WIDTHS = (256, 64)
 GateParts = Mapping[str, nn.Linear]
 """The linear maps of a gate at one block, by name; see `new_gate`."""
 TOP_K = {"top2": 2, "top3": 3}
+ANSWER_GATE = "grun_answer_gate"
+"""The part of a gate that reads the answer."""
 
 
-def new_gate(kind: Gate, pool: GatePool, width: int, **place: Any) -> GateParts:
+def new_gate(kind: Gate, pool: GatePool, width: int, answer_gate: bool = False, **place: Any) -> GateParts:
     """Return the parts of a freshly initialised gate at one block, by the names that an adapter stores them under.
 
     Args:
         kind: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
         pool: with `attention` the gate has a second linear map, which weights the tokens.
         width: the hidden size, d.
+        answer_gate: whether the gate reads the answer too, by another linear map.
         place: device and dtype.
     """
     widths = (width, *MLP_WIDTHS, 1) if kind == "mlp" else (width, 1)
     names = ("grun_gate_in", "grun_gate_mid", "grun_gate") if kind == "mlp" else ("grun_gate",)
     parts = {name: nn.Linear(widths[i], widths[i + 1], **place) for i, name in enumerate(names)}
-    return {**parts, "grun_gate_query": nn.Linear(width, 1, **place)} if pool == "attention" else parts
+    if pool == "attention":
+        parts["grun_gate_query"] = nn.Linear(width, 1, **place)
+    return {**parts, ANSWER_GATE: nn.Linear(width, 1, **place)} if answer_gate else parts
 
 
 def token_scores(parts: GateParts, states: Tensor) -> Tensor:
@@ -36,6 +41,11 @@ def token_scores(parts: GateParts, states: Tensor) -> Tensor:
         if name in parts:
             states = relu(parts[name](states))
     return parts["grun_gate"](states).squeeze(-1)
+
+
+def answer_scores(parts: GateParts, states: Tensor) -> Tensor:
+    """Return the score of each state by the part of a gate that reads the answer: (..., hidden) -> (...) logits."""
+    return parts[ANSWER_GATE](states).squeeze(-1)
 
 
 def gate_input(states: Tensor, normalise: bool) -> Tensor:

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
-from expunge.edits.grun.gate import gate_input, new_gate, pooled_logits, token_scores
-from expunge.edits.grun.state import PromptState
+from expunge.edits.grun.gate import ANSWER_GATE, answer_scores, gate_input, new_gate, pooled_logits, token_scores
+from expunge.edits.grun.state import PromptState, Window
 from expunge.models.forward_context import known_gate_logits, publish_gate_logits
 from expunge.models.sharding import gather_shards, shard_like
 
-GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query")
+GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query", ANSWER_GATE)
 
 
 class GrunLayer(nn.Module, BaseTunerLayer):
@@ -48,6 +48,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         self.grun_gate_mid = nn.ModuleDict()
         self.grun_gate = nn.ModuleDict()
         self.grun_gate_query = nn.ModuleDict()
+        self.grun_answer_gate = nn.ModuleDict()
         self.merged_adapters = []
 
     def __getattr__(self, name: str):
@@ -67,7 +68,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             self.grun_rotate[adapter] = nn.Parameter(nn.init.orthogonal_(torch.empty(config.rank, self.hidden_size, **place)))
             self.grun_source[adapter] = nn.Linear(self.hidden_size, config.rank, **place)
         if isinstance(config, GrunConfig) and config.gate_reads(self.block):
-            for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, **place).items():
+            for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, config.answer_gate, **place).items():
                 getattr(self, name)[adapter] = part
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
@@ -95,27 +96,53 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         return edited
 
     def _run_gate(self, adapter: str, hidden: Tensor) -> None:
-        prompts = self.state.prompts
-        config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
-        # The gate decides once for each prompt, and its decision holds while the answer is generated.
-        if prompts is None or (adapter, config.gate_of(self.block)) in known_gate_logits():
-            return
+        prompts, config, parts = self.state.prompts, cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
+        known = (adapter, config.gate_of(self.block)) in known_gate_logits()
         if config.pooled:
-            states = gate_input(hidden, config.gate_layer_norm)
-            tokens, blocks = prompts.tokens.to(hidden.device), config.gate_blocks or []
-            if self.block == blocks[0]:
-                # An earlier forward pass may have stopped below the highest of these blocks, and left values behind.
-                self.state.partial[adapter] = []
-            self.state.partial[adapter].append((pooled_logits(parts, config.gate_pool, states, tokens), token_scores(parts, states)))
-            if self.block != blocks[-1]:
-                return
-            partial = zip(*self.state.partial.pop(adapter), strict=True)
-            logit, scores = (torch.stack([value.to(hidden.device) for value in values]).mean(0) for values in partial)
-            if config.positions == "fired":
-                self.state.fired[adapter] = tokens & (scores >= (config.threshold or 0.0))
-        else:
+            if not known and (prompts is not None or config.answer_gate):
+                self._run_pooled_gate(adapter, hidden)
+        elif prompts is not None and not known:
             rows = torch.arange(len(hidden), device=hidden.device)
-            logit = token_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())
+            self._decide(adapter, token_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float()))
+
+    def _run_pooled_gate(self, adapter: str, hidden: Tensor) -> None:
+        """Read a block's states; the highest block that the gate reads decides, by the mean over the blocks."""
+        state, config, parts = self.state, cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
+        prompts, blocks, states = state.prompts, config.gate_blocks or [], gate_input(hidden, config.gate_layer_norm)
+        if self.block == blocks[0]:
+            # An earlier forward pass may have stopped below the highest of these blocks, and left values behind.
+            state.partial[adapter] = []
+        readings: dict[str, Tensor] = {}
+        if prompts is not None:
+            tokens = prompts.tokens.to(hidden.device)
+            readings = {"logit": pooled_logits(parts, config.gate_pool, states, tokens), "token": token_scores(parts, states)}
+        if config.answer_gate:
+            readings["answer"] = answer_scores(parts, states)
+        state.partial[adapter].append(readings)
+        if self.block != blocks[-1]:
+            return
+        partial = state.partial.pop(adapter)
+        mean = {name: torch.stack([of_block[name].to(hidden.device) for of_block in partial]).mean(0) for name in readings}
+        if prompts is not None:
+            if config.positions == "fired":
+                state.fired[adapter] = prompts.tokens.to(hidden.device) & (mean["token"] >= (config.threshold or 0.0))
+            logit = mean["logit"]
+            if config.answer_gate:
+                # What the model is about to say shows at the last prompt token already.
+                logit = torch.maximum(logit, mean["answer"].gather(1, prompts.last.to(hidden.device)[:, None])[:, 0])
+            self._decide(adapter, logit)
+        if config.answer_gate and config.threshold is not None:
+            reached = state.reached(mean["answer"]) >= config.threshold
+            state.answer_open[adapter] = reached
+            if prompts is None:
+                # The decision holds for the rest of the answer. Of several tokens in one pass, those before the opening one stay unedited.
+                logit = state.logits[adapter, self.block].to(hidden.device)
+                raised = torch.where(reached[:, -1], logit.clamp(min=config.threshold), logit)
+                if hidden.shape[1] == 1:
+                    state.logits[adapter, self.block] = raised
+                publish_gate_logits(adapter, self.block, raised)
+
+    def _decide(self, adapter: str, logit: Tensor) -> None:
         self.state.logits[adapter, self.block] = logit
         publish_gate_logits(adapter, self.block, logit)
 
@@ -134,28 +161,34 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         rotate = _joined([self.grun_rotate[adapter] for adapter in adapters])
         sources = [cast(nn.Linear, self.grun_source[adapter]) for adapter in adapters]
         weight, bias = _joined([source.weight for source in sources]), _joined([source.bias for source in sources])
-        gates = [self._gate_strength(adapter, hidden) for adapter in adapters]
+        gates = [self._gate_strength(adapter, hidden, window) for adapter in adapters]
         scales = [self.configs[adapter].scale(len(self.active_adapters)) for adapter in adapters]
-        strength = torch.stack([scale * strength * is_open for scale, (strength, is_open) in zip(scales, gates, strict=True)], dim=-1)
+        strengths = [scale * strength * is_open for scale, (strength, is_open) in zip(scales, gates, strict=True)]
+        strength = torch.stack(torch.broadcast_tensors(*strengths), dim=-1)
         by_rank = strength.repeat_interleave(torch.tensor([source.out_features for source in sources], device=hidden.device), dim=-1)
-        change = ((linear(states, weight, bias) - states @ rotate.T) * by_rank[:, None]) @ rotate
+        change = ((linear(states, weight, bias) - states @ rotate.T) * by_rank) @ rotate
         new = (old.float() + change).to(old.dtype)
         # Selected instead of multiplied by zero: a closed gate leaves every bit of the state unchanged.
-        any_open = torch.stack([is_open for _, is_open in gates]).any(0)
-        result = torch.where((window.mask & any_open[:, None])[..., None], new, old)
+        any_open = torch.stack(torch.broadcast_tensors(*(is_open for _, is_open in gates))).any(0)
+        result = torch.where((window.mask & any_open)[..., None], new, old)
         return torch.cat((before, result, after), dim=1)
 
-    def _gate_strength(self, adapter: str, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each row's strength, (batch,) in [0, 1], and whether the edit is on at all, (batch,) bool."""
+    def _gate_strength(self, adapter: str, hidden: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+        """Return the strength of an edit, in [0, 1], and whether it is on at all, bool.
+
+        Both are (batch, 1), or (batch, tokens of the window) if a gate reads the answer too.
+        """
         config = self.configs[adapter]
         if not isinstance(config, GrunConfig):
-            always = torch.ones(len(hidden), device=hidden.device)
+            always = torch.ones(len(hidden), 1, device=hidden.device)
             return always, always.bool()
-        logit = self.state.logits[adapter, config.gate_of(self.block)].to(hidden.device)
+        logit = self.state.logits[adapter, config.gate_of(self.block)].to(hidden.device)[:, None]
         if config.threshold is None:
             return logit.sigmoid(), torch.ones_like(logit, dtype=torch.bool)
-        strength = torch.ones_like(logit) if config.pooled else logit.sigmoid()
-        return strength, logit >= config.threshold
+        is_open = logit >= config.threshold
+        if (answer_open := self.state.answer_open.get(adapter)) is not None:
+            is_open = is_open | answer_open.to(hidden.device)[:, window.start : window.stop]
+        return (torch.ones_like(is_open, dtype=torch.float32) if config.pooled else logit.sigmoid()), is_open
 
     def enable_adapters(self, enabled: bool) -> None:
         """Set the flag and nothing else: PEFT's implementation would unfreeze the adapters of earlier requests."""

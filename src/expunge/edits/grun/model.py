@@ -96,11 +96,15 @@ class ReftModel(BaseTuner):
         """Generate as the base model does.
 
         Raises:
-            ExpungeError: without a KV cache, because every token would then start a new prompt.
+            ExpungeError: without a KV cache, because every token would then start a new prompt; by beam search, if a gate reads the
+                answer, because a beam may continue an answer that another one began.
         """
         settings = kwargs.get("generation_config") or self.model.generation_config
         if kwargs.get("use_cache", settings.use_cache) is False:
             raise ExpungeError("an edited model can only generate with a KV cache; set use_cache to True")
+        reads_answer = any(getattr(self.peft_config[adapter], "answer_gate", False) for adapter in self.active_adapters)
+        if reads_answer and (kwargs.get("num_beams", settings.num_beams) or 1) > 1:
+            raise ExpungeError("a model whose gate reads the answer cannot generate by beam search; set num_beams to 1")
         return self.model.generate(*args, **kwargs)
 
 

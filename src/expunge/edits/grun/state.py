@@ -60,13 +60,17 @@ class PromptState:
     Attributes:
         prompts: of the current forward pass; None while an answer is generated token by token.
         logits: {(adapter, block): (batch,)}, the gate logits, with gradient; valid until the next prompt.
-        partial: {adapter: [((batch,), (batch, seq))]}, logits and token scores of the blocks that a pooled gate has read so far.
+        new_tokens: (batch, seq) bool, the real tokens of a pass that continues answers; None: all of them.
+        partial: {adapter: [{name: tensor}]}, what a pooled gate has read so far, in one dictionary for each block.
+        answer_open: {adapter: (batch, seq) bool}, the tokens of answers from which on the gate is open, whatever the prompt was.
         fired: {adapter: (batch, seq) bool}, the prompt tokens at which a pooled gate fires.
     """
 
     prompts: Prompts | None = None
     logits: dict[tuple[str, int], Tensor] = field(default_factory=dict)
-    partial: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    new_tokens: Tensor | None = None
+    partial: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
+    answer_open: dict[str, Tensor] = field(default_factory=dict)
     fired: dict[str, Tensor] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple:
@@ -82,6 +86,11 @@ class PromptState:
         Raises:
             ExpungeError: if the arguments do not determine the prompt.
         """
+        self.answer_open.clear()
+        self.new_tokens = None
+        arguments = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
+        ids, mask = arguments.get("input_ids"), arguments.get("attention_mask")
+        tokens = arguments["inputs_embeds"] if ids is None else ids
         if (batch := current_batch()) is not None:
             self.logits = dict(known_gate_logits())
             self.prompts = Prompts.from_batch(batch)
@@ -89,10 +98,9 @@ class PromptState:
         if (gates := continuation_gate_logits()) is not None:
             self.logits = dict(gates)
             self.prompts = None
+            if isinstance(mask, Tensor) and mask.ndim == 2:
+                self.new_tokens = mask[:, -tokens.shape[1] :].bool()
             return
-        arguments = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
-        ids, mask = arguments.get("input_ids"), arguments.get("attention_mask")
-        tokens = arguments["inputs_embeds"] if ids is None else ids
         if any(is_filled(arguments[name]) for name in CACHE_NAMES if arguments.get(name) is not None):
             if tokens.shape[1] > 1:
                 raise ExpungeError(
@@ -106,6 +114,17 @@ class PromptState:
         if not isinstance(mask, Tensor) or mask.ndim != 2:
             raise ExpungeError("the prompt cannot be read from this attention mask: give one of shape (batch, seq) and a dynamic cache")
         self.prompts = Prompts.from_mask(mask.bool())
+
+    def reached(self, scores: Tensor) -> Tensor:
+        """Return the largest score of the answer's tokens up to each token, minus infinity before the first: (batch, seq)."""
+        if self.prompts is None:
+            answer = self.new_tokens
+        else:
+            index = torch.arange(scores.shape[1], device=self.prompts.last.device)
+            answer = (index > self.prompts.last[:, None]) & self.prompts.real
+        if answer is not None:
+            scores = scores.masked_fill(~answer.to(scores.device), -torch.inf)
+        return scores.cummax(-1).values
 
     def window(self, positions: str, adapter: str, hidden: Tensor) -> Window | None:
         """Return where an adapter edits `hidden`, (batch, seq, hidden); None means nowhere.
