@@ -85,7 +85,7 @@ def answer_rows(
         return [row, Encoded(to_train[int(rng.integers(len(to_train)))], row.answer)]
 
     cut = [
-        _up_to_fact(builder.record(record), distinctive)
+        up_to_fact(builder.record(record), distinctive)
         for record, distinctive in zip(splits.forget, distinctive_tokens(builder, splits.forget, splits.retain), strict=True)
     ]
     strangers = [
@@ -106,7 +106,7 @@ def answer_rows(
     ).that_fit(longest)
 
 
-def _up_to_fact(row: Encoded, distinctive: Sequence[bool]) -> Encoded:
+def up_to_fact(row: Encoded, distinctive: Sequence[bool]) -> Encoded:
     """Cut an answer a few tokens after its first distinctive one; an answer without any stays whole."""
     first = next((i for i, leaks in enumerate(distinctive) if leaks), len(row.answer))
     return Encoded(row.prompt, row.answer[: row.unscored + first + 1 + READ_AFTER_FACT])

@@ -9,6 +9,7 @@ from expunge.edits import edit_of
 from expunge.edits.apply import apply_edit
 from expunge.edits.save import save_edit
 from expunge.errors import InputError
+from expunge.gating.calibrate import Threshold
 from expunge.gating.fit import FittedGate, apply_with_gate, fit_gate
 from expunge.models.placement import Placement
 from expunge.models.sources import local_model
@@ -72,17 +73,27 @@ def _train(run: PreparedRun, display: Display) -> None:
 def _train_gate(run: PreparedRun, display: Display) -> FittedGate:
     with display.bar("Training the gate", None) as bar:
         fitted = fit_gate(run.model, run.builder, run.splits, run.recipe.edit, run.recipe.training.seed, bar, bar.expect)
-    threshold = fitted.threshold
-    facts = {"threshold": threshold.logit, "calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
-    facts |= {"rate_bound": threshold.rate_bound, "calibration_rate": threshold.calibration_rate, "lowered": threshold.lowered}
-    facts |= {"in_variants": threshold.in_variants, "recall": threshold.recall, "recall_n": threshold.recall_n}
-    update_info(run, gate={"blocks": list(fitted.gate), **facts, "forget_coverage": fitted.coverage})
+    threshold, answers = fitted.threshold, fitted.answers
+    facts = {"threshold": threshold.logit, **_rates(threshold), "lowered": threshold.lowered, "in_variants": threshold.in_variants}
+    facts |= {"recall": threshold.recall, "recall_n": threshold.recall_n, "forget_coverage": fitted.coverage}
+    if answers is not None:
+        facts["answers"] = {**_rates(answers.threshold), "forget_coverage": answers.coverage}
+    update_info(run, gate={"blocks": list(fitted.gate), **facts})
     _warn_of_gate(fitted, run.recipe.edit.false_positive_rate, display)
     return fitted
 
 
+def _rates(threshold: Threshold) -> dict[str, float]:
+    rates = {"calibration_n": threshold.n, "alpha": threshold.alpha, "guaranteed": threshold.guaranteed}
+    return rates | {"rate_bound": threshold.rate_bound, "calibration_rate": threshold.calibration_rate}
+
+
 def _warn_of_gate(fitted: FittedGate, rate: float, display: Display) -> None:
     threshold = fitted.threshold
+    if fitted.answers is not None and fitted.answers.coverage < COVERAGE_TO_WARN_BELOW:
+        display.print(
+            f"In the answers the gate recognises only {fitted.answers.coverage:.0%} of the facts to forget in time."
+        )
     if fitted.coverage < COVERAGE_TO_WARN_BELOW:
         display.print(f"The gate opens for only {fitted.coverage:.0%} of the forget prompts: the answers to the others will not change.")
     if threshold.lowered:

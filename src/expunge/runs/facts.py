@@ -79,6 +79,15 @@ class _Data(Closed):
     max_tokens: int | None = Field(None, ge=1)
 
 
+class _AnswerGate(Closed):
+    calibration_n: int = Field(ge=0)
+    alpha: float = Field(ge=0, le=1)
+    guaranteed: bool
+    rate_bound: float = Field(ge=0, le=1)
+    calibration_rate: float = Field(ge=0, le=1)
+    forget_coverage: float = Field(ge=0, le=1)
+
+
 class _Gate(Closed):
     blocks: list[int]
     threshold: float
@@ -92,6 +101,7 @@ class _Gate(Closed):
     recall: float | None = Field(None, ge=0, le=1)
     recall_n: int = Field(0, ge=0)
     forget_coverage: float = Field(ge=0, le=1)
+    answers: _AnswerGate | None = None
 
 
 class _Placement(Closed):
