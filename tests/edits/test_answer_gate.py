@@ -34,23 +34,16 @@ def edited(model):
 
 
 def answer_scores(model, batch):
-    """Return the score of every token, (batch, seq), computed from the blocks' outputs."""
-    outputs, layers = {}, [decoder_blocks(model)[1][block] for block in (0, 1)]
-    hooks = [
-        layer.base_layer.register_forward_hook(
-            lambda _module, _args, output, i=i: outputs.update({i: output[0] if isinstance(output, tuple) else output})
-        )
-        for i, layer in enumerate(layers)
-    ]
+    """Return the score of every token, (batch, seq), computed from the output of the lowest block of the gate."""
+    outputs, layer = [], decoder_blocks(model)[1][0]
+    hook = layer.base_layer.register_forward_hook(
+        lambda _module, _args, output: outputs.append(output[0] if isinstance(output, tuple) else output)
+    )
     with torch.no_grad(), edits_off(model), batch_context(batch):
         model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids)
-    for hook in hooks:
-        hook.remove()
-    by_block = [
-        layer.grun_answer_gate["default"](torch.nn.functional.layer_norm(outputs[i].float(), outputs[i].shape[-1:])).squeeze(-1)
-        for i, layer in enumerate(layers)
-    ]
-    return torch.stack(by_block).mean(0).detach()
+    hook.remove()
+    states = torch.nn.functional.layer_norm(outputs[0].float(), outputs[0].shape[-1:])
+    return layer.grun_answer_gate["default"](states).squeeze(-1).detach()
 
 
 def close_to_prompts(model):

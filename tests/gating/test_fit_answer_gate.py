@@ -65,6 +65,7 @@ def test_the_installed_gate_opens_for_the_answers_that_the_fitted_one_opened_for
         return sum(opened) / len(opened)
 
     assert fitted.answers is not None
-    assert share_open(rows.forget) == pytest.approx(fitted.answers.coverage)
-    assert share_open(rows.calibration) == pytest.approx(fitted.answers.threshold.calibration_rate)
+    # The gate is fitted on states in half precision, and its threshold lies next to the logit of one of the rows.
+    assert share_open(rows.forget) == pytest.approx(fitted.answers.coverage, abs=1.5 / len(rows.forget))
+    assert share_open(rows.calibration) == pytest.approx(fitted.answers.threshold.calibration_rate, abs=1.5 / len(rows.calibration))
     assert not any(parameter.requires_grad for layer in gates for parameter in layer.grun_answer_gate.parameters())

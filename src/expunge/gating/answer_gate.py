@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from expunge.config import EditSection
 from expunge.data.other_names import with_other_names
@@ -117,12 +117,12 @@ class FittedAnswerGate:
     """The trained part of a gate that reads answers.
 
     Attributes:
-        parts: its linear map, by the block that it reads. The mean of their scores is comparable with the threshold of the prompts.
+        part: its linear map, whose scores are comparable with the threshold of the prompts.
         threshold: its own, from before the scores were shifted to that of the prompts.
         coverage: share of the forget answers that it opens for, within a few tokens after the first distinctive one.
     """
 
-    parts: dict[int, nn.Linear]
+    part: nn.Linear
     threshold: Threshold
     coverage: float
 
@@ -132,54 +132,40 @@ def fit_answer_gate(
     builder: PromptBuilder,
     rows: AnswerRows,
     settings: EditSection,
-    blocks: Sequence[int],
+    block: int,
     threshold: float,
     seed: int,
     advance: Callable[[int], None] = lambda prompts: None,
 ) -> FittedAnswerGate:
     """Train the part of a gate that reads answers, and calibrate it.
 
-    It is one linear map of the states of all blocks side by side, trained on the largest score of each answer.
+    It is a linear map of the states of one block, trained on the largest score of each answer.
 
     Args:
         model: before the edit.
         builder: of its tokenizer.
         rows: to train and calibrate on.
         settings: of the edit.
-        blocks: that the gate reads.
+        block: that it reads.
         threshold: of the part that reads prompts.
         seed: of initialisation and batches.
         advance: called with the number of rows read.
     """
-    largest = settings.model_copy(update={"gate_pool": "max"})
-    states = _joined_states(model, builder, rows.all, blocks, settings, advance)
-    forget, negatives, calibration = (list(part) for part in rows.split(states))
-    torch.manual_seed(seed)
-    joint = new_gate("linear", "max", forget[0].shape[-1])
-    train_gate(joint, largest, forget, negatives, seed)
-    linear = joint["grun_gate"].requires_grad_(False)
-    on_forget, on_others = (prompt_logits(joint, "max", part) for part in (forget, calibration))
-    chosen = calibrate(on_others, on_forget, settings.false_positive_rate * RATE_SHARE)
-    parts = {}
-    for block, weight in zip(blocks, linear.weight.chunk(len(blocks), dim=-1), strict=True):
-        parts[block] = nn.Linear(weight.shape[-1], 1).requires_grad_(False)
-        # The gate takes the mean over its blocks.
-        parts[block].weight.copy_(weight * len(blocks))
-        parts[block].bias.copy_(linear.bias + threshold - chosen.logit)
-    return FittedAnswerGate(parts, chosen, (on_forget >= chosen.logit).float().mean().item())
-
-
-def _joined_states(
-    model: nn.Module, builder: PromptBuilder, rows: Sequence[Encoded], blocks: Sequence[int], settings: EditSection, advance: Callable
-) -> list[Tensor]:
-    """Return the states of each row from the last prompt token on, (tokens, blocks x hidden)."""
     states = prompt_states(
         model,
-        [(*row.prompt, *row.answer) for row in rows],
-        blocks,
+        [(*row.prompt, *row.answer) for row in rows.all],
+        [block],
         builder.pad,
         advance=advance,
         transform=partial(stored_input, settings=settings),
-        starts=[len(row.prompt) - 1 for row in rows],
-    )
-    return [torch.cat([states[block][i] for block in blocks], dim=-1) for i in range(len(rows))]
+        starts=[len(row.prompt) - 1 for row in rows.all],
+    )[block]
+    forget, negatives, calibration = rows.split(states)
+    torch.manual_seed(seed)
+    parts = new_gate("linear", "max", forget[0].shape[-1])
+    train_gate(parts, settings.model_copy(update={"gate_pool": "max"}), forget, negatives, seed)
+    part = parts["grun_gate"].requires_grad_(False)
+    on_forget, on_others = (prompt_logits(parts, "max", rows_of) for rows_of in (forget, calibration))
+    chosen = calibrate(on_others, on_forget, settings.false_positive_rate * RATE_SHARE)
+    part.bias.add_(threshold - chosen.logit)
+    return FittedAnswerGate(part, chosen, (on_forget >= chosen.logit).float().mean().item())

@@ -88,10 +88,11 @@ def fit_gate(
     fitted = fit_on_states(prompts, states, settings, seed)
     if not settings.answer_gate:
         return fitted
-    rows, blocks = answer_rows(model, builder, splits, seed), list(fitted.gate)
+    # Higher blocks tie the answer more closely to its question: they miss more of the facts that come out by way of another question.
+    lowest, rows = min(fitted.gate), answer_rows(model, builder, splits, seed)
     expect(len(prompts.all) + len(rows.all))
-    answers = fit_answer_gate(model, builder, rows, settings, blocks, fitted.threshold.logit, seed, advance)
-    gate: dict[int, GateParts] = {block: {**parts, ANSWER_GATE: answers.parts[block]} for block, parts in fitted.gate.items()}
+    answers = fit_answer_gate(model, builder, rows, settings, lowest, fitted.threshold.logit, seed, advance)
+    gate = {**fitted.gate, lowest: {**fitted.gate[lowest], ANSWER_GATE: answers.part}}
     return replace(fitted, gate=gate, answers=answers)
 
 

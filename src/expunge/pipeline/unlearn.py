@@ -91,9 +91,7 @@ def _rates(threshold: Threshold) -> dict[str, float]:
 def _warn_of_gate(fitted: FittedGate, rate: float, display: Display) -> None:
     threshold = fitted.threshold
     if fitted.answers is not None and fitted.answers.coverage < COVERAGE_TO_WARN_BELOW:
-        display.print(
-            f"In the answers the gate recognises only {fitted.answers.coverage:.0%} of the facts to forget in time."
-        )
+        display.print(f"In the answers the gate recognises only {fitted.answers.coverage:.0%} of the facts to forget in time.")
     if fitted.coverage < COVERAGE_TO_WARN_BELOW:
         display.print(f"The gate opens for only {fitted.coverage:.0%} of the forget prompts: the answers to the others will not change.")
     if threshold.lowered:

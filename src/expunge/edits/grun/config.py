@@ -91,8 +91,8 @@ class GrunConfig(ReftConfig):
         gate_blocks: the blocks that a pooled gate reads, at or below the first edited block; the mean over them decides. None means
             11/30 of the depth, or the first edited block if that is lower. `resolve` fills them in.
         gate_layer_norm: whether a pooled gate reads layer-normalised states (mean 0, variance 1).
-        answer_gate: whether a pooled gate also reads the answer, from the last prompt token on. Once a token's score reaches the threshold,
-            the edit is on for the rest of the answer, whatever the prompt was.
+        answer_gate: whether a pooled gate also reads the answer, at the lowest of its blocks, from the last prompt token on. Once a token's
+            score reaches the threshold, the edit is on for the rest of the answer, whatever the prompt was.
         threshold: of a calibrated hard gate, a logit. Below it the edit is off, bit for bit. At or above it the edit has strength 1
             with a pooled gate, and strength sigmoid(logit) otherwise. None means a soft gate.
         calibration_n: number of held-out prompts that the threshold was calibrated on.

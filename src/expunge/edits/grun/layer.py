@@ -68,7 +68,8 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             self.grun_rotate[adapter] = nn.Parameter(nn.init.orthogonal_(torch.empty(config.rank, self.hidden_size, **place)))
             self.grun_source[adapter] = nn.Linear(self.hidden_size, config.rank, **place)
         if isinstance(config, GrunConfig) and config.gate_reads(self.block):
-            for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, config.answer_gate, **place).items():
+            reads_answer = config.answer_gate and self.block == (config.gate_blocks or [])[0]
+            for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, reads_answer, **place).items():
                 getattr(self, name)[adapter] = part
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
@@ -116,13 +117,14 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         if prompts is not None:
             tokens = prompts.tokens.to(hidden.device)
             readings = {"logit": pooled_logits(parts, config.gate_pool, states, tokens), "token": token_scores(parts, states)}
-        if config.answer_gate:
+        if ANSWER_GATE in parts:
             readings["answer"] = answer_scores(parts, states)
         state.partial[adapter].append(readings)
         if self.block != blocks[-1]:
             return
         partial = state.partial.pop(adapter)
-        mean = {name: torch.stack([of_block[name].to(hidden.device) for of_block in partial]).mean(0) for name in readings}
+        by_name = {name: [of_block[name].to(hidden.device) for of_block in partial if name in of_block] for name in partial[0]}
+        mean = {name: torch.stack(of_blocks).mean(0) for name, of_blocks in by_name.items()}
         if prompts is not None:
             if config.positions == "fired":
                 state.fired[adapter] = prompts.tokens.to(hidden.device) & (mean["token"] >= (config.threshold or 0.0))
