@@ -66,8 +66,8 @@ def answer_rows(
 ) -> AnswerRows:
     """Collect the rows to fit the part of a gate that reads answers.
 
-    Every answer comes after its own question and after an everyday instruction, so that the gate learns to recognise what is said and not
-    what was asked. The model itself answers the forget questions about other people, and everyday instructions.
+    Every answer comes after its own question and after an everyday instruction, so that the gate learns to recognise the fact and not
+    its question. The model itself answers the forget questions about other people, and everyday instructions.
 
     Args:
         model: before the edit.
@@ -94,10 +94,10 @@ def answer_rows(
         for record in with_other_names(splits.forget, rng, similar, language, splits.retain)[:MOST_STRANGERS]
         if record
     ]
-    asked = [*(builder.record(record).prompt for record in strangers), *instructions]
-    asked = [prompt for prompt in asked if len(prompt) + MAX_NEW_TOKENS < longest]
-    answers = generate(model, builder, asked, MAX_NEW_TOKENS, GENERATE_AT_ONCE, advance)
-    answered = [Encoded(prompt, builder.unfinished_answer(answer)) for prompt, answer in zip(asked, answers, strict=True) if answer]
+    prompts = [*(builder.record(record).prompt for record in strangers), *instructions]
+    prompts = [prompt for prompt in prompts if len(prompt) + MAX_NEW_TOKENS < longest]
+    answers = generate(model, builder, prompts, MAX_NEW_TOKENS, GENERATE_AT_ONCE, advance)
+    answered = [Encoded(prompt, builder.unfinished_answer(answer)) for prompt, answer in zip(prompts, answers, strict=True) if answer]
     held = set(to_calibrate)
     return AnswerRows(
         [row for one in cut for row in twice(one)],
