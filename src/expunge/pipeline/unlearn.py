@@ -76,7 +76,12 @@ def _train_gate(run: PreparedRun, display: Display) -> FittedGate:
     with display.bar("Training the gate", None) as bar:
         fitted = fit_gate(run.model, run.builder, run.splits, run.recipe.edit, run.recipe.training.seed, bar, bar.expect)
     threshold, answers = fitted.threshold, fitted.answers
-    facts: dict[str, Any] = {"threshold": threshold.logit, **_rates(threshold), "lowered": threshold.lowered, "in_variants": threshold.in_variants}
+    facts: dict[str, Any] = {
+        "threshold": threshold.logit,
+        **_rates(threshold),
+        "lowered": threshold.lowered,
+        "in_variants": threshold.in_variants,
+    }
     facts |= {"recall": threshold.recall, "recall_n": threshold.recall_n, "forget_coverage": fitted.coverage}
     if answers is not None:
         facts["answers"] = {**_rates(answers.threshold), "forget_coverage": answers.coverage}
