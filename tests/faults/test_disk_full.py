@@ -15,7 +15,7 @@ from harness import VERBS, Outcome
 from places import Place
 from trials import HELD, Trials, refusal
 
-SAMPLE = {"audit lora": 3, "undo": 3, "purge": 1, "compare": 1, "export": 2}
+SAMPLE = {"audit lora": 1, "undo": 3, "purge": 1, "compare": 1, "export": 2}
 LEVELS = 17
 """Operations at which a disk becomes full, and amounts of free space on a real one, in the long suite."""
 PATHS = ("runs/", "cache", "plain", "compared.html")

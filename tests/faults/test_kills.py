@@ -11,7 +11,7 @@ from forks import Fault, Forks, What
 from places import Place
 from trials import HELD, Trials
 
-SAMPLE = {"unlearn grun": 2, "audit full": 2, "audit again": 1, "undo": 3, "purge": 1, "compare": 1}
+SAMPLE = {"unlearn grun": 1, "audit full": 1, "audit again": 1, "undo": 3, "purge": 1, "compare": 1}
 """Kills of each command in every test run; `make faults` makes those of `LONG`."""
 LONG = int(os.environ.get("EXPUNGE_FAULTS_KILLS", "25"))
 

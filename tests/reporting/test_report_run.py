@@ -38,9 +38,9 @@ def test_the_notes_depend_on_the_suite(run, make_tiny_model):
     assert "Request forget 6 records, retain 10" in words
     assert "Method lora x npo; the edit is stored beside the weights" in words
     assert f"Attacks quantise, relearn; {attacked} records" in words
-    # Every attack of the table is named but those of the suite; without the prompts attack no other language is tested either.
-    left_out = [cls.description for name, cls in TABLE.items() if name not in ("quantise", "relearn")]
-    left_out.insert(1, "other languages")
+    # Every attack of the table is named but those of the suite; the attack by prompts has two parts, that by evasions three.
+    left_out = [part for name, cls in TABLE.items() if name not in ("quantise", "relearn") for part in cls.untested([])]
+    assert left_out[:3] == ["the answers to adversarial prompts", "other languages", "partial names"]
     assert f"Not tested: {', '.join(left_out)}, membership inference." in words
     assert "what hidden states give away, leaving the edit out" in words
     assert f"The attacks used {attacked} of the 6 forget records" in words
@@ -48,16 +48,16 @@ def test_the_notes_depend_on_the_suite(run, make_tiny_model):
         assert heading in words
     words = page_of(audit(run)).words
     assert (
-        "Not tested: the answers to adversarial prompts, other languages, sampling at temperature 1, prefilled answers, relearning,"
-        in words
-    )
+        "Not tested: the answers to adversarial prompts, other languages, partial names, disguised spellings, questions over several "
+        "turns, sampling at temperature 1, prefilled answers, relearning,"
+    ) in words
     assert "All rows of the verdict" not in words
     assert "forget: ROUGE-L" in words
 
 
 def test_the_prompts_attack_also_tests_other_languages(run):
     words = page_of(audit(run, suite=Suite(budget_seconds=60, attacks=[{"name": "prompts", "max_records": 1}]))).words
-    assert "Not tested: sampling at temperature 1" in words
+    assert "Not tested: partial names, disguised spellings, questions over several turns, sampling at temperature 1" in words
     assert "other languages" not in words
 
 
