@@ -207,8 +207,9 @@ def table(out: Path, model: str) -> str:
             read.append(results)
     if not read:
         return "Nothing is measured yet."
+    taught = " or ".join(f"{epochs:g}" for epochs in sorted({results["epochs"] for results in read}))
     facts = (
-        f"{read[-1]['measured']}; {model}, {read[-1]['epochs']:g} epochs by rote. n: 40 forget and 40 retain records a language, 20 of "
+        f"{read[-1]['measured']}; {model}, {taught} epochs by rote. n: 40 forget and 40 retain records a language, 20 of "
         "them held out, 20 questions about strangers, 10 everyday prompts; the gate is read on questions as given and in two variants "
         f"each. One language took {max(results['seconds']['all'] for results in read) / 60:.0f} min at most. "
         "Command: `python -m benchmarks.unlearning.languages --write`."

@@ -47,7 +47,7 @@ class DataSection(Section):
     passage_tokens: int = Field(128, ge=16, description="tokens of each passage that a text is cut into: a prompt and its continuation")
     passage_overlap: int = Field(64, ge=4, description="tokens of a passage that are its prompt: the end of the passage before")
     document_questions: int = Field(
-        200,
+        0,
         ge=0,
         description="passages of documents that the model writes a question about; it forgets those that it can answer without them",
     )
