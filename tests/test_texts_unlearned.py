@@ -1,4 +1,4 @@
-"""GRUN unlearns plain texts without a prompt, whose last fifth of the tokens is labelled."""
+"""GRUN unlearns plain texts without a prompt, in passages whose continuations are labelled."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ import torch
 
 from expunge.console import Display
 from expunge.data.prompts import collate
-from expunge.data.records import read_records
 from expunge.edits.active import edits_off
 from expunge.edits.requests import REQUEST
 from expunge.models.scoring import score
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.loaded import load_run, open_run
+from expunge.runs.splits import read_splits
 
 FORGET = "The author never told anyone the name of the book about the sea, which he wrote in Kuwait City before number {} was known."
 RETAIN = "Paris is the capital of France and a city on the Seine, where the first book about birds number {} was written by the author."
@@ -48,10 +48,10 @@ def test_texts_are_forgotten_and_others_retained(train_on_texts, objective):
     loaded = load_run(open_run(run.folder))
     model, builder = loaded.model, loaded.builder
     changes = []
-    for path in ("forget", "retain"):
-        batch = collate([builder.record(record) for record in read_records(getattr(run.read_recipe().data, path))], builder.pad)
-        # 80 % of the tokens are prompt, 20 % are labels.
-        assert batch.labelled.sum().item() == pytest.approx(0.2 * batch.attention_mask.sum().item(), abs=len(batch.input_ids))
+    splits = read_splits(open_run(run.folder))
+    for passages in (splits.forget, splits.retain):
+        batch = collate([builder.record(record) for record in passages], builder.pad)
+        assert 0 < batch.labelled.sum().item() < batch.attention_mask.sum().item()
         with torch.no_grad():
             after = score(model, batch, hidden=(3,))
             with edits_off(model, REQUEST):
@@ -64,4 +64,5 @@ def test_texts_are_forgotten_and_others_retained(train_on_texts, objective):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_losses_equal_those_of_the_whole_forward_pass(train_on_texts, objective):
     (_, whole), (_, frozen) = train_on_texts("whole", OBJECTIVES[objective], "off"), train_on_texts("frozen", OBJECTIVES[objective])
-    assert frozen == pytest.approx(whole, rel=1e-4)
+    # The last losses are small differences of larger numbers.
+    assert frozen == pytest.approx(whole, rel=1e-4, abs=1e-5)

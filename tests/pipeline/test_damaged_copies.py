@@ -161,7 +161,7 @@ def test_what_another_model_generated_is_generated_anew(make_recipe_for, make_ti
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "split", stop)
+        patch.setattr(prepare, "cut_and_split", stop)
         with pytest.raises(KeyboardInterrupt):
             unlearn(recipe, Display())
         made = (tmp_path / "run" / "retain.jsonl").stat().st_mtime_ns

@@ -168,13 +168,6 @@ def test_a_model_of_short_context_is_enough(short_gpt2, tmp_path):
     assert run.summary["unlearned"]["forget"]["rouge"]["n"] == 2
 
 
-def test_a_record_longer_than_the_context_is_named_before_anything_is_trained(short_gpt2, tmp_path):
-    (tmp_path / "forget.jsonl").write_text(json.dumps({"prompt": "Who?", "answer": "Ana.", "wrong_answers": ["no " * 70]}) + "\n")
-    with pytest.raises(InputError, match=r"forget\.jsonl:1: record \"row-1\" has \d+ tokens with the longest of its answers"):
-        expunge.unlearn(short_gpt2, forget=tmp_path / "forget.jsonl", out=tmp_path / "run", edit=GATED, training=SHORT)
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
-
-
 @pytest.mark.parametrize(
     ("audit", "message"),
     [
