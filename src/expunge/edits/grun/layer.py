@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
 from expunge.edits.grun.gate import ANSWER_GATE, answer_scores, gate_input, new_gate, pooled_logits, token_scores
-from expunge.edits.grun.state import PromptState, Window
+from expunge.edits.grun.state import Prompts, PromptState, Window
 from expunge.models.forward_context import known_gate_logits, publish_gate_logits
 from expunge.models.sharding import gather_shards, shard_like
 
@@ -98,55 +98,53 @@ class GrunLayer(nn.Module, BaseTunerLayer):
 
     def _run_gate(self, adapter: str, hidden: Tensor) -> None:
         prompts, config, parts = self.state.prompts, cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
-        known = (adapter, config.gate_of(self.block)) in known_gate_logits()
-        if config.pooled:
-            if not known and (prompts is not None or config.answer_gate):
-                self._run_pooled_gate(adapter, hidden)
-        elif prompts is not None and not known:
-            rows = torch.arange(len(hidden), device=hidden.device)
-            self._decide(adapter, token_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float()))
-
-    def _run_pooled_gate(self, adapter: str, hidden: Tensor) -> None:
-        """Read a block's states; the highest block that the gate reads decides, by the mean over the blocks."""
-        state, config, parts = self.state, cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
-        prompts, blocks, states = state.prompts, config.gate_blocks or [], gate_input(hidden, config.gate_layer_norm)
-        if self.block == blocks[0]:
-            # An earlier forward pass may have stopped below the highest of these blocks, and left values behind.
-            state.partial[adapter] = []
-        readings: dict[str, Tensor] = {}
-        if prompts is not None:
-            tokens = prompts.tokens.to(hidden.device)
-            readings = {"logit": pooled_logits(parts, config.gate_pool, states, tokens), "token": token_scores(parts, states)}
-        if ANSWER_GATE in parts:
-            readings["answer"] = answer_scores(parts, states)
-        state.partial[adapter].append(readings)
-        if self.block != blocks[-1]:
+        if (adapter, config.gate_of(self.block)) in known_gate_logits():
             return
-        partial = state.partial.pop(adapter)
-        by_name = {name: [of_block[name].to(hidden.device) for of_block in partial if name in of_block] for name in partial[0]}
-        mean = {name: torch.stack(of_blocks).mean(0) for name, of_blocks in by_name.items()}
+        if ANSWER_GATE in parts:
+            self.state.answer_scores[adapter] = answer_scores(parts, gate_input(hidden, config.gate_layer_norm))
+        # The gate decides once for each prompt, and its decision holds while the answer is generated, unless it reads the answer too.
         if prompts is not None:
+            self._read_prompts(adapter, hidden, prompts)
+        if config.answer_gate and self.block == config.last_gate and config.threshold is not None:
+            self._read_answers(adapter, config.threshold, hidden.device)
+
+    def _read_prompts(self, adapter: str, hidden: Tensor, prompts: Prompts) -> None:
+        config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
+        if config.pooled:
+            states = gate_input(hidden, config.gate_layer_norm)
+            tokens, blocks = prompts.tokens.to(hidden.device), config.gate_blocks or []
+            if self.block == blocks[0]:
+                # An earlier forward pass may have stopped below the highest of these blocks, and left values behind.
+                self.state.partial[adapter] = []
+            self.state.partial[adapter].append((pooled_logits(parts, config.gate_pool, states, tokens), token_scores(parts, states)))
+            if self.block != blocks[-1]:
+                return
+            partial = zip(*self.state.partial.pop(adapter), strict=True)
+            logit, scores = (torch.stack([value.to(hidden.device) for value in values]).mean(0) for values in partial)
             if config.positions == "fired":
-                state.fired[adapter] = prompts.tokens.to(hidden.device) & (mean["token"] >= (config.threshold or 0.0))
-            logit = mean["logit"]
+                self.state.fired[adapter] = tokens & (scores >= (config.threshold or 0.0))
             if config.answer_gate:
                 # What the model is about to say shows at the last prompt token already.
-                logit = torch.maximum(logit, mean["answer"].gather(1, prompts.last.to(hidden.device)[:, None])[:, 0])
-            self._decide(adapter, logit)
-        if config.answer_gate and config.threshold is not None:
-            reached = state.reached(mean["answer"]) >= config.threshold
-            state.answer_open[adapter] = reached
-            if prompts is None:
-                # The decision holds for the rest of the answer. Of several tokens in one pass, those before the opening one stay unedited.
-                logit = state.logits[adapter, self.block].to(hidden.device)
-                raised = torch.where(reached[:, -1], logit.clamp(min=config.threshold), logit)
-                if hidden.shape[1] == 1:
-                    state.logits[adapter, self.block] = raised
-                publish_gate_logits(adapter, self.block, raised)
-
-    def _decide(self, adapter: str, logit: Tensor) -> None:
+                answer = self.state.answer_scores[adapter].to(hidden.device)
+                logit = torch.maximum(logit, answer.gather(1, prompts.last.to(hidden.device)[:, None])[:, 0])
+        else:
+            rows = torch.arange(len(hidden), device=hidden.device)
+            logit = token_scores(parts, hidden[rows, prompts.last.to(hidden.device)].float())
         self.state.logits[adapter, self.block] = logit
         publish_gate_logits(adapter, self.block, logit)
+
+    def _read_answers(self, adapter: str, threshold: float, device: torch.device) -> None:
+        """Open the gate at the first token of each answer that reaches the threshold, for the rest of the answer."""
+        state = self.state
+        reached = state.reached(state.answer_scores.pop(adapter).to(device)) >= threshold
+        state.answer_open[adapter] = reached
+        if state.prompts is None:
+            # The rest may come in later passes. Of several tokens in one pass, those before the opening one stay unedited.
+            logit = state.logits[adapter, self.block].to(device)
+            raised = torch.where(reached[:, -1], logit.clamp(min=threshold), logit)
+            if reached.shape[1] == 1:
+                state.logits[adapter, self.block] = raised
+            publish_gate_logits(adapter, self.block, raised)
 
     def gate(self, adapter: str) -> dict[str, nn.Linear]:
         """Return the parts of an adapter's gate in this block, see `expunge.edits.grun.gate.new_gate`; empty if it has none."""

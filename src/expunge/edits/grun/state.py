@@ -61,7 +61,8 @@ class PromptState:
         prompts: of the current forward pass; None while an answer is generated token by token.
         logits: {(adapter, block): (batch,)}, the gate logits, with gradient; valid until the next prompt.
         new_tokens: (batch, seq) bool, the real tokens of a pass that continues answers; None: all of them.
-        partial: {adapter: [{name: tensor}]}, what a pooled gate has read so far, in one dictionary for each block.
+        partial: {adapter: [((batch,), (batch, seq))]}, logits and token scores of the blocks that a pooled gate has read so far.
+        answer_scores: {adapter: (batch, seq)}, the scores of all tokens by a part that reads answers.
         answer_open: {adapter: (batch, seq) bool}, the tokens of answers from which on the gate is open, whatever the prompt was.
         fired: {adapter: (batch, seq) bool}, the prompt tokens at which a pooled gate fires.
     """
@@ -69,7 +70,8 @@ class PromptState:
     prompts: Prompts | None = None
     logits: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     new_tokens: Tensor | None = None
-    partial: dict[str, list[dict[str, Tensor]]] = field(default_factory=dict)
+    partial: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    answer_scores: dict[str, Tensor] = field(default_factory=dict)
     answer_open: dict[str, Tensor] = field(default_factory=dict)
     fired: dict[str, Tensor] = field(default_factory=dict)
 
@@ -88,13 +90,13 @@ class PromptState:
         """
         self.answer_open.clear()
         self.new_tokens = None
-        arguments = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
-        ids, mask = arguments.get("input_ids"), arguments.get("attention_mask")
-        tokens = arguments["inputs_embeds"] if ids is None else ids
         if (batch := current_batch()) is not None:
             self.logits = dict(known_gate_logits())
             self.prompts = Prompts.from_batch(batch)
             return
+        arguments = inspect.signature(decoder.forward).bind_partial(*args, **kwargs).arguments
+        ids, mask = arguments.get("input_ids"), arguments.get("attention_mask")
+        tokens = arguments["inputs_embeds"] if ids is None else ids
         if (gates := continuation_gate_logits()) is not None:
             self.logits = dict(gates)
             self.prompts = None
