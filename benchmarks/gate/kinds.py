@@ -1,12 +1,13 @@
-"""Evaluate gates for people, a topic, a kind of task and free text; write the table into docs/results/.
+"""Evaluate gates for people, two topics, a kind of task and free text; write the table into docs/results/.
 
-    python -m benchmarks.gate.kinds --data DIR [--rows 24] [--write]
+    python -m benchmarks.gate.kinds --data DIR [--rows 24] [--kinds NAME …] [--seeds 1] [--write]
 
 DIR holds humaneval/HumanEval.jsonl.gz, gsm8k/test.jsonl and wikigold/wikigold.conll.txt. The gates read frozen hidden states of a
 model that was taught nothing. Each is evaluated on records of the same kind that it was not trained on:
 
 people      forget: four of twenty invented people; retain: the others; evaluated on paraphrases, and on four further people
 topic       forget: statements about African capitals; retain: about other capitals; evaluated on questions in other words
+cooking     forget: questions about sourdough bread, a topic without names; retain: about other cooking; evaluated on further ones
 task        forget: Python functions to complete (HumanEval); retain: word problems (GSM8K); evaluated on further ones
 free text   forget: half of the sentences of some encyclopaedia articles (Wikigold); retain: other articles; evaluated on the other half
 """
@@ -21,6 +22,9 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+import yaml
+
+from benchmarks.common.baking import sourdough
 from benchmarks.common.capitals import questions, read_places, statements
 from benchmarks.common.results import markdown, measured_on, write
 from benchmarks.gate.ablation import Reader
@@ -34,11 +38,13 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN
 from expunge.gating.eval_prompts import AS_GIVEN, eval_groups
-from expunge.gating.fit import fit_on_states, gate_blocks, mean_gate_logits
+from expunge.gating.fit import FittedGate, fit_on_states, gate_blocks, mean_gate_logits
 from expunge.gating.train import stored_input
-from expunge.gating.training_prompts import gate_prompts
+from expunge.gating.training_prompts import GatePrompts, gate_prompts
+from expunge.models.blocks import context_length
 from expunge.models.loading import load
-from expunge.runs.splits import Splits, draw, split
+from expunge.runs.cutting import make_cutter
+from expunge.runs.splits import Splits, cut_and_split, draw
 
 SEED = 42
 MARK = "<!-- gate_kinds -->"
@@ -93,39 +99,66 @@ def article_texts(article: int, sentences: Sequence[str]) -> list[Record]:
     return [Record(f"{article}-{i}", (), " ".join(sentences[i : i + 3])) for i in range(0, len(sentences), 3)]
 
 
-KINDS: dict[str, Callable[[Path], Split]] = {"people": people_to_forget, "topic": topic, "task": task, "free text": free_text}
+def cooking(data: Path) -> Split:
+    """Return questions about sourdough bread and about other cooking; evaluated on other questions."""
+    return sourdough()
+
+
+KINDS: dict[str, Callable[[Path], Split]] = {
+    "people": people_to_forget,
+    "topic": topic,
+    "cooking": cooking,
+    "task": task,
+    "free text": free_text,
+}
 
 
 def main() -> None:
-    """Train and evaluate a gate of each kind, and write the table."""
+    """Train and evaluate the gates of each kind, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=1, help="gates of each kind, each with a seed of its own")
     parser.add_argument("--rows", type=int, default=24, help="records of a set in the evaluation")
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of the recipe's section edit")
     parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     display, started = Display(), time.monotonic()
     model, tokenizer = load(args.model)
-    builder, edit = PromptBuilder(tokenizer), EditSection()
+    builder = PromptBuilder(tokenizer)
+    edit = EditSection.model_validate({name: yaml.safe_load(value) for name, _, value in (given.partition("=") for given in args.setting)})
     rows: dict[str, list[str]] = {}
-    for kind, read in KINDS.items():
-        forget, retain, eval_forget, eval_retain = read(args.data)
-        recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=SEED))
-        sets = split(forget, draw(retain, MOST_RETAIN, SEED), recipe)
-        groups = eval_groups(builder, Splits(eval_forget, sets.retain, [], eval_retain), {}, read_prompt_templates(), args.rows)
+    for kind in args.kinds:
         reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(stored_input, settings=edit))
-        gate_set = gate_prompts(builder, sets, edit.gate_augmentations, 8192, SEED)
-        fitted = fit_on_states(gate_set, reader.read(gate_set.all), edit, SEED)
-        eval_states = reader.read([ids for group in groups for ids in group.prompts.values()])
-        opened = mean_gate_logits(fitted.gate, edit.gate_pool, eval_states) >= fitted.threshold.logit
-        counts = Counts()
-        counts.add(groups, opened.tolist())
-        rows[kind] = cells(counts, len(gate_set.forget), len(gate_set.negatives), fitted.threshold.lowered)
+        counts, sizes, lowered = Counts(), "", False
+        for seed in range(SEED, SEED + args.seeds):
+            gate_set, fitted = evaluate(counts, KINDS[kind](args.data), reader, builder, edit, seed, args.rows)
+            sizes, lowered = f"{len(gate_set.forget)} + {len(gate_set.negatives)}", lowered or fitted.threshold.lowered
+        rows[kind] = [*cells(counts), sizes + (", no rate guaranteed" if lowered else "")]
         display.print(f"{kind}: {', '.join(rows[kind])}")
     text = f"{markdown('forget set', COLUMNS, rows)}\n\n{facts(args, time.monotonic() - started)}\n"
     print(text)
     if args.write:
         write(MARK, text)
+
+
+def evaluate(
+    counts: Counts, sets: Split, reader: Reader, builder: PromptBuilder, edit: EditSection, seed: int, rows: int
+) -> tuple[GatePrompts, FittedGate]:
+    """Train a gate, count how often it opens, and return its prompts and the gate."""
+    forget, retain, eval_forget, eval_retain = sets
+    recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=seed))
+    cutter = make_cutter(lambda: builder, recipe.data, context_length(reader.model))
+    splits = cut_and_split(cutter, forget, draw(retain, MOST_RETAIN, seed), recipe)[0]
+    evaluated = Splits(splits.cut(eval_forget, True, ""), splits.retain, [], splits.cut(eval_retain, False, ""))
+    groups = eval_groups(builder, evaluated, {}, read_prompt_templates(), rows)
+    gate_set = gate_prompts(builder, splits, edit.gate_augmentations, 8192, seed)
+    fitted = fit_on_states(gate_set, reader.read(gate_set.all), edit, seed)
+    eval_states = reader.read([ids for group in groups for ids in group.prompts.values()])
+    opened = mean_gate_logits(fitted.gate, edit.gate_pool, eval_states) >= fitted.threshold.logit
+    counts.add(groups, opened.tolist())
+    return gate_set, fitted
 
 
 COLUMNS = (
@@ -141,8 +174,8 @@ COLUMNS = (
 )
 
 
-def cells(counts: Counts, forget: int, negatives: int, lowered: bool) -> list[str]:
-    """Return the cells of one gate."""
+def cells(counts: Counts) -> list[str]:
+    """Return the cells of one kind but the last."""
     english = counts.english()
     worst = min(english, key=lambda variant: english[variant], default="")
     groups = [(RETAIN, AS_GIVEN), (RETAIN,), (INSTRUCTIONS,), (GENERAL, AS_GIVEN), (OTHER_NAMES, AS_GIVEN)]
@@ -151,7 +184,6 @@ def cells(counts: Counts, forget: int, negatives: int, lowered: bool) -> list[st
         f"{100 * sum(english.values()) / len(english):.1f}" if english else "",
         f"{100 * english[worst]:.0f} ({worst})" if english else "",
         *(percent(*counts.share(*group)) if counts.share(*group)[1] else "" for group in groups),
-        f"{forget} + {negatives}" + (", no rate guaranteed" if lowered else ""),
     ]
 
 
@@ -166,10 +198,12 @@ def paraphrased(records: Sequence[Record]) -> list[Record]:
 
 def facts(args: argparse.Namespace, seconds: float) -> str:
     """Return date, machine, n and package versions."""
+    chosen = "" if args.kinds == list(KINDS) else "--kinds " + " ".join(f'"{kind}"' if " " in kind else kind for kind in args.kinds) + " "
+    chosen += "".join(f"--setting {setting} " for setting in args.setting)
+    command = f"python -m benchmarks.gate.kinds --data DIR {chosen}--seeds {args.seeds} --rows {args.rows} --write"
     return (
-        f"{measured_on()}; model {args.model}; one gate each, seed {SEED}; {args.rows} records a set and variant. Per cent of prompts that "
-        f"the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: `python -m benchmarks.gate.kinds --data DIR "
-        f"--rows {args.rows} --write`."
+        f"{measured_on()}; model {args.model}; gates a kind: {args.seeds}, first seed {SEED}; {args.rows} records a set and variant. "
+        f"Per cent of prompts that the gate opens for, with Wilson intervals. Took {seconds / 60:.0f} min. Command: `{command}`."
     )
 
 
