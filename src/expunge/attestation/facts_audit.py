@@ -8,6 +8,7 @@ from expunge.attestation.schema_audit import Attacks
 from expunge.config import Revealed
 from expunge.data.threats import RELEASED, THREATS
 from expunge.edits import edit_of
+from expunge.models.generation import TAKEN_BACK
 from expunge.runs.cutting import recorded_remarks
 from expunge.runs.facts import AuditJson
 from expunge.runs.loaded import OpenedRun
@@ -47,6 +48,8 @@ def limitations(run: OpenedRun) -> list[str]:
     known = list(LIMITATIONS)
     if edit_of(recipe).removable:
         known.append(f'Whoever holds the edit\'s files can switch the edit off: nothing here is evidence for "{RELEASED}".')
+    if recipe.edit.answer_gate and recipe.release is None:
+        known.append(TAKEN_BACK)
     if recipe.data.retain is None:
         known.append(f"No retain set was given: the retain numbers are of {recipe.retain_source}.")
     if isinstance(recipe.data.forget, Revealed):

@@ -22,6 +22,11 @@ _continuation: ContextVar[GateLogits | None] = ContextVar("continuation", defaul
 _collected: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("collected", default=None)
 
 
+def rows_of_gates(gate_logits: GateLogits, rows: Tensor) -> GateLogits:
+    """Return the gate logits of chosen rows, given by their indices or by a mask."""
+    return {gate: logits[rows.to(logits.device)] for gate, logits in gate_logits.items()}
+
+
 @contextmanager
 def batch_context(batch: Batch, known: GateLogits = _NONE) -> Iterator[None]:
     """Declare that the forward passes in this context run over `batch`, whose prompts end at `batch.prompt_length`.

@@ -12,13 +12,19 @@ from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.data.reasoning import Answer
 from expunge.models.blocks import context_length
 from expunge.models.continuation import Continuation
+from expunge.models.forward_context import GateLogits, rows_of_gates
 from expunge.models.kv_cache import select_rows
 from expunge.models.process_memory import return_free_memory
-from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts
+from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts, reopen_prompts
 
 PROMPT_END = 24
 """So many tokens at the end of a prompt show whether it begins the model's reasoning."""
 NO_ANSWER = Answer("")
+TAKEN_BACK = (
+    "An answer in which the gate opens was taken back, and generated again from its first token with the edit on. A program that serves "
+    "the model in another way, such as `generate` of transformers, shows the words before the gate opened."
+)
+"""What a report and an attestation say of a run whose gate reads answers."""
 
 Sampler = Callable[[Tensor], Tensor]
 """Choose the next tokens: logits (rows, vocab) -> token ids (rows,)."""
@@ -101,18 +107,23 @@ def generate_answers(
 def decode_answers(
     model: nn.Module, builder: PromptBuilder, prompts: PromptCache, max_new_tokens: int, sampler: Sampler = greedy
 ) -> list[Answer]:
-    """Decode an answer to each cached prompt, token by token; finished rows leave the batch. See `generate_answers`."""
+    """Decode an answer to each cached prompt, token by token; finished rows leave the batch. See `generate_answers`.
+
+    If an answer opens a gate that reads answers, it is taken back: it begins anew at its first token, with the gate open.
+    """
     written = [Continuation(builder, ids, max_new_tokens) for ids in prompts.batch.input_ids[:, -PROMPT_END:].tolist()]
     cache, mask, position = prompts.kv_cache(), prompts.batch.attention_mask, prompts.batch.position_ids[:, -1:]
     rows, last, gate_logits = torch.arange(len(written), device=mask.device), prompts.last, prompts.gate_logits
-    ends = answer_ends(model, builder)
+    ends, opened, taken_back = answer_ends(model, builder), rows < 0, list[tuple[Tensor, GateLogits]]()
     while len(rows):
+        if opened.any():
+            taken_back.append((rows[opened], rows_of_gates(gate_logits, opened)))
         tokens = sampler(prompts.logits(last[:, -1]))
         going_on = []
         # One position stays free for the end of turn, in case a record is made of this answer.
-        fits = (position[:, 0] + 4 <= (context_length(model) or sys.maxsize)).tolist()
+        may_go_on = ((position[:, 0] + 4 <= (context_length(model) or sys.maxsize)) & ~opened).tolist()
         for place, (row, token) in enumerate(zip(rows.tolist(), tokens.tolist(), strict=True)):
-            if written[row].goes_on_after(token, ends) and fits[place]:
+            if written[row].goes_on_after(token, ends) and may_go_on[place]:
                 going_on.append(place)
         unfinished = torch.tensor(going_on, dtype=torch.long, device=rows.device)
         rows = rows[unfinished]
@@ -120,11 +131,29 @@ def decode_answers(
             break
         if len(unfinished) < len(tokens):
             select_rows(cache, unfinished)
-            gate_logits = {gate: logits[unfinished.to(logits.device)] for gate, logits in gate_logits.items()}
+            gate_logits = rows_of_gates(gate_logits, unfinished)
         mask = torch.cat((mask[unfinished], mask.new_ones(len(unfinished), 1)), dim=1)
         position = position[unfinished] + 1
-        last, gate_logits = forward_continuation(model, prompts.head, gate_logits, cache, tokens[unfinished, None], mask, position)
-    return [row.answer() for row in written]
+        before = gate_logits
+        last, gate_logits = forward_continuation(model, prompts.head, before, cache, tokens[unfinished, None], mask, position)
+        opened = _raised(before, gate_logits, rows)
+    answers = [row.answer() for row in written]
+    if taken_back:
+        again = torch.cat([of_step for of_step, _ in taken_back])
+        gates = {gate: torch.cat([logits[gate] for _, logits in taken_back]) for gate in gate_logits}
+        anew = decode_answers(model, builder, reopen_prompts(model, prompts, again, gates), max_new_tokens, sampler)
+        for row, answer in zip(again.tolist(), anew, strict=True):
+            answers[row] = answer
+    return answers
+
+
+def _raised(before: GateLogits, after: GateLogits, rows: Tensor) -> Tensor:
+    """Return whether some gate's logit rose in each of the rows, bool; only an answer that opens a gate raises one."""
+    raised = torch.zeros_like(rows, dtype=torch.bool)
+    for gate, logits in after.items():
+        if logits is not before[gate]:
+            raised |= (logits > before[gate]).to(rows.device)
+    return raised
 
 
 def answer_ends(model: nn.Module, builder: PromptBuilder) -> frozenset[int]:

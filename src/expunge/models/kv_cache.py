@@ -5,7 +5,7 @@ Families with attention cache keys and values. Recurrent ones (Mamba) cache stat
 
 import copy
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerMixin
 
 from expunge.data.prompts import Batch
+from expunge.models.forward_context import GateLogits, rows_of_gates
 
 CACHE_NAMES = ("past_key_values", "cache_params")
 """The forward argument, and output field, that holds a model's cache. Mamba has the second name."""
@@ -26,9 +27,11 @@ class Recomputed:
 
     Attributes:
         batch: the prompts and the tokens after them.
+        known: gate logits of the prompts; gates that have none here read the prompts and the tokens after them in every pass.
     """
 
     batch: Batch
+    known: GateLogits = field(default_factory=dict)
 
     def extend(self, ids: Tensor, mask: Tensor) -> None:
         """Append tokens. `ids`: (batch, new tokens); `mask`: (batch, all tokens)."""
@@ -71,6 +74,7 @@ def select_rows(cache: AnyCache, rows: Tensor) -> None:
     """Choose rows of a cache, in place; a row may be chosen several times, or not at all."""
     if isinstance(cache, Recomputed):
         cache.batch = rows_of(cache.batch, rows)
+        cache.known = rows_of_gates(cache.known, rows)
     else:
         # Not `batch_select_indices`, which recurrent layers lack and hybrid layers inherit for their keys and values alone.
         cache.reorder_cache(cast(torch.LongTensor, rows))

@@ -12,7 +12,7 @@ from transformers import Cache
 from expunge.data.prompts import Batch, Encoded, collate
 from expunge.models.blocks import check_length
 from expunge.models.cache_check import CacheUse, cache_use
-from expunge.models.forward_context import GateLogits, batch_context, collect_gate_logits, continuation_context
+from expunge.models.forward_context import GateLogits, batch_context, collect_gate_logits, continuation_context, rows_of_gates
 from expunge.models.head import frozen_head, head_inputs
 from expunge.models.kv_cache import AnyCache, Recomputed, copied, rows_of, run_with_cache, select_rows, shortened_by_one
 from expunge.models.prefix import from_last_prompt_token
@@ -54,7 +54,7 @@ class PromptCache:
 
     def gate_logits_of(self, rows: Tensor) -> GateLogits:
         """Return the gate logits of the prompts with these indices."""
-        return {gate: logits[rows.to(logits.device)] for gate, logits in self.gate_logits.items()}
+        return rows_of_gates(self.gate_logits, rows)
 
 
 @torch.no_grad()
@@ -127,6 +127,24 @@ def repeat_prompts(prompts: PromptCache, times: int) -> PromptCache:
 
 
 @torch.no_grad()
+def reopen_prompts(model: nn.Module, prompts: PromptCache, rows: Tensor, gate_logits: GateLogits) -> PromptCache:
+    """Read some prompts again with other gate logits, to begin their answers anew after an answer opened a gate.
+
+    Args:
+        model: the one that read the prompts.
+        prompts: of which some are read again.
+        rows: (batch,), indices of these prompts.
+        gate_logits: of these prompts from now on, for every gate; no gate is computed again.
+    """
+    batch = rows_of(prompts.batch, rows)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "position_ids": batch.position_ids}
+    with batch_context(batch, gate_logits):
+        last, cache = _forward(model, prompts.head, None, **inputs, logits_to_keep=1)
+    cache = Recomputed(batch, gate_logits) if prompts.use == CacheUse.NONE else cache
+    return replace(prompts, batch=batch, last=last, gate_logits=gate_logits, _kv_cache=cache)
+
+
+@torch.no_grad()
 def extend_prompts(model: nn.Module, prompts: PromptCache, rows: Tensor, continuations: Batch) -> tuple[Tensor, PromptCache]:
     """Append given tokens to prompts.
 
@@ -173,8 +191,9 @@ def forward_continuation(
     if isinstance(cache, Recomputed):
         cache.extend(ids, mask)
         inputs = {"input_ids": cache.batch.input_ids, "attention_mask": mask, "position_ids": cache.batch.position_ids}
-        with batch_context(cache.batch):
-            return _forward(model, head, None, **inputs)[0][:, -ids.shape[1] :], gate_logits
+        with batch_context(cache.batch, cache.known), collect_gate_logits() as raised:
+            outputs = _forward(model, head, None, **inputs)[0][:, -ids.shape[1] :]
+        return outputs, {**gate_logits, **raised}
     with continuation_context(gate_logits), collect_gate_logits() as raised:
         outputs = _forward(model, head, cache, input_ids=ids, attention_mask=mask, position_ids=positions)[0]
     return outputs, {**gate_logits, **raised}

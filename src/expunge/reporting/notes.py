@@ -5,6 +5,7 @@ from expunge.config import Revealed
 from expunge.config.recipe import Recipe
 from expunge.data.set_names import FORGET
 from expunge.edits import edit_of
+from expunge.models.generation import TAKEN_BACK
 from expunge.reporting.attack_tables import AttackResults
 from expunge.reporting.html import Sample
 from expunge.reveal_release.reveal.select import read_results
@@ -42,7 +43,8 @@ def threats(recipe: Recipe) -> list[str]:
     """Return what the kind of edit means for an attacker who holds the weights, one sentence each."""
     if not edit_of(recipe).removable:
         return ["This method changed the weights themselves, so there is no separate edit that could be switched off."]
-    return [f"Whoever holds the files can switch this edit ({recipe.edit.name}) off, so it is no protection if the weights are released."]
+    lines = [f"Whoever holds the files can switch this edit ({recipe.edit.name}) off, so it is no protection if the weights are released."]
+    return [*lines, TAKEN_BACK] if recipe.edit.answer_gate else lines
 
 
 def _not_tested(run: OpenedRun, attack_results: AttackResults | None) -> list[str]:

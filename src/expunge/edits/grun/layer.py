@@ -138,13 +138,12 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         state = self.state
         reached = state.reached(state.answer_scores.pop(adapter).to(device)) >= threshold
         state.answer_open[adapter] = reached
-        if state.prompts is None:
-            # The rest may come in later passes. Of several tokens in one pass, those before the opening one stay unedited.
-            logit = state.logits[adapter, self.block].to(device)
-            raised = torch.where(reached[:, -1], logit.clamp(min=threshold), logit)
-            if reached.shape[1] == 1:
-                state.logits[adapter, self.block] = raised
-            publish_gate_logits(adapter, self.block, raised)
+        logit = state.logits[adapter, self.block].to(device)
+        raised = torch.where(reached[:, -1], logit.clamp(min=threshold), logit)
+        # The rest may come in later passes. Of several tokens in one pass, those before the opening one stay unedited.
+        if state.prompts is None and reached.shape[1] == 1:
+            state.logits[adapter, self.block] = raised
+        publish_gate_logits(adapter, self.block, raised)
 
     def gate(self, adapter: str) -> dict[str, nn.Linear]:
         """Return the parts of an adapter's gate in this block, see `expunge.edits.grun.gate.new_gate`; empty if it has none."""
