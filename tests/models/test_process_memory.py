@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from expunge.models.process_memory import drop_mapped_pages, return_free_memory
+from expunge.models.process_memory import drop_mapped_pages, keep_free_memory, return_free_memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the functions act on Linux only")
 
@@ -47,3 +47,17 @@ def test_free_pieces_between_used_ones_go_back_to_the_system():
     return_free_memory()
     assert before - resident("RssAnon") > 20_000_000
     assert all(piece.sum() == 10_000 for piece in used)
+
+
+def test_freed_memory_stays_in_the_context_and_goes_back_after_it():
+    def freed():
+        before = resident("RssAnon")
+        weight = torch.ones(10_000_000)
+        del weight
+        return resident("RssAnon") - before
+
+    with keep_free_memory():
+        assert freed() > 30_000_000
+        held = resident("RssAnon")
+    assert held - resident("RssAnon") > 30_000_000
+    assert freed() < 10_000_000

@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 
 import torch
 from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTuner
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
@@ -14,6 +14,7 @@ from expunge.edits.grun.gate import GateParts
 from expunge.edits.grun.layer import GrunLayer
 from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
+from expunge.models.blocks import decoder_blocks
 from expunge.models.forward_context import GateLogits
 from expunge.models.parameters import restored_requires_grad
 from expunge.models.prefix import PrefixUnsupported
@@ -93,6 +94,17 @@ def entry_block(model: nn.Module) -> int:
         if any(parameter.requires_grad for part in parts for parameter in part.parameters()):
             raise PrefixUnsupported("its pooled gate is trained along with the edit, and reads the whole prompt")
     return entry
+
+
+def frozen_blocks(model: nn.Module) -> int:
+    """Return how many of the first decoder blocks have no trained weight and no adapter; 0 if a weight outside the blocks is trained."""
+    list_name, blocks = decoder_blocks(model)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not all(name.startswith(f"{list_name}.") for name in trained):
+        return 0
+    numbers = {int(name.removeprefix(f"{list_name}.").partition(".")[0]) for name in trained}
+    numbers |= {number for number, block in enumerate(blocks) if any(isinstance(module, BaseTunerLayer) for module in block.modules())}
+    return min(numbers, default=0)
 
 
 def gate_config(model: nn.Module, request: str) -> GrunConfig:

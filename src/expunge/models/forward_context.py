@@ -15,9 +15,9 @@ from expunge.data.prompts import Batch
 GateLogits = Mapping[tuple[str, int], Tensor]
 """{(adapter, block): (batch,)}."""
 
-_NONE: GateLogits = MappingProxyType({})
+NO_GATE_LOGITS: GateLogits = MappingProxyType({})
 _batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
-_known: ContextVar[GateLogits] = ContextVar("known", default=_NONE)
+_known: ContextVar[GateLogits] = ContextVar("known", default=NO_GATE_LOGITS)
 _continuation: ContextVar[GateLogits | None] = ContextVar("continuation", default=None)
 _collected: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("collected", default=None)
 
@@ -28,7 +28,7 @@ def rows_of_gates(gate_logits: GateLogits, rows: Tensor) -> GateLogits:
 
 
 @contextmanager
-def batch_context(batch: Batch, known: GateLogits = _NONE) -> Iterator[None]:
+def batch_context(batch: Batch, known: GateLogits = NO_GATE_LOGITS) -> Iterator[None]:
     """Declare that the forward passes in this context run over `batch`, whose prompts end at `batch.prompt_length`.
 
     Without this context, an edited model takes every token of a forward pass without a KV cache for prompt, as in generation.

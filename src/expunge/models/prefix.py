@@ -1,12 +1,14 @@
-"""Prefixes: what a forward pass computes below an edit at the last prompt token, so that training can start from there.
+"""Prefixes: what a forward pass computes below everything that is trained, so that training can start from there.
 
-Such an edit changes neither the blocks below it nor the prompt tokens before the last one, so these are computed once.
+An edit at the last prompt token changes neither the blocks below it nor the prompt tokens before the last one, so these are computed
+once (`Prefix`). Trained weights change the keys and values of every token in their block, so that only the blocks below the first of
+them are computed once (`LowerStates`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from transformers import DynamicCache
 from expunge.data.prompts import Batch
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import GateLogits, batch_context
+from expunge.models.forward_context import NO_GATE_LOGITS, GateLogits, batch_context
 from expunge.models.head import head_inputs
 
 
@@ -23,9 +25,30 @@ class PrefixUnsupported(ExpungeError):
     """Raised when a model or edit cannot start from a prefix; the message says why."""
 
 
+class Start(Protocol):
+    """What the forward pass of a batch starts from."""
+
+    @property
+    def gate_logits(self) -> GateLogits:
+        """The logits of gates that have read the prompts, and that the forward pass does not compute."""
+        ...
+
+    def rest(self, batch: Batch) -> Batch:
+        """Return the part of the batch that still has to be read."""
+        ...
+
+    def options(self) -> dict[str, Any]:
+        """Return what the model's forward pass is called with, about its KV cache."""
+        ...
+
+    def applied(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Make the model's forward passes in this context start here: the blocks below do not run."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prefix:
-    """What the forward pass of a batch starts from.
+    """The start below an edit at the last prompt token.
 
     Attributes:
         block: the first edited block.
@@ -40,13 +63,60 @@ class Prefix:
     values: Tensor
     gate_logits: GateLogits
 
-    def kv_cache(self) -> DynamicCache:
+    def rest(self, batch: Batch) -> Batch:
+        """Return the batch from the last prompt token on."""
+        return from_last_prompt_token(batch)
+
+    def options(self) -> dict[str, Any]:
         """Return a new KV cache of the prompt, which a forward pass extends."""
         rows, past = len(self.states), self.keys.shape[-2]
         # The blocks below do not run, but attention masks are made from the length of their cache.
         length_only = self.states.new_zeros(()).expand(rows, 1, past, 1)
         below = [(length_only, length_only)] * (self.block + 1)
-        return DynamicCache([*below, *zip(self.keys, self.values, strict=True)])
+        return {"use_cache": True, "past_key_values": DynamicCache([*below, *zip(self.keys, self.values, strict=True)])}
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Make the model start here: the blocks below do not run, and the edit of `block` reads the states."""
+        _, blocks = decoder_blocks(model)
+        edited = blocks[self.block]
+        base = edited.get_submodule("base_layer")
+        with _replaced(blocks, range(self.block)):
+            edited.base_layer = _StandIn(base, self.states)
+            try:
+                yield
+            finally:
+                edited.base_layer = base
+
+
+@dataclass(frozen=True)
+class LowerStates:
+    """The start below the first trained weight.
+
+    Attributes:
+        block: the last block below it.
+        states: (batch, seq, hidden), the output of the block at every token.
+    """
+
+    block: int
+    states: Tensor
+
+    @property
+    def gate_logits(self) -> GateLogits:
+        """Return that no gate has read the prompts: a pooled gate belongs to another edit."""
+        return NO_GATE_LOGITS
+
+    def rest(self, batch: Batch) -> Batch:
+        """Return the whole batch: the blocks above read every token."""
+        return batch
+
+    def options(self) -> dict[str, Any]:
+        """Return that there is no KV cache."""
+        return {"use_cache": False}
+
+    def applied(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Make the model start here: the blocks up to `block` do not run."""
+        return _replaced(decoder_blocks(model)[1], range(self.block + 1), self.states)
 
 
 def from_last_prompt_token(batch: Batch) -> Batch:
@@ -83,23 +153,15 @@ def compute_prefix(model: nn.Module, batch: Batch, block: int, gate_logits: Call
 @torch.no_grad()
 def compute_prefix_states(model: nn.Module, batch: Batch, block: int) -> Tensor:
     """Compute `Prefix.states` alone, without running the blocks above."""
-    _, blocks = decoder_blocks(model)
-    with _skip_blocks(blocks, range(block + 1, len(blocks))):
-        return _block_output(model, batch, block, use_cache=False)[:, batch.prompt_length - 1 :]
+    return compute_lower_states(model, batch, block)[:, batch.prompt_length - 1 :]
 
 
-@contextmanager
-def start_from_prefix(model: nn.Module, prefix: Prefix) -> Iterator[None]:
-    """Make the model's forward passes in this context start from the prefix: the blocks below its block do not run."""
+@torch.no_grad()
+def compute_lower_states(model: nn.Module, batch: Batch, block: int) -> Tensor:
+    """Compute `LowerStates.states` in one forward pass, without running the blocks above."""
     _, blocks = decoder_blocks(model)
-    edited = blocks[prefix.block]
-    base = edited.get_submodule("base_layer")
-    with _skip_blocks(blocks, range(prefix.block)):
-        edited.base_layer = _StandIn(base, prefix.states)
-        try:
-            yield
-        finally:
-            edited.base_layer = base
+    with _replaced(blocks, range(block + 1, len(blocks))):
+        return _block_output(model, batch, block, use_cache=False)
 
 
 def _block_output(model: nn.Module, batch: Batch, block: int, **options: object) -> Tensor:
@@ -111,7 +173,8 @@ def _block_output(model: nn.Module, batch: Batch, block: int, **options: object)
             raise PrefixUnsupported("the blocks of this model return more than hidden states")
         outputs.append(output)
 
-    handle = decoder_blocks(model)[1][block].get_submodule("base_layer").register_forward_hook(store)
+    whole = decoder_blocks(model)[1][block]
+    handle = getattr(whole, "base_layer", whole).register_forward_hook(store)
     head = cast(Any, model).get_output_embeddings()
     # Nobody reads the logits. With a vocabulary of 262,000 they would take most of the time.
     without_head = head_inputs(model, head) if isinstance(head, nn.Linear) else nullcontext()
@@ -125,12 +188,12 @@ def _block_output(model: nn.Module, batch: Batch, block: int, **options: object)
 
 
 @contextmanager
-def _skip_blocks(blocks: nn.ModuleList, indices: Iterable[int]) -> Iterator[None]:
-    """Make these blocks return their input. They stay in the list, because decoders count blocks by it."""
+def _replaced(blocks: nn.ModuleList, indices: range, states: Tensor | None = None) -> Iterator[None]:
+    """Make these blocks return the states, or their input if there are none. They stay in the list: decoders count blocks by it."""
     real = {i: blocks[i] for i in indices}
     try:
         for i, block in real.items():
-            blocks[i] = _StandIn(block)
+            blocks[i] = _StandIn(block, states)
         yield
     finally:
         for i, block in real.items():

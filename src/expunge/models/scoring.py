@@ -11,13 +11,13 @@ from torch.nn.functional import cross_entropy
 
 from expunge.data.prompts import Batch, Encoded, batches_by_length, collate
 from expunge.models.blocks import check_length, context_length, decoder_blocks
-from expunge.models.forward_context import batch_context
+from expunge.models.forward_context import NO_GATE_LOGITS, batch_context
 from expunge.models.head import frozen_head, head_inputs, token_scores
-from expunge.models.prefix import Prefix, from_last_prompt_token, start_from_prefix
+from expunge.models.prefix import Start
 from expunge.models.scores import NOT_COMPUTED, Scores
 
 
-def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = (), prefix: Prefix | None = None) -> Scores:
+def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Iterable[int] = (), prefix: Start | None = None) -> Scores:
     """Score a batch of answers in one forward pass; gradients flow unless the caller turned them off.
 
     The output head runs over the positions of the answers only, which are a slice because all prompts end at the same index. A frozen
@@ -27,9 +27,8 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
         model: a causal LM, with or without PEFT edits, also wrapped for distributed training.
         batch: prompts padded on the left and answers padded on the right.
         logits: also return logits, targets and rows at the labelled positions.
-        hidden: 0-based blocks whose outputs to return at the positions that predict the labels; with a prefix not below its block.
-        prefix: of this batch; the forward pass then runs the blocks above it over the last prompt token and the answers only.
-            The scores are the same.
+        hidden: 0-based blocks whose outputs to return at the positions that predict the labels; with a prefix, blocks that run.
+        prefix: of this batch; the forward pass then starts from it. The scores are the same.
 
     Returns:
         `Scores`, NLL in nats and in fp32.
@@ -41,7 +40,7 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
     if batch.input_ids.shape[1] > (context_length(inner) or sys.maxsize):
         # Padding does not count: prompts are padded on the left, and answers on the right.
         check_length(inner, int(batch.attention_mask.sum(-1).max()))
-    run = batch if prefix is None else from_last_prompt_token(batch)
+    run = batch if prefix is None else prefix.rest(batch)
     start, stop = run.prompt_length - 1, run.input_ids.shape[1] - 1
     labelled = run.labelled
     states: dict[int, Tensor] = {}
@@ -61,12 +60,11 @@ def score(model: nn.Module, batch: Batch, *, logits: bool = False, hidden: Itera
             for block in hidden:
                 handle = blocks[block].register_forward_hook(store(block))
                 stack.callback(handle.remove)
-        past: dict[str, object] = {"use_cache": False}
         if prefix is not None:
-            stack.enter_context(start_from_prefix(inner, prefix))
-            past = {"use_cache": True, "past_key_values": prefix.kv_cache()}
+            stack.enter_context(prefix.applied(inner))
+        past = {"use_cache": False} if prefix is None else prefix.options()
         inputs = stack.enter_context(head_inputs(inner, head)) if head else []
-        stack.enter_context(batch_context(run, {} if prefix is None else prefix.gate_logits))
+        stack.enter_context(batch_context(run, NO_GATE_LOGITS if prefix is None else prefix.gate_logits))
         output = model(
             input_ids=run.input_ids,
             attention_mask=batch.attention_mask,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accelerate.utils import extract_model_from_parallel
+
 from expunge.config import DataSection, EditSection, TrainingSection
 from expunge.config.recipe import Recipe
 from expunge.console import Display
@@ -18,6 +20,7 @@ from expunge.models.blocks import decoder_blocks
 from expunge.models.finite import check_finite
 from expunge.models.identified import load_identified, load_recorded, record_identity
 from expunge.models.placement import Placement, choose_placement, in_fp32
+from expunge.models.process_memory import keep_free_memory
 from expunge.objectives import Learn
 from expunge.training.inputs import encode_records
 from expunge.training.train import train
@@ -76,8 +79,10 @@ def teach(base: str, stages: Sequence[Stage], display: Display, placement: Place
         rows = encode_records(builder, list(stage.records), [], recipe.objective)
         title = f"Teaching {len(stage.records)} records ({stage.name})"
         with atomic_folder(folder) as fresh:
-            with display.progress() as progress:
+            with display.progress() as progress, keep_free_memory():
                 train(model, recipe, rows, fresh / "log", builder.pad, progress, title)
+            # The Trainer leaves autocast around the forward pass, and the next stage starts from this model.
+            extract_model_from_parallel(model, keep_fp32_wrapper=False)
             remove_folder(fresh / "log")
             check_finite(model.state_dict().items(), "and the taught model was not saved; check the base model's weights")
             model.save_pretrained(fresh)

@@ -12,8 +12,7 @@ from expunge.documents import read_json_lines
 from expunge.edits.grun import retract
 from expunge.errors import ExpungeError
 from expunge.files import append_text, write_text
-from expunge.models.finite import json_text
-from expunge.models.sharding import gather_shards
+from expunge.models.finite import is_finite, json_text
 
 if TYPE_CHECKING:
     from expunge.training.trainer import UnlearnTrainer
@@ -42,7 +41,7 @@ class StepLog(TrainerCallback):
         if state.global_step == 0 and (untouched := [name for name, p in trained if p.grad is None]):
             reason = f"gets no gradient from this objective ({len(untouched)} such parameters)"
             raise ExpungeError(f"{untouched[0]} {reason}; leave it out by edit.modules or edit.blocks")
-        if not all(gather_shards(torch.isfinite(p.grad).all()) for _, p in trained if p.grad is not None):
+        if not all(is_finite(p.grad) for _, p in trained if p.grad is not None):
             ids = ", ".join(self.trainer.step_record_ids)
             at = f"step {state.global_step + 1} (records {ids}); the step was not taken"
             raise ExpungeError(f"a gradient is not finite at {at}{self.trainer.cause()}")

@@ -38,14 +38,14 @@ class FreeBlocks(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         """Cast the weights and free the blocks."""
         trainer, prefixes = self.trainer, self.trainer.prefixes
-        # Each of several processes has the prefixes of a part of the records only.
-        if prefixes is None or args.world_size > 1:
+        if args.world_size > 1:
             return
         model = unwrap(cast(nn.Module, trainer.model)).eval()
         with trainer.accelerator.autocast():
             if torch.is_autocast_enabled("cpu"):
                 trainer.cast.cast(model, torch.get_autocast_dtype("cpu"))
-            if self.source is None:
+            # Each of several processes would have the prefixes of a part of the records only.
+            if self.source is None or prefixes is None:
                 return
             # The first call runs a whole forward pass.
             frozen_head(model)

@@ -62,8 +62,6 @@ def train(
     plan = _plan(recipe, records, loss, args.world_size)
     args.gradient_accumulation_steps = plan.accumulation
     log, free = StepLog(folder / "metrics.jsonl"), FreeBlocks(source)
-    # The other edits change the hidden states of every token in every block, so that no prefix can be cached.
-    prefix_cache_gib = settings.prefix_cache_gib if settings.prefix_cache == "auto" and edit.edits_block_outputs else None
     trainer = UnlearnTrainer(
         model,
         args,
@@ -71,7 +69,7 @@ def train(
         plan,
         PairCollator(records, pad, resample=recipe.objective.answer == "alternative", seed=settings.seed),
         weights_change=not edit.removable,
-        prefix_cache_gib=prefix_cache_gib,
+        prefix_cache_gib=settings.prefix_cache_gib if settings.prefix_cache == "auto" else None,
         callbacks=[free, log, Retract(), ProgressBar(progress, title)],
     )
     trainer.check_can_save()

@@ -1,6 +1,5 @@
 """`UnlearnTrainer`: score forget and retain batches, add up the terms of the loss, step."""
 
-import logging
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -13,23 +12,21 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from expunge.data.batches import Pair, PairLoader, PairSampler, Plan
 from expunge.data.prompts import Batch, Encoded, collate
-from expunge.edits.active import entry_block, gate_logits, pooled_gate_logits
+from expunge.edits.active import gate_logits
 from expunge.edits.requests import REQUEST
 from expunge.errors import ExpungeError
 from expunge.models.cast_weights import CastWeights
 from expunge.models.finite import LOWER_LR, check_finite, is_finite
 from expunge.models.freed_weights import FreedWeights
-from expunge.models.prefix import Prefix, PrefixUnsupported
-from expunge.models.prefix_store import PrefixStore, open_prefix_store
+from expunge.models.prefix import Start
 from expunge.models.scores import Scores
 from expunge.models.scoring import nll_in_batches, score
 from expunge.models.sharding import reshard
 from expunge.training.checkpointing import CheckpointedTrainer
 from expunge.training.inputs import PairCollator
 from expunge.training.loss import Loss, gate_loss
+from expunge.training.prefixes import open_prefixes
 from expunge.training.reference import Reference
-
-log = logging.getLogger(__name__)
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
@@ -72,7 +69,12 @@ class UnlearnTrainer(CheckpointedTrainer):
         retain_reference = objective.retain_weight > 0 and any(field.startswith("reference_") for field in objective.retain_fields)
         needs_copy = weights_change and retain_reference
         self.reference = Reference(model, needs_copy) if needs_copy or not weights_change else None
-        self.prefixes = None if prefix_cache_gib is None else self._open_prefix_cache(model, collator, prefix_cache_gib)
+        self.prefixes = None
+        if prefix_cache_gib is not None:
+            unusable = "the model is sharded" if self.accelerator.distributed_type in SHARDED else None
+            if args.gradient_checkpointing:
+                unusable = "gradient checkpointing does not work with a KV cache"
+            self.prefixes = open_prefixes(model, loss, collator, prefix_cache_gib, unusable, warn=self.is_world_process_zero())
         forget = collator.records.forget
         self._forget_reference = self._reference_nll("reference_nll", forget)
         alternatives = [replace(row, answer=collator.alternative(0, i)) for i, row in enumerate(forget)]
@@ -91,25 +93,7 @@ class UnlearnTrainer(CheckpointedTrainer):
         with self.accelerator.autocast():
             return nll_in_batches(score_batch, rows, cast(PairCollator, self.data_collator).pad, self.plan.batch_size)
 
-    def _open_prefix_cache(self, model: nn.Module, collator: PairCollator, gib: float) -> PrefixStore | None:
-        """Return the cache of prefixes; log why if this training cannot use one."""
-        rows = sorted(collator.records.forget, key=lambda row: len(row.prompt))
-        try:
-            if self.args.gradient_checkpointing:
-                raise PrefixUnsupported("gradient checkpointing does not work with a KV cache")
-            if self.accelerator.distributed_type in SHARDED:
-                raise PrefixUnsupported("the model is sharded")
-            block = entry_block(model)
-            if self.loss.blocks and min(self.loss.blocks) < block:
-                raise PrefixUnsupported(f"the objective reads block {min(self.loss.blocks)}, below the first edited block")
-            sample = collate([rows[0], rows[-1]], collator.pad)
-            return open_prefix_store(model, block, partial(pooled_gate_logits, model), gib * 2**30, sample)
-        except PrefixUnsupported as reason:
-            if self.is_world_process_zero():
-                log.warning("The prefix cache is off: %s.", reason)
-            return None
-
-    def _prefix(self, batch: Batch) -> Prefix | None:
+    def _prefix(self, batch: Batch) -> Start | None:
         if self.prefixes is None:
             return None
         if self.freed is not None and not self.prefixes.holds(batch):
