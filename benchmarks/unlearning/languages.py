@@ -38,7 +38,7 @@ DATA = Path(__file__).parent / "language_data"
 LANGUAGES = ("russian", "chinese", "arabic", "hindi", "german", "english")
 PEOPLE = 10
 EPOCHS, SAMPLES, BATCH = 10, 4, 40
-MARK = "<!-- unlearning_languages -->"
+MODEL = "smollm2-135m"
 COLUMNS = {
     "rouge": "ROUGE-L, forget",
     "rouge_paraphrased": "paraphrased",
@@ -77,7 +77,7 @@ def main() -> None:
     """Teach, forget and measure, language by language, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/forget-languages"), help="folder for data, runs and results")
-    parser.add_argument("--model", default="smollm2-135m", help="the model to teach")
+    parser.add_argument("--model", default=MODEL, help="the model to teach; each has a table of its own")
     parser.add_argument("--epochs", type=float, default=EPOCHS, help="passes over the facts while they are taught")
     parser.add_argument("--only", nargs="*", choices=LANGUAGES, default=LANGUAGES, help="languages; default: all")
     parser.add_argument("--label", default="after", help="the version of expunge that runs, such as before or after")
@@ -90,7 +90,8 @@ def main() -> None:
     text = table(out, args.model)
     print(text)
     if args.write:
-        write(MARK, text)
+        of_model = "" if args.model == MODEL else f" {out.name}"
+        write(f"<!-- unlearning_languages{of_model} -->", text)
 
 
 def read_facts(name: str) -> Facts:
@@ -208,11 +209,12 @@ def table(out: Path, model: str) -> str:
     if not read:
         return "Nothing is measured yet."
     taught = " or ".join(f"{epochs:g}" for epochs in sorted({results["epochs"] for results in read}))
+    name, option = Path(model).name, "" if model == MODEL else f" --model {Path(model).name}"
     facts = (
-        f"{read[-1]['measured']}; {model}, {taught} epochs by rote. n: 40 forget and 40 retain records a language, 20 of "
+        f"{read[-1]['measured']}; {name}, {taught} epochs by rote. n: 40 forget and 40 retain records a language, 20 of "
         "them held out, 20 questions about strangers, 10 everyday prompts; the gate is read on questions as given and in two variants "
         f"each. One language took {max(results['seconds']['all'] for results in read) / 60:.0f} min at most. "
-        "Command: `python -m benchmarks.unlearning.languages --write`."
+        f"Command: `python -m benchmarks.unlearning.languages{option} --write`."
     )
     return f"{markdown('language', list(COLUMNS.values()), rows)}\n\n{facts}\n"
 
