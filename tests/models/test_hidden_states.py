@@ -10,10 +10,12 @@ from expunge.models.loading import load
 
 PROMPTS = [(11, 12, 13), tuple(range(30, 50)), (9,), (5, 6)]
 BEGINNING = (21, 22, 23, 24, 25, 26)
-BEGUN = [(*BEGINNING, *prompt) for prompt in PROMPTS]
+WITH_BEGINNING = [(*BEGINNING, *prompt) for prompt in PROMPTS]
 
 
-@pytest.mark.parametrize("prompts", [PROMPTS, BEGUN, [*BEGUN, BEGINNING]], ids=["different", "same beginning", "one is the beginning"])
+@pytest.mark.parametrize(
+    "prompts", [PROMPTS, WITH_BEGINNING, [*WITH_BEGINNING, BEGINNING]], ids=["different", "same beginning", "one is the beginning"]
+)
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
 def test_states_equal_those_of_a_full_forward_pass_in_the_given_order(tiny_model_dir, prompts):
     model = load(tiny_model_dir)[0]
@@ -37,7 +39,7 @@ def test_the_tokens_that_all_prompts_begin_with_are_read_once(tiny_model_dir):
     model, read = load(tiny_model_dir)[0], []
     cache_use(model)
     model.get_input_embeddings().register_forward_pre_hook(lambda _module, args: read.append(tuple(args[0].shape)))
-    prompt_states(model, BEGUN, [1], pad=0, batch_size=4)
+    prompt_states(model, WITH_BEGINNING, [1], pad=0, batch_size=4)
     assert read == [(1, 6), (4, 20)]
 
 

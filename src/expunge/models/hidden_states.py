@@ -107,9 +107,9 @@ def _forward_up_to(
         if cache is None:
             outputs = _outputs(model, blocks, edited, **inputs, use_cache=False)
         else:
-            begun = copied(cache)
-            select_rows(begun, torch.zeros(len(chosen), dtype=torch.long, device=device))
-            outputs = _outputs(model, blocks, edited, **inputs, use_cache=True, past_key_values=begun)
+            extended = copied(cache)
+            select_rows(extended, torch.zeros(len(chosen), dtype=torch.long, device=device))
+            outputs = _outputs(model, blocks, edited, **inputs, use_cache=True, past_key_values=extended)
         yield chosen, {block: list(_without_padding(output, batch, beginning.get(block))) for block, output in outputs.items()}
 
 

@@ -104,7 +104,7 @@ def opened(make: Callable[[float], Store], limit: float, sample: Batch) -> Store
     Raises:
         PrefixUnsupported: as `RowStore.check`.
     """
-    # In a store of its own, because the sample is not computed in the dtype of autocast.
+    # Another store keeps the sample, because that is not computed in the dtype of autocast.
     make(math.inf).check(sample)
     return make(limit)
 
