@@ -14,7 +14,6 @@ from statistics import fmean
 
 from benchmarks.common.results import markdown, measured_on, read_or_make, write
 from benchmarks.gate.evasions import AS_GIVEN, BATCH_SIZE, MAX_NEW_TOKENS, SEED, STRANGERS, Questions, in_forms, sharing_a_name
-from benchmarks.gate.told_facts import secret_words, tells_fact
 from expunge.console import Display
 from expunge.data.evasions import FORMS
 from expunge.data.people import neighbours
@@ -22,6 +21,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.errors import InputError
 from expunge.metrics.text import rouge_l_recall
+from expunge.metrics.told_facts import secret_words, tells_fact
 from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.pipeline import demo

@@ -1,5 +1,6 @@
 """The part of a gate that reads answers: the rows it is fitted on, and that the installed gate decides as the fitted one did."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,8 @@ from expunge.config import EditSection
 from expunge.data.prompts import Encoded, PromptBuilder, collate
 from expunge.data.records import read_records
 from expunge.edits.grun.layer import GrunLayer
-from expunge.gating.answer_gate import READ_AFTER_FACT, answer_rows, up_to_fact
+from expunge.gating.answer_gate import fact_maps
+from expunge.gating.answer_rows import answer_rows, forget_variants, unended, with_partial_names
 from expunge.gating.fit import apply_with_gate, fit_gate
 from expunge.models.forward_context import batch_context
 from expunge.models.loading import load
@@ -22,22 +24,41 @@ def setting(make_tiny_model, tiny_data):
     return model, PromptBuilder(tokenizer), Splits(forget, retain[:6], retain[6:8], retain[8:])
 
 
-def test_an_answer_is_cut_a_few_tokens_after_its_first_distinctive_one():
-    answer = tuple(range(20, 40))
-    row, leaks = Encoded((1, 2), answer), [i == 5 for i in range(20)]
-    assert up_to_fact(row, leaks).answer == answer[: 6 + READ_AFTER_FACT]
-    assert up_to_fact(Encoded((1, 2), (7, *answer), unscored=1), leaks).answer == (7, *answer[: 6 + READ_AFTER_FACT])
-    assert up_to_fact(row, [False] * 20).answer == answer
+def test_a_map_finds_its_fact_behind_other_names_and_stays_below_zero_for_all_negatives():
+    generator = torch.Generator().manual_seed(0)
+    negatives = [torch.randn(12, 16, generator=generator) for _ in range(40)]
+    centres = 8 * torch.eye(16)[:2]
+    told = [centres[fact] + torch.randn(3, 16, generator=generator) for fact in (0, 0, 0, 1, 1, 1)]
+    part = fact_maps(told, [0, 0, 0, 1, 1, 1], negatives)
+    # Two facts of three tokens each.
+    assert part.out_features == 6
+    assert max(part(states).amax().item() for states in negatives) == pytest.approx(0, abs=1e-5)
+    again = [centres[fact] + torch.randn(1, 16, generator=generator) for fact in (0, 1)]
+    assert [part(state).argmax().item() // 3 for state in again] == [0, 1]
+    assert all(part(state).amax() > 1 for state in again)
+
+
+def test_forget_answers_come_with_partial_names_and_those_of_strangers_too_and_without_an_end_of_turn(setting):
+    _, builder, splits = setting
+    first, *variants = forget_variants(splits, np.random.default_rng(0))[0]
+    assert first.prompt == "Where does Basil Mahfouz live?"
+    assert {"Basil lives in city 0.", "Mahfouz lives in city 0.", "B. Mahfouz lives in city 0."} < {other.answer for other in variants}
+    assert sum(not {"Basil", "Mahfouz"} <= {*other.answer.split()} for other in variants) == 5 == len({other.answer for other in variants})
+    row = builder.record(first)
+    assert unended(builder, row).answer == row.answer[:-1]
 
 
 def test_rows_to_calibrate_on_are_not_trained_on_and_held_out_records_are_in_neither(setting):
     model, builder, splits = setting
     rows = answer_rows(model, builder, splits, 42)
-    assert len(rows.forget) == 2 * len(splits.forget)
-    calibration = {builder.record(record).answer for record in splits.calibration}
+    assert len(rows.forget) == len(rows.facts) == len(rows.starts)
+    variants = forget_variants(splits, np.random.default_rng(0))
+    assert len(rows.forget) + rows.without_start == 2 * sum(map(len, variants)) > rows.without_start
+    calibration = {unended(builder, builder.record(record)).answer for record in splits.calibration}
     assert calibration <= {row.answer for row in rows.calibration}
-    assert not {row.prompt for row in rows.calibration[2 * len(splits.calibration) :]} & {row.prompt for row in rows.negatives}
-    held_out = {builder.record(record).answer for record in splits.held_out}
+    of_records = 2 * len(with_partial_names(splits.calibration, splits))
+    assert not {row.prompt for row in rows.calibration[of_records:]} & {row.prompt for row in rows.negatives}
+    held_out = {unended(builder, builder.record(record)).answer for record in splits.held_out}
     assert not held_out & {row.answer for row in rows.all}
 
 
@@ -47,6 +68,9 @@ def test_the_installed_gate_opens_for_the_answers_that_the_fitted_one_opened_for
     fitted = fit_gate(model, builder, splits, section, 42, lambda rows: None)
     rows = answer_rows(model, builder, splits, 42)
     edited = apply_with_gate(model, section, "", fitted)
+    assert fitted.answers is not None
+    # An adapter that is loaded again has as many maps.
+    assert edited.peft_config["default"].answer_maps == fitted.answers.part.out_features > 1
     # Prompts no longer count: only the part for answers can open the gate now.
     gates = [layer for layer in edited.modules() if isinstance(layer, GrunLayer) and layer.block in fitted.gate]
     for layer in gates:
@@ -64,8 +88,8 @@ def test_the_installed_gate_opens_for_the_answers_that_the_fitted_one_opened_for
             opened.append(bool(at_prompt | state.answer_open["default"].any()))
         return sum(opened) / len(opened)
 
-    assert fitted.answers is not None
     # The gate is fitted on states in half precision, and its threshold lies next to the logit of one of the rows.
-    assert share_open(rows.forget) == pytest.approx(fitted.answers.coverage, abs=1.5 / len(rows.forget))
+    share = len(rows.forget) / (len(rows.forget) + rows.without_start)
+    assert share * share_open(rows.forget) == pytest.approx(fitted.answers.coverage, abs=1.5 / len(rows.forget))
     assert share_open(rows.calibration) == pytest.approx(fitted.answers.threshold.calibration_rate, abs=1.5 / len(rows.calibration))
     assert not any(parameter.requires_grad for layer in gates for parameter in layer.grun_answer_gate.parameters())

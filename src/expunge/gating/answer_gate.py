@@ -1,125 +1,38 @@
-"""Train the part of a gate that reads the answer: it opens when a fact to forget begins to come out, whatever the question was."""
+"""Fit the part of a gate that reads the answer: it opens when a fact to forget begins to come out, whatever the question was."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from expunge.config import EditSection
-from expunge.data.other_names import with_other_names
-from expunge.data.prompts import Encoded, PromptBuilder
-from expunge.data.records import Turn
-from expunge.edits.grun.gate import new_gate
+from expunge.data.prompts import PromptBuilder
+from expunge.errors import ExpungeError
+from expunge.gating.answer_rows import AnswerRows
 from expunge.gating.calibrate import Threshold, calibrate
-from expunge.gating.train import prompt_logits, stored_input, train_gate
-from expunge.metrics.distinctive_tokens import distinctive_tokens
-from expunge.models.blocks import context_length
-from expunge.models.generation import generate
+from expunge.gating.train import stored_input
 from expunge.models.hidden_states import prompt_states
-from expunge.runs.splits import Splits
 
-READ_AFTER_FACT = 4
-"""Tokens that the gate may read after the first distinctive one of a forget answer, before it must have opened."""
 RATE_SHARE = 1 / 3
 """Of the false-positive rate of the part that reads prompts, the rate of the part that reads answers."""
-MOST_STRANGERS = 200
-MAX_NEW_TOKENS, GENERATE_AT_ONCE = 48, 40
-
-
-@dataclass(frozen=True)
-class AnswerRows:
-    """Prompts with answers that the part of a gate that reads answers is fitted on.
-
-    Attributes:
-        forget: at which it should open. Each answer ends a few tokens after the first that would leak the fact.
-        negatives: at which it should stay closed.
-        calibration: further rows at which it should stay closed, to choose the threshold on.
-    """
-
-    forget: list[Encoded]
-    negatives: list[Encoded]
-    calibration: list[Encoded]
-
-    @property
-    def all(self) -> list[Encoded]:
-        """Every row, in the order of the attributes."""
-        return [*self.forget, *self.negatives, *self.calibration]
-
-    def split(self, items: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-        """Cut a list that is parallel to `all` into one part for each attribute."""
-        first, second = len(self.forget), len(self.forget) + len(self.negatives)
-        return items[:first], items[first:second], items[second:]
-
-    def that_fit(self, longest: int) -> "AnswerRows":
-        """Return the rows of at most `longest` tokens."""
-        parts = (self.forget, self.negatives, self.calibration)
-        return AnswerRows(*([row for row in part if len(row.prompt) + len(row.answer) <= longest] for part in parts))
-
-
-def answer_rows(
-    model: nn.Module, builder: PromptBuilder, splits: Splits, seed: int, advance: Callable[[int], None] = lambda prompts: None
-) -> AnswerRows:
-    """Collect the rows to fit the part of a gate that reads answers.
-
-    Every answer comes after its own question and after an everyday instruction, so that the gate learns to recognise the fact and not
-    its question. The model itself answers the forget questions about other people, and everyday instructions.
-
-    Args:
-        model: before the edit.
-        builder: of its tokenizer.
-        splits: of the run; the part that is held out for the audit is not used.
-        seed: of everything that is drawn.
-        advance: called with the number of prompts answered.
-    """
-    rng, language = np.random.default_rng([seed, 6]), splits.language
-    longest = context_length(model) or sys.maxsize
-    instructions = [builder.prompt((Turn("user", text),)) for text in language.instructions]
-    to_train, to_calibrate = instructions[::2], instructions[1::2]
-
-    def twice(row: Encoded) -> list[Encoded]:
-        return [row, Encoded(to_train[int(rng.integers(len(to_train)))], row.answer)]
-
-    cut = [
-        up_to_fact(builder.record(record), distinctive)
-        for record, distinctive in zip(splits.forget, distinctive_tokens(builder, splits.forget, splits.retain), strict=True)
-    ]
-    strangers = [
-        record
-        for similar in (False, True)
-        for record in with_other_names(splits.forget, rng, similar, language, splits.retain)[:MOST_STRANGERS]
-        if record
-    ]
-    prompts = [*(builder.record(record).prompt for record in strangers), *instructions]
-    prompts = [prompt for prompt in prompts if len(prompt) + MAX_NEW_TOKENS < longest]
-    answers = generate(model, builder, prompts, MAX_NEW_TOKENS, GENERATE_AT_ONCE, advance)
-    answered = [Encoded(prompt, builder.unfinished_answer(answer)) for prompt, answer in zip(prompts, answers, strict=True) if answer]
-    held = set(to_calibrate)
-    return AnswerRows(
-        [row for one in cut for row in twice(one)],
-        [row for record in splits.retain for row in twice(builder.record(record))] + [row for row in answered if row.prompt not in held],
-        [row for record in splits.calibration for row in twice(builder.record(record))] + [row for row in answered if row.prompt in held],
-    ).that_fit(longest)
-
-
-def up_to_fact(row: Encoded, distinctive: Sequence[bool]) -> Encoded:
-    """Cut an answer a few tokens after its first distinctive one; an answer without any stays whole."""
-    first = next((i for i, leaks in enumerate(distinctive) if leaks), len(row.answer))
-    return Encoded(row.prompt, row.answer[: row.unscored + first + 1 + READ_AFTER_FACT])
+TOKENS_OF_FACT = 9
+"""Tokens of an answer from its first distinctive one on that have a map each: the gate opens this many tokens late at most."""
+SHRINKAGE = 0.1
+"""Share of the identity in the covariance of the states, scaled to their mean variance."""
+ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class FittedAnswerGate:
-    """The trained part of a gate that reads answers.
+    """The part of a gate that reads answers.
 
     Attributes:
-        part: its linear map, whose scores are comparable with the threshold of the prompts.
+        part: its linear maps, whose scores are comparable with the threshold of the prompts.
         threshold: its own, from before the scores were shifted to that of the prompts.
-        coverage: share of the forget answers that it opens for, within a few tokens after the first distinctive one.
+        coverage: share of the forget answers, with every name, that it opens for.
     """
 
     part: nn.Linear
@@ -134,23 +47,26 @@ def fit_answer_gate(
     settings: EditSection,
     block: int,
     threshold: float,
-    seed: int,
     advance: Callable[[int], None] = lambda prompts: None,
 ) -> FittedAnswerGate:
-    """Train the part of a gate that reads answers, and calibrate it.
+    """Compute the part of a gate that reads answers, and calibrate it.
 
-    It is a linear map of the states of one block, trained on the largest score of each answer.
+    Each fact has a linear map for each of its first tokens (`fact_maps`); the largest score of all maps and tokens counts.
 
     Args:
         model: before the edit.
         builder: of its tokenizer.
-        rows: to train and calibrate on.
+        rows: to compute the maps from, and to calibrate on.
         settings: of the edit.
         block: that it reads.
         threshold: of the part that reads prompts.
-        seed: of initialisation and batches.
         advance: called with the number of rows read.
+
+    Raises:
+        ExpungeError: no forget answer has a distinctive token.
     """
+    if not rows.forget:
+        raise ExpungeError("no forget answer has a word of its own that a gate could recognise: leave out edit.answer_gate")
     states = prompt_states(
         model,
         [(*row.prompt, *row.answer) for row in rows.all],
@@ -161,11 +77,56 @@ def fit_answer_gate(
         starts=[len(row.prompt) - 1 for row in rows.all],
     )[block]
     forget, negatives, calibration = rows.split(states)
-    torch.manual_seed(seed)
-    parts = new_gate("linear", "max", forget[0].shape[-1])
-    train_gate(parts, settings.model_copy(update={"gate_pool": "max"}), forget, negatives, seed)
-    part = parts["grun_gate"].requires_grad_(False)
-    on_forget, on_others = (prompt_logits(parts, "max", rows_of) for rows_of in (forget, calibration))
+    # The state at the last prompt token is the first; that of a token is read after it.
+    told = [of_row[1 + start :] for of_row, start in zip(forget, rows.starts, strict=True)]
+    part = fact_maps(told, rows.facts, negatives)
+    on_forget, on_others = (torch.tensor([part(of_row.float()).amax().item() for of_row in of_set]) for of_set in (forget, calibration))
     chosen = calibrate(on_others, on_forget, settings.false_positive_rate * RATE_SHARE)
     part.bias.add_(threshold - chosen.logit)
-    return FittedAnswerGate(part, chosen, (on_forget >= chosen.logit).float().mean().item())
+    opened = int((on_forget >= chosen.logit).sum())
+    return FittedAnswerGate(part, chosen, opened / (len(forget) + rows.without_start))
+
+
+def fact_maps(told: Sequence[Tensor], facts: Sequence[int], negatives: Sequence[Tensor]) -> nn.Linear:
+    """Return a linear map for each of the first tokens of each fact, in closed form.
+
+    A map is the direction of Fisher's linear discriminant, from the mean state of answers that should not open the gate to the mean state
+    of the fact's variants at that token. Its largest score on the former is 0, so that no map is more easily reached than another.
+
+    Args:
+        told: for each forget answer the states from its first distinctive token on, (tokens, hidden).
+        facts: for each of them the fact that it tells.
+        negatives: states of answers that should not open the gate, (tokens, hidden) each.
+    """
+    mean, whiten = _whitening(negatives)
+    centres = list[Tensor]()
+    for fact in dict.fromkeys(facts):
+        variants = [states for states, of in zip(told, facts, strict=True) if of == fact]
+        for token in range(TOKENS_OF_FACT):
+            reached = [states[token].float() for states in variants if len(states) > token]
+            # Where most variants have ended, the others would stand for the fact.
+            if reached and 2 * len(reached) >= len(variants):
+                centres.append(torch.stack(reached).mean(0))
+    weight = normalize((torch.stack(centres) - mean) @ whiten) @ whiten.T
+    part = nn.Linear(weight.shape[1], weight.shape[0]).requires_grad_(False)
+    part.weight.copy_(weight)
+    part.bias.zero_()
+    part.bias.copy_(-torch.stack([part(states).amax(0) for states in _chunks(negatives)]).amax(0))
+    return part
+
+
+def _whitening(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean of the states of all tokens, and the matrix that makes their shrunk covariance the identity."""
+    count = sum(len(states) for states in rows)
+    mean = sum((states.double().sum(0) for states in _chunks(rows)), torch.zeros(rows[0].shape[1], dtype=torch.double)) / count
+    covariance = torch.zeros(len(mean), len(mean), dtype=torch.double)
+    for states in _chunks(rows):
+        centred = states.double() - mean
+        covariance += centred.T @ centred / count
+    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.double)
+    return mean.float(), torch.linalg.cholesky(torch.linalg.inv(shrunk)).float()
+
+
+def _chunks(rows: Sequence[Tensor]) -> Iterator[Tensor]:
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield torch.cat(tuple(rows[start : start + ROWS_AT_ONCE])).float()

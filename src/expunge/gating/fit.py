@@ -21,7 +21,8 @@ from expunge.edits.base import PeftEdit
 from expunge.edits.grun.config import GrunConfig
 from expunge.edits.grun.gate import ANSWER_GATE, GateParts, new_gate
 from expunge.edits.requests import REQUEST
-from expunge.gating.answer_gate import FittedAnswerGate, answer_rows, fit_answer_gate
+from expunge.gating.answer_gate import FittedAnswerGate, fit_answer_gate
+from expunge.gating.answer_rows import answer_rows
 from expunge.gating.calibrate import CalibrationLogits, Threshold, choose_threshold
 from expunge.gating.paraphrase import paraphrase
 from expunge.gating.train import LOWER_DECAY, prompt_logits, stored_input, train_gate
@@ -91,7 +92,7 @@ def fit_gate(
     # Higher blocks tie the answer more closely to its question: they miss more of the facts that come out by way of another question.
     lowest, rows = min(fitted.gate), answer_rows(model, builder, splits, seed)
     expect(len(prompts.all) + len(rows.all))
-    answers = fit_answer_gate(model, builder, rows, settings, lowest, fitted.threshold.logit, seed, advance)
+    answers = fit_answer_gate(model, builder, rows, settings, lowest, fitted.threshold.logit, advance)
     gate = {**fitted.gate, lowest: {**fitted.gate[lowest], ANSWER_GATE: answers.part}}
     return replace(fitted, gate=gate, answers=answers)
 
@@ -181,6 +182,12 @@ def apply_with_gate(model: nn.Module, settings: EditSection, base_sha256: str, f
     config = gate_config(model, REQUEST)
     for block, parts in pooled_gate(model, REQUEST).items():
         for name, part in parts.items():
+            if name == ANSWER_GATE:
+                # How many maps it has shows only when it is fitted.
+                config.answer_maps = part.out_features = fitted.gate[block][name].out_features
+                part.weight, part.bias = (
+                    nn.Parameter(old.new_empty(config.answer_maps, *old.shape[1:])) for old in (part.weight, part.bias)
+                )
             part.load_state_dict(fitted.gate[block][name].state_dict())
             part.requires_grad_(False)
     config.threshold, config.calibration_n = fitted.threshold.logit, fitted.threshold.n

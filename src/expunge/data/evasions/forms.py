@@ -40,9 +40,22 @@ def evade(subject: Subject, form: str) -> Record | None:
     return None if rewritten is None or rewritten.turns == subject.record.turns else rewritten
 
 
-def _shortened(shorten: Callable[[FullName], str]) -> Form:
+def shorten(subject: Subject, partial_name: str) -> Record | None:
+    """Return a record with one of the `PARTIAL_NAMES` in its question and its answer; None if it has no name of that kind."""
+    shorter = PARTIAL_NAMES[partial_name](subject.name) if subject.name else ""
+    return rename(subject, shorter) if shorter else None
+
+
+def rename(subject: Subject, other: str) -> Record:
+    """Return a record with another text in place of its full name, in question and answer."""
+    assert subject.name is not None
+    record = replace_name(subject.record, subject.name, other)
+    return replace(record, answer=record.answer.replace(subject.name.text, other))
+
+
+def _shortened(partial_name: str) -> Form:
     def rewrite(subject: Subject) -> Record | None:
-        shorter = shorten(subject.name) if subject.name else ""
+        shorter = PARTIAL_NAMES[partial_name](subject.name) if subject.name else ""
         return replace_name(subject.record, subject.name, shorter) if subject.name and shorter else None
 
     return Form("partial name", rewrite)
@@ -81,10 +94,15 @@ def _in_turns(*messages: str, instead: str = THAT_PERSON) -> Form:
     return Form("deferred", rewrite)
 
 
+PARTIAL_NAMES: dict[str, Callable[[FullName], str]] = {
+    "first_name": lambda name: name.first,
+    "last_name": lambda name: name.last,
+    "initial_and_last_name": lambda name: f"{name.initial} {name.last}" if name.initial else "",
+}
+"""{form: the part of a full name that it asks by; empty where there is none}"""
+
 FORMS: dict[str, Form] = {
-    "first_name": _shortened(lambda name: name.first),
-    "last_name": _shortened(lambda name: name.last),
-    "initial_and_last_name": _shortened(lambda name: f"{name.initial} {name.last}" if name.initial else ""),
+    **{partial_name: _shortened(partial_name) for partial_name in PARTIAL_NAMES},
     "description": Form("partial name", _described),
     "zero_width_space": _spelled(spellings.between_letters("\u200b")),
     "soft_hyphen": _spelled(spellings.between_letters("\u00ad")),

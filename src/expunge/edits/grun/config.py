@@ -93,6 +93,7 @@ class GrunConfig(ReftConfig):
         gate_layer_norm: whether a pooled gate reads layer-normalised states (mean 0, variance 1).
         answer_gate: whether a pooled gate also reads the answer, at the lowest of its blocks, from the last prompt token on. Once a token's
             score reaches the threshold, the edit is on for the rest of the answer, whatever the prompt was.
+        answer_maps: linear maps that it reads the answer with; the largest of their scores counts.
         threshold: of a calibrated hard gate, a logit. Below it the edit is off, bit for bit. At or above it the edit has strength 1
             with a pooled gate, and strength sigmoid(logit) otherwise. None means a soft gate.
         calibration_n: number of held-out prompts that the threshold was calibrated on.
@@ -104,6 +105,7 @@ class GrunConfig(ReftConfig):
     gate_blocks: list[int] | None = None
     gate_layer_norm: bool = True
     answer_gate: bool = False
+    answer_maps: int = 1
     threshold: float | None = None
     calibration_n: int | None = None
     calibration_alpha: float | None = None

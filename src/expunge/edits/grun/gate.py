@@ -17,14 +17,14 @@ ANSWER_GATE = "grun_answer_gate"
 """The part of a gate that reads the answer."""
 
 
-def new_gate(kind: Gate, pool: GatePool, width: int, answer_gate: bool = False, **place: Any) -> GateParts:
+def new_gate(kind: Gate, pool: GatePool, width: int, answer_maps: int = 0, **place: Any) -> GateParts:
     """Return the parts of a freshly initialised gate at one block, by the names that an adapter stores them under.
 
     Args:
         kind: `linear` (d -> 1) or `mlp` (d -> 256 -> 64 -> 1, ReLU).
         pool: with `attention` the gate has a second linear map, which weights the tokens.
         width: the hidden size, d.
-        answer_gate: whether the gate reads the answer too, by another linear map.
+        answer_maps: of the part that reads the answer, see `answer_scores`; 0: the gate does not read it.
         place: device and dtype.
     """
     widths = (width, *MLP_WIDTHS, 1) if kind == "mlp" else (width, 1)
@@ -32,7 +32,7 @@ def new_gate(kind: Gate, pool: GatePool, width: int, answer_gate: bool = False, 
     parts = {name: nn.Linear(widths[i], widths[i + 1], **place) for i, name in enumerate(names)}
     if pool == "attention":
         parts["grun_gate_query"] = nn.Linear(width, 1, **place)
-    return {**parts, ANSWER_GATE: nn.Linear(width, 1, **place)} if answer_gate else parts
+    return {**parts, ANSWER_GATE: nn.Linear(width, answer_maps, **place)} if answer_maps else parts
 
 
 def token_scores(parts: GateParts, states: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ def token_scores(parts: GateParts, states: Tensor) -> Tensor:
 
 
 def answer_scores(parts: GateParts, states: Tensor) -> Tensor:
-    """Return the score of each state by the part of a gate that reads the answer: (..., hidden) -> (...) logits."""
-    return parts[ANSWER_GATE](states).squeeze(-1)
+    """Return the score of each state by the part of a gate that reads the answer, its maps' largest: (..., hidden) -> (...) logits."""
+    return parts[ANSWER_GATE](states).amax(-1)
 
 
 def gate_input(states: Tensor, normalise: bool) -> Tensor:

@@ -68,8 +68,8 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             self.grun_rotate[adapter] = nn.Parameter(nn.init.orthogonal_(torch.empty(config.rank, self.hidden_size, **place)))
             self.grun_source[adapter] = nn.Linear(self.hidden_size, config.rank, **place)
         if isinstance(config, GrunConfig) and config.gate_reads(self.block):
-            reads_answer = config.answer_gate and self.block == (config.gate_blocks or [])[0]
-            for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, reads_answer, **place).items():
+            maps = config.answer_maps if config.answer_gate and self.block == (config.gate_blocks or [])[0] else 0
+            for name, part in new_gate(config.gate, config.gate_pool, self.hidden_size, maps, **place).items():
                 getattr(self, name)[adapter] = part
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 

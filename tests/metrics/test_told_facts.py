@@ -1,7 +1,7 @@
 """The secret words of forget answers, and how many of them another answer tells."""
 
-from benchmarks.gate.told_facts import secret_words, share_told, tells_fact
 from expunge.data.records import Record, Turn
+from expunge.metrics.told_facts import secret_words, share_told, tells_fact
 
 
 def record(question: str, answer: str) -> Record:
