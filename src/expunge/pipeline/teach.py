@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from accelerate.utils import extract_model_from_parallel
+from typing import cast
 
 from expunge.config import DataSection, EditSection, TrainingSection
 from expunge.config.recipe import Recipe
@@ -18,7 +17,7 @@ from expunge.edits.apply import apply_edit
 from expunge.files import atomic_folder, cache_dir, remove_folder
 from expunge.models.blocks import decoder_blocks
 from expunge.models.finite import check_finite
-from expunge.models.identified import load_identified, load_recorded, record_identity
+from expunge.models.identified import IdentifiedModel, load_identified, load_recorded, record_identity
 from expunge.models.placement import Placement, choose_placement, in_fp32
 from expunge.models.process_memory import keep_free_memory
 from expunge.objectives import Learn
@@ -58,34 +57,38 @@ def teach(base: str, stages: Sequence[Stage], display: Display, placement: Place
         {name of the stage: model folder}. The folders are in the user's cache, and the same call finds them there.
     """
     placement = in_fp32(placement or choose_placement(), "teaching")
-    start = load_identified(base, placement)
-    model, tokenizer, before = start.model, start.tokenizer, start.identity.sha256
-    blocks_name, blocks = decoder_blocks(model)
+    current = load_identified(base, placement)
+    before = current.identity.sha256
+    blocks_name, blocks = decoder_blocks(current.model)
     upper = "|".join(str(block) for block in range(len(blocks) // 2, len(blocks)))
     edit = EditSection(name="full", modules=rf"^{re.escape(blocks_name)}\.({upper})\.")
-    builder = PromptBuilder(tokenizer)
     folders: dict[str, Path] = {}
     for stage in stages:
         depends = [before, data_hash(list(stage.records)), stage.epochs, LR, BATCH_SIZE, WARMUP]
         before = hashlib.sha256(json.dumps(depends).encode()).hexdigest()
         folders[stage.name] = folder = cache_dir() / "taught" / f"{stage.name}-{before[:16]}"
         # A damaged model is taught again.
-        if taught := load_recorded(folder, placement):
-            model, tokenizer = taught.model, taught.tokenizer
-            continue
-        settings = TrainingSection(epochs=stage.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
-        recipe = Recipe(model=base, data=DataSection(forget=stage.name), objective=Learn(), edit=edit, training=settings)
-        apply_edit(model, edit, "")
-        rows = encode_records(builder, list(stage.records), [], recipe.objective)
-        title = f"Teaching {len(stage.records)} records ({stage.name})"
-        with atomic_folder(folder) as fresh:
-            with display.progress() as progress, keep_free_memory():
-                train(model, recipe, rows, fresh / "log", builder.pad, progress, title)
-            # The Trainer leaves autocast around the forward pass, and the next stage starts from this model.
-            extract_model_from_parallel(model, keep_fp32_wrapper=False)
-            remove_folder(fresh / "log")
-            check_finite(model.state_dict().items(), "and the taught model was not saved; check the base model's weights")
-            model.save_pretrained(fresh)
-            tokenizer.save_pretrained(fresh)
-            record_identity(fresh)
+        if (taught := load_recorded(folder, placement)) is None:
+            _teach_stage(current, stage, edit, folder, display)
+            # The trained model keeps the wrappers of its trainer, so the next stage starts from the saved one.
+            taught = cast(IdentifiedModel, load_recorded(folder, placement))
+        current = taught
     return folders
+
+
+def _teach_stage(start: IdentifiedModel, stage: Stage, edit: EditSection, folder: Path, display: Display) -> None:
+    """Train the model on the records of a stage, and save it into a folder."""
+    model, builder = start.model, PromptBuilder(start.tokenizer)
+    settings = TrainingSection(epochs=stage.epochs, lr=LR, batch_size=BATCH_SIZE, warmup_ratio=WARMUP, save_steps=0)
+    recipe = Recipe(data=DataSection(forget=stage.name), objective=Learn(), edit=edit, training=settings)
+    apply_edit(model, edit, "")
+    rows = encode_records(builder, list(stage.records), [], recipe.objective)
+    title = f"Teaching {len(stage.records)} records ({stage.name})"
+    with atomic_folder(folder) as fresh:
+        with display.progress() as progress, keep_free_memory():
+            train(model, recipe, rows, fresh / "log", builder.pad, progress, title)
+        remove_folder(fresh / "log")
+        check_finite(model.state_dict().items(), "and the taught model was not saved; check the base model's weights")
+        model.save_pretrained(fresh)
+        start.tokenizer.save_pretrained(fresh)
+        record_identity(fresh)
