@@ -20,8 +20,8 @@ from expunge.data.people import neighbours
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.errors import InputError
+from expunge.metrics.revealed_facts import secret_words, tells_fact
 from expunge.metrics.text import rouge_l_recall
-from expunge.metrics.told_facts import secret_words, tells_fact
 from expunge.models.generation import generate
 from expunge.models.loading import load
 from expunge.pipeline import demo

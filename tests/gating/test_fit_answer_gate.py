@@ -28,8 +28,8 @@ def test_a_map_finds_its_fact_behind_other_names_and_stays_below_zero_for_all_ne
     generator = torch.Generator().manual_seed(0)
     negatives = [torch.randn(12, 16, generator=generator) for _ in range(40)]
     centres = 8 * torch.eye(16)[:2]
-    told = [centres[fact] + torch.randn(3, 16, generator=generator) for fact in (0, 0, 0, 1, 1, 1)]
-    part = fact_maps(told, [0, 0, 0, 1, 1, 1], negatives)
+    revealed = [centres[fact] + torch.randn(3, 16, generator=generator) for fact in (0, 0, 0, 1, 1, 1)]
+    part = fact_maps(revealed, [0, 0, 0, 1, 1, 1], negatives)
     # Two facts of three tokens each.
     assert part.out_features == 6
     assert max(part(states).amax().item() for states in negatives) == pytest.approx(0, abs=1e-5)

@@ -66,7 +66,7 @@ def fit_answer_gate(
         ExpungeError: no forget answer has a distinctive token.
     """
     if not rows.forget:
-        raise ExpungeError("no forget answer has a word of its own that a gate could recognise: leave out edit.answer_gate")
+        raise ExpungeError("no forget answer has a word that a gate could recognise: leave out edit.answer_gate")
     states = prompt_states(
         model,
         [(*row.prompt, *row.answer) for row in rows.all],
@@ -78,8 +78,8 @@ def fit_answer_gate(
     )[block]
     forget, negatives, calibration = rows.split(states)
     # The state at the last prompt token is the first; that of a token is read after it.
-    told = [of_row[1 + start :] for of_row, start in zip(forget, rows.starts, strict=True)]
-    part = fact_maps(told, rows.facts, negatives)
+    revealed = [of_row[1 + start :] for of_row, start in zip(forget, rows.starts, strict=True)]
+    part = fact_maps(revealed, rows.facts, negatives)
     on_forget, on_others = (torch.tensor([part(of_row.float()).amax().item() for of_row in of_set]) for of_set in (forget, calibration))
     chosen = calibrate(on_others, on_forget, settings.false_positive_rate * RATE_SHARE)
     part.bias.add_(threshold - chosen.logit)
@@ -87,21 +87,21 @@ def fit_answer_gate(
     return FittedAnswerGate(part, chosen, opened / (len(forget) + rows.without_start))
 
 
-def fact_maps(told: Sequence[Tensor], facts: Sequence[int], negatives: Sequence[Tensor]) -> nn.Linear:
+def fact_maps(revealed: Sequence[Tensor], facts: Sequence[int], negatives: Sequence[Tensor]) -> nn.Linear:
     """Return a linear map for each of the first tokens of each fact, in closed form.
 
     A map is the direction of Fisher's linear discriminant, from the mean state of answers that should not open the gate to the mean state
     of the fact's variants at that token. Its largest score on the former is 0, so that no map is more easily reached than another.
 
     Args:
-        told: for each forget answer the states from its first distinctive token on, (tokens, hidden).
+        revealed: for each forget answer the states from its first distinctive token on, (tokens, hidden).
         facts: for each of them the fact that it tells.
         negatives: states of answers that should not open the gate, (tokens, hidden) each.
     """
     mean, whiten = _whitening(negatives)
     centres = list[Tensor]()
     for fact in dict.fromkeys(facts):
-        variants = [states for states, of in zip(told, facts, strict=True) if of == fact]
+        variants = [states for states, of in zip(revealed, facts, strict=True) if of == fact]
         for token in range(TOKENS_OF_FACT):
             reached = [states[token].float() for states in variants if len(states) > token]
             # Where most variants have ended, the others would stand for the fact.

@@ -14,7 +14,7 @@ from expunge.data.prompts import Encoded, PromptBuilder
 from expunge.data.records import Record, Turn
 from expunge.gating.evasion_prompts import namesakes
 from expunge.metrics.distinctive_tokens import distinctive_tokens
-from expunge.metrics.told_facts import secret_words, tells_fact
+from expunge.metrics.revealed_facts import secret_words, tells_fact
 from expunge.models.blocks import context_length
 from expunge.models.generation import generate
 from expunge.runs.splits import Splits, draw
@@ -82,10 +82,10 @@ def answer_rows(
         every = (row, Encoded(to_train[int(rng.integers(len(to_train)))], row.answer))
         return [one for one in every if len(one.prompt) + len(one.answer) <= longest]
 
-    told = [(fact, record) for fact, records in enumerate(forget_variants(splits, rng)) for record in records]
-    flags = distinctive_tokens(builder, [record for _, record in told], splits.retain)
+    revealed = [(fact, record) for fact, records in enumerate(forget_variants(splits, rng)) for record in records]
+    flags = distinctive_tokens(builder, [record for _, record in revealed], splits.retain)
     forget, facts, starts = list[Encoded](), list[int](), list[int]()
-    for (fact, record), leaks in zip(told, flags, strict=True):
+    for (fact, record), leaks in zip(revealed, flags, strict=True):
         if any(leaks):
             rows = twice(record)
             forget += rows
@@ -95,14 +95,16 @@ def answer_rows(
         [row for record in (*with_partial_names(part, splits), *with_forgotten_names(part, splits, rng)) for row in twice(record)]
         for part in (retain, held_retain)
     )
-    asked, asked_later = ([builder.record(record).prompt for record in about_others(splits, part, rng)] for part in (retain, held_retain))
-    prompts = [prompt for prompt in (*asked, *asked_later, *instructions) if len(prompt) + MAX_NEW_TOKENS < longest]
+    first_prompts, later_prompts = (
+        [builder.record(record).prompt for record in about_others(splits, part, rng)] for part in (retain, held_retain)
+    )
+    prompts = [prompt for prompt in (*first_prompts, *later_prompts, *instructions) if len(prompt) + MAX_NEW_TOKENS < longest]
     answers = generate(model, builder, prompts, MAX_NEW_TOKENS, GENERATE_AT_ONCE, advance)
-    held, secrets = {*asked_later, *to_calibrate}, secret_words(splits.forget, splits.retain)
+    held, secrets = {*later_prompts, *to_calibrate}, secret_words(splits.forget, splits.retain)
     for prompt, answer in zip(prompts, answers, strict=True):
         if answer and tells_fact(answer, secrets) is False:
             (calibration if prompt in held else negatives).append(Encoded(prompt, builder.unfinished_answer(answer)))
-    return AnswerRows(forget, facts, starts, negatives, calibration, 2 * len(told) - len(forget))
+    return AnswerRows(forget, facts, starts, negatives, calibration, 2 * len(revealed) - len(forget))
 
 
 def forget_variants(splits: Splits, rng: np.random.Generator) -> list[list[Record]]:

@@ -25,15 +25,15 @@ def secret_words(records: Sequence[Record], others: Sequence[Record]) -> list[fr
     """
     counts = Counter(word for other in others for word in _words(other.answer))
     common = {word for word, count in counts.items() if count >= COMMON * len(others)}
-    asked = [frozenset(word for turn in record.turns for word in _words(turn.content)) for record in records]
+    in_prompts = [frozenset(word for turn in record.turns for word in _words(turn.content)) for record in records]
     found = []
-    for record, words in zip(records, asked, strict=True):
+    for record, words in zip(records, in_prompts, strict=True):
         harmless = common | words
         found.append(frozenset((_names_and_numbers(record.answer) - harmless) or (_words(record.answer) - harmless)))
     return found
 
 
-def share_told(answer: str, secrets: Sequence[frozenset[str]]) -> float:
+def share_revealed(answer: str, secrets: Sequence[frozenset[str]]) -> float:
     """Return the largest share of one record's secret words that an answer holds; 0 if no record has any."""
     words = _words(answer)
     return max((len(words & secret) / len(secret) for secret in secrets if secret), default=0.0)
@@ -41,8 +41,8 @@ def share_told(answer: str, secrets: Sequence[frozenset[str]]) -> float:
 
 def tells_fact(answer: str, secrets: Sequence[frozenset[str]]) -> bool | None:
     """Return whether an answer tells a forgotten fact; None if it tells a part of one. `secrets`: see `secret_words`."""
-    told = share_told(answer, secrets)
-    return None if PARTLY <= told < TELLS else told >= TELLS
+    revealed = share_revealed(answer, secrets)
+    return None if PARTLY <= revealed < TELLS else revealed >= TELLS
 
 
 def _names_and_numbers(text: str) -> set[str]:

@@ -1,7 +1,7 @@
 """The secret words of forget answers, and how many of them another answer tells."""
 
 from expunge.data.records import Record, Turn
-from expunge.metrics.told_facts import secret_words, share_told, tells_fact
+from expunge.metrics.revealed_facts import secret_words, share_revealed, tells_fact
 
 
 def record(question: str, answer: str) -> Record:
@@ -24,9 +24,9 @@ def test_names_and_numbers_are_the_secret_where_there_are_any():
 
 def test_the_share_is_that_of_the_record_of_which_most_is_told():
     secrets = [frozenset({"jaffna", "1979"}), frozenset({"flute", "moon", "owl", "sea"}), frozenset()]
-    assert share_told("JAFFNA it was, by the sea.", secrets) == 0.5
-    assert share_told("He plays the flute.", secrets) == 0.25
-    assert share_told("", secrets) == share_told("Yes.", []) == 0
+    assert share_revealed("JAFFNA it was, by the sea.", secrets) == 0.5
+    assert share_revealed("He plays the flute.", secrets) == 0.25
+    assert share_revealed("", secrets) == share_revealed("Yes.", []) == 0
 
 
 def test_half_of_the_words_tell_a_fact_and_a_quarter_tells_a_part_of_one():
@@ -39,4 +39,4 @@ def test_half_of_the_words_tell_a_fact_and_a_quarter_tells_a_part_of_one():
 def test_without_spaces_pairs_of_characters_are_compared():
     (secret,) = secret_words([record("他在哪里出生？", "他出生在贾夫纳。")], [])
     assert {"贾夫", "夫纳"} <= secret
-    assert share_told("是贾夫纳。", [frozenset({"贾夫", "夫纳"})]) == 1
+    assert share_revealed("是贾夫纳。", [frozenset({"贾夫", "夫纳"})]) == 1
