@@ -52,7 +52,7 @@ class Reader:
         """Return the transformed states of each prompt, by block."""
         unread = [ids for ids in dict.fromkeys(prompts) if ids not in self._cache]
         with self.display.bar("Reading prompts", len(unread)) as advance:
-            read = prompt_states(self.model, unread, self.blocks, self.pad, advance=advance, transform=self.transform)
+            read = prompt_states(self.model, unread, self.blocks, self.pad, advance=advance, transform=self.transform, share_beginning=True)
         for i, ids in enumerate(unread):
             self._cache[ids] = [read[block][i] for block in self.blocks]
         return {block: [self._cache[ids][i] for ids in prompts] for i, block in enumerate(self.blocks)}

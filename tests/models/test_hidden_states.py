@@ -19,7 +19,7 @@ WITH_BEGINNING = [(*BEGINNING, *prompt) for prompt in PROMPTS]
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "qwen3", "gemma3", "gpt2", "gpt_neox"], indirect=True)
 def test_states_equal_those_of_a_full_forward_pass_in_the_given_order(tiny_model_dir, prompts):
     model = load(tiny_model_dir)[0]
-    for prompt, states in zip(prompts, prompt_states(model, prompts, [1], pad=0, batch_size=3)[1], strict=True):
+    for prompt, states in zip(prompts, prompt_states(model, prompts, [1], pad=0, batch_size=3, share_beginning=True)[1], strict=True):
         with torch.no_grad():
             full = model(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states[2][0]
         assert states.shape == (len(prompt), 32)
@@ -39,7 +39,7 @@ def test_the_tokens_that_all_prompts_begin_with_are_read_once(tiny_model_dir):
     model, read = load(tiny_model_dir)[0], []
     cache_use(model)
     model.get_input_embeddings().register_forward_pre_hook(lambda _module, args: read.append(tuple(args[0].shape)))
-    prompt_states(model, WITH_BEGINNING, [1], pad=0, batch_size=4)
+    prompt_states(model, WITH_BEGINNING, [1], pad=0, batch_size=4, share_beginning=True)
     assert read == [(1, 6), (4, 20)]
 
 

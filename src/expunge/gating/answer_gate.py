@@ -75,6 +75,7 @@ def fit_answer_gate(
         advance=advance,
         transform=partial(stored_input, settings=settings),
         starts=[len(row.prompt) - 1 for row in rows.all],
+        share_beginning=True,
     )[block]
     forget, negatives, calibration = rows.split(states)
     # The state at the last prompt token is the first; that of a token is read after it.

@@ -85,7 +85,8 @@ def fit_gate(
     prompts = gate_prompts(builder, splits, settings.gate_augmentations, max_tokens, seed, paraphrases)
     expect(len(prompts.all))
     transform = partial(stored_input, settings=settings)
-    states = prompt_states(model, prompts.all, gate_blocks(model, settings), builder.pad, advance=advance, transform=transform)
+    blocks = gate_blocks(model, settings)
+    states = prompt_states(model, prompts.all, blocks, builder.pad, advance=advance, transform=transform, share_beginning=True)
     fitted = fit_on_states(prompts, states, settings, seed)
     if not settings.answer_gate:
         return fitted

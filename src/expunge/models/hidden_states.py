@@ -31,6 +31,7 @@ def prompt_states(
     advance: Callable[[int], None] = lambda prompts: None,
     transform: Callable[[Tensor], Tensor] = Tensor.float,
     starts: Sequence[int] | None = None,
+    share_beginning: bool = False,
 ) -> dict[int, list[Tensor]]:
     """Return the outputs of blocks at every token of each prompt, as a gate at these blocks reads them.
 
@@ -43,12 +44,15 @@ def prompt_states(
         advance: called with the number of prompts done.
         transform: applied to the states of a prompt, (tokens, hidden), before they are stored; the default converts to fp32.
         starts: for each prompt the first token whose state is returned; None: the first one.
+        share_beginning: read the tokens that all prompts begin with once, such as the template's system message, if the model's cache
+            can be shared. Equal token ids must mean equal states: soft prompts, for example, differ from row to row.
 
     Returns:
         For each block the transformed states of each prompt, in the order given, in main memory.
     """
     states: dict[int, list[Tensor]] = {block: [torch.empty(0)] * len(prompts) for block in blocks}
-    for chosen, outputs in _forward_up_to(model, prompts, blocks, pad, batch_size, edited=False):
+    common = _common_beginning(model, prompts) if share_beginning else 0
+    for chosen, outputs in _forward_up_to(model, prompts, blocks, pad, batch_size, edited=False, common=common):
         for block, rows in outputs.items():
             for i, row in zip(chosen, rows, strict=True):
                 states[block][i] = transform(row[starts[i] if starts else 0 :]).cpu()
@@ -84,16 +88,22 @@ def prompt_gate_logits(
 
 @torch.no_grad()
 def _forward_up_to(
-    model: nn.Module, prompts: Sequence[tuple[int, ...]], blocks: Sequence[int], pad: int, batch_size: int, edited: bool
+    model: nn.Module,
+    prompts: Sequence[tuple[int, ...]],
+    blocks: Sequence[int],
+    pad: int,
+    batch_size: int,
+    edited: bool,
+    common: int = 0,
 ) -> Iterator[tuple[list[int], dict[int, list[Tensor]]]]:
     """Run prompts in batches by length, up to the highest block; yield their indices, and for each block their outputs, (tokens, hidden).
 
-    The tokens that all prompts begin with, such as the template's system message, are read once. The outputs are those after the edit
-    of their block if `edited`, else before it.
+    The outputs are those after the edit of their block if `edited`, else before it. `common` tokens, which all prompts begin with, are
+    read once.
     """
     check_length(model, max(map(len, prompts), default=0), "a prompt")
     device = next(model.parameters()).device
-    common, cache, beginning = _common_beginning(model, prompts), None, {}
+    cache, beginning = None, {}
     if common:
         cache = DynamicCache()
         ids = torch.tensor([prompts[0][:common]], device=device)
