@@ -101,6 +101,7 @@ def test_later_epochs_do_not_run_the_lower_blocks(run):
         ({**EDIT, "positions": "all_prompt"}, {}, "an edit acts on prompt tokens before the last one"),
         ({**POOLED, "gate_first": False}, {}, "its pooled gate is trained along with the edit, and reads the whole prompt"),
         (EDIT, {"gradient_checkpointing": True}, "gradient checkpointing does not work with a KV cache"),
+        (UPPER_LORA, {"gradient_checkpointing": True}, "gradient checkpointing is on"),
     ],
 )
 def test_a_warning_says_why_the_prefix_cache_is_off(run, caplog, edit, training, reason):

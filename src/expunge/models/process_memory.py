@@ -48,7 +48,7 @@ def return_free_memory() -> None:
 def keep_free_memory() -> Iterator[None]:
     """Let the C library keep freed memory in this context, where each step allocates the gradients of many weights anew.
 
-    To get their pages from the system again took 15 % of the time of teaching on two cores.
+    To get their pages from the system again takes a part of every step's time.
     """
     libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if libc is None or not hasattr(libc, "mallopt"):

@@ -46,7 +46,7 @@ def prepare(folder: Path, base: str, display: Display, placement: Placement) -> 
             sets={"strangers": str(folder / "strangers.jsonl")},
             control=str(taught["control"]),
             max_new_tokens=32,
-            # All records at once: on a CPU a batch of twenty takes nearly as long as one of eighty.
+            # All records at once: to decode a token, a CPU takes most of its time to read the weights, however many the records are.
             batch_size=80,
             show_text=True,
         ),

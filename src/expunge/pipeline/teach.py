@@ -70,7 +70,8 @@ def teach(base: str, stages: Sequence[Stage], display: Display, placement: Place
         # A damaged model is taught again.
         if (taught := load_recorded(folder, placement)) is None:
             _teach_stage(current, stage, edit, folder, display)
-            # The trained model keeps the wrappers of its trainer, so the next stage starts from the saved one.
+            # The next stage starts from the saved model, because the trained one keeps its trainer's wrappers. It is read in any case, to
+            # see that it was saved whole.
             taught = cast(IdentifiedModel, load_recorded(folder, placement))
         current = taught
     return folders

@@ -17,7 +17,9 @@ from expunge.training.loss import Loss
 log = logging.getLogger(__name__)
 
 
-def open_prefixes(model: nn.Module, loss: Loss, collator: PairCollator, gib: float, unusable: str | None, warn: bool) -> RowStore | None:
+def open_prefixes(
+    model: nn.Module, loss: Loss, collator: PairCollator, gib: float, sharded: bool, checkpointing: bool, warn: bool
+) -> RowStore | None:
     """Return an empty cache of prefixes, or None if this training cannot use one; then a warning says why.
 
     Args:
@@ -25,19 +27,24 @@ def open_prefixes(model: nn.Module, loss: Loss, collator: PairCollator, gib: flo
         loss: whose objective may read blocks.
         collator: of the records; the shortest and the longest prompt are the sample that is checked.
         gib: the limit of the cache.
-        unusable: why this process can use no cache, or None.
+        sharded: whether the model's weights are spread over processes.
+        checkpointing: whether gradient checkpointing is on.
         warn: whether this process warns.
     """
-    edits_outputs = any(isinstance(module, ReftModel) for module in model.modules())
-    if not edits_outputs and not frozen_blocks(model):
+    edits_outputs, frozen = any(isinstance(module, ReftModel) for module in model.modules()), frozen_blocks(model)
+    if not edits_outputs and not frozen:
         # Every block is trained, so that there is nothing to start from.
         return None
     rows = sorted(collator.records.forget, key=lambda row: len(row.prompt))
     sample = collate([rows[0], rows[-1]], collator.pad)
     try:
-        if unusable:
-            raise PrefixUnsupported(unusable)
-        first = entry_block(model) if edits_outputs else frozen_blocks(model)
+        if checkpointing:
+            raise PrefixUnsupported(
+                "gradient checkpointing does not work with a KV cache" if edits_outputs else "gradient checkpointing is on"
+            )
+        if sharded:
+            raise PrefixUnsupported("the model is sharded")
+        first = entry_block(model) if edits_outputs else frozen
         if loss.blocks and min(loss.blocks) < first:
             raise PrefixUnsupported(f"the objective reads block {min(loss.blocks)}, below the first edited block")
         if edits_outputs:

@@ -71,10 +71,8 @@ class UnlearnTrainer(CheckpointedTrainer):
         self.reference = Reference(model, needs_copy) if needs_copy or not weights_change else None
         self.prefixes = None
         if prefix_cache_gib is not None:
-            unusable = "the model is sharded" if self.accelerator.distributed_type in SHARDED else None
-            if args.gradient_checkpointing:
-                unusable = "gradient checkpointing does not work with a KV cache"
-            self.prefixes = open_prefixes(model, loss, collator, prefix_cache_gib, unusable, warn=self.is_world_process_zero())
+            sharded, first = self.accelerator.distributed_type in SHARDED, self.is_world_process_zero()
+            self.prefixes = open_prefixes(model, loss, collator, prefix_cache_gib, sharded, bool(args.gradient_checkpointing), warn=first)
         forget = collator.records.forget
         self._forget_reference = self._reference_nll("reference_nll", forget)
         alternatives = [replace(row, answer=collator.alternative(0, i)) for i, row in enumerate(forget)]
