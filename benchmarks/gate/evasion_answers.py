@@ -20,6 +20,7 @@ from expunge.data.people import neighbours
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.errors import InputError
+from expunge.files import make_folder
 from expunge.metrics.revealed_facts import secret_words, tells_fact
 from expunge.metrics.text import rouge_l_recall
 from expunge.models.generation import generate
@@ -46,7 +47,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the tables into the page in docs/results/")
     args = parser.parse_args()
     run = open_run(args.run)
+    if run.recipe.audit.control is None:
+        raise InputError(f"{args.run}: the recipe of the run names no control; unlearn again with --control")
     splits, display = read_splits(run), Display()
+    make_folder(args.out)
     forget = [one for one in in_forms(splits, splits.forget, args.rows) if one[0] in (AS_GIVEN, *args.forms)]
     others = about_others(splits, args.strangers)
     answers = {}
