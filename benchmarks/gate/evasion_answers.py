@@ -60,7 +60,7 @@ def main() -> None:
     original, unlearned = (answers[name][len(forget) :] for name in ("original", "unlearned"))
     tables = [
         markdown("form", FORGET_COLUMNS, forget_cells(forget, answers)),
-        markdown("asked about", OTHER_COLUMNS, other_cells(others, original, unlearned, [tells_fact(text, secrets) for text in original])),
+        markdown("questions about", OTHER_COLUMNS, other_cells(others, original, unlearned, [tells_fact(text, secrets) for text in original])),
     ]
     command = f"python -m benchmarks.gate.evasion_answers --run RUN --forms {' '.join(args.forms)} --rows {args.rows}"
     command += f" --strangers {args.strangers}"

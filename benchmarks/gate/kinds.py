@@ -156,7 +156,7 @@ def evaluate(
     gate_set = gate_prompts(builder, splits, edit.gate_augmentations, 8192, seed)
     fitted = fit_on_states(gate_set, reader.read(gate_set.all), edit, seed)
     eval_states = reader.read([ids for group in groups for ids in group.prompts.values()])
-    opened = mean_gate_logits(fitted.gate, edit.gate_pool, eval_states) >= fitted.threshold.logit
+    opened = mean_gate_logits(fitted.gate, fitted.kind.pool, eval_states) >= fitted.threshold.logit
     counts.add(groups, opened.tolist())
     return gate_set, fitted
 

@@ -30,7 +30,7 @@ def recipe_file(tmp_path) -> Path:
 def test_missing_settings_have_their_defaults():
     recipe = make_recipe(FORGET)
     assert recipe.model == "smollm2-135m"
-    assert (recipe.edit.name, recipe.edit.gate_pool) == ("grun", "top2")
+    assert (recipe.edit.name, recipe.edit.gate_pool) == ("grun", None)
     assert (recipe.training.batch_size, recipe.training.seed) == (16, 42)
 
 

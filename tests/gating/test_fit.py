@@ -60,7 +60,7 @@ def test_an_installed_gate_has_the_logits_of_the_fitted_one(make_tiny_model, tin
 
     def logits_with(edit: EditSection) -> Tensor:
         inputs = {block: [stored_input(prompt, edit) for prompt in states] for block, states in read.items()}
-        return mean_gate_logits(fitted.gate, edit.gate_pool, inputs)
+        return mean_gate_logits(fitted.gate, fitted.kind.pool, inputs)
 
     installed = apply_with_gate(model, edit, "", fitted)
     assert installed.active_peft_config.gate_layer_norm is normed

@@ -57,7 +57,7 @@ def prompts_with(feature: float, count: int, generator: torch.Generator) -> list
 def trained(pool: str, forget: list[Tensor], retain: list[Tensor], seed: int = 0, **settings) -> dict:
     torch.manual_seed(0)
     parts = new_gate("linear", pool, 16)
-    loss = train_gate(parts, EditSection(gate_pool=pool, **settings), forget, retain, seed)
+    loss = train_gate(parts, pool, EditSection(**settings), forget, retain, seed)
     assert loss < 0.4
     return parts
 
@@ -89,7 +89,7 @@ def test_training_does_not_stop_at_a_token_that_every_prompt_begins_with():
     torch.nn.init.zeros_(parts["grun_gate"].bias)
     with torch.no_grad():
         parts["grun_gate"].weight[0, 1] = -1 / 3
-    train_gate(parts, EditSection(gate_pool="max"), prompts(8, 60), prompts(9, 90), seed=0)
+    train_gate(parts, "max", EditSection(), prompts(8, 60), prompts(9, 90), seed=0)
     with torch.no_grad():
         assert prompt_logits(parts, "max", prompts(8, 50)).min() > prompt_logits(parts, "max", prompts(9, 50)).max()
 

@@ -62,10 +62,14 @@ class EditSection(Section):
     positions: str | None = Field(
         None, description=f"reft, grun: where the edit acts: {', '.join(POSITIONS)}; none: onward with a pooled gate, else last_prompt"
     )
-    gate: Gate = Field("linear", description="grun: a linear map, or an MLP with layers of 256 and 64 units")
-    gate_pool: GatePool = Field(
-        "top2",
-        description="grun: last: a gate at the last prompt token in each edited block (paper); else one pooled gate over the whole prompt",
+    gate: Gate | None = Field(
+        None,
+        description="grun: a linear map, or an MLP with layers of 256 and 64 units; none: linear, or mlp where none of gate_pool is it",
+    )
+    gate_pool: GatePool | None = Field(
+        None,
+        description="grun: last: a gate at the last prompt token in each edited block (paper); else one pooled gate over the whole prompt. "
+        "None: top2, or attention with an mlp for texts and topics without names if top2 misses records that it was not trained on",
     )
     gate_blocks: list[int] | None = Field(
         None,

@@ -19,13 +19,14 @@ from expunge.edits.active import gate_config, pooled_gate
 from expunge.edits.apply import apply_edit
 from expunge.edits.base import PeftEdit
 from expunge.edits.grun.config import GrunConfig
-from expunge.edits.grun.gate import ANSWER_GATE, GateParts, new_gate
+from expunge.edits.grun.gate import ANSWER_GATE, GateParts
 from expunge.edits.requests import REQUEST
 from expunge.gating.answer_gate import FittedAnswerGate, fit_answer_gate
 from expunge.gating.answer_rows import answer_rows
 from expunge.gating.calibrate import CalibrationLogits, Threshold, choose_threshold
+from expunge.gating.choose import GateKind, chosen_kind, dropout_for, trained_gate
 from expunge.gating.paraphrase import paraphrase
-from expunge.gating.train import LOWER_DECAY, prompt_logits, stored_input, train_gate
+from expunge.gating.train import LOWER_DECAY, prompt_logits, stored_input
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.finite import check_finite
@@ -46,12 +47,14 @@ class FittedGate:
 
     Attributes:
         gate: its parts, by the block that they read.
+        kind: of its parts, and how it pools.
         threshold: at which it opens.
         coverage: share of the forget prompts, unaugmented, that it opens for.
         answers: the part that reads answers, or None.
     """
 
     gate: dict[int, GateParts]
+    kind: GateKind
     threshold: Threshold
     coverage: float
     answers: FittedAnswerGate | None = None
@@ -128,7 +131,8 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
     Args:
         prompts: to train, validate and calibrate on.
         states: {block: one (tokens, hidden) tensor for each of `prompts.all`}, as `stored_input` returns them.
-        settings: `gate`, `gate_pool`, `gate_weight_decay`, `gate_class_balance` and `false_positive_rate` are read.
+        settings: `gate`, `gate_pool`, `gate_weight_decay`, `gate_class_balance` and `false_positive_rate` are read. What kind of gate
+            they leave open is chosen, see `expunge.gating.choose.chosen_kind`.
         seed: of initialisation and batches.
 
     Raises:
@@ -137,26 +141,27 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
     for block, block_states in states.items():
         named = ((f"the hidden state after block {block} of a prompt", state) for state in block_states)
         check_finite(named, "so no gate can be trained; check the base model's weights")
-    gate, losses = dict[int, GateParts](), list[float]()
+    kind, gate, losses = chosen_kind(settings, prompts, states, seed), dict[int, GateParts](), list[float]()
+    train = partial(trained_gate, kind, settings, seed=seed, dropout=dropout_for(kind, prompts))
     for block, block_states in states.items():
         forget, negatives, pool, _, *validation = prompts.split(block_states)
-        gate[block] = _trained(settings, forget, negatives, seed)
+        gate[block] = train(forget, negatives)
         if pool:
-            hardest = prompt_logits(gate[block], settings.gate_pool, pool).argsort(descending=True)[: round(MINED_SHARE * len(pool))]
-            gate[block] = _trained(settings, forget, [*negatives, *(pool[i] for i in hardest)], seed)
-        losses.append(_validation_loss(gate[block], settings, *validation))
+            hardest = prompt_logits(gate[block], kind.pool, pool).argsort(descending=True)[: round(MINED_SHARE * len(pool))]
+            gate[block] = train(forget, [*negatives, *(pool[i] for i in hardest)])
+        losses.append(_validation_loss(gate[block], kind.pool, *validation))
     _weight_blocks(gate, losses)
     for block, parts in gate.items():
         named = ((f"{name}.{kind} of the gate of block {block}", p) for name, part in parts.items() for kind, p in part.named_parameters())
         check_finite(named, f"after the training of the gate; {LOWER_DECAY}")
-    logits = mean_gate_logits(gate, settings.gate_pool, states)
+    logits = mean_gate_logits(gate, kind.pool, states)
     check_finite([("a logit of the gate", logits)], f"after the training of the gate; {LOWER_DECAY}")
     trained, _, _, calibration, held_out, _ = prompts.split(logits)
     forget, by_prompt = trained[: prompts.unaugmented], calibration.split([len(variants) for variants in prompts.calibration])
     threshold = choose_threshold(CalibrationLogits(by_prompt, forget, trained, held_out), settings.false_positive_rate)
     # Never infinite, not even to say "always closed": a gate that opens for nothing forgets nothing.
     check_finite([("the threshold of the gate", torch.tensor(threshold.logit))], f"after its calibration; {LOWER_DECAY}")
-    return FittedGate(gate, threshold, (forget >= threshold.logit).float().mean().item())
+    return FittedGate(gate, kind, threshold, (forget >= threshold.logit).float().mean().item())
 
 
 def mean_gate_logits(gate: Mapping[int, GateParts], pool: GatePool, states: Mapping[int, Sequence[Tensor]]) -> Tensor:
@@ -179,7 +184,8 @@ def apply_with_gate(model: nn.Module, settings: EditSection, base_sha256: str, f
 
     The other arguments and the errors are those of `expunge.edits.apply.apply_edit`.
     """
-    model = apply_edit(model, settings.model_copy(update={"gate_blocks": list(fitted.gate)}), base_sha256)
+    kind = {"gate": fitted.kind.gate, "gate_pool": fitted.kind.pool, "gate_blocks": list(fitted.gate)}
+    model = apply_edit(model, settings.model_copy(update=kind), base_sha256)
     config = gate_config(model, REQUEST)
     for block, parts in pooled_gate(model, REQUEST).items():
         for name, part in parts.items():
@@ -196,22 +202,13 @@ def apply_with_gate(model: nn.Module, settings: EditSection, base_sha256: str, f
     return model
 
 
-def _trained(settings: EditSection, forget: list[Tensor], negatives: list[Tensor], seed: int) -> GateParts:
-    torch.manual_seed(seed)
-    parts = new_gate(settings.gate, settings.gate_pool, forget[0].shape[-1])
-    train_gate(parts, settings, forget, negatives, seed)
-    for part in parts.values():
-        part.requires_grad_(False)
-    return parts
-
-
 @torch.no_grad()
-def _validation_loss(parts: GateParts, settings: EditSection, forget: Sequence[Tensor], negatives: Sequence[Tensor]) -> float:
+def _validation_loss(parts: GateParts, pool: GatePool, forget: Sequence[Tensor], negatives: Sequence[Tensor]) -> float:
     """Return the cross-entropy on the validation prompts, the sum of both classes' means."""
     losses = [
         binary_cross_entropy_with_logits(logits, torch.full_like(logits, target)).item()
         for states, target in ((forget, 1.0), (negatives, 0.0))
-        for logits in [prompt_logits(parts, settings.gate_pool, states)]
+        for logits in [prompt_logits(parts, pool, states)]
     ]
     return sum(losses)
 

@@ -1,6 +1,7 @@
 """Train the pooled gate of one block on cached hidden states, before the edit itself is trained."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,40 @@ LOWER_DECAY = "no edit was trained; lower edit.gate_weight_decay"
 """What to do about a gate whose numbers are not finite, although it reads finite states: nothing else scales its training."""
 
 
-def train_gate(parts: GateParts, settings: EditSection, forget: Sequence[Tensor], negatives: Sequence[Tensor], seed: int) -> float:
+class Dropout(NamedTuple):
+    """What is left out of the hidden states of a prompt while a gate is trained.
+
+    Attributes:
+        tokens: share of the tokens.
+        features: share of the numbers in each state; the others grow, so that their mean stays.
+    """
+
+    tokens: float
+    features: float
+
+    def applied(self, states: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the states of a prompt, (tokens, hidden), without the share that is left out."""
+        if self.tokens:
+            stays = torch.rand(len(states), generator=generator) >= self.tokens
+            states = states[stays] if stays.any() else states
+        if self.features:
+            stays = torch.rand(states.shape, generator=generator) >= self.features
+            states = states * stays / (1 - self.features)
+        return states
+
+
+NO_DROPOUT = Dropout(0.0, 0.0)
+
+
+def train_gate(
+    parts: GateParts,
+    pool: GatePool,
+    settings: EditSection,
+    forget: Sequence[Tensor],
+    negatives: Sequence[Tensor],
+    seed: int,
+    dropout: Dropout = NO_DROPOUT,
+) -> float:
     """Train a gate to separate forget prompts from all others.
 
     With the pooling `max` the maximum is soft at first and hard at the end. A hard maximum trains the gate on one token of each prompt,
@@ -26,10 +60,12 @@ def train_gate(parts: GateParts, settings: EditSection, forget: Sequence[Tensor]
 
     Args:
         parts: of the gate, see `expunge.edits.grun.gate.new_gate`; trained in place.
-        settings: `gate_pool`, `gate_weight_decay` and `gate_class_balance` are read.
+        pool: how a prompt's token scores become its logit.
+        settings: `gate_weight_decay` and `gate_class_balance` are read.
         forget: one (tokens, hidden) tensor for each prompt, as `gate_input` returns them.
         negatives: the same for the prompts that the gate should stay closed for.
-        seed: of the order of the batches.
+        seed: of the order of the batches, and of the tokens that are left out.
+        dropout: what each step leaves out of the states, another part each time.
 
     Returns:
         The last loss, nats.
@@ -49,7 +85,8 @@ def train_gate(parts: GateParts, settings: EditSection, forget: Sequence[Tensor]
     loss = torch.zeros(())
     for step in range(STEPS):
         chosen = torch.randperm(len(states), generator=generator)[:BATCH_SIZE]
-        logits = prompt_logits(parts, settings.gate_pool, [states[i] for i in chosen], SOFTNESS * (1 - step / STEPS))
+        batch = [dropout.applied(states[i], generator) for i in chosen]
+        logits = prompt_logits(parts, pool, batch, SOFTNESS * (1 - step / STEPS))
         loss = binary_cross_entropy_with_logits(logits, targets[chosen], weight=weight[chosen])
         if not torch.isfinite(loss):
             raise ExpungeError(f"the loss of the gate is {loss.item()} at step {step + 1} of {STEPS}; {LOWER_DECAY}")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ NEUTRAL_CALIBRATION = 40
 # Records of each set to validate on: enough to weight three blocks.
 MAX_VALIDATION = 100
 
+Subject = Literal["names", "texts", "topic"]
+
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,7 @@ class GatePrompts:
         pool: further negatives; the gate trains only on the hardest of them, see `expunge.gating.fit.fit_on_states`.
         calibration: prompts to choose the threshold on; each item holds a prompt and its variants.
         forget_validation, negative_validation: prompts to validate on.
+        subject: `names` if most forget records are questions in which names can be replaced, `texts` if most are passages, else `topic`.
     """
 
     forget: list[Ids]
@@ -47,6 +50,7 @@ class GatePrompts:
     calibration: list[list[Ids]]
     forget_validation: list[Ids]
     negative_validation: list[Ids]
+    subject: Subject = "names"
 
     @property
     def all(self) -> list[Ids]:
@@ -108,7 +112,8 @@ def gate_prompts(
         log.warning("The gate: %d prompt variants are left out, because they are longer than the model's context.", too_long)
     augmented, negatives, pool = (_that_fit(prompts, max_tokens) for prompts in (augmented, negatives, pool))
     calibration = [variants for variants in calibration if variants]
-    return GatePrompts(unaugmented + augmented, len(unaugmented), negatives, pool, calibration, *validation)
+    forget, subject = unaugmented + augmented, _subject(splits)
+    return GatePrompts(forget, len(unaugmented), negatives, pool, calibration, *validation, subject=subject)
 
 
 def _forget_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:
@@ -172,6 +177,14 @@ def _strangers(splits: Splits, rng: np.random.Generator, similar: bool = False) 
     return with_other_names(splits.forget, rng, similar, splits.language, splits.retain)
 
 
+def _subject(splits: Splits) -> Subject:
+    named = sum(stranger is not None and not stranger.is_passage for stranger in _strangers(splits, np.random.default_rng(0)))
+    passages = sum(record.is_passage for record in splits.forget)
+    if 2 * named > len(splits.forget):
+        return "names"
+    return "texts" if 2 * passages > len(splits.forget) else "topic"
+
+
 def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], splits: Splits, seed: int) -> Iterator[list[Ids]]:
     rng, language = np.random.default_rng([seed, 4, 9]), splits.language
     for record in records:
@@ -179,7 +192,7 @@ def _calibration_variants(builder: PromptBuilder, records: Sequence[Record], spl
         yield [builder.record(record).prompt, *held_out_variant(builder, record, rng, language), *in_context]
 
 
-def _validation(builder: PromptBuilder, splits: Splits, max_tokens: int, seed: int) -> list[list[Ids]]:
+def _validation(builder: PromptBuilder, splits: Splits, max_tokens: int, seed: int) -> tuple[list[Ids], list[Ids]]:
     """Return a held-out variant of forget and of retain prompts (or the prompt itself if it is too long), and similar-name prompts."""
     rng, validation = np.random.default_rng([seed, 4, 4]), []
     for part in (splits.forget, splits.retain):
@@ -187,8 +200,8 @@ def _validation(builder: PromptBuilder, splits: Splits, max_tokens: int, seed: i
             (record, _that_fit(held_out_variant(builder, record, rng, splits.language), max_tokens)) for record in part[:MAX_VALIDATION]
         ]
         validation.append(_that_fit([fitting[0] if fitting else builder.record(record).prompt for record, fitting in variants], max_tokens))
-    validation[1] += _that_fit(_prompts(builder, _strangers(splits, rng, similar=True))[:MAX_VALIDATION], max_tokens)
-    return validation
+    strangers = _that_fit(_prompts(builder, _strangers(splits, rng, similar=True))[:MAX_VALIDATION], max_tokens)
+    return validation[0], validation[1] + strangers
 
 
 def _that_fit(prompts: Sequence[Ids], max_tokens: int) -> list[Ids]:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from expunge.config import EditSection
 from expunge.config.recipe import Recipe
 from expunge.console import Display
 from expunge.edits import edit_of
@@ -12,6 +13,7 @@ from expunge.edits.apply import apply_edit
 from expunge.edits.save import save_edit
 from expunge.errors import InputError
 from expunge.gating.calibrate import Threshold
+from expunge.gating.choose import OF_SUBJECTS
 from expunge.gating.fit import FittedGate, apply_with_gate, fit_gate
 from expunge.models.placement import Placement
 from expunge.models.sources import local_model
@@ -85,8 +87,8 @@ def _train_gate(run: PreparedRun, display: Display) -> FittedGate:
     facts |= {"recall": threshold.recall, "recall_n": threshold.recall_n, "forget_coverage": fitted.coverage}
     if answers is not None:
         facts["answers"] = {**_rates(answers.threshold), "forget_coverage": answers.coverage}
-    update_info(run, gate={"blocks": list(fitted.gate), **facts})
-    _warn_of_gate(fitted, run.recipe.edit.false_positive_rate, display)
+    update_info(run, gate={"blocks": list(fitted.gate), **fitted.kind._asdict(), **facts})
+    _remark_on_gate(fitted, run.recipe.edit, display)
     return fitted
 
 
@@ -95,8 +97,13 @@ def _rates(threshold: Threshold) -> dict[str, float]:
     return rates | {"rate_bound": threshold.rate_bound, "calibration_rate": threshold.calibration_rate}
 
 
-def _warn_of_gate(fitted: FittedGate, rate: float, display: Display) -> None:
-    threshold = fitted.threshold
+def _remark_on_gate(fitted: FittedGate, edit: EditSection, display: Display) -> None:
+    threshold, rate = fitted.threshold, edit.false_positive_rate
+    if edit.gate_pool is None and fitted.kind == OF_SUBJECTS:
+        display.print(
+            "A gate that looks for names missed records that it was not trained on. The gate weighs all tokens instead "
+            f"(edit.gate={fitted.kind.gate}, edit.gate_pool={fitted.kind.pool})."
+        )
     if fitted.answers is not None and fitted.answers.coverage < COVERAGE_TO_WARN_BELOW:
         display.print(f"In the answers the gate recognises only {fitted.answers.coverage:.0%} of the facts to forget in time.")
     if fitted.coverage < COVERAGE_TO_WARN_BELOW:

@@ -90,6 +90,8 @@ class _AnswerGate(Closed):
 
 class _Gate(Closed):
     blocks: list[int]
+    gate: str = ""
+    pool: str = ""
     threshold: float
     calibration_n: int = Field(ge=0)
     alpha: float = Field(ge=0, le=1)

@@ -24,8 +24,8 @@ class Grun(Reft):
         config = GrunConfig(
             rank=settings.rank or (POOLED_RANK if pooled else RANK),
             positions=settings.positions or ("onward" if pooled else "last_prompt"),
-            gate=settings.gate,
-            gate_pool=settings.gate_pool,
+            gate=settings.gate or "linear",
+            gate_pool=settings.gate_pool or "top2",
             gate_blocks=settings.gate_blocks,
             gate_layer_norm=settings.gate_layer_norm,
             answer_gate=settings.answer_gate,
