@@ -94,7 +94,7 @@ def test_blocks_are_weighted_by_their_validation_loss():
     shown = [make(60, 0), make(60), make(40), make(20, 0), make(20)]
     hidden = [*shown[:3], [*make(10, 0), *make(10)], shown[4]]
     forget, others, closed, *checks = ([(1,)] * len(states) for states in shown)
-    prompts = GatePrompts(forget, 60, others, [], [[ids] for ids in closed], *checks)
+    prompts = GatePrompts(forget, 60, others, [], [[ids] for ids in closed], *checks, subject="names")
     states = {block: [state for part in sets for state in part] for block, sets in ((3, shown), (5, hidden))}
 
     def norms(*blocks: int) -> list[float]:
@@ -197,7 +197,7 @@ def test_a_calibration_prompt_counts_by_its_variant_with_the_highest_logit():
 
     def share_open(closed: list[list[Tensor]]) -> tuple[int, float]:
         ids = [[(1,)] * len(prompt) for prompt in closed]
-        prompts = GatePrompts([(1,)] * 60, 60, [(1,)] * 60, [], ids, [(1,)] * 20, [(1,)] * 20)
+        prompts = GatePrompts([(1,)] * 60, 60, [(1,)] * 60, [], ids, [(1,)] * 20, [(1,)] * 20, "names")
         states = [*forget, *others, *(state for variants_of_one in closed for state in variants_of_one), *checks[0], *checks[1]]
         fitted = fit_on_states(prompts, {3: states}, EditSection(gate_pool="max", false_positive_rate=0.06), 1)
         opened = prompt_logits(fitted.gate[3], "max", variants) >= fitted.threshold.logit
@@ -216,7 +216,7 @@ def test_a_gate_is_trained_on_the_hardest_negatives_of_the_pool():
     def logits(pool: bool) -> tuple[Tensor, Tensor]:
         sets = [part if i != 2 or pool else [] for i, part in enumerate(parts)]
         forget, others, taken, closed, *checks = ([(1,)] * len(part) for part in sets)
-        prompts = GatePrompts(forget, 60, others, taken, [[ids] for ids in closed], *checks)
+        prompts = GatePrompts(forget, 60, others, taken, [[ids] for ids in closed], *checks, subject="names")
         fitted = fit_on_states(prompts, {3: [state for part in sets for state in part]}, edit, 1)
         return prompt_logits(fitted.gate[3], "max", parts[4]), prompt_logits(fitted.gate[3], "max", hard)
 

@@ -64,7 +64,7 @@ class EditSection(Section):
     )
     gate: Gate | None = Field(
         None,
-        description="grun: a linear map, or an MLP with layers of 256 and 64 units; none: linear, or mlp where none of gate_pool is it",
+        description="grun: a linear map, or an MLP with layers of 256 and 64 units; none: linear, or mlp where gate_pool chooses it",
     )
     gate_pool: GatePool | None = Field(
         None,

@@ -152,7 +152,9 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
         losses.append(_validation_loss(gate[block], kind.pool, *validation))
     _weight_blocks(gate, losses)
     for block, parts in gate.items():
-        named = ((f"{name}.{kind} of the gate of block {block}", p) for name, part in parts.items() for kind, p in part.named_parameters())
+        named = (
+            (f"{name}.{tensor} of the gate of block {block}", p) for name, part in parts.items() for tensor, p in part.named_parameters()
+        )
         check_finite(named, f"after the training of the gate; {LOWER_DECAY}")
     logits = mean_gate_logits(gate, kind.pool, states)
     check_finite([("a logit of the gate", logits)], f"after the training of the gate; {LOWER_DECAY}")

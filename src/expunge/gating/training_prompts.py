@@ -50,7 +50,7 @@ class GatePrompts:
     calibration: list[list[Ids]]
     forget_validation: list[Ids]
     negative_validation: list[Ids]
-    subject: Subject = "names"
+    subject: Subject
 
     @property
     def all(self) -> list[Ids]:
