@@ -58,9 +58,10 @@ def main() -> None:
         answers[name] = saved_answers(args.out / f"{name}.json", questions, partial(answers_of, run, name, questions, display))
     secrets = secret_words(splits.forget, splits.retain)
     original, unlearned = (answers[name][len(forget) :] for name in ("original", "unlearned"))
+    tells = [tells_fact(text, secrets) for text in original]
     tables = [
         markdown("form", FORGET_COLUMNS, forget_cells(forget, answers)),
-        markdown("questions about", OTHER_COLUMNS, other_cells(others, original, unlearned, [tells_fact(text, secrets) for text in original])),
+        markdown("questions about", OTHER_COLUMNS, other_cells(others, original, unlearned, tells)),
     ]
     command = f"python -m benchmarks.gate.evasion_answers --run RUN --forms {' '.join(args.forms)} --rows {args.rows}"
     command += f" --strangers {args.strangers}"
