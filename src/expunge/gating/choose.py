@@ -1,6 +1,7 @@
 """Choose between a gate that looks for names and one that weighs all tokens, by forget records that it was not trained on."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -72,18 +73,13 @@ def trained_gate(
     return parts
 
 
-@torch.no_grad()
-def _share_recognised(parts: GateParts, forget: Sequence[Tensor], others: Sequence[Tensor], rate: float) -> float:
-    opens_above = prompt_logits(parts, OF_NAMES.pool, others).quantile(1 - rate)
-    return (prompt_logits(parts, OF_NAMES.pool, forget) > opens_above).float().mean().item()
-
-
 def _recall(settings: EditSection, prompts: GatePrompts, states: Sequence[Tensor], seed: int) -> float:
     """Return the share of every fifth forget record that a gate of names opens for, trained without them."""
     trained, negatives, _, calibration, *_ = prompts.split(states)
     forget = trained[: prompts.unaugmented]
-    others = [state for i, state in enumerate(forget) if i % HELD_OUT_EVERY]
-    parts = trained_gate(OF_NAMES, settings, others, negatives, seed)
-    first_variants = torch.tensor([0, *(len(variants) for variants in prompts.calibration[:-1])]).cumsum(0)
-    as_given = [calibration[place] for place in first_variants]
-    return _share_recognised(parts, forget[::HELD_OUT_EVERY], as_given, settings.false_positive_rate)
+    parts = trained_gate(OF_NAMES, settings, [state for i, state in enumerate(forget) if i % HELD_OUT_EVERY], negatives, seed)
+    # The first variant of a calibration prompt is the prompt as given.
+    places = [0, *accumulate(len(variants) for variants in prompts.calibration)][:-1]
+    as_given = prompt_logits(parts, OF_NAMES.pool, [calibration[place] for place in places])
+    opened = prompt_logits(parts, OF_NAMES.pool, forget[::HELD_OUT_EVERY]) > as_given.quantile(1 - settings.false_positive_rate)
+    return opened.float().mean().item()
