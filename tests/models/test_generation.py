@@ -6,7 +6,7 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
-from expunge.models.generation import generate, nucleus_sampler
+from expunge.models.generation import MOST_IN_NUCLEUS, generate, nucleus_sampler
 from expunge.models.loading import load
 
 QUESTIONS = ["Where?", "What is the capital of France, and who told you the name of it?", "Who wrote it?", "a", "Tell me more about birds."]
@@ -62,6 +62,17 @@ def test_samples_from_the_nucleus_have_the_frequencies_of_their_probabilities():
     # At half the temperature probabilities are squared.
     shares = torch.bincount(nucleus_sampler(0, temperature=0.5)(logits), minlength=4) / 4000
     assert shares.tolist() == pytest.approx([0.685, 0.247, 0.062, 0.007], abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [0.1, 5.0])
+def test_part_of_a_large_vocabulary_gives_the_draws_of_all_of_it(scale):
+    # The nucleus of the flat distribution has more tokens than are sorted first, that of the steep one fewer.
+    logits = scale * torch.randn(20, 2 * MOST_IN_NUCLEUS, generator=torch.Generator().manual_seed(1))
+    probability, tokens = logits.softmax(-1).sort(descending=True)
+    probability[probability.cumsum(-1) - probability >= 0.9] = 0.0
+    assert ((probability > 0).sum(-1) > MOST_IN_NUCLEUS).all() == (scale == 0.1)
+    drawn = tokens.gather(-1, torch.multinomial(probability, 1, generator=torch.Generator().manual_seed(7)))[:, 0]
+    assert torch.equal(nucleus_sampler(7, top_p=0.9)(logits), drawn)
 
 
 def test_samples_depend_on_the_seed(tiny_model_dir):

@@ -17,6 +17,8 @@ from expunge.models.kv_cache import select_rows
 from expunge.models.process_memory import return_free_memory
 from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts, reopen_prompts
 
+MOST_IN_NUCLEUS = 4096
+"""So many tokens are sorted first; where a nucleus has more, the whole vocabulary is."""
 PROMPT_END = 24
 """So many tokens at the end of a prompt show whether it begins the model's reasoning."""
 NO_ANSWER = Answer("")
@@ -47,9 +49,18 @@ def nucleus_sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> 
         return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=cumulative.shape[-1] - 1).to(logits.device)
 
     def from_nucleus(logits: Tensor) -> Tensor:
-        probability, tokens = (logits.float().cpu() / temperature).softmax(-1).sort(descending=True)
-        probability[probability.cumsum(-1) - probability >= top_p] = 0.0
-        return tokens.gather(-1, torch.multinomial(probability, 1, generator=generator))[:, 0].to(logits.device)
+        probability = (logits.float().cpu() / temperature).softmax(-1)
+        # To sort the whole vocabulary takes longer than a step of a small model, and its end is hardly ever in the nucleus.
+        highest, tokens = probability.topk(min(MOST_IN_NUCLEUS, probability.shape[-1]))
+        cumulative = highest.cumsum(-1)
+        if (cumulative[:, -1] < top_p).any():
+            highest, tokens = probability.sort(descending=True)
+            cumulative = highest.cumsum(-1)
+        highest[cumulative - highest >= top_p] = 0.0
+        # As `torch.multinomial` draws: the largest ratio of a probability and exponential noise. The noise is drawn for all tokens, so that
+        # a seed gives the same answers however many of them are sorted.
+        noise = torch.empty_like(probability).exponential_(generator=generator)[:, : highest.shape[-1]]
+        return tokens.gather(-1, (highest / noise).argmax(-1, keepdim=True))[:, 0].to(logits.device)
 
     return from_vocabulary if top_p == 1.0 else from_nucleus
 
