@@ -30,7 +30,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.data.set_names import FORGET, INSTRUCTIONS, RETAIN
 from expunge.gating.eval_prompts import EvalGroup, eval_groups
 from expunge.gating.fit import fit_on_states, gate_blocks, mean_gate_logits, paraphrased_sets
-from expunge.gating.train import stored_input
+from expunge.gating.state_store import stored_input
 from expunge.gating.training_prompts import gate_prompts
 from expunge.models.hidden_states import prompt_states
 from expunge.models.loading import load

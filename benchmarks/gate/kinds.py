@@ -39,7 +39,7 @@ from expunge.data.records import Record, Turn
 from expunge.data.set_names import FORGET, GENERAL, INSTRUCTIONS, OTHER_NAMES, RETAIN
 from expunge.gating.eval_prompts import AS_GIVEN, eval_groups
 from expunge.gating.fit import FittedGate, fit_on_states, gate_blocks, mean_gate_logits
-from expunge.gating.train import stored_input
+from expunge.gating.state_store import stored_input
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.blocks import context_length
 from expunge.models.loading import load

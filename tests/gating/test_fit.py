@@ -12,7 +12,8 @@ from expunge.data.records import Record, Turn, read_records
 from expunge.data.texts import neutral_instructions, unrelated_texts
 from expunge.edits.active import pooled_gate
 from expunge.gating.fit import apply_with_gate, fit_gate, fit_on_states, gate_blocks, mean_gate_logits
-from expunge.gating.train import prompt_logits, stored_input
+from expunge.gating.state_store import stored_input
+from expunge.gating.train import prompt_logits
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.hidden_states import prompt_gate_logits, prompt_states
 from expunge.models.loading import load

@@ -84,6 +84,9 @@ class EditSection(Section):
         DEFAULT_AUGMENTATIONS,
         description=f"grun with gate_first: what the gate trains on besides the prompts themselves: {', '.join(get_args(Augmentation))}",
     )
+    gate_states_gib: float = Field(
+        4.0, gt=0, description="grun with gate_first: main memory for the hidden states that the gate trains on; the others go to the disk"
+    )
     gate_layer_norm: bool = Field(True, description="grun with a pooled gate: layer-normalise the hidden states that it reads")
     answer_gate: bool = Field(
         False, description="grun with gate_first: the gate also reads the answer, and opens when a fact to forget begins to come out"

@@ -12,6 +12,7 @@ from expunge.files.folders import atomic_folder, make_folder, remove_file, remov
 from expunge.files.leftovers import find_leftovers, is_leftover, remove_leftovers
 from expunge.files.locks import lock_file
 from expunge.files.regular import MAX_DOCUMENT_BYTES, file_sha256, folder_sha256, open_regular, refuse_links
+from expunge.files.scratch import scratch_memory
 from expunge.files.write import PRIVATE, PRIVATE_FOLDER, append_text, atomic_file, read_parquet, write_bytes, write_parquet, write_text
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "remove_file",
     "remove_folder",
     "remove_leftovers",
+    "scratch_memory",
     "storage_errors",
     "sync_folder",
     "utc_now",

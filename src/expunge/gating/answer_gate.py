@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from expunge.data.prompts import PromptBuilder
 from expunge.errors import ExpungeError
 from expunge.gating.answer_rows import AnswerRows
 from expunge.gating.calibrate import Threshold, calibrate
-from expunge.gating.train import stored_input
+from expunge.gating.state_store import StateStore
 from expunge.models.hidden_states import prompt_states
 
 RATE_SHARE = 1 / 3
@@ -73,7 +72,7 @@ def fit_answer_gate(
         [block],
         builder.pad,
         advance=advance,
-        transform=partial(stored_input, settings=settings),
+        transform=StateStore(settings),
         starts=[len(row.prompt) - 1 for row in rows.all],
         share_beginning=True,
     )[block]

@@ -26,7 +26,8 @@ from expunge.gating.answer_rows import answer_rows
 from expunge.gating.calibrate import CalibrationLogits, Threshold, choose_threshold
 from expunge.gating.choose import GateKind, chosen_kind, dropout_for, trained_gate
 from expunge.gating.paraphrase import paraphrase
-from expunge.gating.train import LOWER_DECAY, prompt_logits, stored_input
+from expunge.gating.state_store import StateStore
+from expunge.gating.train import LOWER_DECAY, prompt_logits
 from expunge.gating.training_prompts import GatePrompts, gate_prompts
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.finite import check_finite
@@ -87,9 +88,8 @@ def fit_gate(
     paraphrases = paraphrased_sets(model, builder, splits, settings.gate_augmentations, seed, advance)
     prompts = gate_prompts(builder, splits, settings.gate_augmentations, max_tokens, seed, paraphrases)
     expect(len(prompts.all))
-    transform = partial(stored_input, settings=settings)
-    blocks = gate_blocks(model, settings)
-    states = prompt_states(model, prompts.all, blocks, builder.pad, advance=advance, transform=transform, share_beginning=True)
+    blocks, store = gate_blocks(model, settings), StateStore(settings)
+    states = prompt_states(model, prompts.all, blocks, builder.pad, advance=advance, transform=store, share_beginning=True)
     fitted = fit_on_states(prompts, states, settings, seed)
     if not settings.answer_gate:
         return fitted
@@ -130,7 +130,7 @@ def fit_on_states(prompts: GatePrompts, states: Mapping[int, list[Tensor]], sett
 
     Args:
         prompts: to train, validate and calibrate on.
-        states: {block: one (tokens, hidden) tensor for each of `prompts.all`}, as `stored_input` returns them.
+        states: {block: one (tokens, hidden) tensor for each of `prompts.all`}, as `StateStore` returns them.
         settings: `gate`, `gate_pool`, `gate_weight_decay`, `gate_class_balance` and `false_positive_rate` are read. What kind of gate
             they leave open is chosen, see `expunge.gating.choose.chosen_kind`.
         seed: of initialisation and batches.

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from expunge.config import EditSection, GatePool
-from expunge.edits.grun.gate import GateParts, gate_input, pooled_logits
+from expunge.edits.grun.gate import GateParts, pooled_logits
 from expunge.errors import ExpungeError
 
 STEPS, BATCH_SIZE = 800, 64
@@ -107,9 +107,3 @@ def prompt_logits(parts: GateParts, pool: GatePool, states: Sequence[Tensor], so
         # Without padding: some prompt variants are many times as long as others.
         logits.append(pooled_logits(parts, pool, torch.cat(chunk).float(), real, softness))
     return torch.cat(logits)
-
-
-def stored_input(states: Tensor, settings: EditSection) -> Tensor:
-    """Return hidden states as a pooled gate reads them, in half precision if they are normalised: every token of many prompts is stored."""
-    # States that are not normalised may overflow half precision.
-    return gate_input(states, settings.gate_layer_norm).to(torch.float16 if settings.gate_layer_norm else torch.float32)
