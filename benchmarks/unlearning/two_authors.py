@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -28,6 +29,7 @@ from expunge.runs.folder import Run
 from expunge.runs.loaded import load_run, open_run
 
 AUTHORS, FORGOTTEN = 8, 2
+MEASURED = ("forget", "forget_paraphrase", "retain", "retain_paraphrase")
 LORA = ("--edit", "lora", "--objective", "npo", "--no-audit", "training.epochs=1")
 
 
@@ -50,13 +52,18 @@ def main() -> None:
     run = trained(args.out, "grun", "--model", taught["original-authors"], "--control", taught["control-authors"])
     minutes = (time.monotonic() - started) / 60
     facts = {
-        "audit": Run(run).summary,
-        "gate": evaluate_gate(run),
+        "audit": {model: of_model(sets) for model, sets in Run(run).summary.items()},
+        "gate": {f"{group['set']}, {group['variant']}": group["value"] for group in evaluate_gate(run)["groups"]},
         "largest_difference": exported(args.model, trained(args.out, "lora", *LORA, "--model", args.model), records["forget"]),
         "minutes": round(minutes),
         "measured": measured_on(),
     }
     print(json.dumps(facts, indent=1))
+
+
+def of_model(sets: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return what the audit measured of one model: ROUGE-L and the true answer's probability."""
+    return {name: {metric: sets[name][metric]["value"] for metric in ("rouge", "probability")} for name in MEASURED}
 
 
 def trained(out: Path, name: str, *options: object) -> Path:
