@@ -6,6 +6,7 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
+from expunge.models.continuation import Continuation
 from expunge.models.generation import MOST_IN_NUCLEUS, generate, nucleus_sampler
 from expunge.models.loading import load
 
@@ -80,3 +81,33 @@ def test_samples_depend_on_the_seed(tiny_model_dir):
     builder = PromptBuilder(tokenizer)
     one, again, other = (generate(model, builder, prompts_of(builder), 8, sampler=nucleus_sampler(seed)) for seed in (3, 3, 4))
     assert one == again != other
+
+
+def three_in_a_row(ids: list[int]) -> set[tuple[int, ...]]:
+    return {tuple(ids[start : start + 3]) for start in range(len(ids) - 2)}
+
+
+@pytest.mark.parametrize("tiny_model_dir", ["llama", "gpt2"], indirect=True)
+def test_an_answer_has_no_three_tokens_in_a_row_of_the_text_to_avoid(tiny_model_dir):
+    model, tokenizer = load(tiny_model_dir)
+    builder = PromptBuilder(tokenizer)
+    first, second, *_ = prompts = prompts_of(builder)
+
+    def written(*avoid: tuple[int, ...]) -> list[list[int]]:
+        ids = list[list[int]]()
+        for prompt, text in zip(prompts, avoid or [()] * len(prompts), strict=False):
+            row = Continuation(builder, list(prompt), 8, text)
+            with torch.no_grad():
+                while len(row.ids) < 8:
+                    logits = model(input_ids=torch.tensor([[*prompt, *row.ids]])).logits[0, -1]
+                    logits[row.to_avoid()] = -torch.inf
+                    row.ids.append(logits.argmax().item())
+            ids.append(row.ids)
+        return ids
+
+    known = tuple(written()[0])
+    expected = written(known, ())
+    assert not three_in_a_row([*first[-2:], *expected[0]]) & three_in_a_row([*first[-2:], *known])
+    texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in expected]
+    assert generate(model, builder, [first, second], 8, avoid=[known, ()]) == texts
+    assert texts[0] != tokenizer.decode(known, skip_special_tokens=True).strip()

@@ -10,7 +10,8 @@ from expunge.data.records import Record, Turn, question_record, read_records
 from expunge.data.texts import refusals
 from expunge.models.loading import load
 from expunge.runs.splits import Splits
-from expunge.training.alternatives import drop_unfinished_sentence, generate_alternatives, least_similar, names_remark
+from expunge.training import alternatives
+from expunge.training.alternatives import draws_of, drop_unfinished_sentence, generate_alternatives, least_similar, names_remark
 from expunge.training.inputs import PairCollator, encode_records
 
 
@@ -73,6 +74,24 @@ def test_records_without_alternatives_get_one_and_others_do_not_change(tiny_mode
     assert sum(done) == 12
     assert generate_alternatives(model, builder, [complete, *some], 1, done.append) == made
     assert generate_alternatives(model, builder, [complete, *some], 2, done.append) != made
+
+
+def test_a_text_is_continued_once_in_words_that_are_not_its_own(tiny_model_dir, monkeypatch):
+    model, tokenizer = load(tiny_model_dir)
+    builder, done, avoided = PromptBuilder(tokenizer), [], []
+
+    def generate(model, builder, prompts, tokens, batch_size, advance, sampler, avoid):
+        avoided.extend(avoid)
+        advance(len(prompts))
+        return [f"Other words {i}." for i in range(len(prompts))]
+
+    monkeypatch.setattr(alternatives, "generate", generate)
+    text = Record("text", (), "The old mill stood above the river. Nobody had ground corn in it for thirty years.", prompt_chars=36)
+    question = question_record("question", "Who stood above the river?", "The mill.")
+    made = generate_alternatives(model, builder, [question, text], 1, done.append)
+    assert sum(done) == draws_of(question) + draws_of(text) == 5
+    assert avoided == [(), builder.record(text).answer * 2, (), (), ()]
+    assert made[1].alternatives == ("Other words 1.",)
 
 
 def test_only_some_objectives_use_alternatives(tiny_model_dir, tiny_data):

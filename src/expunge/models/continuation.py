@@ -1,6 +1,7 @@
 """The tokens that a model writes after one prompt: when they end, and how they split into reasoning and answer."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from typing import cast
 
 from expunge.data.prompts import PromptBuilder
@@ -17,13 +18,21 @@ class Continuation:
         builder: of the model's tokenizer.
         prompt: token ids of the prompt's end.
         max_new_tokens: of the answer, without the reasoning before it.
+        avoid: token ids of a text that would go on after the prompt.
     """
 
-    def __init__(self, builder: PromptBuilder, prompt: list[int], max_new_tokens: int):
+    def __init__(self, builder: PromptBuilder, prompt: list[int], max_new_tokens: int, avoid: Sequence[int] = ()):
         self.builder = builder
         self.prompt = prompt
         self.max_new_tokens = self._limit = max_new_tokens
         self.ids: list[int] = []
+        text, self._third = [*prompt[-2:], *avoid], defaultdict[tuple[int, ...], set[int]](set)
+        for start in range(len(text) - 2):
+            self._third[tuple(text[start : start + 2])].add(text[start + 2])
+
+    def to_avoid(self) -> list[int]:
+        """Return the tokens with which the last two would make three in a row of the text to avoid."""
+        return list(self._third.get(tuple([*self.prompt[-2:], *self.ids][-2:]), ()))
 
     def goes_on_after(self, token: int, ends: Collection[int]) -> bool:
         """Add a token, and return whether the model may write another one."""

@@ -73,9 +73,10 @@ def generate(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda prompts: None,
     sampler: Sampler = greedy,
+    avoid: Sequence[Sequence[int]] = (),
 ) -> list[str]:
     """Return the text of the answer to each prompt, without the reasoning before it; see `generate_answers`."""
-    return [answer.text for answer in generate_answers(model, builder, prompts, max_new_tokens, batch_size, advance, sampler)]
+    return [answer.text for answer in generate_answers(model, builder, prompts, max_new_tokens, batch_size, advance, sampler, avoid)]
 
 
 def generate_answers(
@@ -86,6 +87,7 @@ def generate_answers(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda prompts: None,
     sampler: Sampler = greedy,
+    avoid: Sequence[Sequence[int]] = (),
 ) -> list[Answer]:
     """Return the model's answer to each prompt, up to its end of turn or the end of the model's context.
 
@@ -98,6 +100,7 @@ def generate_answers(
         batch_size: maximum number of prompts in a batch; batches are formed by length and padded on the left.
         advance: called with the number of prompts finished.
         sampler: chooses the next tokens.
+        avoid: for each prompt the token ids of a text of which the answer must not have three tokens in a row; none: nothing is avoided.
 
     Returns:
         Texts in the order of the prompts, without special tokens.
@@ -105,7 +108,8 @@ def generate_answers(
     answers = [NO_ANSWER] * len(prompts)
     for chosen in decoding_batches(prompts, batch_size, max_new_tokens):
         cached = read_prompts(model, [prompts[i] for i in chosen], builder.pad)
-        for i, answer in zip(chosen, decode_answers(model, builder, cached, max_new_tokens, sampler), strict=True):
+        avoided = [avoid[i] for i in chosen] if avoid else ()
+        for i, answer in zip(chosen, decode_answers(model, builder, cached, max_new_tokens, sampler, avoided), strict=True):
             answers[i] = answer
         # Each token makes the KV cache a little larger, so that the heap is full of gaps by now.
         del cached
@@ -116,20 +120,31 @@ def generate_answers(
 
 @torch.no_grad()
 def decode_answers(
-    model: nn.Module, builder: PromptBuilder, prompts: PromptCache, max_new_tokens: int, sampler: Sampler = greedy
+    model: nn.Module,
+    builder: PromptBuilder,
+    prompts: PromptCache,
+    max_new_tokens: int,
+    sampler: Sampler = greedy,
+    avoid: Sequence[Sequence[int]] = (),
 ) -> list[Answer]:
     """Decode an answer to each cached prompt, token by token; finished rows leave the batch. See `generate_answers`.
 
     If an answer opens a gate that reads answers, it is taken back: it begins anew at its first token, with the gate open.
     """
-    written = [Continuation(builder, ids, max_new_tokens) for ids in prompts.batch.input_ids[:, -PROMPT_END:].tolist()]
+    ends_of_prompts = prompts.batch.input_ids[:, -PROMPT_END:].tolist()
+    texts = avoid or [()] * len(ends_of_prompts)
+    written = [Continuation(builder, ids, max_new_tokens, text) for ids, text in zip(ends_of_prompts, texts, strict=True)]
     cache, mask, position = prompts.kv_cache(), prompts.batch.attention_mask, prompts.batch.position_ids[:, -1:]
     rows, last, gate_logits = torch.arange(len(written), device=mask.device), prompts.last, prompts.gate_logits
     ends, opened, taken_back = answer_ends(model, builder), rows < 0, list[tuple[Tensor, GateLogits]]()
     while len(rows):
         if opened.any():
             taken_back.append((rows[opened], rows_of_gates(gate_logits, opened)))
-        tokens = sampler(prompts.logits(last[:, -1]))
+        logits = prompts.logits(last[:, -1])
+        if avoid:
+            for place, row in enumerate(rows.tolist()):
+                logits[place, written[row].to_avoid()] = float("-inf")
+        tokens = sampler(logits)
         going_on = []
         # One position stays free for the end of turn, in case a record is made of this answer.
         may_go_on = ((position[:, 0] + 4 <= (context_length(model) or sys.maxsize)) & ~opened).tolist()
@@ -152,7 +167,8 @@ def decode_answers(
     if taken_back:
         again = torch.cat([of_step for of_step, _ in taken_back])
         gates = {gate: torch.cat([logits[gate] for _, logits in taken_back]) for gate in gate_logits}
-        anew = decode_answers(model, builder, reopen_prompts(model, prompts, again, gates), max_new_tokens, sampler)
+        avoided = [avoid[row] for row in again.tolist()] if avoid else ()
+        anew = decode_answers(model, builder, reopen_prompts(model, prompts, again, gates), max_new_tokens, sampler, avoided)
         for row, answer in zip(again.tolist(), anew, strict=True):
             answers[row] = answer
     return answers

@@ -42,6 +42,9 @@ def generate_alternatives(
     without a name stays as it is. The idea of alternatives from the model itself is that of AltPO (Mekala et al., 2024,
     arXiv 2409.13474).
 
+    A text is continued once, with no three tokens in a row as in its true continuation. A model that knows a text by heart goes on with
+    it whatever the names, and takes it up again after another word.
+
     Args:
         model: before any edit.
         builder: of its tokenizer.
@@ -59,24 +62,37 @@ def generate_alternatives(
     without = [record for record in records if not record.alternatives]
     # Another name may have more tokens.
     renamed = [
-        other if other and builder.max_tokens(other.record) <= longest else None
+        [other if other and builder.max_tokens(other.record) <= longest else None for other in others]
         for draw in range(DRAWS)
-        for other in rename(without, np.random.default_rng([seed, 8, draw]), False, language, background)
+        for others in [rename(without, np.random.default_rng([seed, 8, draw]), False, language, background)]
     ]
-    queries = [other.record if other else record for record, other in zip(without * DRAWS, renamed, strict=True)]
-    prompts = [builder.record(q, prompt=q.paraphrased_prompt if i // len(without) % 2 else None).prompt for i, q in enumerate(queries)]
-    answers = generate(
-        model, builder, prompts, _most_tokens(builder, without, language), BATCH_SIZE, advance, nucleus_sampler(seed, TEMPERATURE, TOP_P)
-    )
+    draws = [(draw, i) for draw in range(DRAWS) for i, record in enumerate(without) if draw < draws_of(record)]
+    queries = [other.record if (other := renamed[draw][i]) else without[i] for draw, i in draws]
+    prompts = [
+        builder.record(q, prompt=q.paraphrased_prompt if draw % 2 else None).prompt for q, (draw, _) in zip(queries, draws, strict=True)
+    ]
+    # Both the text and the one with other names: the model may go on with either.
+    texts = [
+        () if query.turns else (*builder.record(without[i]).answer, *builder.record(query).answer)
+        for query, (_, i) in zip(queries, draws, strict=True)
+    ]
+    sampler, tokens = nucleus_sampler(seed, TEMPERATURE, TOP_P), _most_tokens(builder, without, language)
+    answers = generate(model, builder, prompts, tokens, BATCH_SIZE, advance, sampler, texts if any(texts) else ())
+    candidates: list[list[str]] = [[] for _ in without]
+    for (draw, i), answer in zip(draws, answers, strict=True):
+        candidates[i].append(_restored(drop_unfinished_sentence(answer), renamed[draw][i]))
     completed = {}
-    for i, record in enumerate(without):
-        draws = range(i, len(answers), len(without))
-        candidates = [_restored(drop_unfinished_sentence(answers[j]), renamed[j]) for j in draws]
+    for record, texts_of_record in zip(without, candidates, strict=True):
         # Only one, because greedy decoding after training on several would give what they have in common: the true answer again.
-        alternative = least_similar([text for text in candidates if fits(record, text)], record)
+        alternative = least_similar([text for text in texts_of_record if fits(record, text)], record)
         # If the model gives no usable answer, the shipped refusals are the alternatives.
         completed[record.id] = replace(record, alternatives=language.refusals if alternative is None else (alternative,))
     return [completed.get(record.id, record) for record in records]
+
+
+def draws_of(record: Record) -> int:
+    """Return how many answers are sampled for a record without alternatives."""
+    return DRAWS if record.turns else 1
 
 
 def names_remark(splits: Splits) -> str | None:

@@ -12,7 +12,7 @@ from expunge.data.records import Record, Turn, question_record
 from expunge.metrics.leak import fact_of, pieces
 from expunge.metrics.text import is_refusal, rouge_l_recall
 from expunge.models.blocks import context_length
-from expunge.models.generation import generate, nucleus_sampler
+from expunge.models.generation import generate, greedy, nucleus_sampler
 from expunge.training.alternatives import drop_unfinished_sentence
 
 TEMPERATURE, TOP_P = 0.8, 0.95
@@ -62,9 +62,9 @@ def generate_document_questions(
     def write(prompts: Sequence[tuple[int, ...] | None], seed: int | None = None) -> list[str]:
         """Continue the prompts that leave room for an answer; the others, and None, get an empty text."""
         fitting = [i for i, ids in enumerate(prompts) if ids is not None and len(ids) + tokens < longest]
-        sampling = {} if seed is None else {"sampler": nucleus_sampler(seed, TEMPERATURE, TOP_P)}
+        sampler = greedy if seed is None else nucleus_sampler(seed, TEMPERATURE, TOP_P)
         chosen = [ids for i in fitting if (ids := prompts[i]) is not None]
-        written = dict(zip(fitting, generate(model, builder, chosen, tokens, BATCH_SIZE, advance, **sampling), strict=True))
+        written = dict(zip(fitting, generate(model, builder, chosen, tokens, BATCH_SIZE, advance, sampler), strict=True))
         advance(len(prompts) - len(fitting))
         return [written.get(i, "") for i in range(len(prompts))]
 

@@ -19,7 +19,7 @@ from expunge.oracles.checked import judge_texts
 from expunge.runs.folder import ALTERNATIVES, NEUTRAL, QUESTIONS, RETAIN, Run
 from expunge.runs.generated import answer_rows, answers, document_question_rows, drop_generated, generated_once
 from expunge.runs.splits import FEWEST_RETAIN, Splits, add_document_questions, document_passages
-from expunge.training.alternatives import DRAWS, generate_alternatives
+from expunge.training.alternatives import draws_of, generate_alternatives
 from expunge.training.document_questions import generate_document_questions
 from expunge.training.neutral_answers import answer_instructions
 
@@ -61,7 +61,9 @@ def with_alternatives(run: Run, model: nn.Module, builder: PromptBuilder, splits
     records = splits.forget
 
     def generate() -> list[dict[str, Any]]:
-        with display.bar("Generating alternative answers", DRAWS * sum(not record.alternatives for record in records)) as advance:
+        with display.bar(
+            "Generating alternative answers", sum(draws_of(record) for record in records if not record.alternatives)
+        ) as advance:
             made = generate_alternatives(model, builder, records, seed, advance, splits.language, splits.retain)
         return [{"alternatives": record.alternatives} for record in made]
 
