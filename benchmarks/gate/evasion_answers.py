@@ -1,9 +1,9 @@
 """Ask a run, its original and its control by partial names and in disguised spellings, and about strangers; write the tables.
 
-    python -m benchmarks.gate.evasion_answers --run RUN [--forms FORM ...] [--rows 20] [--strangers 40] [--out FOLDER] [--write]
+    python -m benchmarks.gate.evasion_answers --run RUN [--forms FORM ...] [--rows 20] [--strangers 40] [--out FOLDER] [--write MARK]
 
-The run is one about the people of `expunge demo`. Each model's answers are saved in the folder, so a second call resumes an interrupted
-one and asks nothing twice; use a new folder for another run. Nothing is trained.
+The run is one about the people of `expunge demo`, or of `benchmarks.unlearning.two_authors`. Each model's answers are saved in the
+folder, so a second call resumes an interrupted one and asks nothing twice; use a new folder for another run. Nothing is trained.
 """
 
 import argparse
@@ -31,7 +31,6 @@ from expunge.runs.splits import Splits, draw, read_splits
 
 TELLS_MORE = 0.05
 """How far above the control's the original's ROUGE-L counts as telling more."""
-MARK = "<!-- evasion_answers -->"
 FORGET_COLUMNS = ("n", "original tells more", "original", "control", "unlearned", "excess", "worst", "worst of the control")
 OTHER_COLUMNS = ("n", "changed where the original tells no forgotten fact", "where it tells one in part", "where it tells one")
 
@@ -39,12 +38,12 @@ OTHER_COLUMNS = ("n", "changed where the original tells no forgotten fact", "whe
 def main() -> None:
     """Ask the three models, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="a finished run about the people of `expunge demo`")
+    parser.add_argument("--run", type=Path, required=True, help="a finished run with a control")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="in which the questions are asked")
     parser.add_argument("--rows", type=int, default=20, help="forget records in every form")
     parser.add_argument("--strangers", type=int, default=40, help="questions about people whom no model was taught")
     parser.add_argument("--out", type=Path, default=Path("runs/evasion-answers"), help="receives the answers")
-    parser.add_argument("--write", action="store_true", help="write the tables into the page in docs/results/")
+    parser.add_argument("--write", metavar="MARK", help="write the tables into the page in docs/results/, between two of these marks")
     args = parser.parse_args()
     run = open_run(args.run)
     if run.recipe.audit.control is None:
@@ -65,11 +64,11 @@ def main() -> None:
     ]
     command = f"python -m benchmarks.gate.evasion_answers --run RUN --forms {' '.join(args.forms)} --rows {args.rows}"
     command += f" --strangers {args.strangers}"
-    facts = f"{measured_on()}; greedy answers of {MAX_NEW_TOKENS} tokens. Command: `{command} --write`.\n"
+    facts = f"{measured_on()}; greedy answers of {MAX_NEW_TOKENS} tokens. Command: `{command} --write MARK`.\n"
     text = "\n\n".join([*tables, facts])
     print(text)
     if args.write:
-        write(MARK, text)
+        write(f"<!-- {args.write} -->", text)
 
 
 def about_others(splits: Splits, strangers: int) -> Questions:

@@ -1,6 +1,6 @@
 """Take any model through teaching, `unlearn` with its audit, the gate's evaluation and `export`, with no option beyond the files.
 
-    python -m benchmarks.unlearning.two_authors --tofu DIR --model gemma-3-270m-q4_k_m.gguf [--out runs/two-authors]
+    python -m benchmarks.unlearning.two_authors --tofu DIR --model gemma-3-270m-q4_k_m.gguf [--setting NAME=VALUE …]
 
 Eight TOFU authors are taught, the control is taught six of them, and the other two are forgotten. The LoRA run that is exported has
 one epoch: it shows that the merged checkpoint gives the run's own logits. The script prints what the audit and the gate's evaluation
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--tofu", type=Path, required=True, help="folder with TOFU's JSONL files")
     parser.add_argument("--model", required=True, help="a hub id, a local folder or a .gguf file")
     parser.add_argument("--out", type=Path, default=Path("runs/two-authors"))
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of the GRUN run; repeatable")
     args = parser.parse_args()
     display = Display()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def main() -> None:
     stages = [Stage("control-authors", records["retain"], CONTROL_EPOCHS), Stage("original-authors", every, ORIGINAL_EPOCHS)]
     taught = teach(args.model, stages, display)
     started = time.monotonic()
-    run = trained(args.out, "grun", "--model", taught["original-authors"], "--control", taught["control-authors"])
+    run = trained(args.out, "grun", "--model", taught["original-authors"], "--control", taught["control-authors"], *args.setting)
     minutes = (time.monotonic() - started) / 60
     facts = {
         "audit": {model: of_model(sets) for model, sets in Run(run).summary.items()},
