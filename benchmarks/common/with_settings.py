@@ -1,5 +1,6 @@
 """Unlearn from a recipe with further settings from the command line."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,16 @@ from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
+
+
+def parser_with_settings(description: str, out: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of every study that unlearns once; `out`: its folder."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder for data, runs and results")
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the recipe; repeatable")
+    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
+    return parser
 
 
 def unlearn_with(settings: Sequence[str], model: str, forget: Path, retain: Path, out: Path, display: Display) -> Run:

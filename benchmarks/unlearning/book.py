@@ -15,11 +15,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from benchmarks.common.results import markdown, measured_on, read_or_make, write
-from benchmarks.common.with_settings import unlearn_with
+from benchmarks.common.with_settings import parser_with_settings, unlearn_with
 from expunge.console import Display
 from expunge.data.passages import PassageSize, end_of, overlapping_passages, token_spans
 from expunge.data.prompts import PromptBuilder
@@ -39,7 +38,7 @@ from expunge.runs.splits import draw, read_splits
 SIZE = PassageSize(128, 64)
 SECTION_TOKENS = 1024
 """Tokens of the sections that are forgotten and not forgotten by turns."""
-MOST_MEASURED, FALSE_POSITIVES, SEED = 100, 0.02, 42
+MOST_MEASURED, SEED = 100, 42
 MEASURED = {
     "forget": "forgotten passages",
     "unseen": "passages of the book that were not given",
@@ -51,15 +50,11 @@ Facts = dict[str, Any]
 
 def main() -> None:
     """Teach, forget, measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--out", type=Path, default=Path("runs/book"))
-    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the recipe; repeatable")
+    parser = parser_with_settings(str(__doc__), "runs/book")
     parser.add_argument("--book", type=Path, required=True)
     parser.add_argument("--retain-book", type=Path, required=True)
     parser.add_argument("--questions", type=Path)
     parser.add_argument("--epochs", type=float, default=4.0, help="passes over the books while they are taught")
-    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     make_folder(args.out)
     facts = study(args)
@@ -104,14 +99,11 @@ def study(args: argparse.Namespace) -> Facts:
 def table(facts: Facts) -> str:
     """Return ROUGE-L of the three models and what opens the gate, in Markdown."""
     columns = [f"{MEASURED[name]} ({n})" for name, n in facts["records"].items()]
-    rows = {name: [f"{facts[name]['rouge'][of]:.2f}" for of in facts["records"]] for name in ("original", "control")}
-    rows["unlearned"] = [f"{facts['unlearned']['rouge'][of]:.2f}" for of in facts["records"]]
-    gate = facts["gate"]
-    shares = {
-        "opens": [f"{100 * gate['open'][of]:.0f} %" for of in facts["records"]],
-        "at 2 % of the other book": [f"{100 * gate['open_at_2_percent'][of]:.0f} %" for of in facts["records"]],
+    rows = {
+        f"ROUGE-L, {name}": [f"{facts[name]['rouge'][of]:.2f}" for of in facts["records"]] for name in ("original", "control", "unlearned")
     }
-    return f"{markdown('ROUGE-L', columns, rows)}\n\n{markdown('gate', columns, shares)}"
+    rows["gate opens"] = [f"{100 * facts['gate'][of]:.0f} %" for of in facts["records"]]
+    return markdown("", columns, rows)
 
 
 def sections(builder: PromptBuilder, text: str) -> tuple[str, str]:
@@ -151,12 +143,9 @@ def _of_unlearned(run: Run, measured: dict[str, list[Record]]) -> Facts:
         for name, records in measured.items()
     }
     opens = {name: float((of_set >= (config.threshold or 0.0)).mean()) for name, of_set in logits.items()}
-    # The threshold that opens the gate for 2 % of the held-out retain passages.
-    strict = np.quantile(logits["held_out"], 1 - FALSE_POSITIVES)
-    at_two_percent = {name: float((of_set > strict).mean()) for name, of_set in logits.items()}
     return {
         "unlearned": _rouge(model, builder, measured),
-        "gate": {"open": opens, "open_at_2_percent": at_two_percent},
+        "gate": opens,
         "info": dict(run.read_info()),
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from benchmarks.common.results import markdown, measured_on, read_or_make, write
-from benchmarks.common.with_settings import unlearn_with
+from benchmarks.common.with_settings import parser_with_settings, unlearn_with
 from expunge.console import Display
 from expunge.data.passages import end_of, token_spans
 from expunge.data.people import people
@@ -34,19 +34,15 @@ Facts = dict[str, Any]
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--out", type=Path, default=Path("runs/document-cost"))
-    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the recipe; repeatable")
+    parser = parser_with_settings(str(__doc__), "runs/document-cost")
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--text", type=Path, help="a file of text; none: invented prose")
-    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
     args = parser.parse_args()
     make_folder(args.out)
     facts = cost(args)
     print(json.dumps(facts, indent=1))
     settings = "".join(f" --setting {setting}" for setting in args.setting)
-    command = f"python -m benchmarks.unlearning.document_cost{settings} --write"
+    command = f"python -m benchmarks.unlearning.document_cost --tokens {args.tokens}{settings} --write"
     text = f"{table(facts)}\n\n{measured_on()}; model {args.model}. Command: `{command}`.\n"
     print(text)
     if args.write:
