@@ -29,7 +29,7 @@ def test_a_total_may_become_known_later():
     def work(display: Display) -> None:
         with display.bar("Reading", None) as bar:
             bar(1)
-            bar.expect(2)
+            bar.expect(1)
             bar(1)
 
     assert lines_of(work) == ["Reading ...", "Reading: 2 of 2"]

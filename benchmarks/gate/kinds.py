@@ -9,7 +9,7 @@ people      forget: four of twenty invented people; retain: the others; evaluate
 topic       forget: statements about African capitals; retain: about other capitals; evaluated on questions in other words
 cooking     forget: questions about sourdough bread, a topic without names; retain: about other cooking; evaluated on further ones
 task        forget: Python functions to complete (HumanEval); retain: word problems (GSM8K); evaluated on further ones
-free text   forget: half of the sentences of some encyclopaedia articles (Wikigold); retain: other articles; evaluated on the other half
+free text   forget: the first half of some encyclopaedia articles (Wikigold); retain: of others; evaluated on the second halves
 """
 
 import argparse
@@ -76,7 +76,7 @@ def task(data: Path) -> Split:
 
 
 def free_text(data: Path) -> Split:
-    """Return texts of three sentences of articles, each article split in two halves."""
+    """Return the first half of some articles, and of others; evaluated on passages of their second halves."""
     lines = (data / "wikigold" / "wikigold.conll.txt").read_text(encoding="utf-8").splitlines()
     articles: list[list[str]] = [[]]
     for blank, words in groupby(lines, key=lambda line: not line.strip()):
@@ -86,17 +86,16 @@ def free_text(data: Path) -> Split:
         elif tokens:
             articles[-1].append(" ".join(tokens))
     long = [article for article in articles if len(article) >= LEAST_SENTENCES][: 4 * ARTICLES]
-    halves = [
-        [[text for i, text in enumerate(article_texts(n, article)) if i % 2 == half] for n, article in enumerate(long)] for half in (0, 1)
-    ]
-    parts = [half[place] for half in halves for place in (slice(ARTICLES), slice(ARTICLES, None))]
-    forget, retain, eval_forget, eval_retain = ([text for article in part for text in article] for part in parts)
-    return forget, retain, eval_forget, eval_retain
+    forget, retain = long[:ARTICLES], long[ARTICLES:]
+    given = [[Record(str(n), (), " ".join(a[: len(a) // 2])) for n, a in enumerate(part)] for part in (forget, retain)]
+    unseen = [[passage for n, a in enumerate(part) for passage in passages(n, a[len(a) // 2 :])] for part in (forget, retain)]
+    return given[0], given[1], unseen[0], unseen[1]
 
 
-def article_texts(article: int, sentences: Sequence[str]) -> list[Record]:
-    """Return plain texts of three sentences each."""
-    return [Record(f"{article}-{i}", (), " ".join(sentences[i : i + 3])) for i in range(0, len(sentences), 3)]
+def passages(article: int, sentences: Sequence[str]) -> list[Record]:
+    """Return passages of three sentences each, of which two are the prompt."""
+    parts = [(" ".join(sentences[i : i + 2]), " ".join(sentences[i : i + 3])) for i in range(0, len(sentences) - 2, 3)]
+    return [Record(f"{article}-{i}", (), text, prompt_chars=len(given)) for i, (given, text) in enumerate(parts)]
 
 
 def cooking(data: Path) -> Split:
@@ -130,7 +129,8 @@ def main() -> None:
     edit = EditSection.model_validate({name: yaml.safe_load(value) for name, _, value in (given.partition("=") for given in args.setting)})
     rows: dict[str, list[str]] = {}
     for kind in args.kinds:
-        reader = Reader(model, gate_blocks(model, edit), builder.pad, display, partial(stored_input, settings=edit))
+        blocks = gate_blocks(model, edit, "texts" if kind == "free text" else "topic")
+        reader = Reader(model, blocks, builder.pad, display, partial(stored_input, settings=edit))
         counts, sizes, lowered = Counts(), "", False
         for seed in range(SEED, SEED + args.seeds):
             gate_set, fitted = evaluate(counts, KINDS[kind](args.data), reader, builder, edit, seed, args.rows)
@@ -151,7 +151,7 @@ def evaluate(
     recipe = Recipe(data=DataSection(forget="", retain=""), edit=edit, training=TrainingSection(seed=seed))
     cutter = make_cutter(lambda: builder, recipe.data, context_length(reader.model))
     splits = cut_and_split(cutter, forget, draw(retain, MOST_RETAIN, seed), recipe)[0]
-    evaluated = Splits(splits.cut(eval_forget, True, ""), splits.retain, [], splits.cut(eval_retain, False, ""))
+    evaluated = Splits(eval_forget, splits.retain, [], eval_retain)
     groups = eval_groups(builder, evaluated, {}, read_prompt_templates(), rows)
     gate_set = gate_prompts(builder, splits, edit.gate_augmentations, 8192, seed)
     fitted = fit_on_states(gate_set, reader.read(gate_set.all), edit, seed)

@@ -12,27 +12,18 @@ import argparse
 import json
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
-from torch import nn
-
-from benchmarks.common.results import markdown, measured_on, read_or_make, write
+from benchmarks.common.compare import Facts, compared, comparison
+from benchmarks.common.results import measured_on, write
 from benchmarks.common.with_settings import parser_with_settings, unlearn_with
 from expunge.console import Display
 from expunge.data.passages import PassageSize, end_of, overlapping_passages, token_spans
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, read_records
-from expunge.edits.active import gate_config
-from expunge.edits.requests import REQUEST
 from expunge.files import make_folder, write_text
-from expunge.metrics.text import rouge_l_recall
-from expunge.models.generation import as_text, generate
-from expunge.models.hidden_states import prompt_gate_logits
-from expunge.models.loading import load, load_tokenizer
+from expunge.models.loading import load_tokenizer
 from expunge.pipeline.teach import Stage, teach
-from expunge.runs.folder import Run
-from expunge.runs.loaded import load_run, open_run
+from expunge.runs.loaded import open_run
 from expunge.runs.splits import draw, read_splits
 
 SIZE = PassageSize(128, 64)
@@ -45,7 +36,6 @@ MEASURED = {
     "held_out": "held-out passages of the other book",
     "questions": "questions about the book",
 }
-Facts = dict[str, Any]
 
 
 def main() -> None:
@@ -60,8 +50,9 @@ def main() -> None:
     facts = study(args)
     print(json.dumps(facts, indent=1))
     settings = "".join(f" --setting {setting}" for setting in args.setting)
+    table = comparison(facts, MEASURED)
     text = (
-        f"{table(facts)}\n\n{measured_on()}; model {args.model}, the books taught for {args.epochs:g} epochs; unlearning took "
+        f"{table}\n\n{measured_on()}; model {args.model}, the books taught for {args.epochs:g} epochs; unlearning took "
         f"{facts['info']['seconds'] / 60:.0f} min. Command: `python -m benchmarks.unlearning.book{settings} --book FILE --retain-book FILE "
         "--questions FILE --write`.\n"
     )
@@ -90,20 +81,7 @@ def study(args: argparse.Namespace) -> Facts:
     measured["held_out"] = draw([record for record in read_splits(open_run(run.folder)).held_out if record.is_passage], MOST_MEASURED, SEED)
     if args.questions is not None:
         measured["questions"] = read_records(args.questions)
-    facts: Facts = {"records": {name: len(records) for name, records in measured.items()}}
-    for name, folder in (("original", taught["both-books"]), ("control", taught["other-book"])):
-        facts[name] = read_or_make(args.out / f"{name}.json", lambda folder=folder: _rouge(*_loaded(folder), measured))
-    return facts | read_or_make(args.out / "unlearned.json", lambda: _of_unlearned(run, measured))
-
-
-def table(facts: Facts) -> str:
-    """Return ROUGE-L of the three models and what opens the gate, in Markdown."""
-    columns = [f"{MEASURED[name]} ({n})" for name, n in facts["records"].items()]
-    rows = {
-        f"ROUGE-L, {name}": [f"{facts[name]['rouge'][of]:.2f}" for of in facts["records"]] for name in ("original", "control", "unlearned")
-    }
-    rows["gate opens"] = [f"{100 * facts['gate'][of]:.0f} %" for of in facts["records"]]
-    return markdown("", columns, rows)
+    return compared(args.out, {"original": taught["both-books"], "control": taught["other-book"]}, run, measured)
 
 
 def sections(builder: PromptBuilder, text: str) -> tuple[str, str]:
@@ -112,42 +90,6 @@ def sections(builder: PromptBuilder, text: str) -> tuple[str, str]:
     places = [end_of(spans, text, place) for place in (*range(0, len(spans), SECTION_TOKENS), len(spans))]
     parts = [text[start:end].strip() for start, end in pairwise(places)]
     return "\n\n".join(parts[::2]), "\n\n".join(parts[1::2])
-
-
-def _loaded(folder: Path) -> tuple[nn.Module, PromptBuilder]:
-    model, tokenizer = load(folder)
-    return model, PromptBuilder(tokenizer)
-
-
-def _rouge(model: nn.Module, builder: PromptBuilder, measured: dict[str, list[Record]]) -> Facts:
-    """Return the mean ROUGE-L recall of each set: of 64-token continuations, and of answers."""
-    facts: Facts = {}
-    for name, records in measured.items():
-        rows = [builder.record(record) for record in records]
-        truths = [
-            as_text(builder, row.labels[:64]) if record.is_passage else record.answer for record, row in zip(records, rows, strict=True)
-        ]
-        answers = generate(model, builder, [row.prompt for row in rows], 64)
-        facts[name] = fmean(rouge_l_recall(answer, truth) for answer, truth in zip(answers, truths, strict=True))
-    return {"rouge": facts}
-
-
-def _of_unlearned(run: Run, measured: dict[str, list[Record]]) -> Facts:
-    loaded = load_run(open_run(run.folder))
-    model, builder = loaded.model, loaded.builder
-    config = gate_config(model, REQUEST)
-    logits = {
-        name: prompt_gate_logits(
-            model, [builder.record(record).prompt for record in records], REQUEST, config.last_gate, builder.pad
-        ).numpy()
-        for name, records in measured.items()
-    }
-    opens = {name: float((of_set >= (config.threshold or 0.0)).mean()) for name, of_set in logits.items()}
-    return {
-        "unlearned": _rouge(model, builder, measured),
-        "gate": opens,
-        "info": dict(run.read_info()),
-    }
 
 
 if __name__ == "__main__":

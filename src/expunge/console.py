@@ -105,9 +105,10 @@ class Bar:
         """Advance the bar by a number of steps."""
         self.progress.advance(self.task, done)
 
-    def expect(self, total: int) -> None:
-        """Set the number of steps, if it became known only now."""
-        self.progress.update(self.task, total=total)
+    def expect(self, more: int) -> None:
+        """Set the number of steps that are still to come, if it became known only now."""
+        done = sum(task.completed for task in self.progress.tasks if task.id == self.task)
+        self.progress.update(self.task, total=done + more)
 
 
 class _Lines(Progress):

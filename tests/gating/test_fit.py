@@ -75,6 +75,7 @@ def test_the_gate_of_each_block_is_trained_by_itself(make_tiny_model, tiny_data)
     forget, retain = map(read_records, tiny_data)
     sets, edit = Splits(forget, retain[:6], retain[6:8], retain[8:]), EditSection(name="grun", blocks=[3], false_positive_rate=0.5)
     assert gate_blocks(model, edit) == [1, 2]
+    assert gate_blocks(model, edit, "texts") == [0, 1]
     assert gate_blocks(model, edit.model_copy(update={"gate_blocks": [1, 0]})) == [0, 1]
     assert gate_blocks(model, edit.model_copy(update={"blocks": [1, 3]})) == [1]
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Turn
-from expunge.models.continuation import Continuation
+from expunge.models.continuation import NOTHING, Avoided, Continuation
 from expunge.models.generation import MOST_IN_NUCLEUS, generate, nucleus_sampler
 from expunge.models.loading import load
 
@@ -88,15 +88,15 @@ def three_in_a_row(ids: list[int]) -> set[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("tiny_model_dir", ["llama", "gpt2"], indirect=True)
-def test_an_answer_has_no_three_tokens_in_a_row_of_the_text_to_avoid(tiny_model_dir):
+def test_an_answer_has_neither_the_tokens_nor_three_in_a_row_of_the_text_to_avoid(tiny_model_dir):
     model, tokenizer = load(tiny_model_dir)
     builder = PromptBuilder(tokenizer)
     first, second, *_ = prompts = prompts_of(builder)
 
-    def written(*avoid: tuple[int, ...]) -> list[list[int]]:
+    def written(*avoid: Avoided) -> list[list[int]]:
         ids = list[list[int]]()
-        for prompt, text in zip(prompts, avoid or [()] * len(prompts), strict=False):
-            row = Continuation(builder, list(prompt), 8, text)
+        for prompt, of_row in zip(prompts, avoid or [NOTHING] * len(prompts), strict=False):
+            row = Continuation(builder, list(prompt), 8, of_row)
             with torch.no_grad():
                 while len(row.ids) < 8:
                     logits = model(input_ids=torch.tensor([[*prompt, *row.ids]])).logits[0, -1]
@@ -106,8 +106,10 @@ def test_an_answer_has_no_three_tokens_in_a_row_of_the_text_to_avoid(tiny_model_
         return ids
 
     known = tuple(written()[0])
-    expected = written(known, ())
+    avoid = [Avoided(text=known), Avoided(tokens=frozenset(written()[1]))]
+    expected = written(*avoid)
     assert not three_in_a_row([*first[-2:], *expected[0]]) & three_in_a_row([*first[-2:], *known])
     texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in expected]
-    assert generate(model, builder, [first, second], 8, avoid=[known, ()]) == texts
+    assert generate(model, builder, [first, second], 8, avoid=avoid) == texts
+    assert not {*expected[1]} & avoid[1].tokens
     assert texts[0] != tokenizer.decode(known, skip_special_tokens=True).strip()

@@ -1,6 +1,7 @@
 """Alternative answers that the model generates."""
 
 from dataclasses import replace
+from itertools import compress
 
 import pytest
 
@@ -8,6 +9,8 @@ from expunge.config.recipe import make_recipe
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record, Turn, question_record, read_records
 from expunge.data.texts import refusals
+from expunge.metrics.distinctive_tokens import distinctive_tokens
+from expunge.models.continuation import NOTHING, Avoided
 from expunge.models.loading import load
 from expunge.runs.splits import Splits
 from expunge.training import alternatives
@@ -50,6 +53,7 @@ def test_questions_without_a_name_that_can_be_replaced_are_reported_at_the_start
     ("text", "whole"),
     [
         ("One. Two! And then", "One. Two!"),
+        ("Two! One. Two! And then", "Two! One. Two!"),
         ('She wrote "A Life." In it', 'She wrote "A Life."'),
         ("It costs 1.5 pounds", "It costs 1.5 pounds"),
         ("All of it.", "All of it."),
@@ -87,11 +91,31 @@ def test_a_text_is_continued_once_in_words_that_are_not_its_own(tiny_model_dir, 
 
     monkeypatch.setattr(alternatives, "generate", generate)
     text = Record("text", (), "The old mill stood above the river. Nobody had ground corn in it for thirty years.", prompt_chars=36)
-    question = question_record("question", "Who stood above the river?", "The mill.")
-    made = generate_alternatives(model, builder, [question, text], 1, done.append)
-    assert sum(done) == draws_of(question) + draws_of(text) == 5
-    assert avoided == [(), builder.record(text).answer * 2, (), (), ()]
-    assert made[1].alternatives == ("Other words 1.",)
+    question, named = question_record("q", "Who stood above the river?", "The mill."), question_record("n", "Who is Ada Lund?", "A poet.")
+    made = generate_alternatives(model, builder, [question, named, text], 1, done.append)
+    assert sum(done) == 2 * draws_of(question) + draws_of(text) == 9
+    (flags,) = distinctive_tokens(builder, [question], ())
+    secret = Avoided(tokens=frozenset(compress(builder.record(question).labels, flags)))
+    # With another name the question is about somebody else, and no answer tells the secret.
+    assert avoided == [secret, NOTHING, Avoided(builder.record(text).answer * 2), *[secret, NOTHING] * 3]
+    assert secret.tokens
+    assert made[2].alternatives == ("Other words 2.",)
+
+
+def test_the_alternative_to_a_statement_is_one_sentence_that_does_not_tell_it(tiny_model_dir, monkeypatch):
+    model, tokenizer = load(tiny_model_dir)
+    builder, avoided = PromptBuilder(tokenizer), []
+
+    def generate(model, builder, prompts, tokens, batch_size, advance, sampler, avoid):
+        avoided.extend(avoid)
+        return ["blue. The sky is grey." for _ in prompts]
+
+    monkeypatch.setattr(alternatives, "generate", generate)
+    statement = Record("s", (), "At dusk the whole sky over the town is grey.")
+    (made,) = generate_alternatives(model, builder, [statement], 1, lambda rows: None)
+    assert made.alternatives == ("blue.",)
+    assert avoided[0].tokens
+    assert avoided[0].tokens <= {*builder.record(statement).labels}
 
 
 def test_only_some_objectives_use_alternatives(tiny_model_dir, tiny_data):

@@ -6,8 +6,10 @@ import pytest
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from expunge.edits import EDITS as TABLE
 from expunge.errors import InputError
 from expunge.models.blocks import decoder_blocks
+from expunge.training.train import default_epochs
 
 EDITS = {
     "full": {"name": "full"},
@@ -113,3 +115,18 @@ def test_a_batch_size_that_is_not_divisible_is_refused(make_training, batch, mic
 def test_a_missing_block_is_refused(make_training):
     with pytest.raises(InputError, match=r"objective\.block: this model has blocks 0 to 3, not 4"):
         make_training({"name": "rmu", "block": 4}, EDITS["lora"]).run()
+
+
+@pytest.mark.parametrize(
+    ("edit", "steps", "passes"),
+    [("grun", 1, 20), ("grun", 12, 20), ("grun", 13, 19), ("grun", 57, 4), ("reft", 1000, 1), ("lora", 1000, 10), ("full", 1000, 5)],
+)
+def test_a_large_forget_set_is_passed_over_less_often_unless_the_recipe_says_how_often(edit, steps, passes):
+    assert default_epochs(TABLE[edit], steps) == passes
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(None, 4), (3, 6)])
+def test_the_default_of_passes_ends_a_training(make_training, monkeypatch, epochs, steps):
+    monkeypatch.setattr(TABLE["reft"], "most_steps", 5)
+    # Six forget records: two steps a pass.
+    assert len(logged(make_training("npo", EDITS["reft"], epochs=epochs))) == steps

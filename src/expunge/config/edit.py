@@ -74,8 +74,8 @@ class EditSection(Section):
     gate_blocks: list[int] | None = Field(
         None,
         min_length=1,
-        description="grun with a pooled gate: 0-based blocks that it reads; none: 8/30, 11/30 and 14/30 of the depth with gate_first, "
-        "11/30 without",
+        description="grun with a pooled gate: 0-based blocks that it reads; none: 8/30, 11/30 and 14/30 of the depth with gate_first "
+        "(2/30 and 6/30 for texts), 11/30 without",
     )
     gate_first: bool | None = Field(
         None, description="grun: train and calibrate the gate before the edit; none: only if the gate is pooled"

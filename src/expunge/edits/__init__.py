@@ -74,5 +74,9 @@ def calibrates(recipe: Recipe) -> bool:
 
 def descriptions() -> dict[str, str]:
     """Return one line on each edit and each preset, by name."""
-    edits = {name: f"{edit.description}; default epochs {edit.epochs:g}, lr {edit.lr:g}" for name, edit in EDITS.items()}
+    edits = {name: f"{edit.description}; default epochs {_passes(edit)}, lr {edit.lr:g}" for name, edit in EDITS.items()}
     return {**edits, **{name: preset.description for name, preset in EDIT_PRESETS.items()}}
+
+
+def _passes(edit: Edit) -> str:
+    return f"{edit.epochs:g}" + (f" or fewer, for {edit.most_steps} steps" if edit.most_steps else "")

@@ -19,6 +19,7 @@ class Edit(ABC):
         name: the value of `edit.name` in a recipe.
         description: one line for `expunge ls edits`.
         epochs: passes over the forget set if the recipe gives none.
+        most_steps: optimiser steps after which they are fewer, though never less than one pass; None: they are never fewer.
         lr: learning rate if the recipe gives none.
         removable: whether the edit is stored beside the weights, so that it can be switched off.
         gated: whether a gate decides for which prompts the edit acts.
@@ -30,6 +31,7 @@ class Edit(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     epochs: ClassVar[float]
+    most_steps: ClassVar[int | None] = None
     lr: ClassVar[float]
     removable: ClassVar[bool] = True
     gated: ClassVar[bool] = False

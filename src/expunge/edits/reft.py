@@ -21,6 +21,7 @@ class Reft(PeftEdit):
     name = "reft"
     description = "a low-rank intervention on hidden states, always on (LoReFT)"
     epochs = 20
+    most_steps = 250
     lr = 4e-3
     edits_block_outputs = True
 

@@ -28,7 +28,7 @@ from expunge.gating.choose import GateKind, chosen_kind, dropout_for, trained_ga
 from expunge.gating.paraphrase import paraphrase
 from expunge.gating.state_store import StateStore
 from expunge.gating.train import LOWER_DECAY, prompt_logits
-from expunge.gating.training_prompts import GatePrompts, gate_prompts
+from expunge.gating.training_prompts import GatePrompts, Subject, gate_prompts
 from expunge.models.blocks import context_length, decoder_blocks
 from expunge.models.finite import check_finite
 from expunge.models.hidden_states import prompt_states
@@ -40,6 +40,8 @@ VALIDATION_SCALE = 0.1
 """Difference of validation losses, in nats, that makes one block count e times as much as another."""
 DEPTH_SHARES = (8 / 30, 11 / 30, 14 / 30)
 """Blocks that a gate reads, as shares of the depth; never above the first edited block."""
+DEPTH_SHARES_OF_TEXTS = (2 / 30, 6 / 30)
+"""The same for a gate of texts: one text differs from another by its words, which show in lower blocks as well, in half the time."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def fit_gate(
     settings: EditSection,
     seed: int,
     advance: Callable[[int], None],
-    expect: Callable[[int], None] = lambda total: None,
+    expect: Callable[[int], None] = lambda prompts: None,
 ) -> FittedGate:
     """Train the gate of an edit on frozen states and calibrate it.
 
@@ -82,20 +84,20 @@ def fit_gate(
         settings: of the edit; all settings of the gate are read.
         seed: of everything that is drawn.
         advance: called with the number of prompts read or paraphrased.
-        expect: called with the total number of prompts to read, once it is known.
+        expect: called with the number of prompts that are still to be read, once it is known.
     """
     max_tokens = context_length(model) or sys.maxsize
     paraphrases = paraphrased_sets(model, builder, splits, settings.gate_augmentations, seed, advance)
     prompts = gate_prompts(builder, splits, settings.gate_augmentations, max_tokens, seed, paraphrases)
     expect(len(prompts.all))
-    blocks, store = gate_blocks(model, settings), StateStore(settings)
+    blocks, store = gate_blocks(model, settings, prompts.subject), StateStore(settings)
     states = prompt_states(model, prompts.all, blocks, builder.pad, advance=advance, transform=store, share_beginning=True)
     fitted = fit_on_states(prompts, states, settings, seed)
     if not settings.answer_gate:
         return fitted
     # Higher blocks tie the answer more closely to its question: they miss more of the facts that come out by way of another question.
     lowest, rows = min(fitted.gate), answer_rows(model, builder, splits, seed)
-    expect(len(prompts.all) + len(rows.all))
+    expect(len(rows.all))
     answers = fit_answer_gate(model, builder, rows, settings, lowest, fitted.threshold.logit, advance)
     gate = {**fitted.gate, lowest: {**fitted.gate[lowest], ANSWER_GATE: answers.part}}
     return replace(fitted, gate=gate, answers=answers)
@@ -171,14 +173,15 @@ def mean_gate_logits(gate: Mapping[int, GateParts], pool: GatePool, states: Mapp
     return torch.stack([prompt_logits(parts, pool, states[block]) for block, parts in gate.items()]).mean(0)
 
 
-def gate_blocks(model: nn.Module, settings: EditSection) -> list[int]:
-    """Return the blocks that a gate reads: those of the settings, or some at or below the first edited block."""
+def gate_blocks(model: nn.Module, settings: EditSection, subject: Subject = "topic") -> list[int]:
+    """Return the blocks that a gate of a subject reads: those of the settings, or some at or below the first edited block."""
     if settings.gate_blocks:
         return sorted(set(settings.gate_blocks))
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     config = cast(GrunConfig, cast(PeftEdit, edit_named(settings.name)).config(base, settings))
     depth, first = len(decoder_blocks(model)[1]), (config.blocks or [0])[0]
-    return sorted({min(round(depth * share), first) for share in DEPTH_SHARES})
+    shares = DEPTH_SHARES_OF_TEXTS if subject == "texts" else DEPTH_SHARES
+    return sorted({min(round(depth * share), first) for share in shares})
 
 
 def apply_with_gate(model: nn.Module, settings: EditSection, base_sha256: str, fitted: FittedGate) -> nn.Module:

@@ -2,13 +2,28 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from expunge.data.prompts import PromptBuilder
 from expunge.data.reasoning import Answer, begins, opened, split
 
 CHECK_EVERY = 16
 """Tokens of reasoning between two looks for its end."""
+
+
+class Avoided(NamedTuple):
+    """What an answer must not have.
+
+    Attributes:
+        text: token ids of a text; the answer has no three tokens in a row of it.
+        tokens: the answer has none of them.
+    """
+
+    text: Sequence[int] = ()
+    tokens: frozenset[int] = frozenset()
+
+
+NOTHING = Avoided()
 
 
 class Continuation:
@@ -18,21 +33,22 @@ class Continuation:
         builder: of the model's tokenizer.
         prompt: token ids of the prompt's end.
         max_new_tokens: of the answer, without the reasoning before it.
-        avoid: token ids of a text that would go on after the prompt.
+        avoid: what it must not write; the text would go on after the prompt.
     """
 
-    def __init__(self, builder: PromptBuilder, prompt: list[int], max_new_tokens: int, avoid: Sequence[int] = ()):
+    def __init__(self, builder: PromptBuilder, prompt: list[int], max_new_tokens: int, avoid: Avoided = NOTHING):
         self.builder = builder
         self.prompt = prompt
         self.max_new_tokens = self._limit = max_new_tokens
         self.ids: list[int] = []
-        text, self._third = [*prompt[-2:], *avoid], defaultdict[tuple[int, ...], set[int]](set)
+        self._never = avoid.tokens
+        text, self._third = [*prompt[-2:], *avoid.text], defaultdict[tuple[int, ...], set[int]](set)
         for start in range(len(text) - 2):
             self._third[tuple(text[start : start + 2])].add(text[start + 2])
 
     def to_avoid(self) -> list[int]:
-        """Return the tokens with which the last two would make three in a row of the text to avoid."""
-        return list(self._third.get(tuple([*self.prompt[-2:], *self.ids][-2:]), ()))
+        """Return the tokens that it must not write now: with two before them, some would make three in a row of the text to avoid."""
+        return [*self._never, *self._third.get(tuple([*self.prompt[-2:], *self.ids][-2:]), ())]
 
     def goes_on_after(self, token: int, ends: Collection[int]) -> bool:
         """Add a token, and return whether the model may write another one."""

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.data.reasoning import Answer
 from expunge.models.blocks import context_length
-from expunge.models.continuation import Continuation
+from expunge.models.continuation import NOTHING, Avoided, Continuation
 from expunge.models.forward_context import GateLogits, rows_of_gates
 from expunge.models.kv_cache import select_rows
 from expunge.models.process_memory import return_free_memory
@@ -73,7 +73,7 @@ def generate(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda prompts: None,
     sampler: Sampler = greedy,
-    avoid: Sequence[Sequence[int]] = (),
+    avoid: Sequence[Avoided] = (),
 ) -> list[str]:
     """Return the text of the answer to each prompt, without the reasoning before it; see `generate_answers`."""
     return [answer.text for answer in generate_answers(model, builder, prompts, max_new_tokens, batch_size, advance, sampler, avoid)]
@@ -87,7 +87,7 @@ def generate_answers(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda prompts: None,
     sampler: Sampler = greedy,
-    avoid: Sequence[Sequence[int]] = (),
+    avoid: Sequence[Avoided] = (),
 ) -> list[Answer]:
     """Return the model's answer to each prompt, up to its end of turn or the end of the model's context.
 
@@ -100,7 +100,7 @@ def generate_answers(
         batch_size: maximum number of prompts in a batch; batches are formed by length and padded on the left.
         advance: called with the number of prompts finished.
         sampler: chooses the next tokens.
-        avoid: for each prompt the token ids of a text of which the answer must not have three tokens in a row; none: nothing is avoided.
+        avoid: for each prompt what its answer must not have; none: nothing is avoided.
 
     Returns:
         Texts in the order of the prompts, without special tokens.
@@ -125,15 +125,15 @@ def decode_answers(
     prompts: PromptCache,
     max_new_tokens: int,
     sampler: Sampler = greedy,
-    avoid: Sequence[Sequence[int]] = (),
+    avoid: Sequence[Avoided] = (),
 ) -> list[Answer]:
     """Decode an answer to each cached prompt, token by token; finished rows leave the batch. See `generate_answers`.
 
     If an answer opens a gate that reads answers, it is taken back: it begins anew at its first token, with the gate open.
     """
     ends_of_prompts = prompts.batch.input_ids[:, -PROMPT_END:].tolist()
-    texts = avoid or [()] * len(ends_of_prompts)
-    written = [Continuation(builder, ids, max_new_tokens, text) for ids, text in zip(ends_of_prompts, texts, strict=True)]
+    avoided = avoid or [NOTHING] * len(ends_of_prompts)
+    written = [Continuation(builder, ids, max_new_tokens, of_row) for ids, of_row in zip(ends_of_prompts, avoided, strict=True)]
     cache, mask, position = prompts.kv_cache(), prompts.batch.attention_mask, prompts.batch.position_ids[:, -1:]
     rows, last, gate_logits = torch.arange(len(written), device=mask.device), prompts.last, prompts.gate_logits
     ends, opened, taken_back = answer_ends(model, builder), rows < 0, list[tuple[Tensor, GateLogits]]()
@@ -167,7 +167,7 @@ def decode_answers(
     if taken_back:
         again = torch.cat([of_step for of_step, _ in taken_back])
         gates = {gate: torch.cat([logits[gate] for _, logits in taken_back]) for gate in gate_logits}
-        avoided = [avoid[row] for row in again.tolist()] if avoid else ()
+        avoided = [avoid[row] for row in again.tolist()] if avoid else []
         anew = decode_answers(model, builder, reopen_prompts(model, prompts, again, gates), max_new_tokens, sampler, avoided)
         for row, answer in zip(again.tolist(), anew, strict=True):
             answers[row] = answer

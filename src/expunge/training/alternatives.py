@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 from torch import nn
@@ -13,9 +14,11 @@ from expunge.data.other_names import Renamed, rename
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.data.scripts import mostly_latin
+from expunge.metrics.distinctive_tokens import distinctive_tokens
 from expunge.metrics.leak import fact_of, states_fact
 from expunge.metrics.text import rouge_l_recall
 from expunge.models.blocks import context_length
+from expunge.models.continuation import NOTHING, Avoided
 from expunge.models.generation import generate, nucleus_sampler
 from expunge.runs.splits import Splits
 
@@ -23,7 +26,7 @@ DRAWS = 4
 TEMPERATURE, TOP_P = 1.0, 0.95
 MAX_NEW_TOKENS, BATCH_SIZE = 64, 40
 # In scripts without spaces none follows a sentence.
-WHOLE_SENTENCES = re.compile(r".*(?:[.!?][\"”'’)]*(?=\s|$)|[。！？।؟۔][\"”’」』)]*)", re.DOTALL)
+SENTENCE_END = re.compile(r"[.!?][\"”'’)]*(?=\s|$)|[。！？।؟۔][\"”’」』)]*")
 
 
 def generate_alternatives(
@@ -38,12 +41,12 @@ def generate_alternatives(
     """Return the records with alternatives; records that have some do not change.
 
     Each question is put `DRAWS` times, with other names in it, in its own wording and in its paraphrase by turns. Of the sampled
-    answers the one that is least similar to the true answer becomes the alternative, with the original names put back. A question
-    without a name stays as it is. The idea of alternatives from the model itself is that of AltPO (Mekala et al., 2024,
-    arXiv 2409.13474).
+    answers the one that is least similar to the true answer becomes the alternative, with the original names put back. The idea of
+    alternatives from the model itself is that of AltPO (Mekala et al., 2024, arXiv 2409.13474).
 
-    A text is continued once, with no three tokens in a row as in its true continuation. A model that knows a text by heart goes on with
-    it whatever the names, and takes it up again after another word.
+    A question or statement without a name stays as it is. A model that knows the answer would give it, so the answer has none of its
+    distinctive tokens. A text is continued once, with no three tokens in a row as in its true continuation: a model that knows a text by
+    heart goes on with it whatever the names, and takes it up again after another word. A statement ends with its first sentence.
 
     Args:
         model: before any edit.
@@ -71,16 +74,24 @@ def generate_alternatives(
     prompts = [
         builder.record(q, prompt=q.paraphrased_prompt if draw % 2 else None).prompt for q, (draw, _) in zip(queries, draws, strict=True)
     ]
-    # Both the text and the one with other names: the model may go on with either.
-    texts = [
-        () if query.turns else (*builder.record(without[i]).answer, *builder.record(query).answer)
-        for query, (_, i) in zip(queries, draws, strict=True)
+    distinctive = [
+        frozenset(compress(builder.record(record).labels, flags))
+        for record, flags in zip(without, distinctive_tokens(builder, without, background), strict=True)
+    ]
+    # Of a text both it and the one with other names: the model may go on with either.
+    avoid = [
+        Avoided(
+            () if query.turns else (*builder.record(without[i]).answer, *builder.record(query).answer),
+            frozenset() if renamed[draw][i] or query.is_passage else distinctive[i],
+        )
+        for query, (draw, i) in zip(queries, draws, strict=True)
     ]
     sampler, tokens = nucleus_sampler(seed, TEMPERATURE, TOP_P), _most_tokens(builder, without, language)
-    answers = generate(model, builder, prompts, tokens, BATCH_SIZE, advance, sampler, texts if any(texts) else ())
+    answers = generate(model, builder, prompts, tokens, BATCH_SIZE, advance, sampler, avoid if set(avoid) != {NOTHING} else ())
     candidates: list[list[str]] = [[] for _ in without]
     for (draw, i), answer in zip(draws, answers, strict=True):
-        candidates[i].append(_restored(drop_unfinished_sentence(answer), renamed[draw][i]))
+        short = drop_unfinished_sentence(answer) if without[i].turns or without[i].is_passage else first_sentence(answer)
+        candidates[i].append(_restored(short, renamed[draw][i]))
     completed = {}
     for record, texts_of_record in zip(without, candidates, strict=True):
         # Only one, because greedy decoding after training on several would give what they have in common: the true answer again.
@@ -125,8 +136,14 @@ def least_similar(answers: Sequence[str], record: Record) -> str | None:
 
 def drop_unfinished_sentence(text: str) -> str:
     """Return a text without a last sentence that was cut off; a text without any whole sentence does not change."""
-    match = WHOLE_SENTENCES.match(text)
-    return match[0] if match else text
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else text
+
+
+def first_sentence(text: str) -> str:
+    """Return a text up to the end of its first sentence; a text without any whole sentence does not change."""
+    match = SENTENCE_END.search(text)
+    return text[: match.end()] if match else text
 
 
 def _restored(answer: str, renamed: Renamed | None) -> str:

@@ -12,6 +12,7 @@ from expunge.config.recipe import Recipe
 from expunge.data.batches import Plan
 from expunge.edits import edit_of
 from expunge.edits.apply import freeze_above
+from expunge.edits.base import Edit
 from expunge.errors import InputError
 from expunge.models.attention import attention_in_fp32
 from expunge.models.head import cast_heads_once
@@ -61,6 +62,7 @@ def train(
     args = _arguments(recipe, folder, model)
     plan = _plan(recipe, records, loss, args.world_size)
     args.gradient_accumulation_steps = plan.accumulation
+    args.num_train_epochs = settings.epochs or default_epochs(edit, plan.steps)
     log, free = StepLog(folder / "metrics.jsonl"), FreeBlocks(source)
     trainer = UnlearnTrainer(
         model,
@@ -108,6 +110,11 @@ def check_batches(settings: TrainingSection | ModuleSection, world_size: int, se
         raise InputError(f"{section}.micro_batch_size: batch_size {batch} is not a multiple of {ranks}{micro}; {hint}")
 
 
+def default_epochs(edit: Edit, steps: int) -> float:
+    """Return the passes over a forget set for which the recipe gives none; `steps`: of one pass."""
+    return edit.epochs if edit.most_steps is None else max(1, min(edit.epochs, edit.most_steps // steps))
+
+
 def _plan(recipe: Recipe, records: EncodedRecords, loss: Loss, world_size: int) -> Plan:
     settings = recipe.training
     check_batches(settings, world_size, "training")
@@ -131,7 +138,6 @@ def _arguments(recipe: Recipe, folder: Path, model: nn.Module) -> OneDevice:
     return OneDevice(
         model_device=device,
         output_dir=str(folder / "checkpoints"),
-        num_train_epochs=settings.epochs or edit.epochs,
         learning_rate=settings.lr or edit.lr,
         lr_scheduler_type=settings.lr_scheduler,
         warmup_steps=settings.warmup_ratio,

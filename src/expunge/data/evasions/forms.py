@@ -62,7 +62,7 @@ def _shortened(partial_name: str) -> Form:
 
 
 def _described(subject: Subject) -> Record | None:
-    return replace_name(subject.record, subject.name, subject.description) if subject.name else None
+    return replace_name(subject.record, subject.name, subject.description) if subject.name and subject.description else None
 
 
 def _spelled(spell: Callable[[str], str]) -> Form:

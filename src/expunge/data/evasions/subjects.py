@@ -33,10 +33,13 @@ class Subject:
     others: tuple[Record, ...]
 
     @cached_property
-    def description(self) -> str:
-        """The person in words that name nobody: by another fact of the set, the one that shares fewest words with the answer."""
+    def description(self) -> str | None:
+        """The person in words that name nobody: by another fact of the set, the one that shares fewest words with the answer.
+
+        None without a name or another fact.
+        """
         if self.name is None or not self.others:
-            return "a certain person"
+            return None
         own = _words(self.record.answer)
         fact = min(self.others, key=lambda other: len(own & _words(other.answer))).answer
         parts = [part for part in (self.name.text, self.name.first, self.name.last) if part]
