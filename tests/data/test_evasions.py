@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from expunge.data.evasions import FORMS, TRAINED, evade, subjects
+from expunge.data.evasions import FORMS, PARTIAL_NAMES, TRAINED, evade, subjects
 from expunge.data.languages import ENGLISH, language
 from expunge.data.records import Record, Turn, question_record
 
@@ -71,7 +71,11 @@ def test_a_question_without_a_name_has_no_partial_name_but_other_forms():
 
 def test_a_name_of_one_word_or_in_a_title_is_not_shortened():
     titles = [question_record("t", "Who wrote 'The Ada Lund Story', Voltaire?", "Voltaire did.")]
-    assert [asked(form, titles) for form in TRAINED["partial_names"]] == [None, None, None]
+    assert [asked(form, titles) for form in TRAINED["partial_names"]] == [None, None, None, None]
+
+
+def test_somebody_of_whom_the_set_has_one_fact_cannot_be_described():
+    assert asked("description", ADA[:1]) is None
 
 
 def test_particles_belong_to_the_last_name_and_the_most_frequent_name_counts():
@@ -96,7 +100,7 @@ def test_particles_belong_to_the_last_name_and_the_most_frequent_name_counts():
 )
 def test_an_entity_names_the_person_in_any_script_and_case(code, question, entity, expected):
     records = [Record("r", (Turn("user", question),), "Visby.", entity=entity)]
-    shortened = [asked(form, records, code) for form in TRAINED["partial_names"]]
+    shortened = [asked(form, records, code) for form in PARTIAL_NAMES]
     assert shortened == [text and [text] for text in expected]
 
 

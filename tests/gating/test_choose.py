@@ -60,6 +60,8 @@ def test_a_gate_of_subjects_where_no_held_out_record_has_a_feature_of_the_others
         ({"gate_pool": "max"}, GateKind("linear", "max")),
         ({"gate": "mlp", "gate_pool": "top2"}, GateKind("mlp", "top2")),
         ({"gate": "linear"}, GateKind("linear", "attention")),
+        ({"subject": "names", "gate_augmentations": ("deferred",)}, OF_SUBJECTS),
+        ({"gate_pool": "top2", "gate_augmentations": ("deferred",)}, GateKind("linear", "top2")),
     ],
 )
 def test_settings_and_names_decide_first(given, kind):

@@ -81,13 +81,15 @@ def test_the_prompts_of_the_gate_are_the_same(make_tokenizer, sets, expected):
 
 def test_alternatives_distinctive_tokens_and_refusals_are_the_same(tiny_model_dir, smollm2_tokenizer: PreTrainedTokenizerFast):
     model, tokenizer = load(tiny_model_dir)
-    made = generate_alternatives(model, PromptBuilder(tokenizer), authors(), 42, lambda rows: None)
-    assert digest([record.alternatives for record in made]) == "33ef526fb72877d8"
+    # Where no name can be replaced, alternatives have none of the distinctive tokens; the hash is older than that.
+    named = [record for record in authors() if "tea" not in record.prompt]
+    made = generate_alternatives(model, PromptBuilder(tokenizer), named, 42, lambda rows: None)
+    assert digest([record.alternatives for record in made]) == "6d8cccc5c6fd5dba"
     builder, (forget, retain) = PromptBuilder(smollm2_tokenizer), persons()
     recipe = make_recipe({"data": {"forget": "people.jsonl"}})
     assert (
         digest([encode_records(builder, some, retain, recipe.objective, others=retain).distinctive for some in (forget, made)])
-        == "cc980f774b8cfe83"
+        == "74b4de5ab3dd4525"
     )
     encoded = encode_records(builder, authors(), [], IDK())
     collator = PairCollator(encoded, builder.pad, resample=True, seed=42)

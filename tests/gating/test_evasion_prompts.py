@@ -57,6 +57,6 @@ def test_the_gate_trains_on_them_only_where_they_are_on(make_tokenizer):
     assert not set(TRAINED) & set(DEFAULT_AUGMENTATIONS)
     off, on = (gate_prompts(builder, sets(), augmentations, 10_000, seed=1) for augmentations in ((), ("obfuscated",)))
     assert on.forget[: len(off.forget)] == off.forget
-    # two questions in three spellings; three retain questions and twice two strangers in one each
-    assert len(on.forget) == len(off.forget) + 6
+    # two questions in six spellings; three retain questions and twice two strangers in one each
+    assert len(on.forget) == len(off.forget) + 12
     assert len(on.negatives) == len(off.negatives) + 3 + 4

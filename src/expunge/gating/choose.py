@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from expunge.config import EditSection, Gate, GatePool
+from expunge.data.evasions import TRAINED
 from expunge.edits.grun.gate import GateParts, new_gate
 from expunge.gating.train import NO_DROPOUT, Dropout, prompt_logits, train_gate
 from expunge.gating.training_prompts import GatePrompts
@@ -33,9 +34,11 @@ def chosen_kind(settings: EditSection, prompts: GatePrompts, states: Mapping[int
 
     A linear map with the mean of its two largest scores finds a person's name in any question, and stays closed for people whom it has
     never seen. Unseen passages of a book and unseen questions about a topic often hold none of the words that it looks for. There a
-    small network that weighs all tokens finds more. With names that network also opens for people whom it has never seen.
+    small network that weighs all tokens finds more. With names that network also opens for people whom it has never seen, unless it
+    trains on evasions: these bring many more strangers, and names in more forms than a linear map can tell apart.
 
-    So it is the linear map if most forget records are questions with names, or if there are too few to hold some out. Otherwise a
+    So it is the network if the gate trains on evasions. If not, it is the linear map if most forget records are questions with names,
+    or if there are too few to hold some out. Otherwise a
     linear map is trained without every fifth forget record. If at one of the blocks it opens for nine tenths of these, at the
     false-positive rate of the settings, it stays the linear map. The neighbours of a held-out passage in its document are trained on.
 
@@ -45,10 +48,15 @@ def chosen_kind(settings: EditSection, prompts: GatePrompts, states: Mapping[int
         states: as for `expunge.gating.fit.fit_on_states`.
         seed: of initialisation and batches.
     """
-    is_open = settings.gate_pool is None and prompts.subject != "names" and prompts.unaugmented >= HELD_OUT_EVERY * LEAST_HELD_OUT
-    missed = is_open and not any(_recall(settings, prompts, of_block, seed) >= RECOGNISED for of_block in states.values())
-    chosen = OF_SUBJECTS if missed else OF_NAMES
+    chosen = OF_NAMES
+    if settings.gate_pool is None and (trains_on_evasions(settings) or _misses_held_out(settings, prompts, states, seed)):
+        chosen = OF_SUBJECTS
     return GateKind(settings.gate or chosen.gate, settings.gate_pool or chosen.pool)
+
+
+def trains_on_evasions(settings: EditSection) -> bool:
+    """Return whether the gate of an edit trains on some kind of evasion."""
+    return any(name in settings.gate_augmentations for name in TRAINED)
 
 
 def dropout_for(kind: GateKind, prompts: GatePrompts) -> Dropout:
@@ -71,6 +79,13 @@ def trained_gate(
     for part in parts.values():
         part.requires_grad_(False)
     return parts
+
+
+def _misses_held_out(settings: EditSection, prompts: GatePrompts, states: Mapping[int, list[Tensor]], seed: int) -> bool:
+    """Return whether a gate of names opens for too few of the records that it is not trained on; False where no record is held out."""
+    if prompts.subject == "names" or prompts.unaugmented < HELD_OUT_EVERY * LEAST_HELD_OUT:
+        return False
+    return not any(_recall(settings, prompts, of_block, seed) >= RECOGNISED for of_block in states.values())
 
 
 def _recall(settings: EditSection, prompts: GatePrompts, states: Sequence[Tensor], seed: int) -> float:

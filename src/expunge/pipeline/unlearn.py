@@ -13,7 +13,7 @@ from expunge.edits.apply import apply_edit
 from expunge.edits.save import save_edit
 from expunge.errors import InputError
 from expunge.gating.calibrate import Threshold
-from expunge.gating.choose import OF_SUBJECTS
+from expunge.gating.choose import OF_SUBJECTS, trains_on_evasions
 from expunge.gating.fit import FittedGate, apply_with_gate, fit_gate
 from expunge.models.placement import Placement
 from expunge.models.sources import local_model
@@ -99,7 +99,7 @@ def _rates(threshold: Threshold) -> dict[str, float]:
 
 def _remark_on_gate(fitted: FittedGate, edit: EditSection, display: Display) -> None:
     threshold, rate = fitted.threshold, edit.false_positive_rate
-    if edit.gate_pool is None and fitted.kind == OF_SUBJECTS:
+    if edit.gate_pool is None and fitted.kind == OF_SUBJECTS and not trains_on_evasions(edit):
         display.print(
             "A gate that looks for names missed records that it was not trained on. The gate weighs all tokens instead "
             f"(edit.gate={fitted.kind.gate}, edit.gate_pool={fitted.kind.pool})."

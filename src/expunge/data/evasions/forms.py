@@ -129,8 +129,8 @@ FORMS: dict[str, Form] = {
 """{form: how it rewrites a question}"""
 
 TRAINED: dict[str, tuple[str, ...]] = {
-    "partial_names": ("first_name", "last_name", "initial_and_last_name"),
-    "obfuscated": ("zero_width_space", "spaced_letters", "hyphenated_letters"),
+    "partial_names": ("first_name", "last_name", "initial_and_last_name", "description"),
+    "obfuscated": ("zero_width_space", "spaced_letters", "hyphenated_letters", "dotted_letters", "leet", "backwards"),
     "deferred": ("topic_first", "remembered"),
 }
 """{augmentation of a gate: the forms that it trains on}. A gate sees no other form before an audit."""
