@@ -38,9 +38,9 @@ def chosen_kind(settings: EditSection, prompts: GatePrompts, states: Mapping[int
     trains on evasions: these bring many more strangers, and names in more forms than a linear map can tell apart.
 
     So it is the network if the gate trains on evasions. If not, it is the linear map if most forget records are questions with names,
-    or if there are too few to hold some out. Otherwise a
-    linear map is trained without every fifth forget record. If at one of the blocks it opens for nine tenths of these, at the
-    false-positive rate of the settings, it stays the linear map. The neighbours of a held-out passage in its document are trained on.
+    or if there are too few to hold some out. Otherwise a linear map is trained without every fifth forget record. If at one of the
+    blocks it opens for nine tenths of these, at the false-positive rate of the settings, it stays the linear map. The neighbours of a
+    held-out passage in its document are trained on.
 
     Args:
         settings: of the edit.

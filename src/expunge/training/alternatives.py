@@ -116,8 +116,9 @@ def names_remark(splits: Splits) -> str | None:
     count = "none" if without == len(questions) else f"only {len(questions) - without}"
     return (
         f"A name that can be replaced was found in {count} of {len(questions)} forget questions, so the model writes "
-        "alternatives to the questions as they are, and the gate learns from fewer strangers: name the person or thing in a field entity, "
-        "give the field alternatives, or choose --objective npo, which needs neither."
+        "alternatives to the questions as they are, without the words that only the true answer has, and the gate learns from fewer "
+        "strangers: name the person or thing in a field entity, give the field alternatives, or choose --objective npo, which needs "
+        "neither."
     )
 
 
