@@ -19,6 +19,8 @@ from expunge.data.evasions import FORMS
 from expunge.data.people import neighbours
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
+from expunge.edits.active import gate_config
+from expunge.edits.requests import REQUEST
 from expunge.errors import InputError
 from expunge.files import make_folder
 from expunge.metrics.revealed_facts import secret_words, tells_fact
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="in which the questions are asked")
     parser.add_argument("--rows", type=int, default=20, help="forget records in every form")
     parser.add_argument("--strangers", type=int, default=40, help="questions about people whom no model was taught")
+    parser.add_argument("--prompts-only", action="store_true", help="switch off the part of the gate that reads answers")
     parser.add_argument("--out", type=Path, default=Path("runs/evasion-answers"), help="receives the answers")
     parser.add_argument("--write", metavar="MARK", help="write the tables into the page in docs/results/, between two of these marks")
     args = parser.parse_args()
@@ -54,7 +57,9 @@ def main() -> None:
     others = about_others(splits, args.strangers)
     answers = {}
     for name, questions in (("original", [*forget, *others]), ("control", forget), ("unlearned", [*forget, *others])):
-        answers[name] = saved_answers(args.out / f"{name}.json", questions, partial(answers_of, run, name, questions, display))
+        answers[name] = saved_answers(
+            args.out / f"{name}.json", questions, partial(answers_of, run, name, questions, args.prompts_only, display)
+        )
     secrets = secret_words(splits.forget, splits.retain)
     original, unlearned = (answers[name][len(forget) :] for name in ("original", "unlearned"))
     tells = [tells_fact(text, secrets) for text in original]
@@ -63,7 +68,7 @@ def main() -> None:
         markdown("questions about", OTHER_COLUMNS, other_cells(others, original, unlearned, tells)),
     ]
     command = f"python -m benchmarks.gate.evasion_answers --run RUN --forms {' '.join(args.forms)} --rows {args.rows}"
-    command += f" --strangers {args.strangers}"
+    command += f" --strangers {args.strangers}{' --prompts-only' if args.prompts_only else ''}"
     facts = f"{measured_on()}; greedy answers of {MAX_NEW_TOKENS} tokens. Command: `{command} --write MARK`.\n"
     text = "\n\n".join([*tables, facts])
     print(text)
@@ -98,11 +103,13 @@ def saved_answers(path: Path, questions: Questions, make: Callable[[], list[str]
     return [answer for _, answer in saved]
 
 
-def answers_of(run: OpenedRun, name: str, questions: Questions, display: Display) -> list[str]:
+def answers_of(run: OpenedRun, name: str, questions: Questions, prompts_only: bool, display: Display) -> list[str]:
     """Return the greedy answers of a run's original, of its control or of its unlearned model."""
     if name == "unlearned":
         loaded = load_run(run)
         model, builder = loaded.model, loaded.builder
+        if prompts_only:
+            gate_config(model, REQUEST).answer_gate = False
     else:
         model, tokenizer, *_ = load(run.recipe.model if name == "original" else str(run.recipe.audit.control))
         builder = PromptBuilder(tokenizer)
