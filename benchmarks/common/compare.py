@@ -45,9 +45,8 @@ def comparison(facts: Facts, names: Mapping[str, str]) -> str:
     columns = [f"{names[name]} ({n})" for name, n in facts["records"].items()]
     rows = {f"ROUGE-L, {name}": [f"{facts[name][of]:.2f}" for of in facts["records"]] for name in ("original", "control", "unlearned")}
     rows["gate opens"] = [f"{100 * facts['gate'][of]:.0f} %" for of in facts["records"]]
-    rows["gate opens for the whole text"] = [
-        f"{100 * facts['gate of texts'][of]:.0f} %" if of in facts["gate of texts"] else "" for of in facts["records"]
-    ]
+    if whole := facts["gate of texts"]:
+        rows["gate opens for the whole text"] = [f"{100 * whole[of]:.0f} %" if of in whole else "" for of in facts["records"]]
     return markdown("", columns, rows)
 
 

@@ -76,7 +76,7 @@ def main() -> None:
         facts, epochs = study(name, args.model, args.out / name, args.setting)
         print(json.dumps(facts, indent=1))
         seconds = facts["info"]["seconds"]
-        parts.append(f"### {name.title()}\n\n{comparison(facts, MEASURED)}\n\nTaught for {epochs} epochs; unlearning took {seconds:.0f} s.")
+        parts.append(f"## {name.title()}\n\n{comparison(facts, MEASURED)}\n\nTaught for {epochs} epochs; unlearning took {seconds:.0f} s.")
         print(parts[-1])
     settings = "".join(f" --setting {setting}" for setting in args.setting)
     command = f"python -m benchmarks.unlearning.topics{settings} --topics {' '.join(args.topics)} --write"
