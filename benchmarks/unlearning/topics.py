@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.common.baking import sourdough
-from benchmarks.common.compare import compared, comparison
+from benchmarks.common.compare import Facts, compared, comparison
 from benchmarks.common.results import measured_on, write
 from benchmarks.common.with_settings import parser_with_settings, unlearn_with
 from benchmarks.gate.kinds import topic
@@ -85,7 +85,7 @@ def main() -> None:
         write("<!-- topics -->", text)
 
 
-def study(name: str, model: str, out: Path, settings: Sequence[str]) -> tuple[dict, int]:
+def study(name: str, model: str, out: Path, settings: Sequence[str]) -> tuple[Facts, int]:
     """Teach and forget a topic, and return what original, control and unlearned model answer, and for how many epochs they were taught."""
     display = Display()
     sets, taught_sets, epochs = TOPICS[name]()
