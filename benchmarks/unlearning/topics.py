@@ -27,10 +27,10 @@ from expunge.runs.splits import draw
 
 MOST_MEASURED, SEED = 100, 42
 MEASURED = {
-    "forget": "records of the topic that were given",
+    "forget": "given records of the topic",
     "unseen": "questions about the topic that were not given",
     "retain": "records of the retain set",
-    "held_out": "questions about the neighbours that nothing was unlearned or trained on",
+    "held_out": "questions about neighbours that were not given",
 }
 
 

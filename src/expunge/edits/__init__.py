@@ -79,4 +79,4 @@ def descriptions() -> dict[str, str]:
 
 
 def _passes(edit: Edit) -> str:
-    return f"{edit.epochs:g}" + (f" or fewer, for {edit.most_steps} steps" if edit.most_steps else "")
+    return f"{edit.epochs:g}" + (f" (at most {edit.most_steps} steps)" if edit.most_steps else "")
