@@ -18,8 +18,9 @@ from expunge.models.hidden_states import prompt_gate_logits
 from expunge.models.loading import load
 from expunge.runs.folder import Run
 from expunge.runs.loaded import load_run, open_run
+from expunge.runs.splits import draw
 
-TOKENS = 64
+TOKENS, MOST_MEASURED, SEED = 64, 100, 42
 Facts = dict[str, Any]
 Measured = Mapping[str, Sequence[Record]]
 """Records to ask, by the name of their set."""
@@ -32,8 +33,9 @@ def compared(out: Path, models: Mapping[str, Path], run: Run, measured: Measured
         out: where each model's results are saved.
         models: models without an edit, by name.
         run: whose model is called "unlearned".
-        measured: records to ask; a text is continued.
+        measured: records to ask, of which at most 100 a set are drawn; a text is continued.
     """
+    measured = {name: draw(list(records), MOST_MEASURED, SEED) for name, records in measured.items()}
     facts: Facts = {"records": {name: len(records) for name, records in measured.items()}}
     for name, folder in models.items():
         facts[name] = read_or_make(out / f"{name}.json", lambda folder=folder: _of_folder(folder, measured))

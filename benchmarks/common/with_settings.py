@@ -22,6 +22,11 @@ def parser_with_settings(description: str, out: str) -> argparse.ArgumentParser:
     return parser
 
 
+def as_options(settings: Sequence[str]) -> str:
+    """Return the settings as a command line repeats them, with a space before each."""
+    return "".join(f" --setting {setting}" for setting in settings)
+
+
 def unlearn_with(settings: Sequence[str], model: str, forget: Path, retain: Path, out: Path, display: Display) -> Run:
     """Train a run, or resume it. `settings`: NAME=VALUE each, such as training.epochs=5."""
     given: dict[str, Any] = {"model": model, "data": {"forget": str(forget), "retain": str(retain)}, "out": str(out)}

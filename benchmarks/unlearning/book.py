@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.common.compare import Facts, compared, comparison
 from benchmarks.common.results import measured_on, write
-from benchmarks.common.with_settings import parser_with_settings, unlearn_with
+from benchmarks.common.with_settings import as_options, parser_with_settings, unlearn_with
 from expunge.console import Display
 from expunge.data.passages import PassageSize, end_of, overlapping_passages, token_spans
 from expunge.data.prompts import PromptBuilder
@@ -24,12 +24,11 @@ from expunge.files import make_folder, write_text
 from expunge.models.loading import load_tokenizer
 from expunge.pipeline.teach import Stage, teach
 from expunge.runs.loaded import open_run
-from expunge.runs.splits import draw, read_splits
+from expunge.runs.splits import read_splits
 
 SIZE = PassageSize(128, 64)
 SECTION_TOKENS = 1024
 """Tokens of the sections that are forgotten and not forgotten by turns."""
-MOST_MEASURED, SEED = 100, 42
 MEASURED = {
     "forget": "forgotten passages",
     "unseen": "passages of the book that were not given",
@@ -49,12 +48,10 @@ def main() -> None:
     make_folder(args.out)
     facts = study(args)
     print(json.dumps(facts, indent=1))
-    settings = "".join(f" --setting {setting}" for setting in args.setting)
-    table = comparison(facts, MEASURED)
+    command = f"python -m benchmarks.unlearning.book{as_options(args.setting)} --book FILE --retain-book FILE --questions FILE --write"
     text = (
-        f"{table}\n\n{measured_on()}; model {args.model}, the books taught for {args.epochs:g} epochs; unlearning took "
-        f"{facts['info']['seconds'] / 60:.0f} min. Command: `python -m benchmarks.unlearning.book{settings} --book FILE --retain-book FILE "
-        "--questions FILE --write`.\n"
+        f"{comparison(facts, MEASURED)}\n\n{measured_on()}; model {args.model}, the books taught for {args.epochs:g} epochs; "
+        f"unlearning took {facts['info']['seconds'] / 60:.0f} min. Command: `{command}`.\n"
     )
     print(text)
     if args.write:
@@ -77,8 +74,8 @@ def study(args: argparse.Namespace) -> Facts:
         args.model, [Stage("other-book", passages["retain"], args.epochs), Stage("both-books", everything, args.epochs)], display
     )
     run = unlearn_with(args.setting, str(taught["both-books"]), files["forget"], files["retain"], args.out / "run", display)
-    measured = {name: draw(passages[name], MOST_MEASURED, SEED) for name in ("forget", "unseen")}
-    measured["held_out"] = draw([record for record in read_splits(open_run(run.folder)).held_out if record.is_passage], MOST_MEASURED, SEED)
+    measured = {name: passages[name] for name in ("forget", "unseen")}
+    measured["held_out"] = [record for record in read_splits(open_run(run.folder)).held_out if record.is_passage]
     if args.questions is not None:
         measured["questions"] = read_records(args.questions)
     return compared(args.out, {"original": taught["both-books"], "control": taught["other-book"]}, run, measured)

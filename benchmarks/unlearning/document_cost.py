@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from benchmarks.common.results import markdown, measured_on, read_or_make, write
-from benchmarks.common.with_settings import parser_with_settings, unlearn_with
+from benchmarks.common.with_settings import as_options, parser_with_settings, unlearn_with
 from expunge.console import Display
 from expunge.data.passages import end_of, token_spans
 from expunge.data.people import people
@@ -41,8 +41,7 @@ def main() -> None:
     make_folder(args.out)
     facts = cost(args)
     print(json.dumps(facts, indent=1))
-    settings = "".join(f" --setting {setting}" for setting in args.setting)
-    command = f"python -m benchmarks.unlearning.document_cost --tokens {args.tokens}{settings} --write"
+    command = f"python -m benchmarks.unlearning.document_cost --tokens {args.tokens}{as_options(args.setting)} --write"
     text = f"{table(facts)}\n\n{measured_on()}; model {args.model}. Command: `{command}`.\n"
     print(text)
     if args.write:

@@ -17,15 +17,13 @@ from typing import NamedTuple
 from benchmarks.common.baking import sourdough
 from benchmarks.common.compare import Facts, compared, comparison
 from benchmarks.common.results import measured_on, write
-from benchmarks.common.with_settings import parser_with_settings, unlearn_with
+from benchmarks.common.with_settings import as_options, parser_with_settings, unlearn_with
 from benchmarks.gate.kinds import topic
 from expunge.console import Display
 from expunge.data.records import Record, write_records
 from expunge.files import make_folder
 from expunge.pipeline.teach import Stage, teach
-from expunge.runs.splits import draw
 
-MOST_MEASURED, SEED = 100, 42
 MEASURED = {
     "forget": "given records of the topic",
     "unseen": "questions about the topic that were not given",
@@ -73,33 +71,32 @@ def main() -> None:
     args = parser.parse_args()
     parts = []
     for name in args.topics:
-        facts, epochs = study(name, args.model, args.out / name, args.setting)
+        chosen = TOPICS[name]()
+        facts = study(name, chosen, args.model, args.out / name, args.setting)
         print(json.dumps(facts, indent=1))
         seconds = facts["info"]["seconds"]
-        parts.append(f"## {name.title()}\n\n{comparison(facts, MEASURED)}\n\nTaught for {epochs} epochs; unlearning took {seconds:.0f} s.")
+        facts_of_run = f"Taught for {chosen.epochs} epochs; unlearning took {seconds:.0f} s."
+        parts.append(f"## {name.title()}\n\n{comparison(facts, MEASURED)}\n\n{facts_of_run}")
         print(parts[-1])
-    settings = "".join(f" --setting {setting}" for setting in args.setting)
-    command = f"python -m benchmarks.unlearning.topics{settings} --topics {' '.join(args.topics)} --write"
+    command = f"python -m benchmarks.unlearning.topics{as_options(args.setting)} --topics {' '.join(args.topics)} --write"
     text = "\n\n".join([*parts, f"{measured_on()}; model {args.model}; answers of 64 tokens. Command: `{command}`.\n"])
     if args.write:
         write("<!-- topics -->", text)
 
 
-def study(name: str, model: str, out: Path, settings: Sequence[str]) -> tuple[Facts, int]:
-    """Teach and forget a topic, and return what original, control and unlearned model answer, and for how many epochs they were taught."""
+def study(name: str, of: Topic, model: str, out: Path, settings: Sequence[str]) -> Facts:
+    """Teach and forget a topic, and return what original, control and unlearned model answer."""
     display = Display()
-    sets, taught_sets, epochs = TOPICS[name]()
     make_folder(out)
     for part in ("forget", "retain"):
-        write_records(out / f"{part}.jsonl", sets[part])
-    neighbours = [record for part in ("retain", "held_out") if part in taught_sets for record in sets[part]]
-    everything = [record for part in taught_sets for record in sets[part]]
-    stages = [Stage(f"{name}-neighbours", neighbours, epochs), Stage(f"{name}-all", everything, epochs)]
+        write_records(out / f"{part}.jsonl", of.sets[part])
+    neighbours = [record for part in ("retain", "held_out") if part in of.taught for record in of.sets[part]]
+    everything = [record for part in of.taught for record in of.sets[part]]
+    stages = [Stage(f"{name}-neighbours", neighbours, of.epochs), Stage(f"{name}-all", everything, of.epochs)]
     taught = teach(model, stages, display)
     original, control = taught[f"{name}-all"], taught[f"{name}-neighbours"]
     run = unlearn_with(settings, str(original), out / "forget.jsonl", out / "retain.jsonl", out / "run", display)
-    measured = {part: draw(records, MOST_MEASURED, SEED) for part, records in sets.items()}
-    return compared(out, {"original": original, "control": control}, run, measured), epochs
+    return compared(out, {"original": original, "control": control}, run, of.sets)
 
 
 if __name__ == "__main__":
