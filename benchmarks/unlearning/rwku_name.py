@@ -1,9 +1,11 @@
-"""Forget a real person from the name alone, and from passages; probe what the model knew, and print the table.
+"""Forget a real person from the name alone, from passages, and from passages with a retain set; probe the models, and print the table.
 
     python -m benchmarks.unlearning.rwku_name --rwku DIR [--model smollm2-135m] [--rows 30] [--passages 128]
 
 The model is used as it is, nothing is taught. `--rwku` is a copy of RWKU's files for one target (Jin et al., 2024, arXiv 2406.10890).
-Probes of levels 1 to 3 are about the person, neighbours are about what is close to it. Each step is saved, so a second call resumes.
+Probes of levels 1 to 3 are about the person, neighbours are about what is close to it. The retain set consists of RWKU's texts about
+other people and of the model's own answers to neutral instructions, so no text is about a neighbour. Each step is saved, so a second
+call resumes.
 The table stays out of the pages of results, because the person is a real one.
 """
 
@@ -22,7 +24,7 @@ from expunge.config.about import reveal_about
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
-from expunge.data.records import Record, question_record, write_records
+from expunge.data.records import Record, question_record, read_records, write_records
 from expunge.documents import read_json
 from expunge.edits.active import gate_config
 from expunge.edits.requests import REQUEST
@@ -31,14 +33,17 @@ from expunge.models.generation import generate
 from expunge.models.hidden_states import prompt_gate_logits
 from expunge.models.loading import load
 from expunge.pipeline.unlearn import unlearn
+from expunge.runs.folder import RETAIN
 from expunge.runs.loaded import load_run, open_run
 
 PROBES = ("forget_level1", "forget_level2", "forget_level3", "neighbor_level1", "neighbor_level2")
 MAX_NEW_TOKENS, BATCH_SIZE = 48, 40
 KNOWN = 1 - 1e-6
 """ROUGE-L recall from which a probe counts as known: the answer, a few words, is there as a whole."""
-COLUMNS = ("n", "known to the original", "original", "by name", "by passages", "of the known: by name", "of the known: by passages")
-GATES = ("gate by name opens", "gate by passages opens")
+NAME, PASSAGES, RETAINED = "by name", "by passages", "by passages, with a retain set"
+RUNS = (NAME, PASSAGES, RETAINED)
+COLUMNS = ("n", "known to the original", "original", *RUNS)
+FURTHER_COLUMNS = (*(f"of the known: {name}" for name in RUNS), *(f"gate opens: {name}" for name in RUNS))
 
 
 def main() -> None:
@@ -57,17 +62,27 @@ def main() -> None:
     texts = [row["text"] for row in read_json(args.rwku / "passage.json", list[dict[str, Any]])[: args.passages]]
     write_records(args.out / "passages.jsonl", [Record(f"passage-{i}", (), text) for i, text in enumerate(texts)])
     measured = {"original": read_or_make(args.out / f"original-{args.rows}.json", lambda: answered(*load(args.model)[:2], probes, display))}
+    folders = {name: args.out / name.replace(",", "").replace(" ", "-") for name in RUNS}
     seconds = {}
-    for name, forget in (("by name", reveal_about(subject)), ("by passages", str(args.out / "passages.jsonl"))):
-        folder = args.out / name.replace(" ", "-")
-        run = unlearn(make_recipe({"model": args.model, "data": {"forget": forget}, "out": str(folder)}), display)
+    for name, folder in folders.items():
+        if name == NAME:
+            data = {"forget": reveal_about(subject)}
+        elif name == PASSAGES:
+            data = {"forget": str(args.out / "passages.jsonl")}
+        else:
+            answers = read_records(folders[PASSAGES] / RETAIN)
+            write_records(args.out / "retain.jsonl", [*about_others(args.rwku, subject), *answers])
+            data = {"forget": str(args.out / "passages.jsonl"), "retain": str(args.out / "retain.jsonl")}
+        run = unlearn(make_recipe({"model": args.model, "data": data, "out": str(folder)}), display)
         seconds[name] = run.read_info()["seconds"]
         loaded = load_run(open_run(run.folder))
         measured[name] = read_or_make(
             args.out / f"{folder.name}-{args.rows}.json",
             lambda of=loaded: {**answered(of.model, of.builder.tokenizer, probes, display), **opened(of.model, of.builder, probes)},
         )
-    text = markdown("probes", (*COLUMNS, *GATES), {name: cells(name, measured) for name in PROBES})
+    rows = {name: cells(name, measured) for name in PROBES}
+    text = markdown("probes", COLUMNS, {name: cells[: len(COLUMNS)] for name, cells in rows.items()})
+    text += "\n\n" + markdown("probes", FURTHER_COLUMNS, {name: cells[len(COLUMNS) :] for name, cells in rows.items()})
     times = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items())
     text += (
         f"\n\n{measured_on()}; model {args.model} as it is; the name alone, or {len(texts)} passages; ROUGE-L recall of greedy answers of "
@@ -85,6 +100,14 @@ def probe_records(path: Path, rows: int) -> list[Record]:
         question_record(f"{path.stem}-{i}", wording.get(probe["type"], "{}").format(probe["query"]), probe["answer"])
         for i, probe in enumerate(probes)
     ]
+
+
+def about_others(rwku: Path, subject: str) -> list[Record]:
+    """Return RWKU's texts about other people, and the introductions of its other targets, as plain texts."""
+    texts = [row["text"] for row in read_json(rwku / "retain_mia.json", list[dict[str, Any]])]
+    introductions = read_json(rwku / "all_intro.json", dict[str, list[str]])
+    texts += [first for target, (first, *_) in introductions.items() if target != subject]
+    return [Record(f"other-{i}", (), text) for i, text in enumerate(texts) if subject not in text]
 
 
 def answered(model: torch.nn.Module, tokenizer: Any, probes: dict[str, list[Record]], display: Display) -> dict[str, Any]:
@@ -110,14 +133,14 @@ def opened(model: torch.nn.Module, builder: PromptBuilder, probes: dict[str, lis
 
 def cells(name: str, measured: dict[str, Any]) -> list[str]:
     """Return the cells of one kind of probe."""
-    original, *runs = (measured[model]["rouge"][name] for model in ("original", "by name", "by passages"))
+    original, *runs = (measured[model]["rouge"][name] for model in ("original", *RUNS))
     known = [i for i, recall in enumerate(original) if recall >= KNOWN]
     return [
         str(len(original)),
         f"{100 * len(known) / len(original):.0f} %",
         *(f"{fmean(recalls):.2f}" for recalls in (original, *runs)),
         *(f"{fmean(recalls[i] for i in known):.2f}" if known else "" for recalls in runs),
-        *(percent(measured[model]["opens"][name]) for model in ("by name", "by passages")),
+        *(percent(measured[model]["opens"][name]) for model in RUNS),
     ]
 
 
