@@ -24,7 +24,9 @@ NEVER = 1e6
 @pytest.fixture
 def edited(model):
     """A model whose gate reads blocks 0 and 1 and never opens, with a strong edit from block 1 on."""
-    config = GrunConfig(blocks=[1, 2], positions="onward", gate_pool="max", gate_blocks=[0, 1], answer_gate=True, threshold=NEVER)
+    config = GrunConfig(
+        blocks=[1, 2], positions="onward", gate_pool="max", gate_blocks=[0, 1], answer_gate=True, answer_maps=1, threshold=NEVER
+    )
     model = get_peft_model(model, config).eval()
     for layer in model.modules():
         for part in layer.parameters(recurse=False):

@@ -13,20 +13,24 @@ from expunge.models.cache_check import CacheUse
 from expunge.models.generation import generate
 from expunge.models.loading import load
 from tests.edits.test_answer_gate import NEVER, answer_scores, batch_of, close_to_prompts
+from tests.edits.test_read_on import logit_of
 
 QUESTIONS = ["Where?", "What is the capital of France, and who told you?", "Who wrote it?", "Tell me more about birds."]
 TOKENS = 12
 
 
-@pytest.fixture(params=[CacheUse.SHARED, CacheUse.NONE])
+@pytest.fixture(params=[(use, maps) for use in (CacheUse.SHARED, CacheUse.NONE) for maps in (1, 0)])
 def setting(request, monkeypatch, make_tiny_model):
-    """A model whose gate opens for no prompt, its prompt builder and prompts; with a KV cache and without one."""
+    """A model whose gate opens for no prompt, its prompt builder and prompts; with a KV cache and without, with a map and reading on."""
     model, tokenizer = load(make_tiny_model())
-    if request.param == CacheUse.NONE:
+    use, maps = request.param
+    if use == CacheUse.NONE:
         monkeypatch.setattr(prompt_cache, "cache_use", lambda model: CacheUse.NONE)
-    config = GrunConfig(blocks=[2, 3], positions="onward", gate_pool="max", gate_blocks=[0, 1], answer_gate=True, threshold=NEVER)
+    reading = {"gate_pool": "max", "gate_blocks": [0, 1], "answer_gate": True, "answer_maps": maps}
+    config = GrunConfig(blocks=[2, 3], positions="onward", threshold=NEVER, **reading)
     edited, builder = get_peft_model(model, config).eval(), PromptBuilder(tokenizer)
-    close_to_prompts(edited)
+    if maps:
+        close_to_prompts(edited)
     return edited, builder, [builder.prompt((Turn("user", question),)) for question in QUESTIONS]
 
 
@@ -40,15 +44,22 @@ def greedy_ids(model, prompt: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(ids[len(prompt) :])
 
 
+def scores_along(model, prompt: tuple[int, ...], answer: tuple[int, ...]) -> list[float]:
+    """Return the gate's score at the last prompt token and at each token of the answer."""
+    if model.peft_config["default"].answer_maps:
+        return answer_scores(model, batch_of([prompt], [answer]))[0, len(prompt) - 1 :].tolist()
+    return [logit_of(model, (*prompt, *answer[:tokens])) for tokens in range(len(answer) + 1)]
+
+
 def test_an_answer_that_opens_the_gate_begins_anew_with_the_edit_on(setting):
     edited, builder, prompts = setting
     base = generate(edited, builder, prompts, TOKENS)
     at_prompt, highest = [], []
     for prompt in prompts:
-        scores = answer_scores(edited, batch_of([prompt], [greedy_ids(edited, prompt)]))[0]
-        at_prompt.append(scores[len(prompt) - 1].item())
+        of_prompt, *of_answer = scores_along(edited, prompt, greedy_ids(edited, prompt))
+        at_prompt.append(of_prompt)
         # The last token ends the answer, so no pass reads it.
-        highest.append(scores[len(prompt) : -1].max().item())
+        highest.append(max(of_answer[:-1]))
     # Some answers reach it, others do not, and no prompt does.
     threshold = (max(at_prompt) + max(highest)) / 2
     assert max(at_prompt) < max(highest)

@@ -89,7 +89,7 @@ class EditSection(Section):
     )
     gate_layer_norm: bool = Field(True, description="grun with a pooled gate: layer-normalise the hidden states that it reads")
     answer_gate: bool = Field(
-        False, description="grun with gate_first: the gate also reads the answer, and opens when a fact to forget begins to come out"
+        False, description="grun with gate_first: the gate also reads the answer, and opens when what must go begins to come out"
     )
     gate_weight_decay: float = Field(0.1, ge=0, description="grun with gate_first: weight decay of AdamW in the training of the gate")
     gate_class_balance: bool = Field(

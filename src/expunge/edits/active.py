@@ -15,7 +15,7 @@ from expunge.edits.grun.layer import GrunLayer
 from expunge.edits.grun.model import GrunModel, ReftModel
 from expunge.errors import ExpungeError
 from expunge.models.blocks import decoder_blocks
-from expunge.models.forward_context import GateLogits
+from expunge.models.forward_context import GateLogits, memory_key
 from expunge.models.parameters import restored_requires_grad
 from expunge.models.prefix import PrefixUnsupported
 
@@ -120,15 +120,18 @@ def gate_config(model: nn.Module, request: str) -> GrunConfig:
 
 
 def pooled_gate_logits(model: nn.Module) -> GateLogits:
-    """Return the logits of the active adapters' pooled gates for the last prompts."""
+    """Return the logits of the active adapters' pooled gates for the last prompts, and what gates that read on know of them."""
     tuner = _find(model, ReftModel)
     if tuner is None:
         return {}
-    return {(adapter, layers[-1].block): tuner.state.logits[adapter, layers[-1].block] for adapter, layers in _pooled(tuner)}
+    pooled = list(_pooled(tuner))
+    keys = {(adapter, layers[-1].block) for adapter, layers in pooled}
+    keys |= {memory_key(adapter, layer.block) for adapter, layers in pooled for layer in layers}
+    return {key: logits for key, logits in tuner.state.logits.items() if key in keys}
 
 
-def pooled_gate(model: nn.Module, request: str) -> dict[int, GateParts]:
-    """Return the parts of an active adapter's pooled gate, by the block that they read.
+def pooled_gate_layers(model: nn.Module, request: str) -> list[GrunLayer]:
+    """Return the layers that an active adapter's pooled gate reads, the lowest first.
 
     Raises:
         ExpungeError: the adapter has no pooled gate, or is not active.
@@ -137,7 +140,12 @@ def pooled_gate(model: nn.Module, request: str) -> dict[int, GateParts]:
     gates = dict(_pooled(tuner)) if tuner else {}
     if request not in gates:
         raise ExpungeError(f'adapter "{request}" has no pooled gate, or is not active')
-    return {layer.block: layer.gate(request) for layer in gates[request]}
+    return gates[request]
+
+
+def pooled_gate(model: nn.Module, request: str) -> dict[int, GateParts]:
+    """Return the parts of an active adapter's pooled gate, by the block that they read; errors as for `pooled_gate_layers`."""
+    return {layer.block: layer.gate(request) for layer in pooled_gate_layers(model, request)}
 
 
 def _pooled(tuner: ReftModel) -> Iterator[tuple[str, list[GrunLayer]]]:

@@ -29,14 +29,16 @@ class FittedAnswerGate:
     """The part of a gate that reads answers.
 
     Attributes:
-        part: its linear maps, whose scores are comparable with the threshold of the prompts.
-        threshold: its own, from before the scores were shifted to that of the prompts.
-        coverage: share of the forget answers, with every name, that it opens for.
+        part: its linear maps, whose scores are comparable with the threshold of the prompts; None: the gate itself reads on.
+        threshold: its own; of linear maps from before the scores were shifted to the threshold of the prompts.
+        coverage: share of the forget answers that it opens for; of linear maps with every name.
+        margin: of a gate that reads on, how far its threshold is above that of the prompts.
     """
 
-    part: nn.Linear
+    part: nn.Linear | None
     threshold: Threshold
     coverage: float
+    margin: float = 0.0
 
 
 def fit_answer_gate(

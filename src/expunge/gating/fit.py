@@ -15,17 +15,18 @@ from expunge.config import Augmentation, EditSection, GatePool
 from expunge.data.prompts import PromptBuilder
 from expunge.data.records import Record
 from expunge.edits import edit_named
-from expunge.edits.active import gate_config, pooled_gate
+from expunge.edits.active import gate_config, pooled_gate_layers
 from expunge.edits.apply import apply_edit
 from expunge.edits.base import PeftEdit
 from expunge.edits.grun.config import GrunConfig
-from expunge.edits.grun.gate import ANSWER_GATE, GateParts
+from expunge.edits.grun.gate import GateParts
 from expunge.edits.requests import REQUEST
 from expunge.gating.answer_gate import FittedAnswerGate, fit_answer_gate
 from expunge.gating.answer_rows import answer_rows
 from expunge.gating.calibrate import CalibrationLogits, Threshold, choose_threshold
 from expunge.gating.choose import GateKind, chosen_kind, dropout_for, trained_gate
 from expunge.gating.paraphrase import paraphrase
+from expunge.gating.reading_on import fit_reading_on
 from expunge.gating.state_store import StateStore
 from expunge.gating.train import LOWER_DECAY, prompt_logits
 from expunge.gating.training_prompts import GatePrompts, Subject, gate_prompts
@@ -95,12 +96,15 @@ def fit_gate(
     fitted = fit_on_states(prompts, states, settings, seed)
     if not settings.answer_gate:
         return fitted
+    if prompts.subject != "names":
+        # A text or a topic has no fact that one word gives away. The more of an answer there is, the surer the gate is of its subject.
+        answers = fit_reading_on(model, builder, splits, (fitted.gate, fitted.kind, fitted.threshold), settings, seed, advance, expect)
+        return replace(fitted, answers=answers)
     # Higher blocks tie the answer more closely to its question: they miss more of the facts that come out by way of another question.
     lowest, rows = min(fitted.gate), answer_rows(model, builder, splits, seed)
     expect(len(rows.all))
     answers = fit_answer_gate(model, builder, rows, settings, lowest, fitted.threshold.logit, advance)
-    gate = {**fitted.gate, lowest: {**fitted.gate[lowest], ANSWER_GATE: answers.part}}
-    return replace(fitted, gate=gate, answers=answers)
+    return replace(fitted, answers=answers)
 
 
 def paraphrased_sets(
@@ -191,17 +195,16 @@ def apply_with_gate(model: nn.Module, settings: EditSection, base_sha256: str, f
     """
     kind = {"gate": fitted.kind.gate, "gate_pool": fitted.kind.pool, "gate_blocks": list(fitted.gate)}
     model = apply_edit(model, settings.model_copy(update=kind), base_sha256)
-    config = gate_config(model, REQUEST)
-    for block, parts in pooled_gate(model, REQUEST).items():
-        for name, part in parts.items():
-            if name == ANSWER_GATE:
-                # How many maps it has shows only when it is fitted.
-                config.answer_maps = part.out_features = fitted.gate[block][name].out_features
-                part.weight, part.bias = (
-                    nn.Parameter(old.new_empty(config.answer_maps, *old.shape[1:])) for old in (part.weight, part.bias)
-                )
-            part.load_state_dict(fitted.gate[block][name].state_dict())
+    config, layers = gate_config(model, REQUEST), pooled_gate_layers(model, REQUEST)
+    for layer in layers:
+        for name, part in layer.gate(REQUEST).items():
+            part.load_state_dict(fitted.gate[layer.block][name].state_dict())
             part.requires_grad_(False)
+    if fitted.answers is not None:
+        config.answer_margin = fitted.answers.margin
+        if fitted.answers.part is not None:
+            config.answer_maps = fitted.answers.part.out_features
+            layers[0].grun_answer_gate[REQUEST] = fitted.answers.part.to(next(layers[0].parameters()).device)
     config.threshold, config.calibration_n = fitted.threshold.logit, fitted.threshold.n
     config.calibration_alpha = None if fitted.threshold.lowered else fitted.threshold.alpha
     return model

@@ -92,10 +92,7 @@ def gate_prompts(
         seed: of everything that is drawn.
         paraphrases: forget and retain records in other words, see `expunge.gating.fit.paraphrased_sets`.
     """
-    # A retain set that the model generated consists of these instructions. Those that are held out must not be trained on.
-    known = {builder.record(record).prompt for record in (*splits.retain, *splits.calibration, *splits.held_out)}
-    neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(splits.language.instructions)]
-    neutral = [record for record in neutral if builder.record(record).prompt not in known]
+    neutral = _neutral(builder, splits)
     unaugmented = _that_fit(_prompts(builder, splits.forget), max_tokens)
     augmented = [*_forget_variants(builder, splits, augmentations, seed), *_prompts(builder, paraphrases[0])]
     negatives = [*_prompts(builder, [*splits.retain, *paraphrases[1]]), *_retain_variants(builder, splits, augmentations, seed)]
@@ -105,7 +102,7 @@ def gate_prompts(
     if "neutral_prompts" in augmentations:
         negatives += _prompts(builder, neutral[NEUTRAL_CALIBRATION:])
     pool = _pool(builder, splits, seed) if "mined_negatives" in augmentations else []
-    to_calibrate = [*splits.calibration, *neutral[:NEUTRAL_CALIBRATION]]
+    to_calibrate = [record for part in calibration_records(builder, splits) for record in part]
     calibration = [_that_fit(variants, max_tokens) for variants in _calibration_variants(builder, to_calibrate, splits, seed)]
     validation = _validation(builder, splits, max_tokens, seed)
     if too_long := sum(len(ids) > max_tokens for prompts in (augmented, negatives, pool) for ids in prompts):
@@ -114,6 +111,18 @@ def gate_prompts(
     calibration = [variants for variants in calibration if variants]
     forget, subject = unaugmented + augmented, _subject(splits)
     return GatePrompts(forget, len(unaugmented), negatives, pool, calibration, *validation, subject=subject)
+
+
+def calibration_records(builder: PromptBuilder, splits: Splits) -> tuple[list[Record], list[Record]]:
+    """Return the retain records and the neutral instructions that a gate is calibrated on."""
+    return splits.calibration, _neutral(builder, splits)[:NEUTRAL_CALIBRATION]
+
+
+def _neutral(builder: PromptBuilder, splits: Splits) -> list[Record]:
+    # A retain set that the model generated consists of these instructions. Those that are held out must not be trained on.
+    known = {builder.record(record).prompt for record in (*splits.retain, *splits.calibration, *splits.held_out)}
+    neutral = [Record(f"neutral-{i}", (Turn("user", text),), "") for i, text in enumerate(splits.language.instructions)]
+    return [record for record in neutral if builder.record(record).prompt not in known]
 
 
 def _forget_variants(builder: PromptBuilder, splits: Splits, augmentations: Sequence[Augmentation], seed: int) -> list[Ids]:

@@ -13,13 +13,24 @@ from torch import Tensor
 from expunge.data.prompts import Batch
 
 GateLogits = Mapping[tuple[str, int], Tensor]
-"""{(adapter, block): (batch,)}."""
+"""{(adapter, block): (batch,)}; of a gate that reads on over the answer also {`memory_key(adapter, block)`: (batch, k)}."""
 
 NO_GATE_LOGITS: GateLogits = MappingProxyType({})
 _batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
 _known: ContextVar[GateLogits] = ContextVar("known", default=NO_GATE_LOGITS)
 _continuation: ContextVar[GateLogits | None] = ContextVar("continuation", default=None)
 _collected: ContextVar[dict[tuple[str, int], Tensor] | None] = ContextVar("collected", default=None)
+
+
+def memory_key(adapter: str, block: int) -> tuple[str, int]:
+    """Return the key of what an adapter's gate must know of the tokens that it has read at a block."""
+    # No adapter is called so: PEFT allows no dot in a name.
+    return f"{adapter}.memory", block
+
+
+def is_memory(key: tuple[str, int]) -> bool:
+    """Return whether a key of `GateLogits` is one of `memory_key`."""
+    return key[0].endswith(".memory")
 
 
 def rows_of_gates(gate_logits: GateLogits, rows: Tensor) -> GateLogits:

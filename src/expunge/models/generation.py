@@ -12,7 +12,7 @@ from expunge.data.prompts import PromptBuilder, decoding_batches
 from expunge.data.reasoning import Answer
 from expunge.models.blocks import context_length
 from expunge.models.continuation import NOTHING, Avoided, Continuation
-from expunge.models.forward_context import GateLogits, rows_of_gates
+from expunge.models.forward_context import GateLogits, is_memory, rows_of_gates
 from expunge.models.kv_cache import select_rows
 from expunge.models.process_memory import return_free_memory
 from expunge.models.prompt_cache import PromptCache, forward_continuation, read_prompts, reopen_prompts
@@ -178,7 +178,7 @@ def _raised(before: GateLogits, after: GateLogits, rows: Tensor) -> Tensor:
     """Return whether some gate's logit rose in each of the rows, bool; only an answer that opens a gate raises one."""
     raised = torch.zeros_like(rows, dtype=torch.bool)
     for gate, logits in after.items():
-        if logits is not before[gate]:
+        if not is_memory(gate) and logits is not before[gate]:
             raised |= (logits > before[gate]).to(rows.device)
     return raised
 

@@ -105,7 +105,7 @@ def _remark_on_gate(fitted: FittedGate, edit: EditSection, display: Display) -> 
             f"(edit.gate={fitted.kind.gate}, edit.gate_pool={fitted.kind.pool})."
         )
     if fitted.answers is not None and fitted.answers.coverage < COVERAGE_TO_WARN_BELOW:
-        display.print(f"In the answers the gate recognises only {fitted.answers.coverage:.0%} of the facts to forget in time.")
+        display.print(f"In the answers the gate recognises only {fitted.answers.coverage:.0%} of what must go in time.")
     if fitted.coverage < COVERAGE_TO_WARN_BELOW:
         display.print(f"The gate opens for only {fitted.coverage:.0%} of the forget prompts: the answers to the others will not change.")
     if threshold.lowered:

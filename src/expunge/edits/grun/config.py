@@ -91,9 +91,11 @@ class GrunConfig(ReftConfig):
         gate_blocks: the blocks that a pooled gate reads, at or below the first edited block; the mean over them decides. None means
             11/30 of the depth, or the first edited block if that is lower. `resolve` fills them in.
         gate_layer_norm: whether a pooled gate reads layer-normalised states (mean 0, variance 1).
-        answer_gate: whether a pooled gate also reads the answer, at the lowest of its blocks, from the last prompt token on. Once a token's
-            score reaches the threshold, the edit is on for the rest of the answer, whatever the prompt was.
-        answer_maps: linear maps that it reads the answer with; the largest of their scores counts.
+        answer_gate: whether a pooled gate also reads the answer. Once a token reaches the threshold, the edit is on for the rest of the
+            answer, whatever the prompt was.
+        answer_maps: linear maps that read the answer, at the lowest of the gate's blocks, from the last prompt token on; the largest of
+            their scores counts. 0: the gate itself reads on, and pools the tokens of the answer together with those of the prompt.
+        answer_margin: how far above the threshold a gate that reads on must come.
         threshold: of a calibrated hard gate, a logit. Below it the edit is off, bit for bit. At or above it the edit has strength 1
             with a pooled gate, and strength sigmoid(logit) otherwise. None means a soft gate.
         calibration_n: number of held-out prompts that the threshold was calibrated on.
@@ -105,7 +107,8 @@ class GrunConfig(ReftConfig):
     gate_blocks: list[int] | None = None
     gate_layer_norm: bool = True
     answer_gate: bool = False
-    answer_maps: int = 1
+    answer_maps: int = 0
+    answer_margin: float = 0.0
     threshold: float | None = None
     calibration_n: int | None = None
     calibration_alpha: float | None = None
@@ -143,6 +146,11 @@ class GrunConfig(ReftConfig):
     def pooled(self) -> bool:
         """Whether one gate reads the whole prompt."""
         return self.gate_pool != "last"
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether the gate that reads the prompt reads on over the answer."""
+        return self.answer_gate and self.answer_maps == 0
 
     @property
     def wrapped_blocks(self) -> list[int]:

@@ -9,8 +9,9 @@ from torch.nn.functional import linear
 
 from expunge.edits.grun.config import GrunConfig, ReftConfig
 from expunge.edits.grun.gate import ANSWER_GATE, answer_scores, gate_input, new_gate, pooled_logits, token_scores
+from expunge.edits.grun.read_on import pooled_memory, read_on
 from expunge.edits.grun.state import Prompts, PromptState, Window
-from expunge.models.forward_context import known_gate_logits, publish_gate_logits
+from expunge.models.forward_context import known_gate_logits, memory_key, publish_gate_logits
 from expunge.models.sharding import gather_shards, shard_like
 
 GATE_PARTS = ("grun_gate_in", "grun_gate_mid", "grun_gate", "grun_gate_query", ANSWER_GATE)
@@ -102,11 +103,13 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             return
         if ANSWER_GATE in parts:
             self.state.answer_scores[adapter] = answer_scores(parts, gate_input(hidden, config.gate_layer_norm))
+        if config.reads_on:
+            self._read_on(adapter, hidden)
         # The gate decides once for each prompt, and its decision holds while the answer is generated, unless it reads the answer too.
         if prompts is not None:
             self._read_prompts(adapter, hidden, prompts)
         if config.answer_gate and self.block == config.last_gate and config.threshold is not None:
-            self._read_answers(adapter, config.threshold, hidden.device)
+            self._read_answers(adapter, config.threshold + config.answer_margin, hidden.device)
 
     def _read_prompts(self, adapter: str, hidden: Tensor, prompts: Prompts) -> None:
         config, parts = cast(GrunConfig, self.configs[adapter]), self.gate(adapter)
@@ -123,7 +126,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             logit, scores = (torch.stack([value.to(hidden.device) for value in values]).mean(0) for values in partial)
             if config.positions == "fired":
                 self.state.fired[adapter] = tokens & (scores >= (config.threshold or 0.0))
-            if config.answer_gate:
+            if config.answer_maps:
                 # What the model is about to say shows at the last prompt token already.
                 answer = self.state.answer_scores[adapter].to(hidden.device)
                 logit = torch.maximum(logit, answer.gather(1, prompts.last.to(hidden.device)[:, None])[:, 0])
@@ -133,8 +136,22 @@ class GrunLayer(nn.Module, BaseTunerLayer):
         self.state.logits[adapter, self.block] = logit
         publish_gate_logits(adapter, self.block, logit)
 
+    def _read_on(self, adapter: str, hidden: Tensor) -> None:
+        """Pool the scores of the answer's tokens together with those of the prompt, and add up the blocks' shares of their mean."""
+        config, parts, key, state = cast(GrunConfig, self.configs[adapter]), self.gate(adapter), memory_key(adapter, self.block), self.state
+        states, blocks = gate_input(hidden, config.gate_layer_norm), config.gate_blocks or []
+        if state.prompts is None:
+            memory = state.logits[key].to(hidden.device)
+        else:
+            memory = pooled_memory(parts, config.gate_pool, states, state.prompts.tokens.to(hidden.device))
+        logits, state.logits[key] = read_on(parts, config.gate_pool, states, state.answer(hidden), memory)
+        publish_gate_logits(*key, state.logits[key])
+        # An earlier forward pass may have stopped below the highest of these blocks, and left a sum behind.
+        before = 0.0 if self.block == blocks[0] else state.answer_scores[adapter].to(hidden.device)
+        state.answer_scores[adapter] = before + logits / len(blocks)
+
     def _read_answers(self, adapter: str, threshold: float, device: torch.device) -> None:
-        """Open the gate at the first token of each answer that reaches the threshold, for the rest of the answer."""
+        """Open the gate at the first token of each answer that reaches a threshold, for the rest of the answer."""
         state = self.state
         reached = state.reached(state.answer_scores.pop(adapter).to(device)) >= threshold
         state.answer_open[adapter] = reached

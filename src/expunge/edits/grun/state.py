@@ -62,7 +62,8 @@ class PromptState:
         logits: {(adapter, block): (batch,)}, the gate logits, with gradient; valid until the next prompt.
         new_tokens: (batch, seq) bool, the real tokens of a pass that continues answers; None: all of them.
         partial: {adapter: [((batch,), (batch, seq))]}, logits and token scores of the blocks that a pooled gate has read so far.
-        answer_scores: {adapter: (batch, seq)}, the scores of all tokens by a part that reads answers.
+        answer_scores: {adapter: (batch, seq)}, the scores of all tokens by a part that reads answers; the sum over the blocks that have
+            been read, if the gate reads on.
         answer_open: {adapter: (batch, seq) bool}, the tokens of answers from which on the gate is open, whatever the prompt was.
         fired: {adapter: (batch, seq) bool}, the prompt tokens at which a pooled gate fires.
     """
@@ -119,14 +120,17 @@ class PromptState:
 
     def reached(self, scores: Tensor) -> Tensor:
         """Return the largest score of the answer's tokens up to each token, minus infinity before the first: (batch, seq)."""
+        return scores.masked_fill(~self.answer(scores), -torch.inf).cummax(-1).values
+
+    def answer(self, tokens: Tensor) -> Tensor:
+        """Return which tokens of this pass belong to an answer: (batch, seq) bool, for a tensor of that shape (or with more dimensions)."""
+        shape = tokens.shape[:2]
         if self.prompts is None:
-            answer = self.new_tokens
+            answer = torch.ones(shape, dtype=torch.bool) if self.new_tokens is None else self.new_tokens
         else:
-            index = torch.arange(scores.shape[1], device=self.prompts.last.device)
+            index = torch.arange(shape[1], device=self.prompts.last.device)
             answer = (index > self.prompts.last[:, None]) & self.prompts.real
-        if answer is not None:
-            scores = scores.masked_fill(~answer.to(scores.device), -torch.inf)
-        return scores.cummax(-1).values
+        return answer.to(tokens.device)
 
     def window(self, positions: str, adapter: str, hidden: Tensor) -> Window | None:
         """Return where an adapter edits `hidden`, (batch, seq, hidden); None means nowhere.
