@@ -12,13 +12,14 @@ from expunge.pipeline.unlearn import unlearn
 from expunge.runs.folder import Run
 
 
-def parser_with_settings(description: str, out: str) -> argparse.ArgumentParser:
-    """Return a parser with the options of every study that unlearns once; `out`: its folder."""
+def parser_with_settings(description: str, out: str, mark: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of every study that unlearns once; `out`: its folder, `mark`: around its tables in a page."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for data, runs and results")
     parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the recipe; repeatable")
-    parser.add_argument("--write", action="store_true", help="write the table into the page in docs/results/")
+    help_of_write = f"write the tables into the page in docs/results/, between two of these marks (default: {mark})"
+    parser.add_argument("--write", nargs="?", const=mark, metavar="MARK", help=help_of_write)
     return parser
 
 

@@ -1,6 +1,7 @@
 """Teach a book, forget half of it, and measure what is left, and how well the gate knows passages and questions that it was not shown.
 
-    python -m benchmarks.unlearning.book --book FILE --retain-book FILE [--questions FILE] [--epochs 4] [--setting NAME=VALUE …] [--write]
+    python -m benchmarks.unlearning.book --book FILE --retain-book FILE [--questions FILE] [--epochs 4]
+        [--setting NAME=VALUE …] [--write [MARK]]
 
 Both books are taught to a copy of the model, which then forgets every other section of the book. Original, unlearned model and control
 (taught the retain book alone) are compared on passages that were forgotten, on the sections that nothing was unlearned on, and on
@@ -39,7 +40,7 @@ MEASURED = {
 
 def main() -> None:
     """Teach, forget, measure, and print the table."""
-    parser = parser_with_settings(str(__doc__), "runs/book")
+    parser = parser_with_settings(str(__doc__), "runs/book", "book")
     parser.add_argument("--book", type=Path, required=True)
     parser.add_argument("--retain-book", type=Path, required=True)
     parser.add_argument("--questions", type=Path)
@@ -48,14 +49,15 @@ def main() -> None:
     make_folder(args.out)
     facts = study(args)
     print(json.dumps(facts, indent=1))
-    command = f"python -m benchmarks.unlearning.book{as_options(args.setting)} --book FILE --retain-book FILE --questions FILE --write"
+    command = f"python -m benchmarks.unlearning.book{as_options(args.setting)} --book FILE --retain-book FILE --questions FILE "
+    command += "--write MARK"
     text = (
         f"{comparison(facts, MEASURED)}\n\n{measured_on()}; model {args.model}, the books taught for {args.epochs:g} epochs; "
         f"unlearning took {facts['info']['seconds'] / 60:.0f} min. Command: `{command}`.\n"
     )
     print(text)
     if args.write:
-        write("<!-- book -->", text)
+        write(f"<!-- {args.write} -->", text)
 
 
 def study(args: argparse.Namespace) -> Facts:

@@ -1,6 +1,6 @@
 """What does a long document cost: forget one, and report seconds, tokens a second and the peak of the memory.
 
-    python -m benchmarks.unlearning.document_cost [--tokens 60000] [--text FILE] [--setting NAME=VALUE …] [--write]
+    python -m benchmarks.unlearning.document_cost [--tokens 60000] [--text FILE] [--setting NAME=VALUE …] [--write [MARK]]
 
 The document is invented prose, or the beginning of a file. The result is saved in the folder of results.
 """
@@ -34,18 +34,18 @@ Facts = dict[str, Any]
 
 def main() -> None:
     """Measure and print the table."""
-    parser = parser_with_settings(str(__doc__), "runs/document-cost")
+    parser = parser_with_settings(str(__doc__), "runs/document-cost", "document_cost")
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--text", type=Path, help="a file of text; none: invented prose")
     args = parser.parse_args()
     make_folder(args.out)
     facts = cost(args)
     print(json.dumps(facts, indent=1))
-    command = f"python -m benchmarks.unlearning.document_cost --tokens {args.tokens}{as_options(args.setting)} --write"
+    command = f"python -m benchmarks.unlearning.document_cost --tokens {args.tokens}{as_options(args.setting)} --write MARK"
     text = f"{table(facts)}\n\n{measured_on()}; model {args.model}. Command: `{command}`.\n"
     print(text)
     if args.write:
-        write("<!-- document_cost -->", text)
+        write(f"<!-- {args.write} -->", text)
 
 
 def cost(args: argparse.Namespace) -> Facts:

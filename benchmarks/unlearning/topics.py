@@ -1,6 +1,6 @@
 """Teach a topic, forget it with the defaults, and ask questions about it that were not given, and about its neighbours.
 
-    python -m benchmarks.unlearning.topics [--topics capitals cooking] [--setting NAME=VALUE …] [--write]
+    python -m benchmarks.unlearning.topics [--topics capitals cooking] [--setting NAME=VALUE …] [--write [MARK]]
 
 capitals   forget: statements about African capitals, plain texts; retain: about other capitals; evaluated on questions in other words
 cooking    forget: questions about sourdough bread, a topic without names; retain: about other cooking; evaluated on further ones
@@ -66,7 +66,7 @@ TOPICS: dict[str, Callable[[], Topic]] = {"capitals": capitals, "cooking": cooki
 
 def main() -> None:
     """Teach, forget, ask, and print the tables."""
-    parser = parser_with_settings(str(__doc__), "runs/topics")
+    parser = parser_with_settings(str(__doc__), "runs/topics", "topics")
     parser.add_argument("--topics", nargs="+", choices=TOPICS, default=list(TOPICS))
     args = parser.parse_args()
     parts = []
@@ -78,10 +78,10 @@ def main() -> None:
         facts_of_run = f"Taught for {chosen.epochs} epochs; unlearning took {seconds:.0f} s."
         parts.append(f"## {name.title()}\n\n{comparison(facts, MEASURED)}\n\n{facts_of_run}")
         print(parts[-1])
-    command = f"python -m benchmarks.unlearning.topics{as_options(args.setting)} --topics {' '.join(args.topics)} --write"
+    command = f"python -m benchmarks.unlearning.topics{as_options(args.setting)} --topics {' '.join(args.topics)} --write MARK"
     text = "\n\n".join([*parts, f"{measured_on()}; model {args.model}; answers of 64 tokens. Command: `{command}`.\n"])
     if args.write:
-        write("<!-- topics -->", text)
+        write(f"<!-- {args.write} -->", text)
 
 
 def study(name: str, of: Topic, model: str, out: Path, settings: Sequence[str]) -> Facts:

@@ -2,12 +2,15 @@
 
 import re
 
+import pytest
+
 from expunge.config.recipe import make_recipe
 from expunge.console import Display
 from expunge.data.prompts import PromptBuilder
+from expunge.data.records import Record, question_record
 from expunge.models.loading import load
 from expunge.runs.folder import start_run
-from expunge.training.self_generated import neutral_answers
+from expunge.training.self_generated import TEXTS_WITHOUT_RETAIN, make_retain, neutral_answers
 
 
 def test_neutral_answers_that_the_oracle_finds_relevant_are_left_out(tiny_model_dir, tmp_path, reveal_settings):
@@ -23,3 +26,14 @@ def test_neutral_answers_that_the_oracle_finds_relevant_are_left_out(tiny_model_
     every, filtered = answers("all", "forget.jsonl"), answers("filtered", {"reveal": settings})
     assert filtered == [answer for answer in every if not re.search("qu?", answer, re.IGNORECASE)]
     assert 0 < len(filtered) < len(every)
+
+
+@pytest.mark.parametrize(("forget", "remarks"), [(Record("text", (), "The mill is closed."), 1), (question_record("q", "Who?", "Ana."), 0)])
+def test_texts_without_a_retain_set_get_one_remark(tiny_model_dir, tmp_path, capsys, forget, remarks):
+    model, tokenizer = load(tiny_model_dir)
+    recipe = make_recipe({"model": str(tiny_model_dir), "data": {"forget": "forget.jsonl"}, "out": str(tmp_path / "run")})
+    run = start_run(recipe)
+    for _ in range(2):
+        assert make_retain(run, recipe, model.eval(), PromptBuilder(tokenizer), Display(), forget=[forget])
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count(TEXTS_WITHOUT_RETAIN) == remarks

@@ -191,7 +191,7 @@ def _prepare(run: OpenedRun, start: StartModel, sources: Sources, display: Displ
     if PartialState().is_main_process and (detected.unknown or detected.language is not ENGLISH):
         display.print(detected.remark)
     if retain is None:
-        retain = make_retain(run, recipe, model, builder, display, detected.language)
+        retain = make_retain(run, recipe, model, builder, display, detected.language, forget or [])
     splits, counts = cut_and_split(cutter, forget or [], retain, recipe, detected.language)
     if run.training_started and "data" in run.info:
         check_unchanged(run, splits.given_forget, retain)

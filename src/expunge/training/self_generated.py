@@ -24,12 +24,24 @@ from expunge.training.document_questions import generate_document_questions
 from expunge.training.neutral_answers import answer_instructions
 
 FEW_RETAIN = 40
+TEXTS_WITHOUT_RETAIN = (
+    "The forget set has texts. With such a retain set the edit also changes answers about other things in their field: give texts about "
+    "some of these with --retain."
+)
 
 
 def make_retain(
-    run: Run, recipe: Recipe, model: nn.Module, builder: PromptBuilder, display: Display, language: Language = ENGLISH
+    run: Run,
+    recipe: Recipe,
+    model: nn.Module,
+    builder: PromptBuilder,
+    display: Display,
+    language: Language = ENGLISH,
+    forget: Sequence[Record] = (),
 ) -> list[Record]:
     """Return the model's own answers to neutral instructions as a retain set, generated at the first call.
+
+    If the forget set has texts, it also shows a remark: neutral instructions do not teach a gate where the subject of a text ends.
 
     Raises:
         ExpungeError: the model answers too few of them.
@@ -37,6 +49,8 @@ def make_retain(
 
     def generate() -> list[dict[str, Any]]:
         display.print("No retain set was given: the model's own answers to neutral instructions take its place.")
+        if not all(record.turns for record in forget):
+            display.print(TEXTS_WITHOUT_RETAIN)
         made = _answers(recipe, model, builder, display, "Generating a retain set", language.instructions)
         if len(made) < FEWEST_RETAIN:
             raise ExpungeError("the model answers too few neutral instructions for a retain set; give one with --retain")
