@@ -278,3 +278,5 @@ def test_ls_names_the_sections_if_there_is_no_such_one(expunge: Expunge):
     assert result.err.startswith("expunge: speed: there is no such section; the sections are recipe, data, ")
     other = expunge("ls", "edits", "training")
     assert (other.code, other.err) == (2, "expunge: training: only settings have sections; write `expunge ls edits`\n")
+    missing = expunge("ls")
+    assert (missing.code, missing.err.count("\n"), "U+000A" in missing.err) == (2, 1, False)

@@ -49,7 +49,7 @@ def test_with_yes_it_trains_on_what_is_left_in_the_file(place, expunge_in):
     path.write_text("".join(lines_left), encoding="utf-8")
     result = expunge_in(folder, *words, "--yes")
     assert result.code == 0, result.err
-    assert "Forgot 3 records in" in result.out
+    assert "Trained to forget 3 records in" in result.out
     again = expunge_in(folder, *words)
     assert (again.code, "is trained already" in again.err) == (0, True)
 

@@ -94,7 +94,7 @@ def test_ids_that_are_taken_are_an_error():
 def test_remarks_say_how_many():
     counts = CutCounts(texts=1, passages=30, answers=2, continuations=5, prompts=1)
     assert list(remarks(counts, "forget", PassageSize(128, 64), 1024)) == [
-        "1 text of the forget set was cut into 30 passages of at most 160 tokens (data.passage_tokens).",
+        "1 text of the forget set was cut into 30 passages of 128 tokens (data.passage_tokens), the last of a text of at most 160.",
         "2 answers of the forget set would be longer than 1024 tokens (data.max_tokens) with the question: "
         "the rest is in 5 further records.",
         "1 prompt of the forget set would be longer than 1024 tokens (data.max_tokens): the middle is left out.",

@@ -232,8 +232,20 @@ def test_an_unknown_suffix_is_refused(tmp_path):
     assert fault("none.txt") == "none.txt: cannot be read (no such file or directory)"
 
 
-def test_a_folder_without_data_is_refused(tmp_path):
-    assert fault(tmp_path).startswith(f"{tmp_path}: neither a file nor a data set that can be loaded here (")
+@pytest.mark.parametrize("name", [None, "letter.docx"])
+def test_a_folder_without_data_is_refused(tmp_path, name):
+    if name:
+        (tmp_path / name).write_bytes(b"PK")
+    assert fault(tmp_path).startswith(f"{tmp_path}: no file in this folder can be read; files end in .jsonl, ")
+
+
+@pytest.mark.parametrize("name", ["scan.png", "scan.pdf"])
+def test_a_folder_of_pictures_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / name).write_bytes(b"no picture")
+    assert fault(folder).startswith(f"{folder}: has no text; files end in .jsonl, ")
 
 
 def test_a_dataset_folder_with_a_broken_file_is_refused_without_its_text(tmp_path, monkeypatch):

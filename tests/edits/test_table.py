@@ -39,10 +39,11 @@ def test_an_unknown_edit_is_named_with_those_there_are():
         check_settings(section({"name": "prune"}))
 
 
-@pytest.mark.parametrize("given", [{"name": "lora", "gate_first": True}, {"gate_pool": "last", "gate_first": True}])
-def test_only_a_pooled_gate_can_be_trained_first(given):
-    with pytest.raises(InputError, match=r"edit\.gate_first: needs name grun and a pooled gate"):
-        check_settings(section(given))
+@pytest.mark.parametrize("given", [{"name": "lora"}, {"gate_pool": "last"}])
+@pytest.mark.parametrize("setting", ["gate_first", "answer_gate"])
+def test_only_a_pooled_gate_can_be_trained_first_or_read_answers(given, setting):
+    with pytest.raises(InputError, match=rf"edit\.{setting}: needs name grun and a pooled gate"):
+        check_settings(section({**given, setting: True}))
 
 
 @pytest.mark.parametrize(

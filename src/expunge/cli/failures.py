@@ -26,7 +26,7 @@ def sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, UsageError):
         shown: Any = error
-        message = shown.format_message().strip().rstrip(".").replace(": Value error, ", ": ")
+        message = " ".join(shown.format_message().split()).rstrip(".").replace(": Value error, ", ": ")
         return f"{message}; see {shown.ctx.command_path if shown.ctx else 'expunge'} --help" if message else ""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "there is not enough memory; use a smaller model or batch_size, or close other programs"

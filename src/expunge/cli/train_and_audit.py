@@ -28,4 +28,6 @@ def train_and_audit(recipe: Recipe, audited: bool, device: str, dtype: str) -> N
         audit(run, device=device, dtype=dtype)
         print_summary(run)
     info = run.read_info()
-    print_closing(run, f"Forgot {info['data']['forget']['rows']} records in {duration(info['seconds'])}.")
+    rows = info["data"]["forget"]["rows"]
+    what = f"{rows} record{'' if rows == 1 else 's'} in {duration(info['seconds'])}"
+    print_closing(run, f"Forgot {what}." if audited else f"Trained to forget {what}. Nothing is measured yet.")

@@ -98,7 +98,8 @@ def remarks(counts: CutCounts, name: str, size: PassageSize, max_tokens: int) ->
     """Yield what a user should know about the cut of a set called `name`, in sentences."""
     if counts.texts:
         texts = f"{_number(counts.texts, 'text')} of the {name} set {'was' if counts.texts == 1 else 'were'} cut into "
-        yield f"{texts}{_number(counts.passages, 'passage')} of at most {size.passage + size.passage // 4} tokens (data.passage_tokens)."
+        longest = f"the last of a text of at most {size.passage + size.passage // 4}"
+        yield f"{texts}{_number(counts.passages, 'passage')} of {size.passage} tokens (data.passage_tokens), {longest}."
     limit = f"{max_tokens} tokens (data.max_tokens)"
     if counts.answers:
         rest = f"the rest is in {_number(counts.continuations, 'further record')}" if counts.continuations else "the rest is not used"

@@ -22,6 +22,7 @@ JSON, TABLES, PARQUET = (".jsonl", ".ndjson", ".json"), {".csv": ",", ".tsv": "\
 SUFFIXES = (*JSON, *TABLES, PARQUET)
 """Ends of the names of files; before them all but Parquet may be packed, as in `.jsonl.gz` and `.csv.zst`."""
 PARQUET_BATCH = 256
+FORMS = f"files end in {', '.join(SUFFIXES)} (documents in {', '.join(DOCUMENTS)})"
 
 
 def read_rows(source: str | Path, split: str, lists: set[str], split_option: str = "--split") -> Iterator[tuple[int, Row]]:
@@ -44,9 +45,7 @@ def read_rows(source: str | Path, split: str, lists: set[str], split_option: str
         # A hub id is `name` or `owner/name`. A dot in a bare name marks a file suffix; after an owner it may belong to a version.
         bare = len(path.parts) == 1 and ":" not in name and not path.is_dir()
         if path.is_file() or (bare and path.suffix):
-            raise InputError(
-                f"{name}: files end in {', '.join(SUFFIXES)} (documents in {', '.join(DOCUMENTS)}), not in {quoted(path.suffix)}"
-            )
+            raise InputError(f"{name}: {FORMS}, not in {quoted(path.suffix)}")
         yield from _dataset_rows(name, split, split_option)
     elif suffix == PARQUET:
         with open_regular(path, follow=True) as file:
@@ -94,10 +93,17 @@ def _dataset_rows(name: str, split: str, split_option: str) -> Iterator[tuple[in
         # The library's reason is left out, because it may quote the text to forget.
         raise InputError(f"{name}: a file of the data set is not well-formed; give that file itself to see the line") from error
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        if Path(path).is_dir() and isinstance(error, FileNotFoundError):
+            raise InputError(f"{name}: no file in this folder can be read; {FORMS}") from error
         reason = str(error).partition("\n")[0].rstrip(".")
         raise InputError(
             f"{name}: neither a file nor a data set that can be loaded here ({reason}){_other_split(reason, split_option)}"
         ) from error
+    # A folder of pictures is a data set too. To read a row would decode them.
+    media = (datasets.Audio, datasets.Image, datasets.Pdf, datasets.Video)
+    dataset = dataset.remove_columns([column for column, feature in dataset.features.items() if isinstance(feature, media)])
+    if not dataset.column_names:
+        raise InputError(f"{name}: has no text; {FORMS}")
     for number, row in enumerate(dataset, 1):
         yield number, dict(row)
 

@@ -36,10 +36,12 @@ def edit_of(recipe: Recipe) -> Edit:
 
 
 def check_settings(settings: EditSection) -> None:
-    """Raise `InputError` if there is no such edit, or if it has no gate that can be trained first although the settings request it."""
+    """Raise `InputError` if there is no such edit, or if it has no gate that can be trained first although the settings need one."""
     edit = edit_named(settings.name)
     if settings.gate_first and not edit.trains_gate_first(settings):
         raise InputError("edit.gate_first: needs name grun and a pooled gate, because only such a gate reads frozen states")
+    if settings.answer_gate and not edit.trains_gate_first(settings):
+        raise InputError("edit.answer_gate: needs name grun and a pooled gate that is trained before the edit")
 
 
 def check_quantise(recipe: Recipe) -> None:
