@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pyarrow
 from pyarrow import parquet
@@ -105,7 +105,7 @@ def _dataset_rows(name: str, split: str, split_option: str) -> Iterator[tuple[in
     if not dataset.column_names:
         raise InputError(f"{name}: has no text; {FORMS}")
     for number, row in enumerate(dataset, 1):
-        yield number, dict(row)
+        yield number, cast(Row, row)
 
 
 def _other_split(reason: str, option: str) -> str:

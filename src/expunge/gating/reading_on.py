@@ -1,5 +1,6 @@
 """Calibrate a gate of a text or a topic that reads on: it pools the tokens of the answer together with those of the prompt."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from expunge.gating.calibrate import Threshold, calibrate
 from expunge.gating.choose import GateKind
 from expunge.gating.state_store import StateStore
 from expunge.gating.training_prompts import calibration_records
+from expunge.models.blocks import context_length
 from expunge.models.generation import generate
 from expunge.models.hidden_states import prompt_states
 from expunge.runs.splits import Splits, draw
@@ -50,7 +52,8 @@ def fit_reading_on(
     """
     gate, kind, threshold = fitted
     retain, instructions = calibration_records(builder, splits)
-    prompts = [builder.record(record).prompt for record in instructions]
+    longest = context_length(model) or sys.maxsize
+    prompts = [prompt for record in instructions if len(prompt := builder.record(record).prompt) + MAX_NEW_TOKENS < longest]
     answers = generate(model, builder, prompts, MAX_NEW_TOKENS, GENERATE_AT_ONCE)
     own = [Encoded(prompt, builder.unfinished_answer(answer)) for prompt, answer in zip(prompts, answers, strict=True) if answer]
     others = [*(unended(builder, builder.record(record)) for record in retain), *own]

@@ -25,8 +25,8 @@ from expunge.training.neutral_answers import answer_instructions
 
 FEW_RETAIN = 40
 TEXTS_WITHOUT_RETAIN = (
-    "The forget set has texts. With such a retain set the edit also changes answers about other things in their field: give texts about "
-    "some of these with --retain."
+    "The forget set has texts. With such a retain set the edit may also change answers about other things in their field: give texts "
+    "about some of these with --retain."
 )
 
 
