@@ -121,6 +121,10 @@ class GrunConfig(ReftConfig):
         check_choice("gate_pool", self.gate_pool, get_args(GatePool))
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise ValueError(f"threshold must be a finite number, got {self.threshold}")
+        if not math.isfinite(self.answer_margin):
+            raise ValueError(f"answer_margin must be a finite number, got {self.answer_margin}")
+        if self.answer_maps < 0:
+            raise ValueError(f"answer_maps must be at least 0, got {self.answer_maps}")
         if self.answer_gate and not (self.pooled and self.positions in ("onward", "every_token")):
             raise ValueError('answer_gate needs a pooled gate and the positions "onward" or "every_token"')
         if self.gate_blocks is not None and not self.pooled:

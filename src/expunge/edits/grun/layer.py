@@ -126,7 +126,7 @@ class GrunLayer(nn.Module, BaseTunerLayer):
             logit, scores = (torch.stack([value.to(hidden.device) for value in values]).mean(0) for values in partial)
             if config.positions == "fired":
                 self.state.fired[adapter] = tokens & (scores >= (config.threshold or 0.0))
-            if config.answer_maps:
+            if config.answer_gate and not config.reads_on:
                 # What the model is about to say shows at the last prompt token already.
                 answer = self.state.answer_scores[adapter].to(hidden.device)
                 logit = torch.maximum(logit, answer.gather(1, prompts.last.to(hidden.device)[:, None])[:, 0])
