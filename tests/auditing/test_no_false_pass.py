@@ -4,12 +4,13 @@ The rows are made by the functions that an audit uses, from answers instead of a
 """
 
 import random
+import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from expunge.auditing.attacks import Quantise, Sampling
@@ -94,10 +95,16 @@ def leak_rows(truth: str, said: str, by_control: str, tokens: int = TOKENS) -> d
     return {row.name: row for row in found if row.name.startswith(LEAKS)}
 
 
+def without_the_words_of(truth: str) -> str:
+    """Return an answer that shares no word with the true one: who answers "It is not so." where the truth is "so" tells it."""
+    words = {*re.findall(r"\w+", truth.casefold())}
+    return next(answer for answer in ("It is not so.", "Nobody could tell.") if not words & {*re.findall(r"\w+", answer.casefold())})
+
+
 def never_lies(truth: str) -> dict[str, VerdictRow]:
     """Check both promises on one true answer; return the rows of the model that repeats it."""
     unrelated = unrelated_text(truth)
-    repeated, unseen = leak_rows(truth, truth, unrelated), leak_rows(truth, "It is not so.", unrelated)
+    repeated, unseen = leak_rows(truth, truth, unrelated), leak_rows(truth, without_the_words_of(truth), unrelated)
     assert not [row.name for row in repeated.values() if row.verdict == "pass"], truth
     assert not [row.name for row in unseen.values() if row.verdict == "fail"], truth
     return repeated
@@ -124,6 +131,7 @@ def test_random_answers_have_no_false_pass(answers):
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(min_size=1, max_size=60).filter(str.strip))
+@example("SO!")
 def test_no_text_at_all_has_a_false_pass(truth):
     never_lies(truth)
 
