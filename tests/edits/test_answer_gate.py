@@ -106,31 +106,40 @@ def test_the_last_prompt_token_counts_as_the_beginning_of_the_answer(edited):
 def test_scores_from_the_cache_equal_those_of_whole_rows(edited):
     close_to_prompts(edited)
     _, _, _, edited.peft_config["default"].threshold = an_opening(edited)
-    whole = score(edited, batch_of([PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[2]], [*ANSWERS[:2], ANSWERS[2], ANSWERS[0]]))
-    cached = score_answers(edited, read_prompts(edited, PROMPTS, 0), [ANSWERS[:2], [ANSWERS[2]], [ANSWERS[0]]], 0)
-    torch.testing.assert_close(cached.nll, whole.nll, atol=1e-4, rtol=1e-4)
+    check_cached_scores(edited)
 
 
 @torch.no_grad()
-def test_an_open_gate_stays_open_while_the_answer_is_generated(edited):
-    """Token by token, with our cache and with `generate` of transformers, the logits are those of one pass over the whole answer."""
-    close_to_prompts(edited)
-    prompt, _, _, edited.peft_config["default"].threshold = an_opening(edited)
-    prompts = read_prompts(edited, [prompt], 0)
+def check_token_by_token(model, prompt):
+    """Check that, token by token, with our cache and with `generate` of transformers, the logits are those of one pass over all tokens."""
+    prompts = read_prompts(model, [prompt], 0)
     cache, mask, position = prompts.kv_cache(), prompts.batch.attention_mask, prompts.batch.position_ids[:, -1:]
     outputs, gates, ids = [prompts.logits(prompts.last)[:, -1]], prompts.gate_logits, []
     for _ in range(8):
         ids.append(greedy(outputs[-1]))
         mask, position = torch.cat((mask, mask.new_ones(1, 1)), dim=1), position + 1
-        states, gates = forward_continuation(edited, prompts.head, gates, cache, ids[-1][:, None], mask, position)
+        states, gates = forward_continuation(model, prompts.head, gates, cache, ids[-1][:, None], mask, position)
         outputs.append(prompts.logits(states)[:, -1])
     answer = tuple(int(token) for token in ids)
-    whole = logits_of(edited, batch_of([prompt], [answer]))[:, len(prompt) - 1 :]
+    whole = logits_of(model, batch_of([prompt], [answer]))[:, len(prompt) - 1 :]
     torch.testing.assert_close(torch.stack(outputs, dim=1), whole, atol=1e-3, rtol=1e-3)
-    generated = edited.generate(
+    generated = model.generate(
         input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=8, do_sample=False, pad_token_id=0
     )
     assert generated[0, len(prompt) :].tolist() == list(answer)
+
+
+def check_cached_scores(model):
+    """Check that scores from the cache of the prompts equal those of whole rows."""
+    whole = score(model, batch_of([PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[2]], [*ANSWERS[:2], ANSWERS[2], ANSWERS[0]]))
+    cached = score_answers(model, read_prompts(model, PROMPTS, 0), [ANSWERS[:2], [ANSWERS[2]], [ANSWERS[0]]], 0)
+    torch.testing.assert_close(cached.nll, whole.nll, atol=1e-4, rtol=1e-4)
+
+
+def test_an_open_gate_stays_open_while_the_answer_is_generated(edited):
+    close_to_prompts(edited)
+    prompt, _, _, edited.peft_config["default"].threshold = an_opening(edited)
+    check_token_by_token(edited, prompt)
 
 
 def test_beam_search_is_refused(edited):

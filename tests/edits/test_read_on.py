@@ -10,11 +10,8 @@ from expunge.edits.active import edits_off, gate_logits
 from expunge.edits.grun import GrunConfig
 from expunge.edits.grun.gate import new_gate, pooled_logits
 from expunge.edits.grun.read_on import pooled_memory, read_on
-from expunge.models.generation import greedy
-from expunge.models.prompt_cache import forward_continuation, read_prompts
-from expunge.models.scoring import score
-from expunge.models.shared_prompt_scoring import score_answers
-from tests.edits.test_answer_gate import ANSWERS, NEVER, PROMPTS, batch_of, logits_of
+from expunge.models.prompt_cache import read_prompts
+from tests.edits.test_answer_gate import ANSWERS, NEVER, PROMPTS, batch_of, check_cached_scores, check_token_by_token, logits_of
 
 POOLS = ("max", "top2", "top3", "attention")
 
@@ -95,27 +92,9 @@ def test_the_edit_is_off_bit_for_bit_up_to_the_token_that_opens_the_gate(edited)
 
 def test_scores_from_the_cache_equal_those_of_whole_rows(edited):
     *_, edited.peft_config["default"].threshold, _ = an_opening(edited)
-    whole = score(edited, batch_of([PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[2]], [*ANSWERS[:2], ANSWERS[2], ANSWERS[0]]))
-    cached = score_answers(edited, read_prompts(edited, PROMPTS, 0), [ANSWERS[:2], [ANSWERS[2]], [ANSWERS[0]]], 0)
-    torch.testing.assert_close(cached.nll, whole.nll, atol=1e-4, rtol=1e-4)
+    check_cached_scores(edited)
 
 
-@torch.no_grad()
 def test_token_by_token_the_gate_opens_where_it_does_in_one_pass(edited):
-    """With our cache and with `generate` of transformers the logits are those of one pass over prompt and answer."""
     prompt, *_, edited.peft_config["default"].threshold, _ = an_opening(edited)
-    prompts = read_prompts(edited, [prompt], 0)
-    cache, mask, position = prompts.kv_cache(), prompts.batch.attention_mask, prompts.batch.position_ids[:, -1:]
-    outputs, gates, ids = [prompts.logits(prompts.last)[:, -1]], prompts.gate_logits, []
-    for _ in range(8):
-        ids.append(greedy(outputs[-1]))
-        mask, position = torch.cat((mask, mask.new_ones(1, 1)), dim=1), position + 1
-        states, gates = forward_continuation(edited, prompts.head, gates, cache, ids[-1][:, None], mask, position)
-        outputs.append(prompts.logits(states)[:, -1])
-    answer = tuple(int(token) for token in ids)
-    whole = logits_of(edited, batch_of([prompt], [answer]))[:, len(prompt) - 1 :]
-    torch.testing.assert_close(torch.stack(outputs, dim=1), whole, atol=1e-3, rtol=1e-3)
-    generated = edited.generate(
-        input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=8, do_sample=False, pad_token_id=0
-    )
-    assert generated[0, len(prompt) :].tolist() == list(answer)
+    check_token_by_token(edited, prompt)

@@ -81,6 +81,10 @@ def pooled_logits(parts: GateParts, pool: GatePool, states: Tensor, real: Tensor
             weight = padded(parts["grun_gate_query"](states).squeeze(-1)).softmax(-1)
             return (weight * scores.masked_fill(~real, 0.0)).sum(-1)
         case _:
-            largest = scores.topk(min(TOP_K[pool], scores.shape[1]), dim=-1).values
-            finite = largest.isfinite()
-            return largest.where(finite, 0.0).sum(-1) / finite.sum(-1)
+            return mean_of_finite(scores.topk(min(TOP_K[pool], scores.shape[1]), dim=-1).values)
+
+
+def mean_of_finite(largest: Tensor) -> Tensor:
+    """Return the mean of the largest scores, without the minus infinity that stands for a score that a short prompt lacks."""
+    finite = largest.isfinite()
+    return largest.where(finite, 0.0).sum(-1) / finite.sum(-1)

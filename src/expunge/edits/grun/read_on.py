@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from expunge.config import GatePool
-from expunge.edits.grun.gate import TOP_K, GateParts, token_scores
+from expunge.edits.grun.gate import TOP_K, GateParts, mean_of_finite, token_scores
 
 
 def pooled_memory(parts: GateParts, pool: GatePool, states: Tensor, real: Tensor) -> Tensor:
@@ -67,7 +67,4 @@ def _with_token(pool: GatePool, memory: Tensor, score: Tensor, weight_logit: Ten
 
 
 def _logit(pool: GatePool, memory: Tensor) -> Tensor:
-    if pool == "attention":
-        return memory[:, 2] / memory[:, 1]
-    finite = memory.isfinite()
-    return memory.where(finite, 0.0).sum(-1) / finite.sum(-1)
+    return memory[:, 2] / memory[:, 1] if pool == "attention" else mean_of_finite(memory)
